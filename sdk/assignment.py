@@ -1,0 +1,63 @@
+"""Which arm decides when: the part of a manifest that the hook runs on, and its randomisation.
+
+Both the service and the control plane compute arms from the same salt, so neither has to tell the
+other which block belonged to which arm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+Phase = Literal["stable", "shadow", "canary", "full", "killed"]
+
+SWITCHBACK = "switchback"
+
+
+@dataclass(frozen=True, slots=True)
+class Switchback:
+    """Paired switchback blocks: the arms alternate in time, in random order within each pair.
+
+    Attributes:
+        salt: random bytes, fresh for every attempt of a rollout.
+        cell: name of the group of processes that share state and so switch together.
+        block_ns: length of one block.
+        burn_in_ns: start of a block whose decisions are not measured (carry-over).
+        skew_ns: end of a block whose decisions are not measured (clocks differ).
+        weight: share of decisions that the candidate may have, 0 to 0.5; 2 x weight of all pairs are
+            live, in the others both blocks are stable.
+    """
+
+    salt: bytes
+    cell: str
+    block_ns: int
+    burn_in_ns: int
+    skew_ns: int
+    weight: float
+
+    def block(self, time_ns: int) -> int:
+        """Return the block that a Unix time lies in."""
+        return time_ns // self.block_ns
+
+    def live(self, pair: int) -> bool:
+        """Return whether a pair of blocks has a candidate block at all."""
+        return _uniform(b"live", self.salt, self.cell, pair) < 2.0 * self.weight
+
+    def candidate(self, block: int) -> bool:
+        """Return whether the candidate decides in a block: one block of each live pair, by a fair coin."""
+        pair, second = divmod(block, 2)
+        if not self.live(pair):
+            return False
+        return (_uniform(b"order", self.salt, self.cell, pair) < 0.5) != bool(second)
+
+    def measured(self, time_ns: int) -> bool:
+        """Return whether a decision at this time counts: after burn-in, before the skew margin."""
+        offset = time_ns % self.block_ns
+        return self.burn_in_ns <= offset < self.block_ns - self.skew_ns
+
+
+def _uniform(domain: bytes, salt: bytes, cell: str, index: int) -> float:
+    """Return a uniform draw in [0, 1) that is a pure function of its arguments."""
+    digest = hashlib.sha256(b"\x00".join((domain, salt.hex().encode(), cell.encode(), b"%d" % index)))
+    return int.from_bytes(digest.digest()[:8], "big") / 2.0**64

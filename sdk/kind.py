@@ -1,0 +1,175 @@
+"""The contract of a kind: what a hook decides, on which features, judged by which outcome."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Literal
+
+from .invariant import Invariant
+
+Order = Literal["lowest", "highest"]
+Statistic = Literal["mean", "p99", "failure_rate"]
+EventSource = Literal["decision", "outcome", "event"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One scalar that a score may read.
+
+    Attributes:
+        name: identifier, as the policy's parameter is named.
+        unit: UCUM unit or a word in braces, for example ``ms`` or ``{request}``.
+        description: one sentence.
+        low, high: the range in which the host promises to stay, inclusive; generated tests draw
+            from it and a value outside it is not passed to a candidate.
+        integer: whether only whole numbers occur.
+    """
+
+    name: str
+    unit: str
+    description: str
+    low: float
+    high: float
+    integer: bool = False
+
+
+#: Features that the host itself adds to every item, after the kind's own.
+SINCE_PICKED = Feature(
+    "since_picked",
+    "{decision}",
+    "Decisions of this hook in this process since the item was last picked; 1 right after it was.",
+    1.0,
+    2.0**31,
+    integer=True,
+)
+NOISE = Feature("noise", "1", "Fresh uniform draw for this item and decision; breaks ties.", 0.0, 1.0)
+HOST_FEATURES = (SINCE_PICKED, NOISE)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number measured after a decision.
+
+    Attributes:
+        name: keyword of ``decision.outcome(...)``.
+        unit: UCUM unit.
+        clip: values above count as this much, and so does an outcome that never came.
+        description: one sentence.
+    """
+
+    name: str
+    unit: str
+    clip: float
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """A statistic that a candidate must not make worse by more than a margin.
+
+    Attributes:
+        name: identifier, for example ``failures``.
+        metric: the metric that it is taken from; ignored for ``failure_rate``.
+        statistic: ``mean``, ``p99`` or ``failure_rate`` (outcomes with ``ok`` false, missing ones
+            included, over all).
+        margin: how much worse is still acceptable.
+        relative: whether the margin is a fraction of the stable arm's value or absolute.
+    """
+
+    name: str
+    metric: str
+    statistic: Statistic
+    margin: float
+    relative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadEvent:
+    """What must be recorded so that a replay can put the same question to another policy.
+
+    Attributes:
+        name: identifier.
+        source: ``decision`` or ``outcome`` when every such record carries it already, ``event`` when
+            it is a record of its own.
+        fields: names of the values of an ``event`` record.
+        description: one sentence.
+    """
+
+    name: str
+    source: EventSource
+    fields: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A published policy.
+
+    Attributes:
+        name: its published name in lower case with underscores.
+        source: score form in the policy language, or None when the language cannot express it; such
+            a baseline is built into the simulator and never shippable.
+        reference: where it was published.
+    """
+
+    name: str
+    source: str | None
+    reference: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a hook decides.
+
+    Attributes:
+        name: identifier, for example ``load_balancer``.
+        version: of this contract; a bundle names the version that it was verified against.
+        description: one sentence.
+        features: what ``item_features`` returns for one item, in this order.
+        order: the item with the ``lowest`` or the ``highest`` score is picked.
+        objective: the metric to improve; lower is better.
+        guardrails: what must not get worse.
+        workload: events that a trace holds.
+        invariants: that hold for every hook of this kind.
+        baselines: by name.
+        arms: ``switchback`` where arms share state, ``sticky`` where units are independent.
+        outcome_deadline_s: seconds after which an absent outcome counts as a failure at the clip.
+        has_bound: whether a proven limit is known that no policy can beat; if not, no such gate.
+        max_nodes: of the syntax tree of a policy.
+        max_fuel: charged per evaluation of a score.
+    """
+
+    name: str
+    version: int
+    description: str
+    features: tuple[Feature, ...]
+    objective: Metric
+    guardrails: tuple[Guardrail, ...] = ()
+    workload: tuple[WorkloadEvent, ...] = ()
+    invariants: tuple[Invariant, ...] = ()
+    baselines: Mapping[str, Baseline] = field(default_factory=lambda: MappingProxyType({}))
+    order: Order = "lowest"
+    arms: Literal["switchback", "sticky"] = "switchback"
+    outcome_deadline_s: float = 5.0
+    has_bound: bool = False
+    max_nodes: int = 400
+    max_fuel: int = 2000
+
+    @cached_property
+    def inputs(self) -> tuple[Feature, ...]:
+        """All features of a score: the kind's own, then the host's."""
+        return self.features + HOST_FEATURES
+
+    @cached_property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of :attr:`inputs`, in order."""
+        return tuple(feature.name for feature in self.inputs)
+
+    @cached_property
+    def item_type(self) -> Any:
+        """Named tuple of one item's features, as invariants see it."""
+        return namedtuple("Item", self.input_names)  # noqa: PYI024 - the fields are data

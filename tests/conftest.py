@@ -1,0 +1,30 @@
+"""What every test shares: where the public traces lie, and one Hypothesis profile."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile(
+    "gnomon",
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("soak", parent=settings.get_profile("gnomon"), max_examples=2000)
+settings.load_profile(os.environ.get("GNOMON_HYPOTHESIS", "gnomon"))
+
+
+@pytest.fixture
+def data() -> Path:
+    """Folder of public traces: ``$GNOMON_DATA`` or ``../shared/data``; skips where it is missing."""
+    folder = Path(os.environ.get("GNOMON_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no public traces at {folder}; set GNOMON_DATA")
+    return folder
