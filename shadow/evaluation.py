@@ -1,0 +1,55 @@
+"""What an evaluation of a candidate is, and the seam between whoever wants one and whoever runs it."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol
+
+Split = Literal["train", "validation", "holdout"]
+
+
+class Status(StrEnum):
+    """How an evaluation ended; never encoded in the score."""
+
+    OK = "ok"
+    REJECTED = "rejected"  # outside the policy language
+    FAULT = "fault"  # a score that faulted (domain, overflow, fuel)
+    VIOLATION = "violation"  # an invariant did not hold
+    TIMEOUT = "timeout"
+    DIED = "died"
+    EVALUATOR_ERROR = "evaluator_error"  # our own fault: never blamed on the candidate, never cached
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The result of replaying one candidate on one split.
+
+    Attributes:
+        status: how it ended.
+        score: the objective, lower is better: the worst, over the calibrations drawn from the fit's
+            uncertainty, of the mean clipped outcome; NaN unless ``status`` is ``ok``.
+        segments: mean outcome per stretch of time, under the calibration that ``score`` is from.
+        detail: why it is not ``ok``; at most 200 printable ASCII characters.
+        layers: isolation layers that were in force, for example ``("rlimits", "seccomp")``.
+    """
+
+    status: Status
+    score: float = math.nan
+    segments: tuple[float, ...] = ()
+    detail: str = ""
+    layers: tuple[str, ...] = ()
+
+
+class Engine(Protocol):
+    """Runs evaluations in workers that can be killed; shaped like ``concurrent.futures``."""
+
+    def submit(self, source: str, split: Split) -> Future[Evaluation]:
+        """Evaluate a policy's source on a split; the future never raises for a candidate's fault."""
+        ...
+
+    def close(self) -> None:
+        """Kill what runs and free everything."""
+        ...
