@@ -1,0 +1,61 @@
+"""Kinds by name: those of this package, those registered at run time and those of installed plug-ins."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from ..sdk.errors import ConfigurationError
+from ..sdk.kind import Kind
+
+ENTRY_POINTS = "gnomon.kinds"
+_BUILT_IN = {"load_balancer": ".load_balancer"}  # name of the kind and of its attribute: module
+_registered: dict[str, Kind] = {}
+
+
+def register(kind: Kind) -> Kind:
+    """Make a kind known under its name and return it.
+
+    Raises:
+        ConfigurationError: another kind has this name already.
+    """
+    known = _registered.get(kind.name) or _built_in(kind.name)
+    if known is not None and known is not kind:
+        raise ConfigurationError(f"kind {kind.name!r} exists already; give yours another name")
+    _registered[kind.name] = kind
+    return kind
+
+
+def kind(name: str) -> Kind:
+    """Return the kind of this name: registered, of this package, or from an entry point.
+
+    Raises:
+        ConfigurationError: there is none; the message lists those that are known.
+    """
+    found = _registered.get(name) or _built_in(name) or _plugged_in(name)
+    if found is None:
+        raise ConfigurationError(f"unknown kind {name!r}; known kinds: {', '.join(kinds())}")
+    return found
+
+
+def kinds() -> tuple[str, ...]:
+    """Return the names of all known kinds, sorted."""
+    plugged_in = {point.name for point in entry_points(group=ENTRY_POINTS)}
+    return tuple(sorted(_BUILT_IN.keys() | _registered.keys() | plugged_in))
+
+
+def _built_in(name: str) -> Kind | None:
+    module = _BUILT_IN.get(name)
+    return getattr(import_module(module, __package__), name) if module else None
+
+
+def _plugged_in(name: str) -> Kind | None:
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        found = point.load()
+        if not isinstance(found, Kind) or found.name != name:
+            raise ConfigurationError(
+                f"entry point {name!r} of {ENTRY_POINTS} gives {found!r}, not the kind of that name; "
+                "correct or uninstall that package"
+            )
+        return register(found)
+    return None
