@@ -1,0 +1,382 @@
+"""The ledger: an append-only, hash-chained record of verdicts, failed checks and transitions.
+
+Every entry's hash covers a canonical, length-prefixed encoding of all its fields and the hash before
+it, so a changed, removed, inserted or reordered entry is found and named. What a chain cannot show is
+that its tail was cut off or that the whole file was written anew: for that, keep an *anchor*
+(``SEQ:HASH`` of the head) outside the file; the control plane logs one with every entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...sdk.errors import ConfigurationError, TrustError
+
+SCHEMA_VERSION = 1
+GENESIS = bytes(32)  # what the first entry names as its predecessor
+_DOMAIN = b"gnomon.ledger.v1\x00"
+_LINKS = ("evidence_digest", "source_digest", "candidate", "verdict", "bundle", "rollout")
+
+_SCHEMA = """
+create table if not exists entries (
+  seq integer primary key,
+  time_ns integer not null,
+  kind text not null,
+  actor text not null,
+  subject text not null,
+  body blob not null,
+  previous blob not null,
+  hash blob not null unique
+) strict;
+create index if not exists entries_by_subject on entries (subject);
+create index if not exists entries_by_kind on entries (kind);
+create trigger if not exists entries_no_update before update on entries
+  begin select raise(abort, 'the ledger is append-only'); end;
+create trigger if not exists entries_no_delete before delete on entries
+  begin select raise(abort, 'the ledger is append-only'); end;
+"""
+# Text is read as bytes so that a damaged byte is a failed hash, never a decoding error.
+_COLUMNS = (
+    "seq, time_ns, cast(kind as blob), cast(actor as blob), cast(subject as blob), "
+    "cast(body as blob), previous, hash"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the ledger.
+
+    Attributes:
+        seq: from 1, without gaps.
+        time_ns: Unix time when it was appended.
+        kind: what happened, for example ``verdict`` or ``rollout.transition``.
+        actor: who or what caused it.
+        subject: digest or rollout id that it is about.
+        body: details.
+        raw: the canonical JSON of ``body`` that the hash covers.
+        previous: hash of the entry before; 32 zero bytes for the first.
+        hash: SHA-256 of the canonical encoding of all the above.
+    """
+
+    seq: int
+    time_ns: int
+    kind: str
+    actor: str
+    subject: str
+    body: Mapping[str, Any] = field(hash=False)
+    raw: bytes
+    previous: bytes
+    hash: bytes
+
+    @property
+    def anchor(self) -> str:
+        """``SEQ:HASH``, to be kept outside the ledger's file."""
+        return f"{self.seq}:{self.hash.hex()}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the entry as plain JSON values, hashes in hexadecimal."""
+        return {
+            "seq": self.seq,
+            "time_ns": self.time_ns,
+            "kind": self.kind,
+            "actor": self.actor,
+            "subject": self.subject,
+            "body": dict(self.body),
+            "previous": self.previous.hex(),
+            "hash": self.hash.hex(),
+        }
+
+
+Entries = list[Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerCheck:
+    """What a verification of a whole ledger found.
+
+    Attributes:
+        ok: whether the chain holds from its first entry to its last, and the anchor with it.
+        entries: how many entries were read.
+        head: hash of the last good entry; 32 zero bytes for an empty ledger.
+        problem: one line that names what does not hold; empty when ``ok``.
+        problem_seq: sequence number of the entry in question; 0 when it is not one entry.
+    """
+
+    ok: bool
+    entries: int
+    head: bytes
+    problem: str = ""
+    problem_seq: int = 0
+
+
+class _Row(NamedTuple):
+    """One row as stored, nothing about it trusted."""
+
+    seq: int
+    time_ns: int
+    kind: bytes
+    actor: bytes
+    subject: bytes
+    body: bytes
+    previous: bytes
+    hash: bytes
+
+
+def canonical(body: Mapping[str, Any]) -> bytes:
+    """Return the canonical JSON of a body: sorted keys, no spaces, ASCII, finite numbers only.
+
+    Raises:
+        ConfigurationError: the body holds something that JSON cannot say exactly.
+    """
+    try:
+        text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"a ledger entry's body must be finite plain JSON, got {error}"
+        ) from error
+    return text.encode("ascii")
+
+
+def entry_hash(
+    seq: int, time_ns: int, texts: tuple[bytes, bytes, bytes], body: bytes, previous: bytes
+) -> bytes:
+    """Return the SHA-256 over the canonical encoding of an entry.
+
+    Args:
+        seq: sequence number, 8 bytes big-endian in the encoding.
+        time_ns: Unix time, 8 bytes big-endian.
+        texts: kind, actor and subject in UTF-8, each after its length in 4 bytes.
+        body: canonical JSON, after its length.
+        previous: hash of the entry before, after its length.
+    """
+    parts = [_DOMAIN, seq.to_bytes(8, "big", signed=True), time_ns.to_bytes(8, "big", signed=True)]
+    for part in (*texts, body, previous):
+        parts += (len(part).to_bytes(4, "big"), part)
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+class Ledger:
+    """An append-only ledger in one SQLite file; safe for several threads and processes.
+
+    Args:
+        path: the file; made, with its folder, when it does not exist.
+        clock: gives Unix nanoseconds.
+
+    Raises:
+        TrustError: the file is not a ledger, or one of a newer version.
+    """
+
+    def __init__(self, path: str | Path, clock: Callable[[], int] = time.time_ns) -> None:
+        self.path = Path(path)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(
+            self.path, isolation_level=None, timeout=10.0, check_same_thread=False
+        )
+        try:
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise TrustError(f"{self.path} is not a ledger: {error}; name another file") from error
+        except TrustError:
+            self._connection.close()
+            raise
+
+    def _prepare(self) -> None:
+        version = int(self._connection.execute("pragma user_version").fetchone()[0])
+        if version > SCHEMA_VERSION:
+            raise TrustError(
+                f"{self.path} is a ledger of version {version}, this is {SCHEMA_VERSION}; "
+                "use a newer gnomon"
+            )
+        self._connection.execute("pragma journal_mode=wal")
+        self._connection.execute("pragma synchronous=full")
+        if version < SCHEMA_VERSION:
+            self._connection.executescript(_SCHEMA)
+            self._connection.execute(f"pragma user_version={SCHEMA_VERSION}")
+
+    def append(self, kind: str, actor: str, subject: str, body: Mapping[str, Any]) -> Entry:
+        """Append one entry and return it once it is durable.
+
+        Raises:
+            ConfigurationError: the body is not finite plain JSON.
+        """
+        raw = canonical(body)
+        texts = (kind.encode(), actor.encode(), subject.encode())
+        with self._lock:
+            self._connection.execute("begin immediate")
+            try:
+                row = self._insert(texts, raw)
+                self._connection.execute("commit")
+            except BaseException:
+                self._connection.execute("rollback")
+                raise
+        return _entry(row)
+
+    def _insert(self, texts: tuple[bytes, bytes, bytes], raw: bytes) -> _Row:
+        head = self._connection.execute(
+            "select seq, hash from entries order by seq desc limit 1"
+        ).fetchone()
+        last, previous = head or (0, GENESIS)
+        now = self._clock()
+        digest = entry_hash(last + 1, now, texts, raw, previous)
+        row = _Row(last + 1, now, *texts, raw, previous, digest)
+        values = (row.seq, now, *(text.decode() for text in texts), raw, previous, digest)
+        self._connection.execute("insert into entries values (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        return row
+
+    def head(self) -> Entry | None:
+        """Return the last entry, or None for an empty ledger."""
+        for row in self._rows("order by seq desc limit 1"):
+            return _entry(row)
+        return None
+
+    def verify(self, anchor: str = "") -> LedgerCheck:
+        """Read the whole chain and say whether it holds.
+
+        Args:
+            anchor: ``SEQ:HASH`` kept outside; that entry must be there with that hash, which also
+                shows a tail that was cut off.
+
+        Raises:
+            ConfigurationError: the anchor is not of that form.
+        """
+        wanted = _parse_anchor(anchor)
+        previous, count = GENESIS, 0
+        try:
+            for row in self._rows("order by seq"):
+                problem = _problem(row, count + 1, previous) or _unanchored(row, wanted)
+                if problem:
+                    return LedgerCheck(False, count, previous, problem, count + 1)
+                previous, count = row.hash, count + 1
+        except sqlite3.DatabaseError as error:
+            return LedgerCheck(False, count, previous, f"unreadable: {error}", count + 1)
+        if wanted and wanted[0] > count:
+            problem = f"the anchor names entry {wanted[0]}, the ledger ends at {count}"
+            return LedgerCheck(False, count, previous, problem, count + 1)
+        return LedgerCheck(True, count, previous)
+
+    def list(
+        self, *, kind: str = "", subject: str = "", from_seq: int = 0, limit: int = -1
+    ) -> Entries:
+        """Return entries in order.
+
+        Args:
+            kind: only this kind, or kinds below it (``rollout`` gives ``rollout.transition`` too).
+            subject: only entries about exactly this digest or rollout.
+            from_seq: only from this entry on.
+            limit: at most so many, the newest ones; -1 for all.
+        """
+        where, values = ["seq >= ?"], [from_seq]
+        parameters: list[Any] = list(values)
+        if kind:
+            where.append("(kind = ? or substr(kind, 1, ?) = ?)")
+            parameters += [kind, len(kind) + 1, kind + "."]
+        if subject:
+            where.append("subject = ?")
+            parameters.append(subject)
+        clause = f"where {' and '.join(where)} order by seq desc limit ?"
+        rows = list(self._rows(clause, (*parameters, limit)))
+        return [_entry(row) for row in reversed(rows)]
+
+    def naming(self, name: str, from_seq: int = 0) -> Entries:
+        """Return the entries about a digest or rollout, or whose body names it anywhere."""
+        return [entry for entry in self.list(from_seq=from_seq) if _names(entry, name)]
+
+    def explain(self, subject: str) -> Entries:
+        """Return everything that led to a digest or rollout: entries that name it, and their evidence.
+
+        Args:
+            subject: a digest or rollout id, or the first 8 or more characters of one.
+        """
+        entries = self.list()
+        direct = [entry for entry in entries if _names(entry, subject)]
+        linked = {link for entry in direct for link in _links(entry)}
+        return [entry for entry in entries if entry in direct or entry.subject in linked]
+
+    def export(self, from_seq: int = 0, subject: str = "") -> Iterator[Entry]:
+        """Yield entries in order, those naming ``subject`` only when it is given."""
+        yield from self.naming(subject, from_seq) if subject else self.list(from_seq=from_seq)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _rows(self, clause: str, parameters: tuple[Any, ...] = ()) -> Iterator[_Row]:
+        with self._lock:
+            cursor = self._connection.execute(
+                f"select {_COLUMNS} from entries {clause}", parameters
+            )
+            rows = cursor.fetchall()
+        for row in rows:
+            yield _Row(*row)
+
+
+def _entry(row: _Row) -> Entry:
+    body = json.loads(row.body)
+    kind, actor, subject = row.kind.decode(), row.actor.decode(), row.subject.decode()
+    return Entry(row.seq, row.time_ns, kind, actor, subject, body, row.body, row.previous, row.hash)
+
+
+def _problem(row: _Row, seq: int, previous: bytes) -> str:
+    """Say what is wrong with a row that should be entry ``seq`` after ``previous``."""
+    if row.seq != seq:
+        return f"entry {seq} is missing, the next one is {row.seq}"
+    if row.previous != previous:
+        return f"entry {seq} does not follow entry {seq - 1}: the hash that it names is another"
+    texts = (row.kind, row.actor, row.subject)
+    if entry_hash(row.seq, row.time_ns, texts, row.body, row.previous) != row.hash:
+        return f"entry {seq} was changed: its hash does not match its content"
+    return ""
+
+
+def _parse_anchor(anchor: str) -> tuple[int, bytes] | None:
+    if not anchor:
+        return None
+    seq, _, digest = anchor.partition(":")
+    try:
+        return int(seq), bytes.fromhex(digest)
+    except ValueError as error:
+        raise ConfigurationError(f"anchor {anchor!r} is not SEQ:HASH") from error
+
+
+def _unanchored(row: _Row, wanted: tuple[int, bytes] | None) -> str:
+    if wanted and row.seq == wanted[0] and row.hash != wanted[1]:
+        return f"entry {row.seq} is not the one that the anchor names: the chain was rewritten"
+    return ""
+
+
+def _names(entry: Entry, name: str) -> bool:
+    return _matches(entry.subject, name) or any(_matches(v, name) for v in _strings(entry.body))
+
+
+def _matches(value: str, name: str) -> bool:
+    return value == name or (len(name) >= 8 and value.startswith(name))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield str(key)
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+
+
+def _links(entry: Entry) -> Iterator[str]:
+    for key in _LINKS:
+        value = entry.body.get(key)
+        if isinstance(value, str) and value not in ("", "incumbent"):
+            yield value
