@@ -1,14 +1,79 @@
-PYTHON ?= python3
-PY     := .venv/bin/python
+# Every target sets up what it needs. PYTHON=… chooses an interpreter (CPython 3.11 to 3.13).
+SHELL  := /bin/bash
+VENV   := .venv
+PY     := $(VENV)/bin/python
 # Nothing at the root of the repository is importable by its folder name, here as in an install.
 export PYTHONSAFEPATH := 1
 
-link:            ## Lay the folders out as one package, for the type checkers
-	@rm -rf build/link && mkdir -p build/link/gnomon
-	@ln -s $(addprefix $(CURDIR)/,__init__.py __main__.py cli.py testing.py py.typed sdk policies recorder shadow commands demo proto/gnomon/v1) build/link/gnomon/
+# The first candidate that really runs, is recent enough and can make virtual environments.
+PYTHON ?= $(shell for c in python3 python3.12 python3.13 python3.11 python; do \
+	  "$$c" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  >/dev/null 2>&1 && { echo "$$c"; break; }; done)
 
-proto: build/protoc  ## Regenerate the wire code
+LINKED := __init__.py __main__.py api.py cli.py testing.py py.typed sdk policies recorder shadow commands demo proto/gnomon/v1
+
+help:            ## Show this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile
+
+demo: $(VENV)/.demo ## Run the closed loop on live traffic (DEMO="--seed 1 --quick" for options)
+	$(PY) -m gnomon demo $(DEMO)
+
+test: $(VENV)/.dev ## Run the tests (TORCH=1 adds torch and the tests that need it)
+ifeq ($(TORCH),1)
+	@$(PY) -c 'import torch' 2>/dev/null || $(PY) -m pip install --quiet torch==2.13.0
+endif
+	$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
+
+soak: $(VENV)/.dev ## Run the full counts of the heavy suites; figures under build/soak
+	@mkdir -p build/soak
+	set -o pipefail; GNOMON_HYPOTHESIS=soak $(PY) -m pytest --soak -m soak -n 2 --timeout 7200 $(ARGS) | tee build/soak/summary.txt
+
+bench: $(VENV)/.dev ## Run benchmarks (ONLY=hotpath,demo for some); figures under build/bench
+	$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY))
+
+lint: $(VENV)/.dev link ## Check format, lint and types
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(PY) -m pyright
+
+link:            ## Lay the folders out as one package, for type checkers
+	@rm -rf build/link && mkdir -p build/link/gnomon
+	@ln -s $(addprefix $(CURDIR)/,$(LINKED)) build/link/gnomon/
+
+proto: build/protoc/bin/python ## Regenerate the wire code
 	build/protoc/bin/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto \
 	  --grpc_python_out=proto proto/gnomon/v1/*.proto
 
-.PHONY: link proto
+dist: $(VENV)/.dev ## Build the wheel and the sdist into dist/
+	@rm -rf build/lib dist
+	$(PY) -m build --no-isolation --outdir dist
+
+smoke: dist      ## Install the wheel built from the sdist elsewhere and try it there
+	bash tests/smoke/run.sh $(PY)
+
+lock: $(VENV)/.dev ## Resolve requirements/*.txt anew (needs uv)
+	bash requirements/lock.sh
+
+# Old on purpose: generated code runs on the protobuf it was made for and later ones, never earlier.
+build/protoc/bin/python:
+	$(PYTHON) -m venv build/protoc
+	build/protoc/bin/python -m pip install --quiet grpcio-tools==1.68.1 'setuptools<80'
+
+$(PY):
+	@test -n "$(PYTHON)" || { echo "gnomon: no CPython 3.11 to 3.13 found; install one or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@echo "setting up $(VENV) with $(PYTHON)"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: requirements/demo.txt pyproject.toml | $(PY)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/demo.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(PY)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+.PHONY: help demo test soak bench lint link proto dist smoke lock
+.DEFAULT_GOAL := help

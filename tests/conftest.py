@@ -21,6 +21,21 @@ settings.register_profile("soak", parent=settings.get_profile("gnomon"), max_exa
 settings.load_profile(os.environ.get("GNOMON_HYPOTHESIS", "gnomon"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--soak``."""
+    parser.addoption("--soak", action="store_true", help="run the full counts too (make soak)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the full counts to ``make soak``."""
+    if config.getoption("--soak"):
+        return
+    skip = pytest.mark.skip(reason="full counts: make soak")
+    for item in items:
+        if "soak" in item.keywords:
+            item.add_marker(skip)
+
+
 @pytest.fixture
 def data() -> Path:
     """Folder of public traces: ``$GNOMON_DATA`` or ``../shared/data``; skips where it is missing."""

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Resolve the pinned requirements anew. Hashes are stored, addresses are not.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+uv=$(command -v uv || echo .venv/bin/uv)
+compile="$uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet"
+$compile pyproject.toml requirements/build.in --extra demo --group test --group lint -o requirements/dev.txt
+$compile pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt -o requirements/demo.txt
