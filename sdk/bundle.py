@@ -1,0 +1,194 @@
+"""Bundles: a policy as shipped, and the checks that a service makes before it may run one."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import struct
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from gnomon.v1 import policy_pb2
+
+from . import dsse
+from .errors import ConfigurationError, LanguageError, TrustError
+from .kind import Kind
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    from .language import Program
+
+FORM = "score"
+#: Golden vectors in every bundle; fewer is refused.
+VECTORS = 256
+SUFFIX = ".bundle"
+
+
+def build_bundle(
+    program: Program,
+    hook: str,
+    kind: Kind,
+    evidence_digest: str,
+    provenance: Mapping[str, str],
+    *,
+    seed: int = 0,
+) -> bytes:
+    """Return the payload of a bundle with 256 golden vectors; equal arguments give equal bytes.
+
+    Args:
+        program: checked against ``kind.input_names``.
+        hook: that it is for.
+        kind: contract that it was verified against.
+        evidence_digest: of the verdict that accepted it, hexadecimal.
+        provenance: where it came from, free words.
+        seed: of the vectors' draws.
+
+    Raises:
+        ConfigurationError: the program was checked against other inputs than the kind's.
+    """
+    from .language import golden_vectors
+
+    if tuple(program.inputs) != kind.input_names:
+        raise ConfigurationError(
+            f"program reads {', '.join(program.inputs)}; check it against kind {kind.name!r}"
+        )
+    vectors = golden_vectors(program, kind.inputs, VECTORS, seed)
+    bundle = policy_pb2.Bundle(
+        hook=hook,
+        kind=kind.name,
+        kind_version=kind.version,
+        form=FORM,
+        source=program.source,
+        inputs=kind.input_names,
+        vector_inputs=[value for row in vectors.rows for value in row],
+        vector_outputs=[_canonical(value) for value in vectors.outputs],
+        evidence_digest=evidence_digest,
+        provenance=provenance,
+    )
+    return bundle.SerializeToString(deterministic=True)
+
+
+def bundle_digest(payload: bytes) -> str:
+    """Return the digest that names a bundle: SHA-256 of its payload, as 64 hex digits."""
+    return hashlib.sha256(payload).hexdigest()
+
+
+def open_bundle(
+    envelope: policy_pb2.Envelope, keys: Sequence[Ed25519PublicKey], hook: str, kind: Kind
+) -> tuple[policy_pb2.Bundle, Program]:
+    """Verify a bundle for a hook and return it with its program.
+
+    In this order: signed by one of the publisher's keys, made for this hook and this version of
+    its kind, within the policy language as checked here, and the same result here as there on
+    every golden vector.
+
+    Raises:
+        TrustError: one of these does not hold; the message is fit for a NACK.
+    """
+    bundle = read_bundle(dsse.verify(envelope, dsse.BUNDLE_TYPE, keys))
+    _check_contract(bundle, hook, kind)
+    return bundle, _check_program(bundle, kind)
+
+
+def read_bundle(payload: bytes) -> policy_pb2.Bundle:
+    """Parse a payload without trusting it; raises TrustError where it is no bundle."""
+    try:
+        return policy_pb2.Bundle.FromString(payload)
+    except DecodeError as error:
+        raise TrustError(f"payload of {len(payload)} bytes is no bundle") from error
+
+
+def save_bundle(path: str | os.PathLike[str], envelope: policy_pb2.Envelope) -> None:
+    """Write an envelope as a bundle file, whole or not at all."""
+    write_atomically(Path(path), envelope.SerializeToString(deterministic=True))
+
+
+def load_bundle(path: str | os.PathLike[str]) -> policy_pb2.Envelope:
+    """Read a bundle file without trusting it.
+
+    Raises:
+        ConfigurationError: it is missing or holds no bundle's envelope.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read bundle {path}: {error.strerror}") from error
+    try:
+        envelope = policy_pb2.Envelope.FromString(data)
+    except DecodeError as error:
+        raise ConfigurationError(f"{path} is no bundle file") from error
+    if envelope.payload_type != dsse.BUNDLE_TYPE:
+        raise ConfigurationError(f"{path} is no bundle file: it holds {envelope.payload_type!r}")
+    return envelope
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file so that a crash leaves the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_contract(bundle: policy_pb2.Bundle, hook: str, kind: Kind) -> None:
+    _same("hook", bundle.hook, hook)
+    _same("kind", f"{bundle.kind} v{bundle.kind_version}", f"{kind.name} v{kind.version}")
+    _same("form", bundle.form, FORM)
+    _same("inputs", ", ".join(bundle.inputs), ", ".join(kind.input_names))
+    rows = len(bundle.vector_outputs)
+    if rows < VECTORS:
+        raise TrustError(f"bundle has {rows} golden vectors; {VECTORS} are required")
+    if len(bundle.vector_inputs) != rows * len(kind.input_names):
+        raise TrustError(f"bundle's golden vectors do not have {len(kind.input_names)} columns")
+
+
+def _same(what: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise TrustError(f"bundle is for {what} {found!r}, not {expected!r}")
+
+
+def _check_program(bundle: policy_pb2.Bundle, kind: Kind) -> Program:
+    from .language import check, replay_vectors
+
+    try:
+        program = check(
+            bundle.source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel
+        )
+    except LanguageError as error:
+        raise TrustError(f"bundle's source fails the language check: {error}") from error
+    mismatch = replay_vectors(program, _rows(bundle), list(bundle.vector_outputs))
+    if mismatch:
+        raise TrustError(f"golden vectors differ here: {mismatch}")
+    return program
+
+
+def _rows(bundle: policy_pb2.Bundle) -> list[tuple[float, ...]]:
+    values, width = tuple(bundle.vector_inputs), len(bundle.inputs)
+    return [values[at : at + width] for at in range(0, len(values), width)]
+
+
+def _canonical(value: float) -> float:
+    """Return the value with one bit pattern for every NaN, so that digests do not depend on it."""
+    return struct.unpack("<d", b"\0\0\0\0\0\0\xf8\x7f")[0] if math.isnan(value) else value
