@@ -29,8 +29,8 @@ class BackendSpec:
 UNEQUAL = (
     BackendSpec("aspen", 22.0, 2, 2.0),
     BackendSpec("birch", 28.0, 2, 3.0, spells=True),
-    BackendSpec("cedar", 42.0, 2, 3.0),
-    BackendSpec("dogwood", 60.0, 2, 2.0),
+    BackendSpec("cedar", 42.0, 2, 3.4),
+    BackendSpec("dogwood", 60.0, 2, 2.5),
 )
 
 EQUAL = tuple(BackendSpec(name, 34.0, 2, 1.0) for name in ("aspen", "birch", "cedar", "dogwood"))
@@ -57,7 +57,7 @@ class DemoPlan:
 
     seed: int = 0
     backends: tuple[BackendSpec, ...] = field(default=UNEQUAL)
-    rate: float = 130.0
+    rate: float = 115.0
     capture_s: float = 50.0
     budget: int = 240
     block_s: float = 2.0
