@@ -35,7 +35,9 @@ app = typer.Typer(
 
 @app.callback(epilog="Exit codes: 0 yes · 1 no · 2 bad input · 3 inconclusive · 4 peer unavailable")
 def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.")
+    ] = False,
 ) -> None:
     """Tune a production policy from its own traffic: record, replay, evolve, verify, canary."""
     if version:

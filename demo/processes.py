@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from ..sdk.errors import UnavailableError
 
@@ -74,7 +75,7 @@ class Processes:
                 tail = (self.folder / f"{name}.log").read_text(errors="replace").strip()[-400:]
                 raise UnavailableError(f"process {name!r} died ({process.returncode}): {tail}")
 
-    def __enter__(self) -> Processes:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -85,9 +85,7 @@ class Router:
             elapsed_ms = (time.perf_counter() - start) * 1e3
             backend.ewma_ms += 0.1 * (elapsed_ms - backend.ewma_ms)
             decision.outcome(latency_ms=elapsed_ms, ok=response.status < 500)
-        return web.Response(
-            body=body, status=response.status, headers={"X-Backend": backend.name}
-        )
+        return web.Response(body=body, status=response.status, headers={"X-Backend": backend.name})
 
 
 async def serve(backends: list[Backend], ready: Path) -> None:

@@ -46,7 +46,9 @@ SINCE_PICKED = Feature(
     2.0**31,
     integer=True,
 )
-NOISE = Feature("noise", "1", "Fresh uniform draw for this item and decision; breaks ties.", 0.0, 1.0)
+NOISE = Feature(
+    "noise", "1", "Fresh uniform draw for this item and decision; breaks ties.", 0.0, 1.0
+)
 HOST_FEATURES = (SINCE_PICKED, NOISE)
 
 

@@ -45,9 +45,7 @@ def latency_cdf(samples: Mapping[str, NDArray[np.float64]], unit: str = "ms") ->
     figure, axes = _figure()
     for colour, (name, sample) in zip(PALETTE, samples.items(), strict=False):
         if len(sample):
-            axes.plot(
-                np.sort(sample), np.linspace(0.0, 1.0, len(sample)), color=colour, label=name
-            )
+            axes.plot(np.sort(sample), np.linspace(0.0, 1.0, len(sample)), color=colour, label=name)
     axes.set_xscale("log")
     return _finish(figure, axes, f"latency ({unit})", "share of requests at most this slow")
 
@@ -92,7 +90,9 @@ def canary_over_time(points: Sequence[CanaryPoint], verdict: str, unit: str = "m
                 linewidth=1,
             )
     axes.set_title(verdict, loc="left", fontsize=9, color=INK)
-    return _finish(figure, axes, "seconds since the canary began", f"mean latency per block ({unit})")
+    return _finish(
+        figure, axes, "seconds since the canary began", f"mean latency per block ({unit})"
+    )
 
 
 def _figure() -> tuple[Figure, Axes]:

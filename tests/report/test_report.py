@@ -26,7 +26,9 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.fetched += [
-            value or "" for name, value in attrs if name in ("src", "href") and value and value[0] != "#"
+            value or ""
+            for name, value in attrs
+            if name in ("src", "href") and value and value[0] != "#"
         ]
 
     def handle_data(self, data: str) -> None:
@@ -64,12 +66,19 @@ def test_text_is_never_markup(hostile: str) -> None:
     section = Section(hostile, (hostile,), Table((hostile,), ((hostile,),)), code=hostile)
     reader = read(render(hostile, hostile, [section]))
     assert not {"script", "img"} & set(reader.tags)
-    assert reader.text.count("<img src=x>") == 7
+    assert reader.text.count("<img src=x>") == 8
 
 
 def test_a_diff_names_both_sides() -> None:
     diff = source_diff("a\nb\n", "a\nc\n", "incumbent", "evolved")
-    assert diff.splitlines() == ["--- incumbent", "+++ evolved", "@@ -1,2 +1,2 @@", " a", "-b", "+c"]
+    assert diff.splitlines() == [
+        "--- incumbent",
+        "+++ evolved",
+        "@@ -1,2 +1,2 @@",
+        " a",
+        "-b",
+        "+c",
+    ]
 
 
 def test_a_written_page_is_whole(tmp_path: Path) -> None:
