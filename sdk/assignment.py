@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from .records import INCUMBENT
+
+if TYPE_CHECKING:
+    from .language import Program
 
 Phase = Literal["stable", "shadow", "canary", "full", "killed"]
 
 SWITCHBACK = "switchback"
+NEVER_NS = 2**63 - 1  # a lease without end, for tests and for a stable that needs no renewal
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +48,14 @@ class Switchback:
 
     def live(self, pair: int) -> bool:
         """Return whether a pair of blocks has a candidate block at all."""
-        return _uniform(b"live", self.salt, self.cell, pair) < 2.0 * self.weight
+        return uniform(b"live", self.salt, self.cell, pair) < 2.0 * self.weight
 
     def candidate(self, block: int) -> bool:
         """Return whether the candidate decides in a block: one block of each live pair, by a fair coin."""
         pair, second = divmod(block, 2)
         if not self.live(pair):
             return False
-        return (_uniform(b"order", self.salt, self.cell, pair) < 0.5) != bool(second)
+        return (uniform(b"order", self.salt, self.cell, pair) < 0.5) != bool(second)
 
     def measured(self, time_ns: int) -> bool:
         """Return whether a decision at this time counts: after burn-in, before the skew margin."""
@@ -57,7 +63,37 @@ class Switchback:
         return self.burn_in_ns <= offset < self.block_ns - self.skew_ns
 
 
-def _uniform(domain: bytes, salt: bytes, cell: str, index: int) -> float:
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a hook runs from now on: a verified manifest with its bundles at hand.
+
+    Attributes:
+        epoch: of the manifest; 0 without one.
+        phase: ``stable``, ``shadow``, ``canary``, ``full`` or ``killed``.
+        stable: program of the stable arm; None for the function in the service's own source.
+        candidate: program of the candidate; None when there is none.
+        stable_digest: names the stable arm in records; ``incumbent`` without a program.
+        candidate_digest: names the candidate in records; empty when there is none.
+        switchback: when the candidate decides; needed in phase ``canary``.
+        lease_until_ns: time.monotonic_ns() after which the stable arm decides.
+        shadow_rate: share of recorded decisions, in phase ``shadow``, on which the candidate is
+            computed beside the stable arm.
+    """
+
+    epoch: int = 0
+    phase: Phase = "stable"
+    stable: Program | None = None
+    candidate: Program | None = None
+    stable_digest: str = INCUMBENT
+    candidate_digest: str = ""
+    switchback: Switchback | None = None
+    lease_until_ns: int = NEVER_NS
+    shadow_rate: float = 0.01
+
+
+def uniform(domain: bytes, salt: bytes, cell: str, index: int) -> float:
     """Return a uniform draw in [0, 1) that is a pure function of its arguments."""
-    digest = hashlib.sha256(b"\x00".join((domain, salt.hex().encode(), cell.encode(), b"%d" % index)))
+    digest = hashlib.sha256(
+        b"\x00".join((domain, salt.hex().encode(), cell.encode(), b"%d" % index))
+    )
     return int.from_bytes(digest.digest()[:8], "big") / 2.0**64
