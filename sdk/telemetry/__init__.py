@@ -1,1 +1,19 @@
-"""TODO."""
+"""Records on the wire: the encoder, the exporter with its accounting, and the metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .export import OtlpSink
+
+__all__ = ["OtlpSink"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the exporter, and gRPC with it, only when somebody asks for it."""
+    if name == "OtlpSink":
+        from .export import OtlpSink
+
+        return OtlpSink
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

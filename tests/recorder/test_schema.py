@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from gnomon.recorder.schema import DECISIONS, OUTCOME_COLUMNS, OUTCOMES, TABLES, VERSION_KEY, WORKLOAD
+from gnomon.recorder.schema import (
+    DECISIONS,
+    OUTCOME_COLUMNS,
+    OUTCOMES,
+    TABLES,
+    VERSION_KEY,
+    WORKLOAD,
+)
 
 _SOURCE = ["process", "service", "hook", "kind", "kind_version"]
 _OUTCOME = ["outcome_status", "ok", "outcome_time", "values"]

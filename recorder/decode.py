@@ -1,0 +1,242 @@
+"""OTLP log requests to records; whatever is not Gnomon's, or not whole, is counted and named."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+
+from ..sdk.errors import TraceError
+from ..sdk.records import Decision, Outcome, Record, Workload
+from ..sdk.telemetry import names
+from .rows import Source
+
+_INT32 = 2**31
+_INT64 = 2**63
+Attributes = Mapping[str, Any]
+
+
+class Malformed(ValueError):
+    """A record of Gnomon's that lacks an attribute or has one of the wrong type; says which."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """The records of one instrumentation scope.
+
+    Attributes:
+        batch_id: the sender's; empty when it stated none, as Collectors of other SDKs do not.
+        records: by source, in the order in which they came.
+        rejected: records of Gnomon's that were malformed.
+    """
+
+    batch_id: bytes
+    records: dict[Source, list[Record]] = field(default_factory=dict)
+    rejected: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many records were understood."""
+        return sum(map(len, self.records.values()))
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What a request held.
+
+    Attributes:
+        batches: with Gnomon's records.
+        foreign: log records of other instrumentations, which are not stored.
+        malformed: how many records were refused, by reason.
+    """
+
+    batches: list[Batch] = field(default_factory=list)
+    foreign: int = 0
+    malformed: Counter[str] = field(default_factory=Counter)
+
+
+def decode(data: bytes) -> Decoded:
+    """Return the records of a serialised ``ExportLogsServiceRequest``.
+
+    Raises:
+        TraceError: the bytes are no such message.
+    """
+    try:
+        message = ExportLogsServiceRequest.FromString(data)
+    except DecodeError as error:
+        raise TraceError(f"not an OTLP logs request ({error}); send OTLP logs here") from error
+    decoded = Decoded()
+    for resource_logs in message.resource_logs:
+        service = _service(resource_logs.resource.attributes)
+        for scope_logs in resource_logs.scope_logs:
+            _scope(decoded, service, scope_logs)
+    return decoded
+
+
+def _scope(decoded: Decoded, service: str, scope_logs: Any) -> None:
+    batch = Batch(_batch_id(scope_logs.scope.attributes))
+    for log in scope_logs.log_records:
+        read = _READERS.get(log.event_name)
+        if read is None:
+            decoded.foreign += 1
+            continue
+        try:
+            source, record = _record(log, service, read)
+        except Malformed as error:
+            decoded.malformed[f"{log.event_name}: {error}"] += 1
+            batch.rejected += 1
+        else:
+            batch.records.setdefault(source, []).append(record)
+    if batch.records or batch.rejected:
+        decoded.batches.append(batch)
+
+
+def _record(
+    log: LogRecord, service: str, read: Callable[[LogRecord, Attributes, bytes], Record]
+) -> tuple[Source, Record]:
+    attributes = _attributes(log.attributes)
+    key = names.WORKLOAD_ID if log.event_name == names.WORKLOAD else names.DECISION_ID
+    identifier = _take(attributes, key, bytes)
+    if len(identifier) != 16:
+        raise Malformed(f"{key} has {len(identifier)} bytes, not 16")
+    if log.time_unix_nano >= _INT64:
+        raise Malformed("time lies beyond the year 2262")
+    kind, version = _kind(_take(attributes, names.SCHEMA, str))
+    hook = _take(attributes, names.FLAG_KEY, str)
+    source = Source(identifier[:8].hex(), service, hook, kind, version)
+    return source, read(log, attributes, identifier)
+
+
+def _decision(log: LogRecord, attributes: Attributes, identifier: bytes) -> Decision:
+    n_items = _int32(attributes, names.DECISION_ITEMS)
+    action = _int32(attributes, names.DECISION_ACTION)
+    if not -1 <= action < max(n_items, 0):
+        raise Malformed(f"{names.DECISION_ACTION} {action} is none of {n_items} items")
+    return Decision(
+        seq=int.from_bytes(identifier[8:], "big"),
+        time_ns=log.time_unix_nano,
+        duration_ns=_take(attributes, names.DECISION_DURATION, int, -1),
+        unit=_take(attributes, names.DECISION_UNIT, str, ""),
+        arm=_take(attributes, names.FLAG_VARIANT, str),
+        reason=_take(attributes, names.DECISION_REASON, str),
+        detail=_take(attributes, names.DECISION_DETAIL, str, ""),
+        policy=_take(attributes, names.FLAG_VERSION, str),
+        epoch=_take(attributes, names.DECISION_EPOCH, int, 0),
+        block=_take(attributes, names.DECISION_BLOCK, int, -1),
+        action=action,
+        n_items=n_items,
+        features=_features(_take(attributes, names.DECISION_FEATURES, bytes), n_items),
+        propensity=_take(attributes, names.DECISION_PROPENSITY, float, 1.0),
+        inclusion=_take(attributes, names.DECISION_INCLUSION, str, "sampled"),
+        trace_id=_identifier(log.trace_id, 16),
+        span_id=_identifier(log.span_id, 8),
+    )
+
+
+def _outcome(log: LogRecord, attributes: Attributes, identifier: bytes) -> Outcome:
+    decision_ns = log.time_unix_nano - _take(attributes, names.OUTCOME_DELAY, int)
+    if not -_INT64 <= decision_ns < _INT64:
+        raise Malformed(f"{names.OUTCOME_DELAY} leads out of range")
+    values = _values(attributes, names.OUTCOME_VALUE, float)
+    return Outcome(
+        seq=int.from_bytes(identifier[8:], "big"),
+        time_ns=log.time_unix_nano,
+        ok=_take(attributes, names.OUTCOME_OK, bool),
+        status=_take(attributes, names.OUTCOME_STATUS, str),
+        values=values,
+        arm=_take(attributes, names.FLAG_VARIANT, str),
+        block=_take(attributes, names.DECISION_BLOCK, int, -1),
+        decision_ns=decision_ns,
+    )
+
+
+def _workload(log: LogRecord, attributes: Attributes, identifier: bytes) -> Workload:
+    return Workload(
+        seq=int.from_bytes(identifier[8:], "big"),
+        time_ns=log.time_unix_nano,
+        event=_take(attributes, names.WORKLOAD_EVENT, str),
+        values=_values(attributes, names.WORKLOAD_VALUE, (float, str)),
+    )
+
+
+_READERS: dict[str, Callable[[LogRecord, Attributes, bytes], Record]] = {
+    names.DECISION: _decision,
+    names.OUTCOME: _outcome,
+    names.WORKLOAD: _workload,
+}
+
+_REQUIRED = object()
+
+
+def _take(attributes: Attributes, key: str, kind: type, default: Any = _REQUIRED) -> Any:
+    value = attributes.get(key, default)
+    if value is _REQUIRED:
+        raise Malformed(f"no {key}")
+    if type(value) is not kind:
+        raise Malformed(f"{key} is of type {type(value).__name__}, not {kind.__name__}")
+    return value
+
+
+def _int32(attributes: Attributes, key: str) -> int:
+    value: int = _take(attributes, key, int)
+    if not -_INT32 <= value < _INT32:
+        raise Malformed(f"{key} {value} is beyond 32 bits")
+    return value
+
+
+def _features(packed: bytes, n_items: int) -> tuple[float, ...]:
+    if len(packed) % 8:
+        raise Malformed(f"{names.DECISION_FEATURES} has {len(packed)} bytes, no multiple of 8")
+    if n_items and len(packed) // 8 % n_items:
+        raise Malformed(f"{names.DECISION_FEATURES} does not divide into {n_items} items")
+    return struct.unpack(f"<{len(packed) // 8}d", packed)
+
+
+def _values(attributes: Attributes, prefix: str, kind: Any) -> tuple[tuple[str, Any], ...]:
+    pairs = [(key, value) for key, value in attributes.items() if key.startswith(prefix)]
+    for key, value in pairs:
+        if not isinstance(value, kind):
+            raise Malformed(f"{key} is of type {type(value).__name__}")
+    return tuple((key[len(prefix) :], value) for key, value in pairs)
+
+
+def _kind(schema: str) -> tuple[str, int]:
+    kind, _, version = schema.rpartition("/")
+    if not kind or not version.isascii() or not version.isdigit() or len(version) > 9:
+        raise Malformed(f"{names.SCHEMA} {schema[:64]!r} is not KIND/VERSION")
+    return kind, int(version)
+
+
+def _identifier(data: bytes, size: int) -> int:
+    if len(data) not in (0, size):
+        raise Malformed(f"trace or span id has {len(data)} bytes, not {size}")
+    return int.from_bytes(data, "big")
+
+
+def _attributes(pairs: Iterable[Any]) -> dict[str, Any]:
+    """Return attributes by name; arrays and maps, which Gnomon does not send, as None."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        value = pair.value
+        which = value.WhichOneof("value")
+        scalar = which is not None and which.startswith(
+            ("string", "bool", "int", "double", "bytes")
+        )
+        found[pair.key] = getattr(value, which) if scalar else None
+    return found
+
+
+def _service(pairs: Iterable[Any]) -> str:
+    service = _attributes(pairs).get(names.SERVICE_NAME)
+    return service if isinstance(service, str) else ""
+
+
+def _batch_id(pairs: Iterable[Any]) -> bytes:
+    batch_id = _attributes(pairs).get(names.BATCH_ID)
+    return batch_id if isinstance(batch_id, bytes) else b""
