@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 import struct
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from gnomon.v1 import policy_pb2
 from . import dsse
 from .errors import ConfigurationError, LanguageError, TrustError
 from .kind import Kind
+from .state import write_atomically
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -126,30 +126,6 @@ def load_bundle(path: str | os.PathLike[str]) -> policy_pb2.Envelope:
     if envelope.payload_type != dsse.BUNDLE_TYPE:
         raise ConfigurationError(f"{path} is no bundle file: it holds {envelope.payload_type!r}")
     return envelope
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file so that a crash leaves the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _check_contract(bundle: policy_pb2.Bundle, hook: str, kind: Kind) -> None:

@@ -80,6 +80,8 @@ class BlockMeasure:
         self._lock = threading.Lock()
         self._switchback: Switchback | None = None
         self._name = ""
+        self._design: tuple[object, ...] = ()
+        self._epoch = -1
         self._first_epoch = 0
         self._first_block = 0
         self._cells: dict[int, dict[str, _Cell]] = {}
@@ -89,8 +91,8 @@ class BlockMeasure:
         """Measure under another switchback from the next block on; None stops.
 
         A change of the salt, the cell or the blocks is a fresh measurement: earlier sums go, and
-        so do late records of earlier epochs. A change of the weight alone keeps the sums, but the
-        block that it falls into is given up, because it may hold both arms.
+        so do late records of earlier epochs. Any other new epoch keeps the sums, but the block
+        that it falls into is given up, because it may hold both arms.
 
         Args:
             switchback: in force from now on.
@@ -98,16 +100,18 @@ class BlockMeasure:
             time_ns: Unix time of the change.
         """
         with self._lock:
-            before, self._switchback = self._switchback, switchback
-            if switchback is None or before == switchback:
+            self._switchback = switchback
+            if switchback is None or epoch == self._epoch:
                 return
-            self._name = switchback.cell
-            if before is None or _design(before) != _design(switchback):
+            if self._design != _design(switchback):
                 self._cells.clear()
                 self._open.clear()
                 self._first_epoch = epoch
+            self._epoch, self._design = epoch, _design(switchback)
+            self._name = switchback.cell
             self._first_block = switchback.block(time_ns) + 1
-            self._cells.pop(self._first_block - 1, None)
+            if self._first_block - 1 in self._cells:
+                self._give_up(self._first_block - 1)
 
     def add(self, record: Record) -> None:
         """Take one drained record into account."""

@@ -1,0 +1,301 @@
+"""One stream with the control plane as pure steps: a message in, a reply and effects out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from gnomon.v1 import delivery_pb2, policy_pb2
+
+from .assignment import NEVER_NS, Assignment, Phase, Switchback
+from .bundle import bundle_digest, open_bundle, read_bundle
+from .errors import TrustError
+from .kind import Kind
+from .manifest import Admitted, Anchors, ManifestGuard, Now
+from .records import INCUMBENT
+from .state import Saved
+
+if TYPE_CHECKING:
+    from .language import Program
+
+#: Verified programs that a hook holds; those that a manifest in force names always stay.
+MAX_PROGRAMS = 16
+_ERROR_CHARS = 500
+
+_PHASES: dict[int, Phase] = {
+    policy_pb2.PHASE_STABLE: "stable",
+    policy_pb2.PHASE_SHADOW: "shadow",
+    policy_pb2.PHASE_CANARY: "canary",
+    policy_pb2.PHASE_FULL: "full",
+}
+_MEASURED = (policy_pb2.PHASE_CANARY, policy_pb2.PHASE_FULL)
+
+
+class HookLike(Protocol):
+    """What delivery needs of a hook."""
+
+    @property
+    def name(self) -> str:
+        """Name of the hook, unique in the process."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """Contract of the hook."""
+        ...
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Counters by name, as they stand."""
+        ...
+
+    @property
+    def breaker(self) -> str:
+        """Why this process took the candidate back; empty where it did not."""
+        ...
+
+    def install(self, assignment: Assignment) -> None:
+        """Run another assignment from the next call on."""
+        ...
+
+
+class Node(NamedTuple):
+    """Who this process is.
+
+    Attributes:
+        service: name of the service.
+        instance: the process's id, 16 hex digits.
+        cell: processes that share state.
+        version: of gnomon.
+    """
+
+    service: str
+    instance: str
+    cell: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do about one message: save, keep and install in this order, then reply.
+
+    Attributes:
+        reply: to be sent.
+        save: hook and state to be written, where a manifest was accepted.
+        keep: digest and envelope to be written, where a bundle was accepted.
+        install: hook and what it runs from now on, where a manifest was accepted.
+    """
+
+    reply: delivery_pb2.ClientMessage
+    save: tuple[str, Saved] | None = None
+    keep: tuple[str, bytes] | None = None
+    install: tuple[str, Assignment] | None = None
+
+
+class HookPolicy:
+    """What one hook may run: its manifest in force and the programs that were verified.
+
+    Args:
+        name: of the hook.
+        kind: of the hook.
+        cell: of this process, for the switchback.
+        anchors: keys and limits from the configuration.
+        saved: state of an earlier life.
+    """
+
+    def __init__(
+        self, name: str, kind: Kind, cell: str, anchors: Anchors, saved: Saved | None = None
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self._cell = cell
+        self._anchors = anchors
+        self.guard = ManifestGuard(name, anchors, saved)
+        self.programs: dict[str, Program] = {}
+
+    def add_bundle(self, digest: str, envelope: policy_pb2.Envelope) -> None:
+        """Verify a bundle and hold its program; raises TrustError where it does not hold."""
+        if bundle_digest(envelope.payload) != digest:
+            raise TrustError(f"payload's digest is not {digest[:16]!r}, under which it was sent")
+        _, program = open_bundle(envelope, self._anchors.publishers, self.name, self.kind)
+        self.programs[digest] = program
+        self._evict(digest)
+
+    def admit(self, envelope: policy_pb2.Envelope, now: Now) -> tuple[Saved, Assignment]:
+        """Put a manifest in force; raises TrustError, and changes nothing, where it may not be."""
+        admitted = self.guard.check(envelope, now)
+        assignment = self._assignment(admitted)
+        self.guard.commit(admitted)
+        return admitted.saved, assignment
+
+    def resumed(self) -> Assignment:
+        """Return what the state of an earlier life lets run: stable or killed, never a candidate."""
+        current = self.guard.current
+        if current is None:
+            return Assignment()
+        try:
+            return self._assignment(current)
+        except TrustError:
+            return Assignment(epoch=current.manifest.epoch)
+
+    def state(self) -> delivery_pb2.HookState:
+        """Return what a Hello says of this hook."""
+        return delivery_pb2.HookState(
+            hook=self.name,
+            kind=self.kind.name,
+            kind_version=self.kind.version,
+            epoch=self.guard.epoch,
+            bundles=list(self.programs),
+        )
+
+    def _assignment(self, admitted: Admitted) -> Assignment:
+        manifest = admitted.manifest
+        if manifest.kill:
+            return Assignment(epoch=manifest.epoch, phase="killed")
+        stable = self._program(manifest.stable)
+        if not manifest.candidate:
+            return Assignment(epoch=manifest.epoch, stable=stable, stable_digest=manifest.stable)
+        plan = admitted.plan
+        if plan is None:
+            raise TrustError("manifest names a candidate without a ramp plan")
+        return Assignment(
+            epoch=manifest.epoch,
+            phase=_PHASES[manifest.phase],
+            stable=stable,
+            candidate=self._program(manifest.candidate),
+            stable_digest=manifest.stable,
+            candidate_digest=manifest.candidate,
+            switchback=self._switchback(manifest, plan),
+            lease_until_ns=min(admitted.lease_until_ns, NEVER_NS),
+            shadow_rate=plan.shadow_rate,
+        )
+
+    def _switchback(
+        self, manifest: policy_pb2.Manifest, plan: policy_pb2.RampPlan
+    ) -> Switchback | None:
+        """Return the blocks of a phase in which the candidate's outcomes are measured."""
+        if manifest.phase not in _MEASURED:
+            return None
+        return Switchback(
+            salt=manifest.salt,
+            cell=self._cell,
+            block_ns=plan.block_ns,
+            burn_in_ns=plan.burn_in_ns,
+            skew_ns=plan.skew_ns,
+            weight=min(manifest.weight, 0.5),
+        )
+
+    def _program(self, digest: str) -> Program | None:
+        if digest == INCUMBENT:
+            return None
+        if digest not in self.programs:
+            raise TrustError(f"bundle {digest[:16]!r} is not held; push it before its manifest")
+        return self.programs[digest]
+
+    def _evict(self, newest: str) -> None:
+        current = self.guard.current
+        wanted = {current.manifest.stable, current.manifest.candidate} if current else set()
+        for digest in list(self.programs):
+            if len(self.programs) <= MAX_PROGRAMS:
+                return
+            if digest not in wanted and digest != newest:
+                del self.programs[digest]
+
+
+class Session:
+    """The client's side of one stream.
+
+    Args:
+        node: who this process is.
+        policies: by hook; shared with later streams, and more may be added while this one runs.
+    """
+
+    def __init__(self, node: Node, policies: Mapping[str, HookPolicy]) -> None:
+        self._node = node
+        self._policies = policies
+
+    def hello(self) -> delivery_pb2.ClientMessage:
+        """Return the greeting; sent again on the same stream when a hook was added."""
+        node = delivery_pb2.Node(
+            service=self._node.service,
+            instance=self._node.instance,
+            cell=self._node.cell,
+            version=self._node.version,
+        )
+        states = [policy.state() for policy in self._policies.values()]
+        return delivery_pb2.ClientMessage(hello=delivery_pb2.Hello(node=node, hooks=states))
+
+    def receive(self, message: delivery_pb2.ServerMessage, now: Now) -> Step:
+        """Return the answer to one pushed resource; a bad one is refused by itself."""
+        which = message.WhichOneof("resource")
+        if which == "bundle":
+            return self._bundle(message.nonce, message.bundle)
+        if which == "manifest":
+            return self._manifest(message.nonce, message.manifest, now)
+        return Step(_ack(message.nonce, which or "", "", error="unknown resource; update gnomon"))
+
+    def _bundle(self, nonce: str, push: delivery_pb2.BundlePush) -> Step:
+        try:
+            policy = self._policy(read_bundle(push.envelope.payload).hook)
+            policy.add_bundle(push.digest, push.envelope)
+        except TrustError as error:
+            return Step(_ack(nonce, "bundle", push.digest, error=str(error)))
+        kept = (push.digest, push.envelope.SerializeToString())
+        return Step(_ack(nonce, "bundle", push.digest), keep=kept)
+
+    def _manifest(self, nonce: str, push: delivery_pb2.ManifestPush, now: Now) -> Step:
+        try:
+            policy = self._policy(push.hook)
+            saved, assignment = policy.admit(push.envelope, now)
+        except TrustError as error:
+            epoch = claimed_epoch(push.envelope)
+            return Step(_ack(nonce, "manifest", push.hook, epoch, error=str(error)))
+        reply = _ack(nonce, "manifest", push.hook, saved.epoch)
+        return Step(reply, save=(push.hook, saved), install=(push.hook, assignment))
+
+    def _policy(self, hook: str) -> HookPolicy:
+        try:
+            return self._policies[hook]
+        except KeyError:
+            raise TrustError(f"no hook {hook[:100]!r} in this process") from None
+
+
+def claimed_epoch(envelope: policy_pb2.Envelope) -> int:
+    """Return the epoch that a refused manifest claims, to name it in the answer; 0 if unreadable."""
+    from google.protobuf.message import DecodeError
+
+    try:
+        return policy_pb2.Manifest.FromString(envelope.payload).epoch
+    except DecodeError:
+        return 0
+
+
+def hook_report(
+    hook: HookLike, epoch: int, blocks: Iterable[delivery_pb2.BlockReport]
+) -> delivery_pb2.ClientMessage:
+    """Return the periodic report on one hook."""
+    counters = {name: value for name, value in hook.counters.items() if value >= 0}
+    shadow = {
+        field: counters.get(f"shadow_{field}", 0)
+        for field in ("decisions", "diverged", "faults", "violations", "shed")
+    }
+    report = delivery_pb2.HookReport(
+        hook=hook.name,
+        epoch=epoch,
+        blocks=blocks,
+        shadow=delivery_pb2.ShadowReport(**shadow),
+        counters=counters,
+        breaker=hook.breaker,
+    )
+    return delivery_pb2.ClientMessage(report=report)
+
+
+def _ack(
+    nonce: str, resource: str, name: str, epoch: int = 0, *, error: str = ""
+) -> delivery_pb2.ClientMessage:
+    line = " ".join(error.split())[:_ERROR_CHARS]
+    ack = delivery_pb2.Ack(
+        nonce=nonce, resource=resource, name=name, epoch=epoch, ok=not error, error=line
+    )
+    return delivery_pb2.ClientMessage(ack=ack)
