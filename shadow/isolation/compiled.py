@@ -1,0 +1,297 @@
+"""The compiled engine: ranks candidates by replaying them, each in a fork that is thrown away."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import queue
+import struct
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from ...sdk.errors import ConfigurationError, IsolationError
+from ...sdk.kind import Kind
+from ..evaluation import Evaluation, Split, Status
+from ..simulators.base import save_calibrations
+from ..trace import Trace
+from . import frames
+from .layers import IsolationMode, Limits
+from .zygote import CandidateStopped, Fork, Zygote
+
+_ENTRY = "gnomon.shadow.isolation.compiled_child"
+_HEAD = struct.Struct("<idI")  # as in compiled_child
+_LENGTH = struct.Struct("<I")
+_MEMORY_MB = 1024  # a compiler's
+_MOST_ROWS = 4096  # of one request for scores: its answer is one message
+_NEWS_S = 0.05  # a fork dies of its parent's death a moment before the parent counts as dead
+_Job = tuple[dict[str, Any], "Future[Any]"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledOptions:
+    """How a compiled engine runs.
+
+    Attributes:
+        seed: of all replays, so that candidates meet the same randomness.
+        workers: clean processes, each with one candidate at a time.
+        isolation: ``strict`` or ``process``.
+        deadline_s: seconds of wall time for one candidate on one split.
+        segments: number of stretches of time in an evaluation.
+        modules: imported inside, where kinds from outside this package register themselves.
+        paths: folders that those modules lie in.
+    """
+
+    seed: int = 0
+    workers: int = 2
+    isolation: IsolationMode = "strict"
+    deadline_s: float = 20.0
+    segments: int = 20
+    modules: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+
+
+class CompiledEngine:
+    """An :class:`~gnomon.shadow.evaluation.Engine` whose workers can be killed.
+
+    The score of an evaluation is the worst, over all calibrations, of the mean clipped outcome.
+
+    Args:
+        kind: what is decided; known to the registry under its name (see ``options.modules``).
+        traces: by split; a split that is not given is refused, which is how a holdout stays closed.
+        calibrations: drawn from the fit's uncertainty.
+        options: how it runs.
+
+    Raises:
+        IsolationError: the isolation cannot be had, or a worker cannot prepare.
+        ConfigurationError: nothing to replay.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        traces: Mapping[Split, Trace],
+        calibrations: Sequence[Any],
+        options: CompiledOptions | None = None,
+    ) -> None:
+        if not traces or not calibrations or min(len(trace) for trace in traces.values()) == 0:
+            raise ConfigurationError("a compiled engine needs traces and calibrations, got none")
+        self._options = options or CompiledOptions()
+        self._splits = tuple(traces)
+        self._folder = tempfile.TemporaryDirectory(prefix="gnomon-engine-")
+        self._settings = self._store(kind, traces, calibrations)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._workers: list[_Worker] = []
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Isolation layers in force in every fork."""
+        return self._workers[0].layers
+
+    def submit(self, source: str, split: Split) -> Future[Evaluation]:
+        """Evaluate a policy's source on a split; the future never raises for a candidate's fault.
+
+        Raises:
+            ConfigurationError: the split is not open here, or the engine is closed.
+        """
+        if split not in self._splits:
+            raise ConfigurationError(
+                f"split {split!r} is not open to this engine; it has {', '.join(self._splits)}"
+            )
+        return self._put({"source": source, "split": split})
+
+    def scores(self, source: str, rows: npt.NDArray[np.float64]) -> Future[Any]:
+        """Return the compiled scores of (n, F) rows, NaN for a fault; an Evaluation if there are none.
+
+        Raises:
+            ConfigurationError: more than 4,096 rows, or the engine is closed.
+        """
+        if len(rows) > _MOST_ROWS:
+            raise ConfigurationError(f"{len(rows)} rows are too many; at most {_MOST_ROWS}")
+        return self._put({"source": source, "rows": rows.tolist()})
+
+    def close(self) -> None:
+        """Kill what runs, cancel what waits, and free everything; safe to call twice."""
+        self._closing.set()
+        self._cancel_waiting()
+        for worker in self._workers:
+            self._jobs.put(None)
+        for worker in self._workers:
+            worker.stop()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _put(self, job: dict[str, Any]) -> Future[Any]:
+        if self._closing.is_set():
+            raise ConfigurationError("the engine is closed; make a new one")
+        future: Future[Any] = Future()
+        self._jobs.put((job, future))
+        return future
+
+    def _cancel_waiting(self) -> None:
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return
+            if job is not None:
+                job[1].cancel()
+
+    def _start(self) -> None:
+        # one after the other: the first fills the compiler's cache for the rest
+        for _ in range(self._options.workers):
+            self._workers.append(_Worker(self._zygote, self._jobs, self._closing))
+
+    def _store(
+        self, kind: Kind, traces: Mapping[Split, Trace], calibrations: Sequence[Any]
+    ) -> dict[str, Any]:
+        folder = Path(self._folder.name)
+        for split, trace in traces.items():
+            trace.save(folder / f"{split}.npz")
+        save_calibrations(folder / "calibrations.npz", tuple(calibrations))
+        return {
+            "kind": kind.name,
+            "traces": {split: str(folder / f"{split}.npz") for split in traces},
+            "calibrations": str(folder / "calibrations.npz"),
+            "modules": list(self._options.modules),
+            "seed": self._options.seed,
+            "segments": self._options.segments,
+        }
+
+    def _zygote(self) -> Zygote:
+        deadline = self._options.deadline_s
+        cache = os.environ.get("NUMBA_CACHE_DIR")
+        return Zygote(
+            _ENTRY,
+            self._settings,
+            mode=self._options.isolation,
+            limits=Limits(frame_s=deadline, total_s=deadline, memory_mb=_MEMORY_MB),
+            paths=[*self._options.paths, *_library_paths()],
+            environment={"NUMBA_CACHE_DIR": cache} if cache else {},
+        )
+
+
+class _Worker:
+    """A thread with a clean process: takes jobs, one fork each; replaces a process that ended."""
+
+    def __init__(
+        self,
+        zygote: Any,
+        jobs: queue.SimpleQueue[_Job | None],
+        closing: threading.Event,
+    ) -> None:
+        self._make = zygote
+        self._jobs = jobs
+        self._closing = closing
+        self._lock = threading.Lock()
+        self._fork: Fork | None = None
+        self._zygote: Zygote = zygote()
+        self.layers = self._zygote.layers
+        self._thread = threading.Thread(target=self._run, name="gnomon-engine", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Kill the present candidate and end the thread and its process."""
+        with self._lock:
+            if self._fork is not None:
+                self._fork.kill()
+        self._thread.join()
+        self._zygote.close()
+
+    def _run(self) -> None:
+        while (taken := self._jobs.get()) is not None:
+            job, future = taken
+            if future.set_running_or_notify_cancel():
+                future.set_result(self._evaluate(job))
+
+    def _evaluate(self, job: dict[str, Any]) -> Any:
+        try:
+            return self._ask(job)
+        except CandidateStopped as stopped:
+            if stopped.status is Status.DIED and self._zygote.ended(_NEWS_S):
+                self._replace()
+                return self._own_fault("the worker ended")
+            return Evaluation(stopped.status, detail=stopped.detail, layers=self.layers)
+        except (IsolationError, OSError) as error:
+            self._replace()
+            return self._own_fault(str(error))
+
+    def _ask(self, job: dict[str, Any]) -> Any:
+        fork = self._zygote.fork()
+        with self._lock:
+            self._fork = fork
+        try:
+            if self._closing.is_set():
+                return self._own_fault("the engine was closed")
+            return self._converse(fork, job)
+        finally:
+            with self._lock:
+                self._fork = None
+                fork.kill()
+
+    def _converse(self, fork: Fork, job: dict[str, Any]) -> Any:
+        """Send the job; until the candidate is checked, whatever goes wrong is our own fault."""
+        body = json.dumps(job).encode()
+        try:
+            fork.send(_LENGTH.pack(len(body)) + body)
+            code, answer = fork.message()
+        except CandidateStopped as stopped:
+            return self._own_fault(f"before the candidate ran: {stopped.detail}")
+        if code is frames.Code.READY:
+            code, answer = fork.message()
+        if code is frames.Code.RESULT:
+            return self._result(job, answer)
+        text = frames.plain(answer.decode("ascii", "replace"))
+        if code is frames.Code.REJECTED:
+            return Evaluation(Status.REJECTED, detail=text, layers=self.layers)
+        return self._own_fault(text)
+
+    def _result(self, job: dict[str, Any], answer: bytes) -> Any:
+        if "rows" in job:
+            return np.frombuffer(answer, dtype="<f8")
+        fault, score, count = _HEAD.unpack_from(answer)
+        if fault >= 0:
+            text = f"a score faulted at decision {fault}"
+            return Evaluation(Status.FAULT, detail=text, layers=self.layers)
+        if not math.isfinite(score):
+            return self._own_fault("the replay has no finite score")
+        segments = struct.unpack_from(f"<{count}d", answer, _HEAD.size)
+        return Evaluation(Status.OK, score, segments, layers=self.layers)
+
+    def _own_fault(self, detail: str) -> Evaluation:
+        return Evaluation(Status.EVALUATOR_ERROR, detail=frames.plain(detail), layers=self.layers)
+
+    def _replace(self) -> None:
+        """Put a fresh process in the place of one that ended; the next job tries again if this fails."""
+        self._zygote.close()
+        if self._closing.is_set():
+            return
+        try:
+            self._zygote = self._make()
+        except IsolationError:
+            return
+
+
+def _library_paths() -> list[str]:
+    """Return the folders of the libraries that the simulators need."""
+    return list(dict.fromkeys(str(Path(m.__file__ or "").parents[1]) for m in (np, numba)))

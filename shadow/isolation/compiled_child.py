@@ -1,0 +1,137 @@
+"""Inside a disposable fork: check one candidate, compile its score, lock in for good, replay, answer once.
+
+The clean process has the traces, the calibrations and the compiled simulator in its memory already. A
+compiled score takes floats and gives one, so it cannot reach them; what it is given is what the
+simulator shows at each decision. Its score only ranks: a finalist is replayed in lockstep.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...policies.registry import kind as kind_named
+from ...sdk.errors import LanguageError
+from ...sdk.kind import Kind
+from ...sdk.language import check
+from ..compiled import compile_score
+from ..simulators import simulator_for
+from ..simulators.base import Replay, Simulator, load_calibrations
+from ..trace import Trace
+from . import frames
+from .frames import Code
+from .lockdown import Cell, seal
+
+#: A compiler needs memory that can be executed; :func:`serve` gives that up before the first replay.
+COMPILES = True
+
+LENGTH = struct.Struct("<I")
+HEAD = struct.Struct("<idI")  # index of the faulted decision or -1, score, number of segments
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every fork inherits.
+
+    Attributes:
+        kind: what is decided.
+        simulator: of that kind.
+        traces: by the name of the split.
+        calibrations: drawn from the fit's uncertainty.
+        seed: of the replays; the calibration's index is added.
+        segments: number of stretches of time in an evaluation.
+    """
+
+    kind: Kind
+    simulator: Simulator
+    traces: dict[str, Trace]
+    calibrations: tuple[Any, ...]
+    seed: int
+    segments: int
+
+
+def prepare(settings: dict[str, Any]) -> Work:
+    """Load what is replayed, and compile the simulator by replaying a little."""
+    for module in settings["modules"]:
+        importlib.import_module(module)  # kinds from outside register themselves
+    kind = kind_named(settings["kind"])
+    simulator = simulator_for(kind)
+    work = Work(
+        kind,
+        simulator,
+        {name: Trace.load(Path(path)) for name, path in settings["traces"].items()},
+        load_calibrations(Path(settings["calibrations"]), simulator),
+        settings["seed"],
+        settings["segments"],
+    )
+    _warm(work)
+    return work
+
+
+def _warm(work: Work) -> None:
+    """Import and compile all that a candidate's turn would otherwise find missing behind the lock."""
+    name = work.kind.input_names[0]
+    program = check(
+        f"import math\ndef score({name}):\n    t = {name}\n    for i in range(2):\n"
+        f"        t = t + math.log1p(abs({name})) / 2.0\n    return max(t, {name} ** 2.0) // 3.0\n",
+        work.kind.input_names,
+    )
+    score = compile_score(program)
+    trace = next(iter(work.traces.values())).rows(slice(0, 8))
+    work.simulator.compiled(trace, work.calibrations[0], work.seed, score, work.kind.order)
+
+
+def serve(descriptor: int, state: Work, cell: Cell) -> None:
+    """Receive one job, answer it, end."""
+    job = _receive(descriptor)
+    kind = state.kind
+    try:
+        program = check(
+            job["source"], kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel
+        )
+    except LanguageError as error:
+        text = frames.plain(str(error)).encode("ascii")
+        frames.write_all(descriptor, frames.pack(Code.REJECTED, text))
+        return
+    frames.write_all(descriptor, frames.pack(Code.READY))
+    score = compile_score(program)
+    seal(descriptor, cell)
+    body = _scores(score, job["rows"]) if "rows" in job else _replays(state, job["split"], score)
+    frames.write_all(descriptor, frames.pack(Code.RESULT, body))
+
+
+def _scores(score: Any, rows: list[list[float]]) -> bytes:
+    return np.array([score(*row) for row in rows], dtype="<f8").tobytes()
+
+
+def _replays(work: Work, split: str, score: Any) -> bytes:
+    """Return the worst mean outcome over all calibrations, with its segments."""
+    trace = work.traces[split]
+    worst, segments = -np.inf, np.empty(0)
+    for index, calibration in enumerate(work.calibrations):
+        replay = work.simulator.compiled(
+            trace, calibration, work.seed + index, score, work.kind.order
+        )
+        if replay.fault >= 0:
+            return HEAD.pack(replay.fault, np.nan, 0)
+        if replay.mean > worst:
+            worst, segments = replay.mean, stretches(replay, work.segments)
+    return HEAD.pack(-1, worst, len(segments)) + segments.astype("<f8").tobytes()
+
+
+def stretches(replay: Replay, count: int) -> Any:
+    """Return the mean outcome of ``count`` stretches of equally many decisions, f8[count]."""
+    parts = np.array_split(replay.outcome, min(count, max(1, len(replay.outcome))))
+    return np.array([part.mean() for part in parts])
+
+
+def _receive(descriptor: int) -> dict[str, Any]:
+    (length,) = LENGTH.unpack(frames.read_exactly(descriptor, LENGTH.size))
+    job: dict[str, Any] = json.loads(frames.read_exactly(descriptor, length))
+    return job
