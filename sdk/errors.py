@@ -58,5 +58,9 @@ class UnavailableError(GnomonError):
     """A peer (control plane, recorder) cannot be reached."""
 
 
+class SearchError(GnomonError):
+    """A search cannot go on, because its evaluator does not work; what it found is kept."""
+
+
 class RolloutError(GnomonError):
     """A rollout may not do what was asked of it in its present state."""
