@@ -130,6 +130,13 @@ class BlockMeasure:
                 for arm, cell in sorted(self._cells[block].items())
             ]
 
+    def block_end_ns(self, time_ns: int) -> int | None:
+        """Return the Unix time at which the block of ``time_ns`` ends; None outside a canary."""
+        switchback = self._switchback
+        if switchback is None:
+            return None
+        return (switchback.block(time_ns) + 1) * switchback.block_ns
+
     def _decision(self, record: Decision) -> None:
         switchback = self._switchback
         if switchback is None or record.epoch < self._first_epoch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gnomon.v1 import delivery_pb2, policy_pb2
 
@@ -54,6 +54,8 @@ class HookLike(Protocol):
     def breaker(self) -> str:
         """Why this process took the candidate back; empty where it did not."""
         ...
+
+    measure: Any  # set by delivery; its ``add`` takes every drained record
 
     def install(self, assignment: Assignment) -> None:
         """Run another assignment from the next call on."""

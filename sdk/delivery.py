@@ -1,0 +1,390 @@
+"""The service's side of delivery: one thread that keeps a stream with the control plane.
+
+All decisions are made in :mod:`.session` and :mod:`.manifest`; here are the thread, the clocks, the
+disk and the network. Nothing raised here reaches the service: on every failure the last good
+assignment stays, and the leases in it end what must not outlive the control plane.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from gnomon.v1 import delivery_pb2, policy_pb2
+
+from .bundle import read_bundle
+from .channel import Peer, backoff_s, open_channel
+from .errors import TrustError
+from .manifest import Anchors, Now
+from .measure import BlockMeasure
+from .session import HookLike, HookPolicy, Node, Session, Step, hook_report
+from .state import StateStore
+
+_log = logging.getLogger("gnomon.delivery")
+
+#: A stream that lasted so long makes the next reconnect start from the shortest wait again.
+_STEADY_NS = 2_000_000_000
+#: After a block's end its last outcomes are given so long before it is reported.
+_AFTER_BLOCK_NS = 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a delivery client needs to know.
+
+    Attributes:
+        peer: the control plane.
+        service: name of the service.
+        anchors: keys and limits that are trusted from the start.
+        cell: processes that share state and switch together.
+        version: of gnomon, as announced.
+        state_dir: folder for the last good state; None keeps it in memory.
+        report_interval_s: between two reports of a hook.
+    """
+
+    peer: Peer
+    service: str
+    anchors: Anchors
+    cell: str = "default"
+    version: str = ""
+    state_dir: Path | None = None
+    report_interval_s: float = 1.0
+
+
+class Status(NamedTuple):
+    """How delivery is doing.
+
+    Attributes:
+        connected: whether a stream is open and the control plane has answered on it.
+        staleness_s: seconds since the control plane was last heard from; 0 while connected.
+        accepted, refused: resources, since the start.
+        connects: streams tried, since the start.
+        last_error: why the last stream ended or the last resource was refused; empty for never.
+    """
+
+    connected: bool
+    staleness_s: float
+    accepted: int
+    refused: int
+    connects: int
+    last_error: str
+
+
+def system_now() -> Now:
+    """Return both clocks of this machine."""
+    return Now(time.time_ns(), time.monotonic_ns())
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What belongs to one stream and ends with it."""
+
+    session: Session
+    outbox: queue.SimpleQueue[delivery_pb2.ClientMessage | None]
+    opened_ns: int
+    call: Any = None
+    sent: dict[tuple[str, int, str], bytes] = field(default_factory=dict)
+
+
+class DeliveryClient:
+    """Receives policies for the hooks of this process and reports how they do.
+
+    Args:
+        hooks: returns the hooks of the process; asked again and again, so that hooks decorated
+            after the start are announced too.
+        settings: peer, keys, state folder.
+        process_id: returns the id of this process, 16 hex digits; asked at every connect.
+        now: both clocks.
+        rng: for the jitter of reconnects.
+
+    After a fork a client that ran in the parent runs in the child too, on a stream of its own.
+    """
+
+    def __init__(
+        self,
+        hooks: Callable[[], Iterable[HookLike]],
+        settings: Settings,
+        process_id: Callable[[], str],
+        *,
+        now: Callable[[], Now] = system_now,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._hooks = hooks
+        self._settings = settings
+        self._process_id = process_id
+        self._now = now
+        self._rng = rng or random.Random(os.urandom(16))
+        self._store = StateStore(settings.state_dir)
+        self._policies: dict[str, HookPolicy] = {}
+        self._measures: dict[str, BlockMeasure] = {}
+        self._accepted = self._refused = self._connects = 0
+        self._last_error = ""
+        self._arm()
+        _clients.add(self)
+
+    def start(self) -> None:
+        """Install the last good state in every hook and start the thread, unless it runs."""
+        if self._thread is not None:
+            return
+        self._discover()
+        self._thread = threading.Thread(target=self._run, name="gnomon-delivery", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 2.0) -> bool:
+        """Send the last reports, close the stream and return whether the thread ended in time."""
+        thread, stream = self._thread, self._stream
+        self._stopping.set()
+        if thread is None:
+            return True
+        if stream is not None:
+            stream.outbox.put(None)
+        thread.join(timeout_s / 2)
+        self._cancel()
+        thread.join(timeout_s / 2)
+        if not thread.is_alive():
+            self._thread = None
+        return not thread.is_alive()
+
+    @property
+    def staleness_s(self) -> float:
+        """Seconds since the control plane was last heard from; 0 while connected."""
+        if self._connected:
+            return 0.0
+        return max(0, self._now().monotonic_ns - self._heard_ns) / 1e9
+
+    @property
+    def status(self) -> Status:
+        """How delivery is doing, in one value."""
+        return Status(
+            self._connected,
+            self.staleness_s,
+            self._accepted,
+            self._refused,
+            self._connects,
+            self._last_error,
+        )
+
+    def _arm(self) -> None:
+        """Set what no process may inherit."""
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stream: _Stream | None = None
+        self._connected = False
+        self._discovering = threading.Lock()
+        self._heard_ns = self._now().monotonic_ns
+
+    def _after_fork(self) -> None:
+        """Start anew in a child; the parent's channel is left alone, closing it would harm both."""
+        running = self._thread is not None and not self._stopping.is_set()
+        _inherited.append(self._stream)
+        self._arm()
+        self._measures = {name: BlockMeasure(p.kind) for name, p in self._policies.items()}
+        self._policies = {}
+        if running:
+            self.start()
+
+    def _run(self) -> None:
+        attempt = 0
+        while not self._stopping.is_set():
+            opened = self._now().monotonic_ns
+            try:
+                self._converse()
+            except Exception as error:  # noqa: BLE001 - thread boundary: a service must not suffer
+                self._note(error)
+            finally:
+                self._connected = False
+            if self._now().monotonic_ns - opened > _STEADY_NS:
+                attempt = 0
+            self._stopping.wait(backoff_s(attempt, self._rng))
+            attempt += 1
+
+    def _converse(self) -> None:
+        """Hold one stream until it ends; raises grpc.RpcError where it ends badly."""
+        from gnomon.v1 import delivery_pb2_grpc
+
+        self._connects += 1
+        self._discover()
+        stream = _Stream(
+            Session(self._node(), self._policies), queue.SimpleQueue(), self._now().monotonic_ns
+        )
+        with open_channel(self._settings.peer) as channel:
+            stub = delivery_pb2_grpc.DeliveryStub(channel)  # type: ignore[no-untyped-call]
+            stream.call = stub.Connect(self._requests(stream))
+            self._stream = stream
+            try:
+                self._answer(stream)
+            finally:
+                self._stream = None
+                stream.outbox.put(None)
+
+    def _answer(self, stream: _Stream) -> None:
+        if self._stopping.is_set():
+            stream.outbox.put(None)
+        for message in stream.call:
+            self._connected = True
+            self._heard_ns = self._now().monotonic_ns
+            step = self._step(stream.session, message)
+            self._apply(step)
+            stream.outbox.put(step.reply)
+
+    def _step(self, session: Session, message: delivery_pb2.ServerMessage) -> Step:
+        try:
+            return session.receive(message, self._now())
+        except Exception as error:  # noqa: BLE001 - hostile input; one resource, not the stream
+            _log.warning("refused a resource: %s", type(error).__name__, exc_info=True)
+            return Step(refusal(message, f"internal {type(error).__name__}"))
+
+    def _apply(self, step: Step) -> None:
+        """Carry out a step: remembered before it runs, so that a crash cannot roll it back."""
+        self._accepted += step.reply.ack.ok
+        self._refused += not step.reply.ack.ok
+        if step.reply.ack.error:
+            self._last_error = step.reply.ack.error
+            _log.warning("refused %s: %s", step.reply.ack.resource, step.reply.ack.error)
+        if step.keep is not None:
+            self._store.keep(*step.keep)
+        if step.save is not None:
+            self._store.save(*step.save)
+        if step.install is not None:
+            self._install(*step.install)
+
+    def _install(self, name: str, assignment: Any) -> None:
+        self._measures[name].follow(assignment.switchback, assignment.epoch, self._now().unix_ns)
+        for hook in self._hooks():
+            if hook.name == name:
+                hook.measure = self._measures[name]
+                hook.install(assignment)
+
+    def _discover(self) -> bool:
+        """Take up hooks that are new, with their state of an earlier life; return whether any is."""
+        with self._discovering:
+            new = [hook for hook in self._hooks() if hook.name not in self._policies]
+            for hook in new:
+                self._take_up(hook)
+            return bool(new)
+
+    def _take_up(self, hook: HookLike) -> None:
+        settings = self._settings
+        saved = self._store.load(hook.name)
+        policy = HookPolicy(hook.name, hook.kind, settings.cell, settings.anchors, saved)
+        for digest, data in self._store.bundles().items():
+            self._restore(policy, digest, data)
+        self._measures.setdefault(hook.name, BlockMeasure(hook.kind))
+        if policy.guard.current is not None:
+            hook.install(policy.resumed())
+        self._policies = {**self._policies, hook.name: policy}
+
+    def _restore(self, policy: HookPolicy, digest: str, data: bytes) -> None:
+        """Hold a bundle from disk; one that does not verify any more is left to be pushed again."""
+        try:
+            envelope = policy_pb2.Envelope.FromString(data)
+            if read_bundle(envelope.payload).hook == policy.name:
+                policy.add_bundle(digest, envelope)
+        except (DecodeError, TrustError) as error:
+            _log.warning("bundle %s on disk is not used: %s", digest[:16], error)
+
+    def _node(self) -> Node:
+        settings = self._settings
+        return Node(settings.service, self._process_id(), settings.cell, settings.version)
+
+    def _requests(self, stream: _Stream) -> Iterator[delivery_pb2.ClientMessage]:
+        """Yield what goes to the control plane; runs on a thread of gRPC's own."""
+        yield stream.session.hello()
+        due = self._next_report_ns()
+        while True:
+            wait_s = (due - self._now().monotonic_ns) / 1e9
+            if wait_s <= 0.0:
+                yield from self._periodic(stream)
+                due = self._next_report_ns()
+                continue
+            with contextlib.suppress(queue.Empty):
+                message = stream.outbox.get(timeout=wait_s)
+                if message is None:
+                    yield from self._reports(stream)
+                    return
+                yield message
+
+    def _periodic(self, stream: _Stream) -> Iterator[delivery_pb2.ClientMessage]:
+        if self._discover():
+            stream.session = Session(self._node(), self._policies)
+            yield stream.session.hello()
+        yield from self._reports(stream)
+
+    def _next_report_ns(self) -> int:
+        """Return when to report next: after the interval, or earlier when a block closes."""
+        now = self._now()
+        waits = [int(self._settings.report_interval_s * 1e9)]
+        for measure in list(self._measures.values()):
+            end = measure.block_end_ns(now.unix_ns - _AFTER_BLOCK_NS)
+            if end is not None:
+                waits.append(end + _AFTER_BLOCK_NS - now.unix_ns)
+        return now.monotonic_ns + max(1, min(waits))
+
+    def _reports(self, stream: _Stream) -> Iterator[delivery_pb2.ClientMessage]:
+        for hook in list(self._hooks()):
+            policy = self._policies.get(hook.name)
+            if policy is None:
+                continue
+            try:
+                blocks = self._changed(stream, hook.name)
+                report = hook_report(hook, policy.guard.epoch, blocks)
+            except Exception as error:  # noqa: BLE001 - a bad counter must not end the stream
+                self._note(error)
+                continue
+            yield report
+
+    def _changed(self, stream: _Stream, hook: str) -> list[delivery_pb2.BlockReport]:
+        """Return the blocks whose sums differ from what this stream last sent of them."""
+        changed, sent = [], {}
+        for report in self._measures[hook].reports():
+            key, data = (hook, report.block, report.arm), report.SerializeToString()
+            if stream.sent.get(key) != data:
+                changed.append(report)
+            sent[key] = data
+        others = {key: data for key, data in stream.sent.items() if key[0] != hook}
+        stream.sent = others | sent
+        return changed
+
+    def _cancel(self) -> None:
+        stream = self._stream
+        if stream is not None and stream.call is not None:
+            stream.call.cancel()
+
+    def _note(self, error: Exception) -> None:
+        detail = getattr(error, "details", None)
+        reason = detail() if callable(detail) else str(error)
+        self._last_error = f"{type(error).__name__}: {reason}"
+        _log.debug("stream with %s ended: %s", self._settings.peer.address, self._last_error)
+
+
+def refusal(message: delivery_pb2.ServerMessage, reason: str) -> delivery_pb2.ClientMessage:
+    """Return the NACK of a resource that could not even be examined."""
+    which = message.WhichOneof("resource") or ""
+    name = message.bundle.digest if which == "bundle" else message.manifest.hook
+    ack = delivery_pb2.Ack(nonce=message.nonce, resource=which, name=name, error=reason)
+    return delivery_pb2.ClientMessage(ack=ack)
+
+
+_clients: weakref.WeakSet[DeliveryClient] = weakref.WeakSet()
+#: Streams of the parent, kept alive so that a child never runs their destructors.
+_inherited: list[object] = []
+
+
+def _after_fork_in_child() -> None:
+    for client in list(_clients):
+        client._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
