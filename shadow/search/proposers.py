@@ -1,0 +1,202 @@
+"""Proposers: where programs come from. All of these need no key and no network."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from . import mutation
+from .archive import Archive
+from .grammar import expression
+from .records import Draft, Outcome, Record
+from .simplify import simplified
+from .space import Space
+from .trees import render, wrapped
+from .tuning import Tuning, constants, skeleton
+
+_DEPTH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a proposer may look at.
+
+    Attributes:
+        space: the programs that are considered.
+        archive: built from the results that this step may know of.
+        step: that the draft will have in the log.
+        settled: whether no result of an earlier step is still to come.
+    """
+
+    space: Space
+    archive: Archive
+    step: int
+    settled: bool
+
+
+class Proposer(Protocol):
+    """Makes drafts."""
+
+    def propose(self, context: Context, rng: random.Random) -> Draft | None:
+        """Return a draft, or None when there is nothing to propose before more results come."""
+        ...
+
+    def learn(self, record: Record) -> None:
+        """Hear what became of a proposal, whoever made it; called once per step, in order."""
+        ...
+
+
+class Seeds:
+    """Proposes given programs, one after the other.
+
+    Args:
+        sources: by name.
+    """
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        self._queue = list(sources.items())
+
+    def propose(self, context: Context, rng: random.Random) -> Draft | None:
+        """Return the next seed; None when all have been proposed."""
+        if not self._queue:
+            return None
+        name, source = self._queue.pop(0)
+        return Draft(source, f"seed:{name}")
+
+    def learn(self, record: Record) -> None:
+        """Propose a seed again that the evaluator failed on."""
+        maker, _, name = record.operator.partition(":")
+        if maker == "seed" and record.outcome is Outcome.EVALUATOR_ERROR:
+            self._queue.append((name, record.source))
+
+
+class Mutation:
+    """Proposes a mutated member of the archive."""
+
+    def propose(self, context: Context, rng: random.Random) -> Draft | None:
+        """Return a draft with one parent; None while the archive is empty."""
+        parent = context.archive.select(rng)
+        child = mutation.mutated(parent.source, context.space, rng) if parent else None
+        return Draft(*child, (parent.program,)) if parent and child else None
+
+    def learn(self, record: Record) -> None:
+        """Learn nothing: the archive remembers."""
+
+
+class Crossover:
+    """Proposes a program made of two members of the archive."""
+
+    def propose(self, context: Context, rng: random.Random) -> Draft | None:
+        """Return a draft with two parents; None while there are not two that fit."""
+        mother, father = context.archive.select(rng), context.archive.select(rng)
+        if mother is None or father is None or mother == father:
+            return None
+        child = mutation.crossed(mother.source, father.source, context.space, rng)
+        return Draft(child, "crossover", (mother.program, father.program)) if child else None
+
+    def learn(self, record: Record) -> None:
+        """Learn nothing: the archive remembers."""
+
+
+class FromScratch:
+    """Proposes random expressions.
+
+    Args:
+        last: whether to do so only when no result is to come that others could build on.
+    """
+
+    def __init__(self, *, last: bool = False) -> None:
+        self._last = last
+
+    def propose(self, context: Context, rng: random.Random) -> Draft | None:
+        """Return a draft without parents."""
+        if self._last and not context.settled:
+            return None
+        root = expression(context.space, rng, rng.randint(1, _DEPTH))
+        tree = simplified(wrapped(root))
+        return Draft(render(tree, context.space.kind.input_names), "random")
+
+    def learn(self, record: Record) -> None:
+        """Learn nothing."""
+
+
+class Resampled:
+    """Proposes independent mutations of fixed programs, whatever came of the earlier ones.
+
+    Args:
+        sources: to start from.
+    """
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        self._sources = list(sources.values())
+
+    def propose(self, context: Context, rng: random.Random) -> Draft | None:
+        """Return a seed after one to four mutations; None when none of them took."""
+        source, operators = rng.choice(self._sources), []
+        for _ in range(rng.randint(1, 4)):
+            child = mutation.mutated(source, context.space, rng)
+            if child is not None:
+                source = child[0]
+                operators.append(child[1])
+        return Draft(source, "+".join(operators)) if operators else None
+
+    def learn(self, record: Record) -> None:
+        """Learn nothing: the samples are independent."""
+
+
+class Constants:
+    """Proposes members of the archive with other constants, one CMA-ES run after the other.
+
+    Args:
+        seeds_only: whether to tune seeds alone, as a control arm does.
+    """
+
+    def __init__(self, *, seeds_only: bool = False) -> None:
+        self._seeds_only = seeds_only
+        self._tuning: Tuning | None = None
+        self._parent = ""
+        self._tickets: dict[int, int] = {}
+        self._runs: Counter[str] = Counter()
+        self._scores: dict[str, float] = {}  # by canonical form: what a duplicate would score
+        self._seeds: list[Record] = []
+
+    def propose(self, context: Context, rng: random.Random) -> Draft | None:
+        """Return a draft with other literals; None while a generation's results are awaited."""
+        if self._tuning is None or self._tuning.over:
+            self._begin(context, rng)
+        asked = self._tuning.ask() if self._tuning else None
+        if asked is None:
+            return None
+        self._tickets[context.step] = asked[0]
+        return Draft(asked[1], "constants", (self._parent,))
+
+    def _begin(self, context: Context, rng: random.Random) -> None:
+        self._tuning = None
+        candidates = self._seeds if self._seeds_only else context.archive.members
+        tunable = [record for record in candidates if constants(record.source)]
+        if not tunable:
+            return
+        skeletons = [skeleton(record.source) for record in tunable]
+        order = sorted(range(len(tunable)), key=lambda i: i + 6 * self._runs[skeletons[i]])
+        chosen = tunable[order[0]]
+        self._runs[skeletons[order[0]]] += 1
+        self._parent = chosen.program
+        inputs = context.space.kind.input_names
+        self._tuning = Tuning(chosen.source, chosen.score, inputs, rng.getrandbits(63))
+
+    def learn(self, record: Record) -> None:
+        """Hand a result to the run that asked for it."""
+        if record.outcome is Outcome.OK:
+            self._scores[record.key] = record.score
+            self._note_seed(record)
+        ticket = self._tickets.pop(record.step, None)
+        if ticket is not None and self._tuning is not None:
+            self._tuning.tell(ticket, self._scores.get(record.key, float("inf")))
+
+    def _note_seed(self, record: Record) -> None:
+        if record.operator.startswith("seed:"):
+            self._seeds.append(record)
+            self._seeds.sort(key=lambda seed: (seed.score, seed.nodes, seed.step))

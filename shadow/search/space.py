@@ -1,0 +1,96 @@
+"""What may be searched: a kind's inputs, their usual sizes, the limits of a program, and its seeds."""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from ...sdk.errors import ConfigurationError
+from ...sdk.kind import Feature, Kind
+from .trees import call, name, number, render, wrapped
+
+Start = Literal["library", "incumbent", "weak"]
+TEMPLATE = "log_linear"
+
+
+@dataclass(frozen=True)
+class Space:
+    """The programs that a search considers.
+
+    Attributes:
+        kind: whose inputs a score may read.
+        scales: usual size of an input by name, for literals and thresholds; a feature that is
+            missing here gets a guess from its range.
+        max_nodes: larger programs are not proposed: they are slower, and nobody reads them.
+    """
+
+    kind: Kind
+    scales: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    max_nodes: int = 60
+
+    @property
+    def limit(self) -> int:
+        """Nodes that a proposed program may have."""
+        return min(self.max_nodes, self.kind.max_nodes)
+
+    def scale(self, feature: Feature) -> float:
+        """Return the usual size of a feature, positive."""
+        known = self.scales.get(feature.name, 0.0)
+        return known if known > 0 else min(max(abs(feature.low), abs(feature.high), 1e-3), 10.0)
+
+    def feature(self, rng: random.Random) -> Feature:
+        """Return a random input; the noise, which only breaks ties, comes up less often."""
+        features = self.kind.inputs
+        weights = [0.2 if feature.name == "noise" else 1.0 for feature in features]
+        return rng.choices(features, weights)[0]
+
+    def baselines(self) -> dict[str, str]:
+        """Return the sources of the published policies that the language can express, by name."""
+        return {b.name: b.source for b in self.kind.baselines.values() if b.source is not None}
+
+
+def seeds(space: Space, start: Start, incumbent: str = "") -> dict[str, str]:
+    """Return the programs that a search starts from, by name, in the order of their evaluation.
+
+    Args:
+        start: ``library`` for all published policies and a log-linear template, ``incumbent`` for
+            the policy in production alone, ``weak`` for a random choice.
+        incumbent: its source, when the policy language can express it.
+
+    Raises:
+        ConfigurationError: ``incumbent`` is asked for and its source is not known.
+    """
+    if start == "weak":
+        return {"weak": "def score(noise):\n    return noise\n"}
+    if start == "incumbent":
+        if not incumbent:
+            raise ConfigurationError(
+                "the incumbent's source in the policy language is not known: give it with "
+                "--incumbent, or start from the library"
+            )
+        return {"incumbent": incumbent}
+    extra = {"incumbent": incumbent} if incumbent else {}
+    return extra | space.baselines() | {TEMPLATE: log_linear(space)}
+
+
+def log_linear(space: Space) -> str:
+    """Return a weighted sum of the logarithms of all features, for the tuning of its weights.
+
+    Products and quotients of powers, as most published policies are, are its special cases.
+    """
+    terms = [_term(feature) for feature in space.kind.inputs if feature.name != "noise"]
+    total = terms[0]
+    for term in terms[1:]:
+        total = ast.BinOp(total, ast.Add(), term)
+    return render(wrapped(total), space.kind.input_names)
+
+
+def _term(feature: Feature) -> ast.expr:
+    value: ast.expr = name(feature.name)
+    if feature.low < 0:
+        value = call("abs", value)
+    return ast.BinOp(number(1.0), ast.Mult(), call("math.log1p", value))
