@@ -1,0 +1,141 @@
+"""A policy that has passed the language check, and the check itself."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..errors import LanguageError
+from ._analysis import Analysis, analyse, count_nodes
+from ._flow import check_flow
+from ._grammar import Outline, check_functions, outline, refuse
+from ._interpret import Fault, evaluate, run
+from ._lower import lower
+from ._runtime import namespace
+from ._text import parse
+
+MAX_NODES = 400
+MAX_FUEL = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A checked policy in score form.
+
+    Attributes:
+        source: as it was checked, byte for byte.
+        source_digest: sha256 of the source's UTF-8 text, as 64 hex digits.
+        inputs: names of the features, in the order in which every tier takes them.
+        entry: name of the function that is the score.
+        nodes: statements and expressions in the source.
+        fuel_bound: the most fuel that one evaluation can use.
+        lowered: the text that every tier but the reference runs; its function is ``_score``.
+    """
+
+    source: str
+    source_digest: str
+    inputs: tuple[str, ...]
+    entry: str
+    nodes: int
+    fuel_bound: int
+    lowered: str = field(repr=False)
+    _analysis: Analysis = field(repr=False)
+    _max_fuel: int = field(repr=False)
+
+    def bind(self) -> Callable[..., float]:
+        """Return the score as a Python function.
+
+        It takes one float per name in :attr:`inputs`, by position, never raises for floats, keeps no
+        state, so threads may share it, and returns a finite float, or NaN for a fault.
+        """
+        names = namespace()
+        exec(compile(self.lowered, f"<policy {self.source_digest[:12]}>", "exec"), names)  # noqa: S102
+        score: Callable[..., float] = names["_score"]
+        return score
+
+    def interpret(self, *row: float) -> float:
+        """Return the score of one row by the reference tier: NaN for a fault; slow."""
+        try:
+            return self._run(row)
+        except Fault:
+            return math.nan
+
+    def fault(self, *row: float) -> str:
+        """Return why the score of one row faults, with its line, or an empty string."""
+        try:
+            self._run(row)
+        except Fault as reason:
+            return str(reason)
+        return ""
+
+    def _run(self, row: Sequence[float]) -> float:
+        names = {name: float(value) for name, value in zip(self.inputs, row, strict=True)}
+        return run(self._analysis, self.entry, names, self._max_fuel)
+
+
+def check(
+    source: str,
+    inputs: Sequence[str],
+    *,
+    entry: str = "score",
+    max_nodes: int = MAX_NODES,
+    max_fuel: int = MAX_FUEL,
+) -> Program:
+    """Check a policy's source against the policy language.
+
+    Args:
+        source: text of a module with a function ``entry`` of some of the inputs.
+        inputs: names of all features that a score may take, in the host's order.
+        entry: name of that function.
+        max_nodes: limit of statements and expressions.
+        max_fuel: limit of fuel for one evaluation.
+
+    Returns:
+        The checked program.
+
+    Raises:
+        LanguageError: the source lies outside the language, whatever it is; with line and reason.
+    """
+    found = outline(parse(source))
+    nodes = count_nodes(found)
+    if nodes > max_nodes:
+        raise LanguageError(f"{nodes} statements and expressions; at most {max_nodes} are allowed")
+    check_functions(found)
+    analysis = analyse(found, _constants(found), entry)
+    for function in found.functions.values():
+        check_flow(function, analysis.constants)
+    _check_entry(found, entry, inputs)
+    if analysis.costs[entry].straight > max_fuel:
+        raise LanguageError(f"needs more than {max_fuel} fuel on every call; call fewer functions")
+    return Program(
+        source=source,
+        source_digest=hashlib.sha256(source.encode()).hexdigest(),
+        inputs=tuple(inputs),
+        entry=entry,
+        nodes=nodes,
+        fuel_bound=int(min(analysis.costs[entry].bound, max_fuel)),
+        lowered=lower(analysis, entry, inputs, max_fuel),
+        _analysis=analysis,
+        _max_fuel=max_fuel,
+    )
+
+
+def _constants(found: Outline) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for name, node in found.constants.items():
+        try:
+            values[name] = evaluate(node, values)
+        except Fault as fault:
+            refuse(node, f"constant '{name}' has no value: {fault}")
+        except KeyError as missing:
+            refuse(node, f"constant {missing} is used before it is defined")
+    return values
+
+
+def _check_entry(found: Outline, entry: str, inputs: Sequence[str]) -> None:
+    for argument in found.functions[entry].args.args:
+        if argument.arg not in inputs:
+            known = ", ".join(inputs)
+            refuse(argument, f"'{argument.arg}' is not a feature of this kind; there are {known}")

@@ -1,0 +1,70 @@
+"""From text to a syntax tree of bounded size, whatever the text is."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from ..errors import LanguageError
+
+MAX_BYTES = 20_000
+MAX_DEPTH = 50
+
+_FORBIDDEN = re.compile(r"[^\n\t\x20-\x7e]|__")
+
+
+def parse(source: str) -> ast.Module:
+    """Return the syntax tree of a source, or raise LanguageError; never anything else."""
+    _check_text(source)
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        raise LanguageError(f"not Python: {error.msg}", error.lineno or 0) from None
+    except (ValueError, MemoryError, RecursionError, OverflowError):
+        raise LanguageError("not Python that can be parsed; write shorter expressions") from None
+    _check_depth(tree)
+    return tree
+
+
+def depth(root: ast.AST) -> int:
+    """Return the number of statements and expressions on the longest path down from a node."""
+    deepest = 0
+    stack = [(root, 0)]
+    while stack:
+        node, above = stack.pop()
+        level = above + isinstance(node, ast.expr | ast.stmt)
+        deepest = max(deepest, level)
+        stack.extend((child, level) for child in ast.iter_child_nodes(node))
+    return deepest
+
+
+def _check_text(source: str) -> None:
+    if len(source) > MAX_BYTES:
+        raise LanguageError(f"{len(source)} characters; at most {MAX_BYTES} are allowed")
+    found = _FORBIDDEN.search(source)
+    if found:
+        line = source.count("\n", 0, found.start()) + 1
+        if found.group() == "__":
+            raise LanguageError("two underscores in a row are not allowed", line)
+        code = ord(found.group())
+        raise LanguageError(f"character U+{code:04X}; use printable ASCII, tab and newline", line)
+    _check_brackets(source)
+
+
+def _check_brackets(source: str) -> None:
+    # The parser's own limits depend on version and C stack; a count before it does not.
+    level = 0
+    for index, character in enumerate(source):
+        if character in "([{":
+            level += 1
+            if level > MAX_DEPTH:
+                line = source.count("\n", 0, index) + 1
+                raise LanguageError(f"brackets nested deeper than {MAX_DEPTH}", line)
+        elif character in ")]}":
+            level -= 1
+
+
+def _check_depth(tree: ast.Module) -> None:
+    for statement in tree.body:
+        if depth(statement) > MAX_DEPTH:
+            raise LanguageError(f"nested deeper than {MAX_DEPTH}", statement.lineno)

@@ -1,0 +1,100 @@
+"""The compiled tier: the lowered text of a score as a native function, with the same faults.
+
+The functions of ``math`` are called through their C addresses, the very functions that CPython calls:
+given their names, the optimiser would rewrite ``pow(x, 2.0)`` as ``x * x`` and take vectorised
+versions that differ in the last bit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import functools
+import math
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from ..sdk.language import Program
+
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": False, "nogil": True}
+_WHOLE = 2.0**53
+_UNARY = ("atan", "cos", "exp", "expm1", "log", "log10", "log1p", "log2", "sin", "tanh")
+_BINARY = ("atan2", "pow")
+
+
+def scorer_type(n: int) -> Any:
+    """Return the numba type of a compiled score of ``n`` inputs: float64 of n float64."""
+    return types.FunctionType(_signature(n))
+
+
+def compile_score(program: Program) -> Any:
+    """Return a program as a numba function of one float64 per input to float64.
+
+    It can be passed to a compiled simulator as a first-class function of :func:`scorer_type`, returns
+    NaN for a fault, and equals ``program.bind()`` bit for bit. About 50 ms.
+    """
+    names = dict(_helpers())
+    exec(compile(program.lowered, f"<policy {program.source_digest[:12]}>", "exec"), names)  # noqa: S102
+    for name in [name for name in names if name.startswith("_f_")]:
+        names[name] = numba.njit(**_OPTIONS)(names[name])
+    return numba.njit([_signature(len(program.inputs))], **_OPTIONS)(names["_score"])
+
+
+def _signature(n: int) -> Any:
+    return types.float64(*[types.float64] * n)
+
+
+@functools.cache
+def _helpers() -> dict[str, Any]:
+    """Return what the lowered text calls by name, compiled once in a process."""
+    library = ctypes.CDLL(ctypes.util.find_library("m"))
+    helpers: dict[str, Any] = {"_NAN": math.nan}
+    for name in _UNARY:
+        helpers[f"_{name}"] = _native(library, name, 1)
+    for name in _BINARY:
+        helpers[f"_{name}"] = _native(library, name, 2)
+    for name, function in (("_sqrt", _sqrt), ("_copysign", _copysign)):
+        helpers[name] = numba.njit(**_OPTIONS)(function)
+    for function in (_floor, _ceil, _trunc, _round):
+        helpers[function.__name__] = numba.njit(**_OPTIONS)(function)
+    return helpers
+
+
+def _native(library: ctypes.CDLL, name: str, arity: int) -> Any:
+    function = getattr(library, name)
+    function.restype = ctypes.c_double
+    function.argtypes = [ctypes.c_double] * arity
+    return function
+
+
+def _sqrt(x: float) -> float:
+    return math.sqrt(x)
+
+
+def _copysign(x: float, y: float) -> float:
+    return math.copysign(x, y)
+
+
+def _floor(x: float) -> float:
+    return float(np.floor(x)) + 0.0 if abs(x) <= _WHOLE else math.nan
+
+
+def _ceil(x: float) -> float:
+    return float(np.ceil(x)) + 0.0 if abs(x) <= _WHOLE else math.nan
+
+
+def _trunc(x: float) -> float:
+    return float(np.trunc(x)) + 0.0 if abs(x) <= _WHOLE else math.nan
+
+
+def _round(x: float) -> float:
+    if not abs(x) <= _WHOLE:
+        return math.nan
+    below = float(np.floor(x))
+    rest = x - below
+    if rest > 0.5 or (rest == 0.5 and below % 2.0 != 0.0):
+        below += 1.0
+    return below + 0.0
