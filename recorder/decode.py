@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -31,12 +32,13 @@ class Batch:
     """The records of one instrumentation scope.
 
     Attributes:
-        batch_id: the sender's; empty when it stated none, as Collectors of other SDKs do not.
+        key: digest of the content, the sender's batch id included: the same when a sender or a
+            Collector repeats itself, another when a Collector has cut a batch in two.
         records: by source, in the order in which they came.
         rejected: records of Gnomon's that were malformed.
     """
 
-    batch_id: bytes
+    key: bytes
     records: dict[Source, list[Record]] = field(default_factory=dict)
     rejected: int = 0
 
@@ -80,7 +82,7 @@ def decode(data: bytes) -> Decoded:
 
 
 def _scope(decoded: Decoded, service: str, scope_logs: Any) -> None:
-    batch = Batch(_batch_id(scope_logs.scope.attributes))
+    batch = Batch(hashlib.blake2b(scope_logs.SerializeToString(), digest_size=16).digest())
     for log in scope_logs.log_records:
         read = _READERS.get(log.event_name)
         if read is None:
@@ -235,8 +237,3 @@ def _attributes(pairs: Iterable[Any]) -> dict[str, Any]:
 def _service(pairs: Iterable[Any]) -> str:
     service = _attributes(pairs).get(names.SERVICE_NAME)
     return service if isinstance(service, str) else ""
-
-
-def _batch_id(pairs: Iterable[Any]) -> bytes:
-    batch_id = _attributes(pairs).get(names.BATCH_ID)
-    return batch_id if isinstance(batch_id, bytes) else b""

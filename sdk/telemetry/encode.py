@@ -9,7 +9,7 @@ opentelemetry-proto and compares every field.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from ..records import Decision, Outcome, Record, Workload
@@ -24,7 +24,7 @@ _TRACE_ID = 9
 _SPAN_ID = 10
 _EVENT_NAME = 12
 # Fields of opentelemetry.proto.common.v1.AnyValue.
-_STRING, _BOOL, _INT, _DOUBLE, _BYTES = 1, 2, 3, 4, 7
+_STRING, _BOOL, _INT, _DOUBLE, _ARRAY, _BYTES = 1, 2, 3, 4, 5, 7
 
 _MASK64 = 2**64 - 1
 #: Distinct combinations of slowly changing fields that are kept encoded.
@@ -33,6 +33,10 @@ _CACHE_LIMIT = 4096
 _u64 = struct.Struct("<Q").pack
 _be64 = struct.Struct(">Q").pack
 _f64 = struct.Struct("<d").pack
+
+
+Scalar = str | bytes | bool | int | float
+Value = Scalar | Sequence[Scalar]
 
 
 class KindLike(Protocol):
@@ -63,12 +67,12 @@ class HookLike(Protocol):
         """The process's id as 16 hex digits."""
 
 
-def attribute(key: str, value: str | bytes | float, number: int = _ATTRIBUTE) -> bytes:
+def attribute(key: str, value: Value, number: int = _ATTRIBUTE) -> bytes:
     """Return one ``KeyValue`` as field ``number``; the value's Python type is its type on the wire."""
     return field(number, field(1, text(key)) + field(2, _any_value(value)))
 
 
-def resource(attributes: Mapping[str, str | bytes | float]) -> bytes:
+def resource(attributes: Mapping[str, Value]) -> bytes:
     """Return the ``resource`` field of a ``ResourceLogs``."""
     return field(1, b"".join(attribute(key, value, 1) for key, value in attributes.items()))
 
@@ -244,7 +248,7 @@ class _Attribute:
         )
 
 
-def _any_value(value: str | bytes | float) -> bytes:
+def _any_value(value: Value) -> bytes:
     if isinstance(value, str):
         return field(_STRING, text(value))
     if isinstance(value, bytes):
@@ -253,7 +257,9 @@ def _any_value(value: str | bytes | float) -> bytes:
         return tag(_BOOL, VARINT) + varint(value)
     if isinstance(value, int):
         return tag(_INT, VARINT) + varint(value)
-    return tag(_DOUBLE, FIXED64) + _f64(value)
+    if isinstance(value, float):
+        return tag(_DOUBLE, FIXED64) + _f64(value)
+    return field(_ARRAY, b"".join(field(1, _any_value(item)) for item in value))
 
 
 def _event(name: str) -> bytes:

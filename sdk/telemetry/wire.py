@@ -72,7 +72,7 @@ def signed(value: int | bytes) -> int:
         ValueError: the field held something else.
     """
     if not isinstance(value, int):
-        raise ValueError("expected a varint")
+        raise ValueError("expected a varint")  # noqa: TRY004 - bad data, not a bad call
     return value - 2**64 if value >= 2**63 else value
 
 

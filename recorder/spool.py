@@ -1,0 +1,160 @@
+"""The spool: what has been acknowledged and is not yet in the store, on a local disk.
+
+A segment is a file of frames, each ``length, CRC-32, payload``. Appending ends in one fsync, so that a
+frame which was acknowledged is there after a crash; a frame cut short at the end never was. A segment
+is removed when its records are in the store under a name that derives from the segment's own: one
+that is stored twice replaces itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import struct
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..sdk.errors import TraceError
+from .files import sync
+
+_FRAME = struct.Struct("<II")
+_SEGMENT = ".spool"
+_KEYS = ".keys"
+_KEY_SIZE = 16
+#: How many stored segments' batch keys are kept; older repetitions are told apart by decision id.
+_REMEMBERED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a segment holds.
+
+    Attributes:
+        frames: payloads in the order of arrival.
+        rest: bytes after the last good frame: cut short by a crash, or damaged.
+    """
+
+    frames: tuple[bytes, ...]
+    rest: int
+
+
+class Spool:
+    """A folder of segments, held by one process at a time.
+
+    Args:
+        folder: made when missing.
+
+    Raises:
+        TraceError: another recorder holds it, or it cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise TraceError(f"cannot use spool {folder}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise TraceError(
+                f"another recorder uses the spool {folder}; give this one its own with --spool"
+            ) from error
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        os.close(self._lock)
+
+    def leftovers(self) -> list[Path]:
+        """Return the segments that an earlier process left, oldest first."""
+        return sorted(self.folder.glob("*" + _SEGMENT))
+
+    def segment(self, time_ns: int) -> Segment:
+        """Start a segment whose name sorts by time."""
+        return Segment(self.folder / f"{time_ns:020d}-{uuid.uuid4().hex[:8]}{_SEGMENT}")
+
+    def seen(self) -> Iterator[bytes]:
+        """Yield the keys of the batches that were stored lately, oldest first."""
+        for path in sorted(self.folder.glob("*" + _KEYS)):
+            data = path.read_bytes()
+            for at in range(0, len(data) - _KEY_SIZE + 1, _KEY_SIZE):
+                yield data[at : at + _KEY_SIZE]
+
+    def discard(self, segment: Path, keys: Iterable[bytes]) -> None:
+        """Remove a segment whose records are in the store, and remember its batches."""
+        kept = segment.with_suffix(_KEYS)
+        hidden = kept.with_suffix(".tmp")
+        hidden.write_bytes(b"".join(keys))
+        sync(str(hidden))
+        hidden.rename(kept)
+        segment.unlink()
+        for old in sorted(self.folder.glob("*" + _KEYS))[:-_REMEMBERED]:
+            old.unlink()
+        sync(str(self.folder))
+
+    def set_aside(self, segment: Path) -> Path:
+        """Keep a damaged segment under another name, for people; return it."""
+        kept = segment.with_suffix(".damaged")
+        with contextlib.suppress(FileExistsError):
+            os.link(segment, kept)
+        return kept
+
+
+class Segment:
+    """A segment that is being written; the file is made by the first append."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._descriptor = -1
+
+    def append(self, payloads: Iterable[bytes]) -> None:
+        """Make payloads durable, all or none.
+
+        Raises:
+            OSError: the disk refused; the segment is as before.
+        """
+        data = b"".join(_FRAME.pack(len(p), zlib.crc32(p)) + p for p in payloads)
+        if self._descriptor < 0:
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            sync(str(self.path.parent))
+        try:
+            self._write(data)
+            os.fdatasync(self._descriptor)
+        except OSError:
+            os.ftruncate(self._descriptor, self.size)
+            os.lseek(self._descriptor, self.size, os.SEEK_SET)
+            raise
+        self.size += len(data)
+
+    def close(self) -> None:
+        """Write no more."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+
+def read_segment(path: Path) -> Contents:
+    """Return a segment's frames up to the first that is cut short or damaged."""
+    data = path.read_bytes()
+    frames: list[bytes] = []
+    at = 0
+    while len(data) - at >= _FRAME.size:
+        length, checksum = _FRAME.unpack_from(data, at)
+        payload = data[at + _FRAME.size : at + _FRAME.size + length]
+        if len(payload) < length or zlib.crc32(payload) != checksum:
+            break
+        frames.append(payload)
+        at += _FRAME.size + length
+    return Contents(tuple(frames), len(data) - at)

@@ -1,0 +1,68 @@
+"""What became of every record that was handed to a sink."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The fate of a sink's records; ``recorded == acknowledged + dropped + unknown + pending``, always.
+
+    Attributes:
+        recorded: handed to the sink.
+        acknowledged: the receiver said that it has them.
+        dropped: certainly not delivered.
+        unknown: sent, but no answer came; nobody can tell.
+        pending: still waiting or under way; 0 once the sink is closed.
+        reasons: of the dropped ones, how many for which reason.
+    """
+
+    recorded: int
+    acknowledged: int
+    dropped: int
+    unknown: int
+    pending: int
+    reasons: Mapping[str, int]
+
+
+class Accounting:
+    """Counts records; every change keeps the sum right."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._recorded = self._acknowledged = self._unknown = 0
+        self._reasons: Counter[str] = Counter()
+
+    def record(self, n: int) -> None:
+        """``n`` records were handed over."""
+        with self._lock:
+            self._recorded += n
+
+    def settle(
+        self, acknowledged: int = 0, unknown: int = 0, dropped: int = 0, why: str = ""
+    ) -> None:
+        """The fate of some pending records is known."""
+        with self._lock:
+            self._acknowledged += acknowledged
+            self._unknown += unknown
+            if dropped:
+                self._reasons[why] += dropped
+
+    def account(self) -> Account:
+        """Return the present state."""
+        with self._lock:
+            dropped = self._reasons.total()
+            settled = self._acknowledged + dropped + self._unknown
+            return Account(
+                self._recorded,
+                self._acknowledged,
+                dropped,
+                self._unknown,
+                self._recorded - settled,
+                MappingProxyType(dict(self._reasons)),
+            )

@@ -1,0 +1,171 @@
+"""One batch over gRPC: sent, sent again while that may help, and settled exactly once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import grpc
+
+from . import wire
+from .retry import Backoff, retry_delay
+from .settings import Settings
+
+METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+_READY_SLICE_S = 0.1
+
+#: Worth another attempt, by the OTLP specification; RESOURCE_EXHAUSTED only with a RetryInfo.
+_RETRYABLE = {
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.OUT_OF_RANGE,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DATA_LOSS,
+}
+#: After these the receiver may have the batch all the same; every other code is its refusal.
+_AMBIGUOUS = _RETRYABLE | {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A request ready to be sent.
+
+    Attributes:
+        payload: serialised ``ExportLogsServiceRequest``; the same bytes at every attempt.
+        count: records in it.
+    """
+
+    payload: bytes
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of a batch: the three numbers add up to its count."""
+
+    acknowledged: int = 0
+    unknown: int = 0
+    dropped: int = 0
+    why: str = ""
+
+
+class Courier:
+    """Delivers batches over one channel; safe to use from several threads.
+
+    Args:
+        settings: where to.
+        stopping: set to give up waiting.
+        clock: monotonic seconds.
+        rng: for the backoff's jitter.
+    """
+
+    def __init__(
+        self, settings: Settings, stopping: threading.Event, clock: Callable[[], float], rng: Random
+    ) -> None:
+        self._settings = settings
+        self._stopping = stopping
+        self._clock = clock
+        self._rng = rng
+        self._channel = _channel(settings)
+        self._export = self._channel.unary_unary(METHOD)
+        self._calls: set[Any] = set()
+
+    def cancel(self) -> None:
+        """Stop waiting for answers; what was sent stays unknown."""
+        for call in list(self._calls):
+            call.cancel()
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._channel.close()
+
+    def deliver(self, batch: Batch) -> Fate:
+        """Return the batch's fate, at the latest at the deadline in the settings."""
+        deadline = self._clock() + self._settings.timeout_s
+        backoff = Backoff(self._rng)
+        ambiguous = False
+        why = "unreachable"
+        while self._ready(deadline):
+            try:
+                return self._attempt(batch, deadline - self._clock())
+            except grpc.RpcError as error:
+                code = error.code()
+                ambiguous |= code in _AMBIGUOUS
+                why = f"refused:{code.name}"
+                delay = _pause(error, backoff)
+            if delay is None or self._clock() + delay >= deadline or self._stopping.wait(delay):
+                break
+        if ambiguous:
+            return Fate(unknown=batch.count)
+        return Fate(dropped=batch.count, why=why)
+
+    def _ready(self, deadline: float) -> bool:
+        """Wait for a connection: a batch that never had one has certainly not been delivered."""
+        ready = grpc.channel_ready_future(self._channel)
+        try:
+            while not self._stopping.is_set() and self._clock() < deadline:
+                try:
+                    ready.result(timeout=_READY_SLICE_S)
+                except grpc.FutureTimeoutError:
+                    continue
+                return True
+            return False
+        finally:
+            ready.cancel()
+
+    def _attempt(self, batch: Batch, timeout_s: float) -> Fate:
+        gzip = grpc.Compression.Gzip if self._settings.gzip else grpc.Compression.NoCompression
+        call = self._export.future(
+            batch.payload,
+            timeout=max(timeout_s, 0.001),
+            metadata=self._settings.headers,
+            compression=gzip,
+        )
+        self._calls.add(call)
+        try:
+            return _answered(batch, call.result())
+        except grpc.FutureCancelledError:
+            return Fate(unknown=batch.count)
+        finally:
+            self._calls.discard(call)
+
+
+def _channel(settings: Settings) -> grpc.Channel:
+    options = (("grpc.max_send_message_length", -1), ("grpc.max_reconnect_backoff_ms", 2000))
+    if not settings.secure:
+        return grpc.insecure_channel(settings.target, options)
+    credentials = grpc.ssl_channel_credentials(
+        settings.certificate, settings.client_key, settings.client_certificate
+    )
+    return grpc.secure_channel(settings.target, credentials, options)
+
+
+def _pause(error: grpc.RpcError, backoff: Backoff) -> float | None:
+    """Return how long to wait before the next attempt, or None when it is pointless."""
+    asked = retry_delay(error.trailing_metadata())
+    if error.code() in _RETRYABLE:
+        return backoff.next() if asked is None else asked
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return asked
+    return None
+
+
+def _answered(batch: Batch, response: bytes) -> Fate:
+    """Return the fate after a reply: ``partial_success`` names how many records were rejected."""
+    rejected = min(batch.count, max(0, _rejected(response)))
+    return Fate(acknowledged=batch.count - rejected, dropped=rejected, why="rejected")
+
+
+def _rejected(response: bytes) -> int:
+    # ExportLogsServiceResponse{partial_success = 1}, {rejected_log_records = 1, error_message = 2}
+    try:
+        partial = dict(wire.fields(response)).get(1, b"")
+        if isinstance(partial, bytes):
+            return wire.signed(dict(wire.fields(partial)).get(1, 0))
+    except ValueError:
+        pass
+    return 0

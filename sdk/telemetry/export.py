@@ -1,0 +1,232 @@
+"""The OTLP sink: takes records from the drainer, answers at once, and accounts for every one."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from ..records import Record
+from . import names
+from .accounting import Account, Accounting
+from .delivery import Batch, Courier
+from .encode import Encoder, HookLike, Value, request, resource
+from .settings import Settings, read_settings
+
+#: What a record of wrong types makes the encoder raise.
+_NOT_ENCODABLE = (struct.error, TypeError, ValueError, AttributeError, OverflowError)
+
+
+class Sink(Protocol):
+    """Takes the records of hooks: over the wire, into a store, into a list."""
+
+    def write(self, hook: HookLike, records: Sequence[Record]) -> None:
+        """Take records; never raises and never blocks for long."""
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was written has been dealt with; return whether it was."""
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Flush, then release everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of an :class:`OtlpSink`.
+
+    Attributes:
+        backlog: records that may wait; more are dropped and counted.
+        batch: records in one request.
+        batch_bytes: size in bytes after which a request is closed; receivers refuse above 4 MiB.
+        senders: requests under way at once.
+    """
+
+    backlog: int = 65_536
+    batch: int = 2048
+    batch_bytes: int = 1 << 20
+    senders: int = 2
+
+
+class OtlpSink:
+    """Sends records to an OTLP receiver over gRPC.
+
+    Nothing is connected and no thread runs before the first write, and a forked child starts anew:
+    what the parent has yet to send stays the parent's.
+
+    Args:
+        endpoint: instead of ``OTEL_EXPORTER_OTLP_ENDPOINT``.
+        attributes: of the OpenTelemetry Resource, beside those in the environment.
+        settings: instead of ``endpoint`` and the environment.
+        limits: bounds.
+        rng: for the jitter of retries.
+
+    Raises:
+        ConfigurationError: endpoint or environment make no sense.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+        *,
+        settings: Settings | None = None,
+        limits: Limits | None = None,
+        rng: Random | None = None,
+    ) -> None:
+        self._settings = settings or read_settings(os.environ, endpoint)
+        self._attributes = dict(attributes or {})
+        self._limits = limits or Limits()
+        self._rng = rng or Random()
+        self._closed = False
+        self._reset()
+        _on_fork(self._reset)
+
+    def write(self, hook: HookLike, records: Sequence[Record]) -> None:
+        """Encode records and queue them; what does not fit the backlog is dropped and counted."""
+        self._accounting.record(len(records))
+        if self._closed:
+            self._accounting.settle(dropped=len(records), why="closed")
+            return
+        for batch in self._batches(hook, records):
+            self._enqueue(batch)
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until every queued batch has met its fate; return False at the time-out."""
+        with self._changed:
+            return self._changed.wait_for(self._idle, timeout_s)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Flush for at most ``timeout_s``, then give up what is left and release the connection."""
+        self._closed = True
+        self.flush(timeout_s)
+        self._stopping.set()
+        with self._changed:
+            abandoned = sum(batch.count for batch in self._backlog)
+            self._backlog.clear()
+            self._changed.notify_all()
+        self._accounting.settle(dropped=abandoned, why="closed")
+        if self._courier is not None:
+            self._courier.cancel()
+        for thread in self._threads:
+            thread.join(1.0)
+        if self._courier is not None:
+            self._courier.close()
+
+    def account(self) -> Account:
+        """Return what became of the records of this process."""
+        return self._accounting.account()
+
+    def _reset(self) -> None:
+        """Start without threads, connection or backlog, as a forked child must."""
+        self._accounting = Accounting()
+        self._changed = threading.Condition()
+        self._backlog: deque[Batch] = deque()
+        self._waiting = 0
+        self._under_way = 0
+        self._stopping = threading.Event()
+        self._courier: Courier | None = None
+        self._threads: list[threading.Thread] = []
+        self._encoders: dict[str, tuple[str, bytes, Encoder]] = {}
+
+    def _batches(self, hook: HookLike, records: Sequence[Record]) -> Iterator[Batch]:
+        resource_field, encoder = self._encoder(hook)
+        encoded: list[bytes] = []
+        size = 0
+        for record in records:
+            try:
+                encoded.append(encoder.encode(record))
+            except _NOT_ENCODABLE:
+                self._accounting.settle(dropped=1, why="not encodable")
+                continue
+            size += len(encoded[-1])
+            if len(encoded) >= self._limits.batch or size >= self._limits.batch_bytes:
+                yield _batch(resource_field, encoded)
+                encoded, size = [], 0
+        if encoded:
+            yield _batch(resource_field, encoded)
+
+    def _encoder(self, hook: HookLike) -> tuple[bytes, Encoder]:
+        process, resource_field, encoder = self._encoders.get(hook.name, ("", b"", None))
+        if encoder is None or process != hook.process_id:
+            resource_field = resource(_resource(self._attributes, hook.process_id))
+            encoder = Encoder(hook)
+            self._encoders[hook.name] = (hook.process_id, resource_field, encoder)
+        return resource_field, encoder
+
+    def _enqueue(self, batch: Batch) -> None:
+        with self._changed:
+            fits = self._waiting + batch.count <= self._limits.backlog and not self._closed
+            if fits:
+                self._waiting += batch.count
+                self._backlog.append(batch)
+                self._start()
+                self._changed.notify()
+        if not fits:
+            why = "closed" if self._closed else "backlog full"
+            self._accounting.settle(dropped=batch.count, why=why)
+
+    def _start(self) -> None:
+        if self._threads:
+            return
+        for number in range(self._limits.senders):
+            thread = threading.Thread(target=self._send, name=f"gnomon-otlp-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _send(self) -> None:
+        while (batch := self._next()) is not None:
+            fate = self._connected().deliver(batch)
+            self._accounting.settle(fate.acknowledged, fate.unknown, fate.dropped, fate.why)
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
+
+    def _next(self) -> Batch | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._backlog or self._stopping.is_set())
+            if not self._backlog:
+                return None
+            batch = self._backlog.popleft()
+            self._waiting -= batch.count
+            self._under_way += 1
+            return batch
+
+    def _connected(self) -> Courier:
+        with self._changed:
+            if self._courier is None:
+                self._courier = Courier(self._settings, self._stopping, time.monotonic, self._rng)
+            return self._courier
+
+    def _idle(self) -> bool:
+        return not self._backlog and not self._under_way
+
+
+def _batch(resource_field: bytes, encoded: list[bytes]) -> Batch:
+    return Batch(request(resource_field, encoded, os.urandom(16)), len(encoded))
+
+
+def _resource(attributes: Mapping[str, str], process_id: str) -> Mapping[str, Value]:
+    """Return the user's Resource, as their own OpenTelemetry SDK would make it, for this process."""
+    from opentelemetry.sdk.resources import Resource
+
+    own = {**attributes, names.SERVICE_INSTANCE_ID: process_id}
+    return dict(Resource.create(own).attributes)
+
+
+def _on_fork(reset: Callable[[], None]) -> None:
+    """Call a bound method in every forked child for as long as its object lives."""
+    method = weakref.WeakMethod(reset)
+
+    def in_child() -> None:
+        bound = method()
+        if bound is not None:
+            bound()
+
+    os.register_at_fork(after_in_child=in_child)
