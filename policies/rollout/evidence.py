@@ -1,0 +1,417 @@
+"""What a canary's pairs of blocks say: betting e-processes, exact under the paired randomisation.
+
+Within a live pair a fair coin says which block the candidate gets. Where the candidate changes
+nothing, the sign of the pair's difference is therefore a fair coin too, given everything before and
+given the difference's size, whatever the noise: correlated, heavy-tailed or drifting. A bet of a
+fraction of the wealth on that sign then multiplies the wealth by a factor of mean 1, so the wealth is
+an e-process: it ever exceeds ``1 / alpha`` with probability at most ``alpha`` (Ville), at any stopping
+time and for any number of pairs. Nothing here is asymptotic.
+
+Two families of bets are mixed in equal parts, and a mixture of e-processes is one:
+
+- the sign alone; it stays exact as long as a worse (or equal) candidate loses at least half of the
+  pairs, given the past;
+- the sign times a size between 0 and 1 that grows with the difference, scaled by the median size of
+  *earlier* pairs; exact where the candidate shifts every block by the same, unhelpful amount or not
+  at all, because then large losses are as likely as large wins.
+
+Each family is itself a mixture over a grid of fractions, so that none has to be tuned. Ties bet
+nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Literal
+
+from ...sdk.measure import quantile
+
+#: Fractions of the wealth that the mixture bets; 1.0 is allowed because a lost bet of it costs this
+#: component only.
+FRACTIONS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+#: Level of the reported interval of the effect.
+INTERVAL_ALPHA = 0.05
+#: Level of the test that pairs are left out for both arms alike.
+IMBALANCE_ALPHA = 0.01
+#: Share of pairs left out above which the rest is not believed, once so many pairs were judged.
+MAX_LEFT_OUT = 0.2
+MIN_JUDGED = 10
+
+Fault = Literal["", "stable", "candidate", "both"]
+
+
+@dataclass(frozen=True, slots=True)
+class Betting:
+    """Wealth of a mixture of bettors who each stake a fixed fraction on every next pair.
+
+    Attributes:
+        logs: natural logarithm of each bettor's wealth, in the order of :data:`FRACTIONS`.
+    """
+
+    logs: tuple[float, ...] = (0.0,) * len(FRACTIONS)
+
+    def bet(self, outcome: float) -> Betting:
+        """Return the wealth after a pair.
+
+        Args:
+            outcome: in -1 to 1; positive wins. Its mean must be at most 0 under the hypothesis.
+        """
+        if outcome == 0.0:
+            return self
+        return Betting(
+            tuple(log + _log1p(f * outcome) for log, f in zip(self.logs, FRACTIONS, strict=True))
+        )
+
+    @property
+    def log_e(self) -> float:
+        """Natural logarithm of the mixture's wealth."""
+        return log_mean_exp(self.logs)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One direction of a comparison: signs and sizes, mixed in equal parts."""
+
+    signs: Betting = field(default_factory=Betting)
+    sizes: Betting = field(default_factory=Betting)
+
+    def bet(self, difference: float, scale: float) -> Side:
+        """Return the wealth after a pair; a positive difference wins, ``scale`` is of the past."""
+        return Side(self.signs.bet(sign(difference)), self.sizes.bet(size(difference, scale)))
+
+    @property
+    def log_e(self) -> float:
+        """Natural logarithm of the e-value."""
+        return log_mean_exp((self.signs.log_e, self.sizes.log_e))
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Outcomes of one arm in one pair, or pooled over pairs, over all processes of a cell.
+
+    Attributes:
+        count: outcomes.
+        sum: of the clipped objective, in its unit.
+        failures: outcomes that failed or never came.
+        histogram: of the clipped objective, edges as in ``sdk/measure.py``.
+    """
+
+    count: int = 0
+    sum: float = 0.0
+    failures: int = 0
+    histogram: tuple[int, ...] = ()
+
+    @property
+    def mean(self) -> float:
+        """Mean of the clipped objective; 0 without outcomes."""
+        return self.sum / self.count if self.count else 0.0
+
+    def plus(self, other: Arm) -> Arm:
+        """Return both arms' outcomes together."""
+        return Arm(
+            self.count + other.count,
+            self.sum + other.sum,
+            self.failures + other.failures,
+            merged(self.histogram, other.histogram),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One judged pair of blocks.
+
+    Attributes:
+        pair: index of the pair: its blocks are ``2 * pair`` and ``2 * pair + 1``.
+        cell: whose processes were pooled.
+        stable, candidate: outcomes of the two blocks.
+        left_out: why the pair does not count; empty when it does.
+        fault: the arm of the block at fault for a pair that was left out.
+    """
+
+    pair: int
+    cell: str
+    stable: Arm
+    candidate: Arm
+    left_out: str = ""
+    fault: Fault = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rail:
+    """A guardrail as the plan states it; see :class:`gnomon.sdk.kind.Guardrail`."""
+
+    name: str
+    statistic: str
+    margin: float
+    relative: bool
+
+    def value(self, arm: Arm, clip: float) -> float:
+        """Return the statistic of an arm; NaN when it has no outcomes."""
+        if not arm.count:
+            return math.nan
+        if self.statistic == "failure_rate":
+            return arm.failures / arm.count
+        if self.statistic == "p99":
+            return quantile(arm.histogram, 0.99, clip)
+        return arm.mean
+
+    def limit(self, stable: float) -> float:
+        """Return the worst value of the candidate that is still acceptable."""
+        return stable * (1.0 + self.margin) if self.relative else stable + self.margin
+
+
+@dataclass(frozen=True, slots=True)
+class RailEvidence:
+    """What the pairs say about one guardrail.
+
+    Attributes:
+        worse: against "the candidate keeps within the margin".
+        fine: against "the candidate exceeds the margin in at least half of the pairs".
+        sizes: sizes of the differences so far, for the scale of the next bet.
+    """
+
+    rail: Rail
+    worse: Side = field(default_factory=Side)
+    fine: Betting = field(default_factory=Betting)
+    sizes: tuple[float, ...] = ()
+
+    def add(self, point: Point, clip: float) -> RailEvidence:
+        """Return the evidence after one more pair."""
+        stable = self.rail.value(point.stable, clip)
+        excess = self.rail.value(point.candidate, clip) - self.rail.limit(stable)
+        return RailEvidence(
+            self.rail,
+            self.worse.bet(excess, scale_of(self.sizes)),
+            self.fine.bet(1.0 if excess <= 0.0 else -1.0),
+            (*self.sizes, abs(excess)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Relative change of the objective by the candidate, anytime-valid; negative is better.
+
+    Attributes:
+        estimate: median over pairs; 0 without any.
+        low, high: ends of the interval; -1 and infinity say that nothing is known.
+    """
+
+    estimate: float = 0.0
+    low: float = -1.0
+    high: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything that the judged pairs of one attempt say so far; grows by :meth:`add`.
+
+    Attributes:
+        clip: of the objective.
+        rails: one per guardrail of the plan.
+        better, worse: e-processes on the objective, each against the other direction or equality.
+        differences: logarithm of candidate over stable, one per pair that counts, as judged.
+        imbalance: bettors on either arm being at fault for pairs left out.
+        stable, candidate: pooled over the pairs that count.
+        left_out: pairs that do not count, by the arm at fault.
+    """
+
+    clip: float
+    rails: tuple[RailEvidence, ...]
+    better: Side = field(default_factory=Side)
+    worse: Side = field(default_factory=Side)
+    differences: tuple[float, ...] = ()
+    imbalance: tuple[Betting, Betting] = (Betting(), Betting())
+    stable: Arm = Arm()
+    candidate: Arm = Arm()
+    left_out: tuple[tuple[Fault, int], ...] = ()
+
+    @classmethod
+    def start(cls, rails: Iterable[Rail], clip: float) -> Evidence:
+        """Return the evidence of no pair at all."""
+        return cls(clip, tuple(RailEvidence(rail) for rail in rails))
+
+    def add(self, point: Point) -> Evidence:
+        """Return the evidence after one more judged pair."""
+        return self._leave_out(point.fault) if point.left_out else self._count(point)
+
+    def _count(self, point: Point) -> Evidence:
+        difference = log_ratio(point.candidate.mean, point.stable.mean)
+        scale = scale_of([abs(past) for past in self.differences])
+        return replace(
+            self,
+            rails=tuple(rail.add(point, self.clip) for rail in self.rails),
+            better=self.better.bet(-difference, scale),
+            worse=self.worse.bet(difference, scale),
+            differences=(*self.differences, difference),
+            stable=self.stable.plus(point.stable),
+            candidate=self.candidate.plus(point.candidate),
+        )
+
+    def _leave_out(self, fault: Fault) -> Evidence:
+        counts = dict(self.left_out)
+        counts[fault] = counts.get(fault, 0) + 1
+        outcome = {"candidate": 1.0, "stable": -1.0}.get(fault, 0.0)
+        more, fewer = self.imbalance
+        return replace(
+            self,
+            left_out=tuple(sorted(counts.items())),
+            imbalance=(more.bet(outcome), fewer.bet(-outcome)),
+        )
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs count."""
+        return len(self.differences)
+
+    @property
+    def dropped(self) -> int:
+        """How many judged pairs do not count."""
+        return sum(count for _, count in self.left_out)
+
+    def dropped_by(self, fault: Fault) -> int:
+        """Return how many pairs were left out because of a block of this arm."""
+        return dict(self.left_out).get(fault, 0)
+
+    @property
+    def log_imbalance(self) -> float:
+        """Log e-value against "pairs are left out for both arms alike"."""
+        return log_mean_exp([side.log_e for side in self.imbalance])
+
+    def effect(self, alpha: float = INTERVAL_ALPHA) -> Effect:
+        """Return the median effect with the shifts that the two-sided sign test does not refuse."""
+        return effect_of(self.differences, alpha)
+
+    def doubt(self, *, few: bool = False) -> str:
+        """Say why the pairs that count cannot be believed; empty when they can.
+
+        Args:
+            few: judge the share of pairs left out even when few were judged, as before a promotion.
+        """
+        judged = self.pairs + self.dropped
+        if self.log_imbalance >= -math.log(IMBALANCE_ALPHA):
+            arms = f"candidate {self.dropped_by('candidate')}, stable {self.dropped_by('stable')}"
+            return f"pairs were left out for one arm more than for the other ({arms})"
+        if (few or judged >= MIN_JUDGED) and self.dropped > MAX_LEFT_OUT * judged:
+            return f"{self.dropped} of {judged} pairs were left out, more than a fifth"
+        return ""
+
+    def regression(self, alpha: float) -> str:
+        """Say what got worse beyond doubt; empty when nothing did.
+
+        The guardrails share one further ``alpha`` in equal parts.
+        """
+        if self.worse.log_e >= -math.log(alpha):
+            return f"objective worse by {self.effect().estimate:+.1%} in {self.pairs} pairs"
+        for rail in self.rails:
+            if rail.worse.log_e >= math.log(len(self.rails) / alpha):
+                return f"guardrail {rail.rail.name} exceeded: {self._values(rail.rail)}"
+        return ""
+
+    def superior(self, alpha: float) -> bool:
+        """Return whether the objective is better and every guardrail fine, each beyond doubt.
+
+        All must hold, so each is tested at ``alpha`` itself. A guardrail must also keep its margin
+        over all pairs pooled, because most pairs being fine does not rule out a few bad ones.
+        """
+        needed = -math.log(alpha)
+        return self.better.log_e >= needed and all(
+            rail.fine.log_e >= needed and self._within(rail.rail) for rail in self.rails
+        )
+
+    def promising(self) -> bool:
+        """Return whether the wealth leans towards the candidate everywhere: enough for a next step."""
+        return self.better.log_e >= 0.0 and all(
+            rail.fine.log_e >= 0.0 and self._within(rail.rail) for rail in self.rails
+        )
+
+    def values(self, rail: Rail) -> tuple[float, float]:
+        """Return a guardrail's statistic over all pairs pooled: stable, candidate."""
+        return rail.value(self.stable, self.clip), rail.value(self.candidate, self.clip)
+
+    def _within(self, rail: Rail) -> bool:
+        stable, candidate = self.values(rail)
+        return candidate <= rail.limit(stable)
+
+    def _values(self, rail: Rail) -> str:
+        stable, candidate = self.values(rail)
+        return f"candidate {candidate:.4g}, stable {stable:.4g}, limit {rail.limit(stable):.4g}"
+
+
+def sign(difference: float) -> float:
+    """Return -1, 0 or 1."""
+    return float((difference > 0.0) - (difference < 0.0))
+
+
+def size(difference: float, scale: float) -> float:
+    """Return the difference in units of twice the scale, at most 1 either way; its sign without one.
+
+    Odd and never falling in the difference, which is what keeps the bet exact.
+    """
+    if not 0.0 < scale < math.inf:
+        return sign(difference)
+    return max(-1.0, min(1.0, difference / (2.0 * scale)))
+
+
+def scale_of(sizes: Sequence[float]) -> float:
+    """Return the median of earlier sizes; 0 without any."""
+    return median(sizes) if sizes else 0.0
+
+
+def log_ratio(candidate: float, stable: float) -> float:
+    """Return log(candidate / stable) of two means of at least 0; 0 when both are 0."""
+    if candidate <= 0.0 or stable <= 0.0:
+        return math.inf * sign(candidate - stable) if candidate != stable else 0.0
+    return math.log(candidate / stable)
+
+
+def merged(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
+    """Return the sum of two histograms, of which either may be empty."""
+    if not one or not other:
+        return tuple(one or other)
+    return tuple(a + b for a, b in zip(one, other, strict=True))
+
+
+def log_mean_exp(logs: Sequence[float]) -> float:
+    """Return the logarithm of the mean of exponentials."""
+    top = max(logs)
+    if top == -math.inf:
+        return top
+    return top + math.log(sum(math.exp(log - top) for log in logs) / len(logs))
+
+
+def effect_of(differences: Sequence[float], alpha: float) -> Effect:
+    """Return the effect of log ratios: for every shift, bet on each side of it; keep what survives.
+
+    The wealth depends on the counts above and below the shift only, and grows towards either end, so
+    the shifts that survive are one interval between two of the differences.
+    """
+    if not differences:
+        return Effect()
+    ordered, n = sorted(differences), len(differences)
+    cut = next(
+        (k for k in range(n // 2 + 1) if _log_two_sided(k, n - k) < -math.log(alpha)), n // 2
+    )
+    low = ordered[cut - 1] if cut else -math.inf
+    high = ordered[n - cut] if cut else math.inf
+    return Effect(_relative(median(ordered)), _relative(low), _relative(high))
+
+
+def _log_two_sided(below: int, above: int) -> float:
+    up = [above * math.log1p(f) + _times(below, _log1p(-f)) for f in FRACTIONS]
+    down = [below * math.log1p(f) + _times(above, _log1p(-f)) for f in FRACTIONS]
+    return log_mean_exp(up + down)
+
+
+def _times(count: int, log: float) -> float:
+    return count * log if count else 0.0
+
+
+def _log1p(value: float) -> float:
+    return math.log1p(value) if value > -1.0 else -math.inf
+
+
+def _relative(log: float) -> float:
+    return math.expm1(log) if log < 700.0 else math.inf

@@ -1,0 +1,503 @@
+"""The rollout's state machine: ``step(state, event, now)`` gives the next state and what to do.
+
+Pure: no clock, no randomness, no I/O. Whoever holds a state may replay its events and gets the same.
+
+    DRAFT -> SHADOW -> CANARY -> RAMP -> FULL -> STABLE
+    from SHADOW, CANARY, RAMP, FULL:  HOLD, ABORTED
+    from HOLD:     back to where it was (resume), FULL (promote by hand), ABORTED, SHADOW (retry)
+    from STABLE:   ABORTED (by hand only)
+    from ABORTED:  SHADOW (retry)
+
+In HOLD and ABORTED the candidate gets nothing. Equal, undecided and no data are HOLD, never success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Literal
+
+from ...sdk.assignment import Switchback
+from ...sdk.errors import RolloutError
+from .blocks import SETTLE_NS, Exclusion, Window, excluded
+from .evidence import Effect, Evidence, Point
+from .plan import Plan
+
+#: Share of shadow decisions that may fault or violate an invariant, and how many are too few to say.
+SHADOW_FAULTS = 0.001
+SHADOW_MIN_FAULTS = 3
+MACHINE = "gnomon"  # the actor of what nobody ordered
+
+Action = Literal["hold", "resume", "promote", "abort", "retry", "recalibrated"]
+Calibration = Literal["", "confirmed", "recalibration required", "no prediction", "not measured"]
+
+
+class Status(StrEnum):
+    """Where a rollout stands."""
+
+    DRAFT = "DRAFT"
+    SHADOW = "SHADOW"
+    CANARY = "CANARY"
+    RAMP = "RAMP"
+    FULL = "FULL"
+    STABLE = "STABLE"
+    HOLD = "HOLD"
+    ABORTED = "ABORTED"
+
+
+RUNNING = frozenset({Status.SHADOW, Status.CANARY, Status.RAMP, Status.FULL})
+MEASURING = frozenset({Status.CANARY, Status.RAMP})
+#: A hook has at most one rollout in one of these.
+ACTIVE = RUNNING | {Status.DRAFT, Status.HOLD}
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Pairs of blocks were judged, in this order."""
+
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shadowed:
+    """Totals of the live shadow of this attempt, over all processes."""
+
+    decisions: int
+    diverged: int
+    faults: int
+    violations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Totals at full weight, over all processes, since it began.
+
+    Attributes:
+        decisions: of the hook.
+        fallbacks: of them answered by the incumbent, for whatever reason.
+    """
+
+    decisions: int
+    fallbacks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nacked:
+    """A process refused a bundle or manifest of this attempt."""
+
+    instance: str
+    resource: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """A process took the candidate back by itself."""
+
+    instance: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """An operator's order.
+
+    Attributes:
+        action: what to do.
+        actor, reason: who, and why.
+        salt: fresh random bytes; used by ``retry`` only.
+    """
+
+    action: Action
+    actor: str
+    reason: str = ""
+    salt: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """A stretch of time counts for neither arm."""
+
+    exclusion: Exclusion
+
+
+Event = Tick | Judged | Shadowed | Served | Nacked | Broke | Act | Excluded
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One step between two states.
+
+    Attributes:
+        before, after: the states.
+        cause, actor: why, and who caused it.
+        time_ns: Unix time.
+        attempt: from 1.
+        override: whether a person went past the evidence.
+    """
+
+    before: Status
+    after: Status
+    cause: str
+    actor: str
+    time_ns: int
+    attempt: int
+    override: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a manifest must say for a state; two equal targets are one manifest.
+
+    Attributes:
+        stable, candidate: digests; no candidate is an empty string.
+        phase: ``stable``, ``shadow``, ``canary`` or ``full``.
+        weight: share of the candidate.
+        salt: of the attempt.
+    """
+
+    stable: str
+    candidate: str
+    phase: str
+    weight: float
+    salt: bytes
+
+
+@dataclass(frozen=True)
+class State:
+    """A rollout.
+
+    Attributes:
+        plan: what the publisher allows.
+        status: where it stands.
+        salt: of this attempt's randomisation.
+        attempt: from 1; a retry is the next one, with fresh evidence.
+        step: index of the weight in force, or last in force.
+        entered_ns: Unix time of the last transition.
+        windows: stretches of time at one weight, of this attempt; the last may be open.
+        points: judged pairs, in the order of judgement.
+        evidence: what they say.
+        exclusions: stretches of time that do not count.
+        shadow, served: last totals.
+        held_from: state that HOLD came from.
+        spent: whether HOLD is for a reason that going on cannot cure.
+        transitions: all of them.
+        calibration: whether the measured effect bears out the predicted one.
+    """
+
+    plan: Plan
+    status: Status
+    salt: bytes
+    entered_ns: int
+    evidence: Evidence
+    attempt: int = 1
+    step: int = 0
+    windows: tuple[Window, ...] = ()
+    points: tuple[Point, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
+    shadow: Shadowed = Shadowed(0, 0, 0, 0)
+    served: Served = Served(0, 0)
+    held_from: Status = Status.DRAFT
+    spent: bool = False
+    transitions: tuple[Transition, ...] = ()
+    calibration: Calibration = ""
+
+    @property
+    def weight(self) -> float:
+        """Share of decisions that the candidate has now."""
+        if self.status in MEASURING:
+            return self.plan.weights[self.step]
+        return 1.0 if self.status in (Status.FULL, Status.STABLE) else 0.0
+
+    @property
+    def target(self) -> Target:
+        """What the manifest in force must say."""
+        plan = self.plan
+        if self.status is Status.STABLE:
+            return Target(plan.candidate, "", "stable", 0.0, b"")
+        if self.status not in RUNNING:
+            return Target(plan.stable, "", "stable", 0.0, b"")
+        phase = "canary" if self.status in MEASURING else self.status.value.lower()
+        return Target(plan.stable, plan.candidate, phase, self.weight, self.salt)
+
+    @property
+    def step_pairs(self) -> int:
+        """How many pairs count since the weight in force began."""
+        if not self.windows:
+            return 0
+        pairs = 2 * self.plan.block_ns
+        since = self.windows[-1].from_ns
+        return sum(not p.left_out and p.pair * pairs >= since for p in self.points)
+
+
+def draft(plan: Plan, salt: bytes, now: int) -> State:
+    """Return a rollout that has not begun."""
+    return State(plan, Status.DRAFT, salt, now, plan.evidence())
+
+
+def step(state: State, event: Event, now: int) -> State:
+    """Return the state after an event; transitions made are those added to ``transitions``.
+
+    Args:
+        state: before.
+        event: what happened.
+        now: Unix time in nanoseconds.
+
+    Raises:
+        RolloutError: an operator's order that the state does not allow; the state stays.
+    """
+    if isinstance(event, Act):
+        return _act(state, event, now)
+    if isinstance(event, Excluded):
+        return _exclude(state, event.exclusion, now)
+    if isinstance(event, Judged):
+        return _decide(_judge(state, event.points), now)
+    if isinstance(event, Shadowed):
+        return _decide(replace(state, shadow=event), now)
+    if isinstance(event, Served):
+        return _decide(replace(state, served=event), now)
+    if isinstance(event, Nacked):
+        cause = f"process {event.instance} refused the {event.resource}: {event.error}"
+        return _hold(state, cause, now) if state.status in RUNNING else state
+    if isinstance(event, Broke):
+        cause = f"process {event.instance} took the candidate back: {event.reason}"
+        return _abort(state, cause, now) if state.status in RUNNING else state
+    return _decide(state, now)
+
+
+def _judge(state: State, points: tuple[Point, ...]) -> State:
+    points = tuple(excluded(p, _design(state, p.cell), state.exclusions) for p in points)
+    evidence = state.evidence
+    for point in points:
+        evidence = evidence.add(point)
+    return replace(state, points=state.points + points, evidence=evidence)
+
+
+def _exclude(state: State, exclusion: Exclusion, now: int) -> State:
+    """Leave a stretch out, also from the pairs that were judged already."""
+    state = replace(state, exclusions=(*state.exclusions, exclusion))
+    points = tuple(
+        p if p.left_out else excluded(p, _design(state, p.cell), (exclusion,)) for p in state.points
+    )
+    if points == state.points:
+        return state
+    evidence = state.plan.evidence()
+    for point in points:
+        evidence = evidence.add(point)
+    return _decide(replace(state, points=points, evidence=evidence), now)
+
+
+def _design(state: State, cell: str) -> Switchback:
+    # Within a live pair the order does not depend on the weight, so any weight tells the arms.
+    return state.plan.switchback(state.salt, cell, 0.5)
+
+
+def _decide(state: State, now: int) -> State:
+    """Look at what is known and go on, back, or nowhere."""
+    if state.status in RUNNING and now >= state.plan.not_after_ns:
+        return _hold(state, "the plan has expired; ship again with a later one", now, spent=True)
+    decide = _DECISIONS.get(state.status)
+    return decide(state, now) if decide else state
+
+
+def _decide_draft(state: State, now: int) -> State:
+    return _decide(_move(state, Status.SHADOW, "created", now), now)
+
+
+def _decide_shadow(state: State, now: int) -> State:
+    shadow = state.shadow
+    bad = shadow.faults + shadow.violations
+    if bad >= SHADOW_MIN_FAULTS and bad > SHADOW_FAULTS * shadow.decisions:
+        what = f"{shadow.faults} faults and {shadow.violations} violations"
+        return _abort(state, f"live shadow: {what} in {shadow.decisions} decisions", now)
+    if shadow.decisions < state.plan.shadow_decisions:
+        return state
+    cause = f"live shadow: {shadow.decisions} decisions, {bad} faults or violations"
+    return _open(_move(state, Status.CANARY, cause, now), 0, now)
+
+
+def _decide_canary(state: State, now: int) -> State:
+    plan, evidence = state.plan, state.evidence
+    worse = evidence.regression(plan.alpha_abort)
+    if worse:
+        return _abort(state, worse, now, measured="worse")
+    ready = state.step_pairs >= plan.min_pairs
+    superior = ready and evidence.superior(plan.alpha_promote)
+    doubt = evidence.doubt(few=superior)
+    if doubt:
+        return _hold(state, f"inconclusive: {doubt}", now, spent=True)
+    if ready and _next_is_full(state) and superior:
+        cause = f"objective better by {-evidence.effect().estimate:.1%} in {evidence.pairs} pairs"
+        return _move(state, Status.FULL, f"{cause}, guardrails kept", now)
+    if ready and not _next_is_full(state) and evidence.promising():
+        return _ramp(state, now)
+    if evidence.pairs + evidence.dropped >= plan.max_pairs:
+        cause = f"inconclusive: no decision after {plan.max_pairs} pairs; the incumbent stays"
+        return _hold(state, cause, now, spent=True)
+    return state
+
+
+def _decide_full(state: State, now: int) -> State:
+    served = state.served
+    if now - state.entered_ns < state.plan.soak_ns:
+        return state
+    if not served.decisions:
+        return _hold(state, "inconclusive: no decision was reported at full weight", now)
+    cause = f"{served.decisions} decisions at full weight, {served.fallbacks} fallbacks"
+    return _settle(_move(state, Status.STABLE, cause, now))
+
+
+_DECISIONS: dict[Status, Callable[[State, int], State]] = {
+    Status.DRAFT: _decide_draft,
+    Status.SHADOW: _decide_shadow,
+    Status.CANARY: _decide_canary,
+    Status.RAMP: _decide_canary,
+    Status.FULL: _decide_full,
+}
+
+
+def _next_is_full(state: State) -> bool:
+    return state.plan.weights[state.step + 1] > 0.5
+
+
+def _ramp(state: State, now: int) -> State:
+    weight = state.plan.weights[state.step + 1]
+    cause = f"{state.step_pairs} pairs lean towards the candidate: weight {weight:g}"
+    return _open(_move(state, Status.RAMP, cause, now), state.step + 1, now)
+
+
+def _open(state: State, index: int, now: int) -> State:
+    window = Window(state.plan.weights[index], now + SETTLE_NS)
+    return replace(state, step=index, windows=(*state.windows, window))
+
+
+def _close(windows: tuple[Window, ...], now: int) -> tuple[Window, ...]:
+    if windows and not windows[-1].until_ns:
+        return (*windows[:-1], replace(windows[-1], until_ns=now))
+    return windows
+
+
+def _move(
+    state: State,
+    after: Status,
+    cause: str,
+    now: int,
+    actor: str = MACHINE,
+    *,
+    override: bool = False,
+) -> State:
+    made = Transition(state.status, after, cause, actor, now, state.attempt, override)
+    return replace(
+        state,
+        status=after,
+        entered_ns=now,
+        windows=_close(state.windows, now),
+        transitions=(*state.transitions, made),
+    )
+
+
+def _hold(
+    state: State, cause: str, now: int, *, actor: str = MACHINE, spent: bool = False
+) -> State:
+    held = replace(state, held_from=state.status, spent=spent)
+    return _move(held, Status.HOLD, cause, now, actor)
+
+
+def _abort(
+    state: State, cause: str, now: int, *, actor: str = MACHINE, measured: str = ""
+) -> State:
+    return _settle(_move(state, Status.ABORTED, cause, now, actor), worse=measured == "worse")
+
+
+def _settle(state: State, *, worse: bool = False) -> State:
+    """Compare the measured with the predicted effect, at the end of an attempt."""
+    predicted = state.plan.predicted.get(state.plan.stable)
+    return replace(state, calibration=_calibration(predicted, state.evidence, worse))
+
+
+def _calibration(predicted: Effect | None, evidence: Evidence, worse: bool) -> Calibration:
+    if predicted is None:
+        return "no prediction"
+    measured = evidence.effect()
+    apart = predicted.high < measured.low or measured.high < predicted.low
+    if apart or (worse and predicted.high < 0.0):
+        return "recalibration required"
+    return "confirmed" if measured.low > -1.0 or measured.high < float("inf") else "not measured"
+
+
+def _act(state: State, act: Act, now: int) -> State:
+    handler = _ACTS.get(act.action)
+    if handler is None:
+        raise RolloutError(f"unknown action {act.action!r}; use one of {', '.join(sorted(_ACTS))}")
+    return handler(state, act, now)
+
+
+def _refuse(state: State, act: Act, remedy: str) -> RolloutError:
+    return RolloutError(f"cannot {act.action} {state.plan.id} in {state.status}; {remedy}")
+
+
+def _act_hold(state: State, act: Act, now: int) -> State:
+    if state.status not in RUNNING:
+        raise _refuse(state, act, "only a running rollout can be held")
+    return _hold(state, act.reason or "held by hand", now, actor=act.actor)
+
+
+def _act_resume(state: State, act: Act, now: int) -> State:
+    if state.status is not Status.HOLD:
+        raise _refuse(state, act, "only a held one can be resumed")
+    if state.spent:
+        raise _refuse(state, act, f"it ended there ({state.transitions[-1].cause}): retry or abort")
+    resumed = _move(state, state.held_from, act.reason or "resumed by hand", now, act.actor)
+    if state.held_from in MEASURING:
+        return _open(resumed, state.step, now)
+    return replace(resumed, served=Served(0, 0))
+
+
+def _act_promote(state: State, act: Act, now: int) -> State:
+    if state.status not in MEASURING | {Status.HOLD}:
+        raise _refuse(state, act, "only a canary or a held rollout can be promoted by hand")
+    if not act.reason:
+        raise _refuse(state, act, "going past the evidence needs a reason")
+    promoted = replace(state, served=Served(0, 0), spent=False)
+    return _move(promoted, Status.FULL, act.reason, now, act.actor, override=True)
+
+
+def _act_abort(state: State, act: Act, now: int) -> State:
+    if state.status is Status.ABORTED:
+        return state
+    return _abort(state, act.reason or "aborted by hand", now, actor=act.actor)
+
+
+def _act_retry(state: State, act: Act, now: int) -> State:
+    if state.status not in (Status.HOLD, Status.ABORTED):
+        raise _refuse(state, act, "only a held or aborted rollout can be retried")
+    if state.calibration == "recalibration required":
+        raise _refuse(state, act, "recalibrate the simulator first and record it")
+    if now >= state.plan.not_after_ns:
+        raise _refuse(state, act, "its plan has expired: ship again with a later one")
+    moved = _move(state, Status.SHADOW, act.reason or "retried by hand", now, act.actor)
+    fresh = State(state.plan, Status.SHADOW, act.salt, now, state.plan.evidence())
+    return replace(fresh, attempt=state.attempt + 1, transitions=moved.transitions)
+
+
+def _act_recalibrated(state: State, act: Act, now: int) -> State:
+    del now
+    if state.calibration != "recalibration required":
+        raise _refuse(state, act, "no recalibration is required")
+    return replace(state, calibration="not measured")
+
+
+_ACTS: dict[str, Callable[[State, Act, int], State]] = {
+    "hold": _act_hold,
+    "resume": _act_resume,
+    "promote": _act_promote,
+    "abort": _act_abort,
+    "retry": _act_retry,
+    "recalibrated": _act_recalibrated,
+}

@@ -1,0 +1,177 @@
+"""The ramp plan as the control plane uses it: the publisher's words, checked once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from gnomon.v1 import policy_pb2
+
+from ...sdk.assignment import Switchback
+from ...sdk.errors import RolloutError
+from .evidence import Effect, Evidence, Rail
+
+STATISTICS = ("mean", "p99", "failure_rate")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the publisher allows; times in nanoseconds.
+
+    Attributes:
+        id: unique; also names the rollout.
+        hook: that it is for.
+        candidate, stable: digests; ``incumbent`` for the function in the service's own source.
+        weights: shares of the candidate, ascending, at most 0.5, before everything.
+        block_ns, burn_in_ns, skew_ns: of the switchback.
+        min_pairs: that every step must count.
+        max_pairs: judged pairs after which an undecided rollout is held.
+        alpha_promote, alpha_abort: levels of the tests.
+        objective, clip: name of the metric and where it is clipped.
+        rails: guardrails.
+        deadline_ns: after which an absent outcome counts as a failure at the clip.
+        shadow_decisions: after which live shadow ends; 0 skips it.
+        shadow_rate: share of decisions that live shadow computes.
+        soak_ns: time under watch at full weight.
+        lease_ns: how long a manifest holds without renewal.
+        not_after_ns: Unix time after which the plan is void.
+        rollout_keyid: of the key that may sign manifests under it.
+        evidence_digest: of the verdict.
+        predicted: relative change of the objective by the digest that it is against.
+    """
+
+    id: str
+    hook: str
+    candidate: str
+    stable: str
+    weights: tuple[float, ...]
+    block_ns: int
+    burn_in_ns: int
+    skew_ns: int
+    min_pairs: int
+    max_pairs: int
+    alpha_promote: float
+    alpha_abort: float
+    objective: str
+    clip: float
+    rails: tuple[Rail, ...]
+    deadline_ns: int
+    shadow_decisions: int
+    shadow_rate: float
+    soak_ns: int
+    lease_ns: int
+    not_after_ns: int
+    rollout_keyid: str
+    evidence_digest: str
+    predicted: Mapping[str, Effect]
+
+    def switchback(self, salt: bytes, cell: str, weight: float) -> Switchback:
+        """Return the randomisation of one cell at one weight."""
+        return Switchback(salt, cell, self.block_ns, self.burn_in_ns, self.skew_ns, weight)
+
+    def evidence(self) -> Evidence:
+        """Return the evidence before any pair."""
+        return Evidence.start(self.rails, self.clip)
+
+
+def read_plan(payload: bytes) -> Plan:
+    """Parse and check the payload of a plan's envelope.
+
+    Raises:
+        RolloutError: it is no plan, or one that cannot be carried out; names the value.
+    """
+    try:
+        message = policy_pb2.RampPlan.FromString(payload)
+    except DecodeError as error:
+        raise RolloutError(f"payload of {len(payload)} bytes is no ramp plan") from error
+    plan = _plan(message)
+    problem = _names(plan) or _switchback(plan) or _statistics(plan, message)
+    if problem:
+        raise RolloutError(f"plan {plan.id or '(no id)'}: {problem}")
+    return plan
+
+
+def _plan(message: policy_pb2.RampPlan) -> Plan:
+    return Plan(
+        id=message.id,
+        hook=message.hook,
+        candidate=message.candidate,
+        stable=message.stable,
+        weights=tuple(message.weights),
+        block_ns=message.block_ns,
+        burn_in_ns=message.burn_in_ns,
+        skew_ns=message.skew_ns,
+        min_pairs=message.min_pairs,
+        max_pairs=message.max_pairs,
+        alpha_promote=message.alpha_promote,
+        alpha_abort=message.alpha_abort,
+        objective=message.objective,
+        clip=message.objective_clip,
+        rails=tuple(
+            Rail(rail.name, rail.statistic, rail.margin, rail.relative)
+            for rail in message.guardrails
+        ),
+        deadline_ns=message.outcome_deadline_ns,
+        shadow_decisions=message.shadow_decisions,
+        shadow_rate=message.shadow_rate,
+        soak_ns=message.soak_ns,
+        lease_ns=message.lease_ns,
+        not_after_ns=message.not_after_unix_ns,
+        rollout_keyid=message.rollout_keyid,
+        evidence_digest=message.evidence_digest,
+        predicted={
+            digest: Effect(interval.estimate, interval.low, interval.high)
+            for digest, interval in message.predicted.items()
+        },
+    )
+
+
+def _names(plan: Plan) -> str:
+    for name in ("id", "hook", "candidate", "stable", "objective"):
+        if not getattr(plan, name):
+            return f"{name} is empty"
+    if plan.candidate == plan.stable:
+        return f"candidate and stable are both {plan.stable[:12]}"
+    return ""
+
+
+def _switchback(plan: Plan) -> str:
+    ramp = plan.weights[:-1]
+    if not ramp or plan.weights[-1] != 1.0:
+        return f"weights {list(plan.weights)} must be one or more up to 0.5, then 1.0"
+    if any(not 0.0 < weight <= 0.5 for weight in ramp) or list(ramp) != sorted(set(ramp)):
+        return f"weights {list(plan.weights)} must ascend, at most 0.5 before the last"
+    if plan.block_ns <= 0 or min(plan.burn_in_ns, plan.skew_ns) < 0:
+        return f"block of {plan.block_ns} ns; it must be positive, burn-in and skew not negative"
+    if plan.burn_in_ns + plan.skew_ns >= plan.block_ns:
+        return "burn-in and skew leave nothing of a block; make the block longer"
+    return ""
+
+
+def _statistics(plan: Plan, message: policy_pb2.RampPlan) -> str:
+    if message.arms != policy_pb2.ARMS_SWITCHBACK:
+        return "arms must be switchback"
+    if not 0 < plan.min_pairs <= plan.max_pairs:
+        return f"min_pairs {plan.min_pairs} must be 1 to max_pairs {plan.max_pairs}"
+    for name in ("alpha_promote", "alpha_abort"):
+        if not 0.0 < getattr(plan, name) <= 0.5:
+            return f"{name} {getattr(plan, name)} must be above 0 and at most 0.5"
+    if not 0.0 < plan.clip < math.inf:
+        return f"objective_clip {plan.clip} must be positive and finite"
+    if plan.lease_ns <= 0 or plan.deadline_ns < 0 or plan.soak_ns < 0:
+        return "lease must be positive, outcome deadline and soak not negative"
+    return _rails(plan, message)
+
+
+def _rails(plan: Plan, message: policy_pb2.RampPlan) -> str:
+    for rail in message.guardrails:
+        if rail.statistic not in STATISTICS:
+            return f"guardrail {rail.name}: statistic {rail.statistic!r} is none of {STATISTICS}"
+        if rail.statistic != "failure_rate" and rail.metric != plan.objective:
+            return f"guardrail {rail.name}: only the objective is measured, not {rail.metric!r}"
+        if not 0.0 <= rail.margin < math.inf:
+            return f"guardrail {rail.name}: margin {rail.margin} must be finite, at least 0"
+    return ""
