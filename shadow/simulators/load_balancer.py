@@ -1,0 +1,117 @@
+"""The simulator of the ``load_balancer`` kind.
+
+Backends are FIFO queues before a few slots each; a service time is a draw from the backend's own
+distribution times the level (slow spell) that the backend was recorded in at that time. Levels
+belong to the workload: they are replayed when they happened, whatever a policy does. Every draw is a
+function of seed and decision, so that two policies meet the same luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...policies.load_balancer import load_balancer
+from ...sdk.kind import Kind, Order
+from ..trace import Trace
+from . import _lb_fit as fit
+from . import _lb_kernel as kernel
+from ._lb_model import LoadBalancerCalibration, mixed_seed, model_of, restore, state_of
+from .base import Replay, Stream
+
+__all__ = ["LoadBalancerCalibration", "LoadBalancerSimulator"]
+
+
+class LoadBalancerSimulator:
+    """Replays recorded arrivals through calibrated backends under another policy."""
+
+    @property
+    def kind(self) -> Kind:
+        """``load_balancer``."""
+        return load_balancer
+
+    def calibrate(self, trace: Trace) -> LoadBalancerCalibration:
+        """Fit slots, overhead, service times, slow spells and the service's moving average.
+
+        Raises:
+            TraceError: a member was picked too seldom to say anything about it.
+        """
+        return fit.calibration(fit.evidence(trace, load_balancer.objective.clip))
+
+    def draws(self, trace: Trace, n: int, seed: int) -> tuple[LoadBalancerCalibration, ...]:
+        """Return n calibrations from a bootstrap over blocks of time."""
+        evidence = fit.evidence(trace, load_balancer.objective.clip)
+        return tuple(
+            fit.drawn(evidence, np.random.default_rng((int(mixed_seed(seed)), index)))
+            for index in range(n)
+        )
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> LoadBalancerCalibration:
+        """Return the calibration that these arrays were written from."""
+        return restore(arrays)
+
+    def stream(self, trace: Trace, calibration: LoadBalancerCalibration, seed: int) -> Stream:
+        """Return a generator that asks for every decision in turn."""
+        model = model_of(trace, calibration, seed)
+        state = state_of(trace, calibration)
+        picked = -1
+        for index in range(len(trace)):
+            kernel.step(model, state, index, picked)
+            picked = yield state.rows
+            if not 0 <= picked < len(trace.members):
+                return _replay(model, state, index)
+        kernel.step(model, state, len(trace), picked)
+        return _replay(model, state, -1)
+
+    def compiled(
+        self,
+        trace: Trace,
+        calibration: LoadBalancerCalibration,
+        seed: int,
+        score: Any,
+        order: Order = "lowest",
+    ) -> Replay:
+        """Replay with a compiled score of the kind's inputs; NaN is a fault."""
+        model = model_of(trace, calibration, seed)
+        state = state_of(trace, calibration)
+        fault = kernel.run(model, state, score, 1.0 if order == "lowest" else -1.0)
+        return _replay(model, state, int(fault))
+
+    def bound(self, trace: Trace, calibration: LoadBalancerCalibration, seed: int) -> float:
+        """Return the mean outcome in ms if every request met an idle, fastest, unspoilt backend.
+
+        Proof: a request that arrives at t is answered at ``max(t + h, f) + q(u) v`` on whichever
+        backend it is sent to, so its outcome is at least the smaller of the clip and
+        ``h + q(u) min v``, where overhead h, quantiles q and the lowest level v are that backend's,
+        and u is the request's own draw, the same on every backend. The smallest of these over the
+        backends bounds every choice, and their mean every policy.
+        """
+        model = model_of(trace, calibration, seed)
+        n, m = len(trace), len(trace.members)
+        draw = np.array([kernel.uniform(model.seed, index, m) for index in range(n)])
+        column = (draw * model.service.shape[1]).astype(np.int64)
+        fastest = model.service[:, column] * _lowest_level(calibration)[:, None]
+        best_ms = (model.overhead[:, None] + fastest).min(axis=0) * 1e3
+        return float(np.minimum(best_ms, model.clip_ms).mean())
+
+
+def _lowest_level(calibration: LoadBalancerCalibration) -> npt.NDArray[np.float64]:
+    in_force = np.isfinite(calibration.level_from_s[:, :-1])
+    in_force[:, 0] = True
+    lowest: npt.NDArray[np.float64] = np.where(in_force, calibration.level, np.inf).min(axis=1)
+    return lowest
+
+
+def _replay(model: kernel.Model, state: kernel.State, fault: int) -> Replay:
+    end = len(model.arrival) if fault < 0 else fault
+    return Replay(
+        time=model.arrival[:end],
+        outcome=state.outcome[:end],
+        ok=state.ok[:end],
+        action=state.action[:end],
+        members=len(model.slots),
+        fault=fault,
+    )
