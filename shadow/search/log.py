@@ -23,6 +23,7 @@ from .records import Outcome, Record
 
 VERSION = 1
 _FORMAT = "gnomon.search"
+_HEAD = len('{"id":"') + 64 + len('",')
 Line = dict[str, Any]
 
 
@@ -128,7 +129,7 @@ def read_log(path: Path) -> tuple[list[Line], int]:
     previous = ""
     for number, text in enumerate(complete.splitlines(), 1):
         line = _parsed(text, number, path)
-        _require_chain(line, previous, number, path)
+        _require_chain(text, line, previous, number, path)
         lines.append(line)
         previous = line["id"]
     if lines and lines[0].get("type") != "header":
@@ -151,9 +152,9 @@ def _parsed(text: bytes, number: int, path: Path) -> Line:
     return line
 
 
-def _require_chain(line: Line, previous: str, number: int, path: Path) -> None:
-    body = {key: value for key, value in line.items() if key != "id"}
-    if _chained(body, previous)[1] != line["id"]:
+def _require_chain(text: bytes, line: Line, previous: str, number: int, path: Path) -> None:
+    rest = text.decode("ascii", "replace")[_HEAD:]
+    if _name(previous, "{" + rest) != line["id"]:
         raise TraceError(
             f"{path}: line {number} does not follow from the lines before it; the log was edited, "
             "start a new run with another --out"
@@ -181,10 +182,15 @@ def _without_trailing_errors(lines: list[Line], size: int) -> tuple[list[Line], 
 
 
 def _chained(body: Line, previous: str) -> tuple[str, str]:
-    """Return the line of a body, with its newline, and its id: the hash over all lines up to it."""
+    """Return the line of a body, with its newline, and its id."""
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    name = hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
+    name = _name(previous, text)
     return f'{{"id":"{name}",{text[1:]}\n', name
+
+
+def _name(previous: str, text: str) -> str:
+    """Return the id of a line: a hash over it and, through the id before, over all lines above it."""
+    return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
 
 
 def _encode(record: Record) -> Line:

@@ -32,15 +32,16 @@ _TRIES = 8
 def mutated(source: str, space: Space, rng: random.Random) -> tuple[str, str] | None:
     """Return a mutated program and the names of the operators used, joined by ``+``.
 
-    None when several attempts changed nothing or outgrew the space's limit of nodes.
+    None when several attempts changed nothing or outgrew both the space's limit and their parent.
 
     Args:
         source: of a program that passed the language check.
     """
+    limit = _limit(space, source)
     for _ in range(_TRIES):
         tree = ast.parse(source)
         applied = _apply_some(tree, space, rng)
-        text = _finished(tree, space)
+        text = _finished(tree, space, limit)
         if applied and text is not None and text != source:
             return text, "+".join(applied)
     return None
@@ -52,9 +53,14 @@ def _apply_some(tree: ast.Module, space: Space, rng: random.Random) -> list[str]
     return [operator for operator in chosen if OPERATORS[operator][1](tree, space, rng)]
 
 
-def _finished(tree: ast.Module, space: Space) -> str | None:
+def _limit(space: Space, *sources: str) -> int:
+    """Return the size that a child may have: a parent that is over the limit may shrink slowly."""
+    return max(space.limit, *(size(ast.parse(source)) for source in sources))
+
+
+def _finished(tree: ast.Module, space: Space, limit: int) -> str | None:
     tree = simplified(tree)
-    return render(tree, space.kind.input_names) if size(tree) <= space.limit else None
+    return render(tree, space.kind.input_names) if size(tree) <= limit else None
 
 
 def crossed(mother: str, father: str, space: Space, rng: random.Random) -> str | None:
@@ -63,13 +69,14 @@ def crossed(mother: str, father: str, space: Space, rng: random.Random) -> str |
     Either an expression of the mother is replaced by one of the father, or, for programs of one
     expression, both are joined: as a weighted sum, or one for each side of a condition.
     """
+    limit = _limit(space, mother, father)
     for _ in range(_TRIES):
         tree = ast.parse(mother)
         donors = movable(ast.parse(father))
         done = (
             _joined(tree, donors, space, rng) if rng.random() < 0.4 else _grafted(tree, donors, rng)
         )
-        text = _finished(tree, space) if done else None
+        text = _finished(tree, space, limit) if done else None
         if text is not None and text not in (mother, father):
             return text
     return None
@@ -257,8 +264,8 @@ def subtree(tree: ast.Module, space: Space, rng: random.Random) -> bool:
 
 
 def exchange(tree: ast.Module, space: Space, rng: random.Random) -> bool:
-    """Exchange two expressions of one program, neither within the other."""
-    found = slots(tree)
+    """Exchange two expressions of features alone, neither within the other."""
+    found = movable(tree)
     first = _pick(found, rng)
     if first is None:
         return False

@@ -1,0 +1,95 @@
+"""The archive against a naive model: every record ever offered."""
+
+from __future__ import annotations
+
+import math
+import random
+
+from gnomon.shadow.search.archive import AddStatus, Archive
+from gnomon.shadow.search.records import Outcome, Record
+from hypothesis import given
+from hypothesis import strategies as st
+
+grid = st.integers(0, 6).map(float)
+offered = st.lists(st.tuples(st.tuples(grid, grid, grid), st.integers(1, 9)), max_size=40)
+
+
+def record(step: int, segments: tuple[float, ...], nodes: int) -> Record:
+    return Record(
+        step=step,
+        program=f"{step}",
+        key=f"{step}",
+        source="",
+        operator="",
+        parents=(),
+        nodes=nodes,
+        outcome=Outcome.OK,
+        score=sum(segments),
+        segments=segments,
+    )
+
+
+@given(offered, st.integers(4, 8))
+def test_it_keeps_the_best_of_all_and_of_every_segment(
+    values: list[tuple[tuple[float, ...], int]], capacity: int
+) -> None:
+    archive = Archive(capacity)
+    everything = [record(step, segments, nodes) for step, (segments, nodes) in enumerate(values)]
+    statuses = [archive.add(each) for each in everything]
+    assert len(archive.members) <= capacity
+    assert archive.members == sorted(archive.members, key=lambda r: (r.score, r.nodes, r.step))
+    assert len({member.segments for member in archive.members}) == len(archive.members)
+    if everything:
+        assert archive.best is not None
+        assert archive.best.score == min(each.score for each in everything)
+        for segment in range(3):
+            lowest = min(each.segments[segment] for each in everything)
+            assert min(member.segments[segment] for member in archive.members) == lowest
+        shortest = min(r.nodes for r in everything if r.segments == archive.best.segments)
+        assert archive.best.nodes == shortest
+        assert statuses[0] is AddStatus.BEST
+
+
+@given(offered)
+def test_fronts_count_the_segments_a_member_leads(
+    values: list[tuple[tuple[float, ...], int]],
+) -> None:
+    archive = Archive()
+    for step, (segments, nodes) in enumerate(values):
+        archive.add(record(step, segments, nodes))
+    counts = archive.fronts()
+    for member in archive.members:
+        leads = [
+            all(member.segments[i] <= other.segments[i] for other in archive.members)
+            for i in range(3)
+        ]
+        assert counts[member.step] == sum(leads)
+
+
+def test_a_twin_replaces_only_a_longer_program() -> None:
+    archive = Archive()
+    assert archive.add(record(0, (1.0, 2.0), 9)) is AddStatus.BEST
+    assert archive.add(record(1, (1.0, 2.0), 9)) is AddStatus.TWIN
+    assert archive.add(record(2, (1.0, 2.0), 5)) is AddStatus.BEST
+    assert [member.step for member in archive.members] == [2]
+
+
+def test_a_program_without_a_score_is_refused() -> None:
+    archive = Archive()
+    failed = Record(0, "p", "k", "", "", (), 3, Outcome.FAULT, math.nan)
+    assert archive.add(failed) is AddStatus.REFUSED
+    assert archive.best is None
+    assert archive.select(random.Random(0)) is None
+
+
+def test_selection_prefers_good_programs_and_reaches_the_front() -> None:
+    archive = Archive()
+    for step in range(20):
+        archive.add(record(step, (float(step), float(step)), 3))
+    specialist = record(99, (-1.0, 500.0), 3)
+    archive.add(specialist)
+    rng = random.Random(1)
+    picks = [archive.select(rng) for _ in range(600)]
+    steps = [pick.step for pick in picks if pick is not None]
+    assert steps.count(99) > 60
+    assert sum(step < 10 for step in steps) > sum(10 <= step < 20 for step in steps)

@@ -1,0 +1,80 @@
+"""Constants by CMA-ES: they improve, and nothing but the seed decides how."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gnomon.shadow.search.tuning import Tuning, constants, skeleton, with_constants
+
+INPUTS = ("a", "b", "noise")
+SOURCE = "def score(a, b):\n    return a * 1.0 + b ** -2.0 if a > 0.5 else -3.0\n"
+TARGET = (1.3, -2.6, 0.35, -3.9)
+
+
+def toy(source: str) -> float:
+    return sum((x - t) ** 2 for x, t in zip(constants(source), TARGET, strict=True))
+
+
+def run(seed: int, limit: int = 64) -> tuple[list[str], Tuning]:
+    tuning = Tuning(SOURCE, toy(SOURCE), INPUTS, seed)
+    asked: list[str] = []
+    while not tuning.over and len(asked) < limit:
+        batch = []
+        while (item := tuning.ask()) is not None:
+            batch.append(item)
+        for ticket, source in reversed(batch):  # in any order
+            tuning.tell(ticket, toy(source))
+        asked += [source for _, source in batch]
+    return asked, tuning
+
+
+def test_constants_are_found_with_their_signs_and_put_back() -> None:
+    assert constants(SOURCE) == (0.5, 1.0, -2.0, -3.0)
+    other = with_constants(SOURCE, (0.25, -1.5, 2.0, 4.0), INPUTS)
+    assert constants(other) == (0.25, -1.5, 2.0, 4.0)
+    assert skeleton(other) == skeleton(SOURCE)
+    with pytest.raises(ValueError, match="zip"):
+        with_constants(SOURCE, (1.0,), INPUTS)
+
+
+def test_loop_bounds_are_no_constants() -> None:
+    source = "def score(a):\n    for i in range(3):\n        a += 2.0\n    return a\n"
+    assert constants(source) == (2.0,)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_constants_improve_on_a_quadratic(seed: int) -> None:
+    asked, tuning = run(seed)
+    assert tuning.best < 0.6 * toy(SOURCE)
+    assert tuning.best == min(toy(source) for source in asked)
+
+
+def test_one_seed_gives_one_run_and_touches_no_global_generator() -> None:
+    state = np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]
+    assert run(7)[0] == run(7)[0] != run(8)[0]
+    assert np.random.get_state()[1].tolist() == state  # type: ignore[index, union-attr]
+
+
+def test_programs_without_a_score_rank_last_and_a_run_that_finds_nothing_ends() -> None:
+    tuning = Tuning(SOURCE, 1.0, INPUTS, 0)
+    asked = 0
+    while not tuning.over:
+        item = tuning.ask()
+        assert item is not None
+        tuning.tell(item[0], float("inf"))
+        asked += 1
+    assert asked <= 40
+    assert tuning.best == 1.0
+
+
+def test_a_generation_is_told_before_the_next_is_asked() -> None:
+    tuning = Tuning(SOURCE, 1.0, INPUTS, 0)
+    batch = []
+    while (item := tuning.ask()) is not None:
+        batch.append(item)
+    assert tuning.ask() is None
+    for ticket, _ in batch[:-1]:
+        tuning.tell(ticket, 2.0)
+    assert tuning.ask() is None
+    tuning.tell(batch[-1][0], 2.0)
+    assert tuning.ask() is not None
