@@ -17,7 +17,8 @@ _X32 = 0x40000000
 _OFFSET_NUMBER, _OFFSET_ARCH = 0, 4
 _PROT_EXEC = 4
 
-_READ, _WRITE, _MMAP, _MPROTECT = 0, 1, 9, 10
+_READ, _WRITE, _MMAP, _MPROTECT, _PRCTL = 0, 1, 9, 10, 157
+_PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _COMPUTING = {
     "close": 3,
     "munmap": 11,
@@ -31,8 +32,6 @@ _COMPUTING = {
     "clock_gettime": 228,
     "exit_group": 231,
 }
-
-_PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 
 
 class _Instruction(ctypes.Structure):
@@ -78,7 +77,8 @@ def program(descriptor: int, *, executable_memory: bool = False) -> list[tuple[i
 
     Args:
         descriptor: the one descriptor that may be read and written.
-        executable_memory: whether memory may be made executable, as a compiler needs.
+        executable_memory: whether memory may be made executable, as a compiler needs, and a further
+            filter be installed that forbids it.
     """
     code = [
         (_LOAD, 0, 0, _OFFSET_ARCH),
@@ -95,6 +95,8 @@ def program(descriptor: int, *, executable_memory: bool = False) -> list[tuple[i
         code += _only_if_equal(number, 0, descriptor)
     for number in (_MMAP, _MPROTECT):
         code += _only_without_bits(number, 2, _PROT_EXEC)
+    if executable_memory:  # a second filter, without this right, follows
+        code += _only_if_equal(_PRCTL, 0, _PR_SET_SECCOMP)
     return [*code, (_RETURN, 0, 0, _EPERM)]
 
 
