@@ -97,7 +97,8 @@ def _print_table(rows: list[dict[str, Any]], folder: Path) -> None:
     if not rows:
         print(f"no keys in {folder}; make one with: gnomon keys new NAME --dir {folder}")
         return
-    table = Table("name", "role", "private", "keyid")
+    table = Table("name", "role", "private")
+    table.add_column("keyid", overflow="fold")
     for row in rows:
         table.add_row(
             row["name"], row["role"], "yes" if row["private_at_hand"] else "", row["keyid"]

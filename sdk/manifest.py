@@ -31,6 +31,7 @@ from .state import Saved
 
 _TRIAL_PHASES = (policy_pb2.PHASE_SHADOW, policy_pb2.PHASE_CANARY, policy_pb2.PHASE_FULL)
 _FULL_WEIGHT = 0.5  # a plan that goes to FULL has a weight above it; a canary never does
+_SALT_BYTES = 8
 
 
 class Now(NamedTuple):
@@ -314,7 +315,7 @@ def _is_less(manifest: policy_pb2.Manifest, current: policy_pb2.Manifest) -> boo
     """Return whether phase and weight both are at most those in force, and make sense together."""
     if manifest.phase not in _TRIAL_PHASES or manifest.phase > current.phase:
         return False
-    if manifest.phase == policy_pb2.PHASE_CANARY and manifest.weight > _FULL_WEIGHT:
+    if manifest.phase == policy_pb2.PHASE_CANARY and not _is_canary(manifest):
         return False
     return 0.0 <= manifest.weight <= current.weight
 
@@ -378,8 +379,13 @@ def _check_trial(manifest: policy_pb2.Manifest, plan: policy_pb2.RampPlan) -> No
         raise TrustError(f"weight {weight} in phase shadow, where the candidate has no effect")
 
 
+def _is_canary(manifest: policy_pb2.Manifest) -> bool:
+    return manifest.weight <= _FULL_WEIGHT and len(manifest.salt) >= _SALT_BYTES
+
+
 def _check_canary(manifest: policy_pb2.Manifest) -> None:
-    if manifest.weight > _FULL_WEIGHT:
-        raise TrustError(f"weight {manifest.weight} in phase canary exceeds {_FULL_WEIGHT}")
-    if len(manifest.salt) < 8:
-        raise TrustError(f"salt of {len(manifest.salt)} bytes in phase canary; 8 are the least")
+    if not _is_canary(manifest):
+        raise TrustError(
+            f"phase canary with weight {manifest.weight} and {len(manifest.salt)} bytes of salt; "
+            f"at most {_FULL_WEIGHT} and at least {_SALT_BYTES} bytes are allowed"
+        )

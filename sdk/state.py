@@ -61,7 +61,7 @@ class StateStore:
         path = self._path("hooks", f"{quote(hook, safe='')}.state")
         data = self._read(path)
         try:
-            return _decode(data) if data else Saved()
+            return Saved() if data is None else _decode(data)
         except ValueError as error:
             self._warn(f"state of hook {hook!r} in {path} is damaged ({error}); starting anew")
             return Saved()
@@ -83,7 +83,8 @@ class StateStore:
         folder = self._path("bundles")
         if folder is None or not folder.is_dir():
             return {}
-        return {path.stem: self._read(path) for path in sorted(folder.glob("*.bundle"))}
+        found = {path.stem: self._read(path) for path in sorted(folder.glob("*.bundle"))}
+        return {digest: data for digest, data in found.items() if data is not None}
 
     def keep(self, digest: str, envelope: bytes) -> None:
         """Write a bundle's envelope and drop the oldest beyond the limit."""
@@ -100,14 +101,15 @@ class StateStore:
     def _path(self, *parts: str) -> Path | None:
         return self._folder.joinpath("delivery", *parts) if self._folder else None
 
-    def _read(self, path: Path | None) -> bytes:
+    def _read(self, path: Path | None) -> bytes | None:
+        """Return a file's bytes; None where there is none or it cannot be read."""
         try:
-            return path.read_bytes() if path else b""
+            return path.read_bytes() if path else None
         except FileNotFoundError:
-            return b""
+            return None
         except OSError as error:
             self._warn(f"cannot read {path}: {error.strerror}")
-            return b""
+            return None
 
     def _warn(self, message: str) -> None:
         self.problems += 1
