@@ -1,0 +1,332 @@
+"""What a hook keeps while it is on: everything that the generated wrapper touches, and its drain."""
+
+from __future__ import annotations
+
+import logging
+import operator
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from .arms import UNBORN, Arms, Moment, Sampling, Segment, segment
+from .config import Settings
+from .expand import Expander, Raw, Renamed
+from .explore import explored
+from .guard import Answer, Host, Row, preparer
+from .invariant import Invariant
+from .kind import Kind
+from .live_shadow import LiveShadow
+from .members import NOBODY, Members, join
+from .outcomes import Pending, Report
+from .records import Record
+from .ring import Ring, Tally
+from .spec import Spec
+
+_LOG = logging.getLogger("gnomon")
+_TALLIES = (
+    "skipped", "failed", "raised", "slow", "features", "fault", "violation", "reports_dropped",
+    "breaker_trips",
+)  # fmt: skip
+_OUTCOMES = (
+    "outcomes", "missing_outcomes", "repeated_outcomes", "late_outcomes", "unknown_outcomes",
+)  # fmt: skip
+_SHADOW = (
+    "shadow_decisions", "shadow_diverged", "shadow_faults", "shadow_violations", "shadow_shed",
+)  # fmt: skip
+PENDING_PER_RING = 4
+
+
+class Live:
+    """The moving parts of one hook in one process.
+
+    Attributes:
+        segment: who decides now; None while the hook is off.
+        members: the items of the last call.
+        arms: what was installed.
+        tallies: counters that the request path bumps.
+        lock: held for every change of ``segment``, ``members`` and ``arms``; never on the path.
+        invariants: of the kind and of the hook.
+        delayed: whether an outcome was ever promised or reported beside a plain call.
+    """
+
+    def __init__(self, name: str, kind: Kind, spec: Spec) -> None:
+        self.name = name
+        self.kind = kind
+        self.spec = spec
+        self.segment: Segment | None = None
+        self.arms = Arms()
+        self.space: dict[str, Any] = {}
+        self.delayed = False
+        self.invariants: tuple[Invariant, ...] = kind.invariants
+        self._prepare = preparer(kind)
+        self._arrived: Callable[[], None] = _nothing
+        self.begin(Settings())
+
+    # --- switching on and off -----------------------------------------------------------------
+
+    def begin(self, settings: Settings) -> None:
+        """Start with empty counters, ring and members, as a new process does."""
+        self.settings = settings
+        self.clock = settings.clock
+        self.lock = threading.RLock()
+        self.members = NOBODY
+        self.ring = Ring(settings.ring_size)
+        self.tallies = {name: Tally() for name in _TALLIES}
+        self.numbers = Tally()
+        self._complaints = 0
+        self._draining = threading.Lock()
+        self._fresh_generators()
+        self.host = Host(
+            self._prepare,
+            self._draw,
+            self.clock.monotonic_ns,
+            settings.limits,
+            self.tallies["slow"].bump,
+        )
+        self.expander = self._expander()
+        self.hold_to(self.invariants)
+        self._bind()
+
+    def hold_to(self, invariants: tuple[Invariant, ...]) -> None:
+        """Set the invariants of the hook."""
+        self.invariants = invariants
+        # Checked like blocking ones, off the request path and with no other effect than a count.
+        self.expander.warns = tuple(
+            replace(i, severity="block") for i in invariants if i.severity == "warn"
+        )
+
+    def _fresh_generators(self) -> None:
+        generator = self.settings.generator
+        self._draw = generator(f"{self.name} noise").random
+        self._random = generator(f"{self.name} explore")
+
+    def _expander(self) -> Expander:
+        generator = self.settings.generator
+        deadline_ns = int(self.kind.outcome_deadline_s * 1e9)
+        objective = self.kind.objective
+        room = PENDING_PER_RING * self.settings.ring_size
+        pending = Pending(deadline_ns, (objective.name, objective.clip), room)
+        shadow = LiveShadow(
+            self.clock.cpu_ns, self.clock.monotonic_ns, generator(f"{self.name} shadow").random
+        )
+        draw = generator(f"{self.name} recorded noise").random
+        return Expander(self.kind, self._prepare, draw, pending, shadow)
+
+    def _bind(self) -> None:
+        """Put what the wrapper's text names into its globals."""
+        self.space.update(
+            g_hook=self,
+            g_time_ns=self.clock.time_ns,
+            g_is=operator.is_,
+            g_next=self.numbers.bump,
+            g_features=self.spec.item_features,
+            g_unit=self.spec.unit,
+            g_redact=self.spec.redact,
+            g_advance=self.advance,
+            g_rejoin=self.rejoin,
+            g_mislaid=self.mislaid,
+            g_position=self.position,
+            g_ask=self.ask,
+            g_explore=self.explore,
+            g_derive=self.derive,
+            g_failed=self.failed,
+            g_raised=self.tallies["raised"].bump,
+            g_skipped=self.tallies["skipped"].bump,
+            g_items=self.ring.items,
+            g_room=self.ring.room,
+            g_push=self.ring.push,
+            g_drop=self.ring.drop,
+        )
+
+    def on(self, settings: Settings, arrived: Callable[[], None]) -> None:
+        """Begin to decide and record; ``arrived`` is called when a first call came."""
+        self.begin(settings)  # without the lock: in a forked child another thread may hold it
+        self._arrived = arrived
+        self.segment = UNBORN
+
+    def off(self) -> None:
+        """Call the incumbent and nothing else from now on; what waits can still be drained."""
+        with self.lock:
+            self.segment = None
+
+    def renew(self) -> None:
+        """Look up afresh, at the next call, who decides."""
+        with self.lock:
+            if self.segment is not None:
+                self.segment = UNBORN
+
+    # --- called by the wrapper; none of these raises ------------------------------------------
+
+    def advance(self, time_ns: int) -> Segment:
+        """Return who decides at a Unix time, and keep it for the calls to come."""
+        with self.lock:
+            if self.segment is UNBORN:
+                self._arrived()
+            held = segment(
+                self.arms,
+                Moment(time_ns, self.clock.monotonic_ns()),
+                self._sampling(),
+                self.spec.explore,
+                _context_reader(),
+            )
+            if self.segment is not None:
+                self.segment = held
+            return held
+
+    def _sampling(self) -> Sampling:
+        s = self.settings
+        return Sampling(s.sample, int(s.window_s * 1e9), self.name, s.cell)
+
+    def rejoin(self, items: Sequence[Any], seq: int, time_ns: int) -> Members:
+        """Return the members after a change of items; raises what the service's accessors raise."""
+        with self.lock:
+            before = self.members
+            self.members = join(before, items, self.spec.item_name, seq)
+            if self.members.names != before.names:
+                self._check_width(items)
+                # When there is no room, the drain announces what holds then.
+                self.ring.offer(Renamed(time_ns, self.members.names))
+            return self.members
+
+    def _check_width(self, items: Sequence[Any]) -> None:
+        row = self.spec.item_features(items[0]) if len(items) else ()
+        if len(items) and (not isinstance(row, tuple) or len(row) != len(self.kind.features)):
+            self.members = NOBODY
+            wanted = ", ".join(feature.name for feature in self.kind.features)
+            raise TypeError(f"item_features must return a tuple of ({wanted}), not {row!r}")
+
+    def mislaid(self, items: Sequence[Any], picked: Any, seq: int) -> None:
+        """Note a pick, outside a sampled window, of an item that was not among the members."""
+        try:
+            members = self.rejoin(items, seq, self.clock.time_ns())
+            position = members.position(picked)
+            if position >= 0:
+                members.last[position] = seq
+        except Exception as error:  # noqa: BLE001 - the service's accessors may raise anything
+            self._complain(error)
+
+    def position(self, members: Members, picked: Any) -> int:
+        """Return where the incumbent's pick lies among the items; -1, counted, when it is none."""
+        found = members.position(picked)
+        if found < 0:
+            self.tallies["failed"].bump()
+            self._complain(TypeError(f"it returned {type(picked).__name__}, none of the items"))
+        return found
+
+    def ask(self, held: Segment, rows: list[Any], since: list[int]) -> Answer:
+        """Return the answer of the segment's program, if it has one."""
+        if held.ask is None:
+            return -1, held.detail, self._prepared(rows, since) if held.explore else None, -1
+        answer: Answer = held.ask(rows, since)
+        if answer[1]:
+            self.tallies[answer[1].partition(":")[0]].bump()
+        elif held.detail:
+            return answer[0], held.detail, answer[2], answer[3]
+        return answer
+
+    def _prepared(self, rows: list[Any], since: list[int]) -> list[Row] | None:
+        try:
+            return self._prepare(rows, since, self._draw)
+        except Exception:  # noqa: BLE001 - features are the service's own objects
+            return None
+
+    def explore(self, held: Segment, rows: list[Any], since: Any, base: int) -> Any:
+        """Return (action, its propensity, whether it was drawn); the base action when rows are bad."""
+        if since is not None:
+            return base, 1.0, False
+        return explored(self.kind, self.invariants, rows, base, held.explore, self._random)
+
+    def derive(self, seq: int, picked: Any) -> None:
+        """Report the outcome that ``outcome=`` takes from the result of a plain call."""
+        try:
+            assert self.spec.outcome is not None
+            values = dict(self.spec.outcome(picked))
+            ok = bool(values.pop("ok", True))
+            self.report(seq, ok, "reported", tuple(values.items()))
+        except Exception as error:  # noqa: BLE001 - the service's own function may raise anything
+            self._complain(error)
+
+    def failed(self, error: Exception) -> None:
+        """Count a call that could not be read."""
+        self.tallies["failed"].bump()
+        self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        """Log the first failure; the counters tell of the others."""
+        self._complaints += 1
+        if self._complaints == 1:
+            _LOG.error("hook %r: a call was answered but not recorded: %s", self.name, error)
+
+    # --- outcomes and the drain ---------------------------------------------------------------
+
+    def report(
+        self, seq: int, ok: bool, status: str, values: tuple[tuple[str, float], ...]
+    ) -> None:
+        """Leave an outcome for the drainer to join."""
+        report = Report(seq, self.clock.time_ns(), ok, status, values)
+        if not self.ring.offer(report):
+            self.tallies["reports_dropped"].bump()
+
+    def drain(self) -> list[Record]:
+        """Return what was recorded since the last time, missing outcomes included."""
+        with self._draining:
+            records: list[Record] = []
+            for raw in self.ring.take():
+                records.extend(self._expanded(raw))
+            now_ns = self.clock.time_ns()
+            if self.members.names != self.expander.announced:
+                records.append(self.expander.members(now_ns, self.members.names))
+            records.extend(self.expander.pending.sweep(now_ns))
+            return records
+
+    def _expanded(self, raw: Any) -> Iterator[Record]:
+        if type(raw) is tuple:
+            yield from self.expander.decision(Raw._make(raw), self.awaits)
+        elif isinstance(raw, Report):
+            outcome = self.expander.outcome(raw)
+            if outcome is not None:
+                yield outcome
+        elif raw.names != self.expander.announced:
+            yield self.expander.members(raw.time_ns, raw.names)
+
+    @property
+    def awaits(self) -> bool:
+        """Whether a decision of this hook can be expected to have an outcome."""
+        return self.delayed or self.spec.outcome is not None
+
+    def counters(self) -> dict[str, int]:
+        """Return every counter by name."""
+        tally = {name: int(value) for name, value in self.tallies.items()}
+        expanded = self.expander.counts
+        return {
+            "decisions": int(self.numbers),
+            "recorded": expanded["recorded"],
+            "dropped": int(self.ring.dropped),
+            "skipped": tally["skipped"],
+            "failed": tally["failed"] + expanded["unreadable"],
+            "raised": tally["raised"],
+            "fallbacks": tally["features"] + tally["fault"] + tally["violation"],
+            "fallbacks_features": tally["features"],
+            "faults": tally["fault"],
+            "violations": tally["violation"],
+            "slow": tally["slow"],
+            "breaker_trips": tally["breaker_trips"],
+            "stale": expanded["stale"],
+            "warnings": expanded["warnings"],
+            "bad_reports": expanded["bad_reports"],
+            "reports_dropped": tally["reports_dropped"],
+            **{name: self.expander.pending.counts[name] for name in _OUTCOMES},
+            **{name: self.expander.shadow.counts[name] for name in _SHADOW},
+        }
+
+
+def _nothing() -> None:
+    """Tell nobody."""
+
+
+def _context_reader() -> Callable[[], Any] | None:
+    """Return how to read the caller's OpenTelemetry context; None while nobody has loaded it."""
+    loaded = sys.modules.get("opentelemetry.context")
+    return getattr(loaded, "get_current", None)

@@ -1,0 +1,230 @@
+"""Writing the function that a service calls: the incumbent's own signature, one mode test first.
+
+A generated function costs a third of a closure over ``*args, **kwargs``. Its text reads like this
+(sync, items in ``backends``):
+
+    def pick(request, backends):
+        g_s = g_hook.segment
+        if g_s is None:
+            return g_incumbent(request, backends)
+        ...
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from .errors import ConfigurationError
+
+PREFIX = "g_"  # of every name that is ours; no parameter may start with it
+
+_HEAD = """\
+{define} {name}({params}):
+    g_s = g_hook.segment
+    if g_s is None:
+        g_picked = {incumbent}
+        return {off}
+    g_t = g_time_ns()
+    if not g_s.since <= g_t < g_s.until:
+        g_s = g_advance(g_t)
+    g_n = g_next()
+    g_m = g_hook.members
+    if g_s.skip:
+        try:
+            g_picked = {incumbent}
+        except BaseException:
+            g_raised()
+            raise
+        g_i = g_m.index.get(id(g_picked), -1)
+        if g_i >= 0:
+            g_m.last[g_i] = g_n
+        else:
+            g_mislaid({items}, g_picked, g_n)
+        g_skipped()
+        return {unkept}
+    try:
+        if len({items}) != g_m.size or not all(map(g_is, {items}, g_m.items)):
+            g_m = g_rejoin({items}, g_n, g_t)
+        g_rows = [*map(g_features, {items})]
+        g_since = [g_n - g_k for g_k in g_m.last]
+        g_u = {unit}
+        g_c = g_s.context() if g_s.context is not None else None
+    except Exception as g_error:
+        g_failed(g_error)
+        g_picked = {incumbent}
+        return {unkept}
+"""
+
+# What the items looked like was copied above, before the incumbent could touch them.
+_DIRECT = """\
+    if not g_s.governed:
+        try:
+            g_picked = {incumbent}
+        except BaseException:
+            g_raised()
+            raise
+        g_i = g_m.index.get(id(g_picked), -1)
+        if g_i < 0:
+            g_i = g_position(g_m, g_picked)
+            if g_i < 0:
+                return {unkept}
+        g_m.last[g_i] = g_n
+        if len(g_items) < g_room:
+            g_push((g_s, g_n, g_t, -1, g_u, g_s.detail, g_i, g_rows, g_since, 1.0, False, g_c))
+        else:
+            g_drop()
+            return {unkept}
+        {derive}
+        return {kept}
+"""
+
+_GOVERNED = """\
+    g_i, g_d, g_full, g_spent = g_ask(g_s, g_rows, g_since)
+    if g_full is not None:
+        g_rows = g_full
+        g_since = None
+    if g_i < 0:
+        try:
+            g_picked = {incumbent}
+        except BaseException:
+            g_raised()
+            raise
+        g_i = g_position(g_m, g_picked)
+        if g_i < 0:
+            return {unkept}
+    else:
+        g_picked = g_m.items[g_i]
+    g_x = False
+    g_p = 1.0
+    if g_s.explore:
+        g_i, g_p, g_x = g_explore(g_s, g_rows, g_i)
+        if g_x:
+            g_picked = g_m.items[g_i]
+    g_m.last[g_i] = g_n
+    if g_s.record or g_d != g_s.detail:
+        if len(g_items) < g_room:
+            g_push((g_s, g_n, g_t, g_spent, g_u, g_d, g_i, g_rows, g_since, g_p, g_x, g_c))
+            {derive}
+            return {kept}
+        g_drop()
+    else:
+        g_skipped()
+    return {unkept}
+"""
+
+_BODY = _HEAD + _DIRECT + _GOVERNED
+
+_ASYNC_DECIDE = """\
+def decide({params}):
+    return g_opened(lambda: g_decide_async({arguments}))
+"""
+
+
+def build(
+    function: Callable[..., Any],
+    signature: inspect.Signature,
+    slots: dict[str, str],
+    space: dict[str, Any],
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return the wrapper of ``function`` and its ``decide``, both with its signature.
+
+    Args:
+        function: the incumbent.
+        signature: of it.
+        slots: ``items`` (name of the parameter that holds them), ``unit`` (expression) and
+            ``derive`` (statement that reports an outcome from the result of a plain call).
+        space: names the text refers to, without the prefix; kept as the globals of both functions,
+            so that a later change of an entry takes effect.
+    """
+    _refuse_prefix(signature)
+    awaits = inspect.iscoroutinefunction(function)
+    values = {
+        **slots,
+        "name": function.__name__ if function.__name__.isidentifier() else "hooked",
+        "define": "async def" if awaits else "def",
+        "params": _parameters(signature, space),
+        "arguments": _arguments(signature),
+        "incumbent": f"{'await ' if awaits else ''}g_incumbent({_arguments(signature)})",
+    }
+    plain = {"off": "g_picked", "unkept": "g_picked", "kept": "g_picked"}
+    wrapper = _run(_BODY, {**values, **plain}, values["name"], space)
+    _copy_metadata(wrapper, function)
+    return wrapper, _decide(values, space, awaits)
+
+
+def _decide(values: dict[str, str], space: dict[str, Any], awaits: bool) -> Callable[..., Any]:
+    opened = {
+        "off": "g_open(g_picked, -1, False)",
+        "unkept": "g_open(g_picked, g_n, False)",
+        "kept": "g_open(g_picked, g_n, True)",
+        "derive": "pass",
+        "name": "decide_async" if awaits else "decide",
+    }
+    function = _run(_BODY, {**values, **opened}, opened["name"], space)
+    if not awaits:
+        return function
+    space["g_decide_async"] = function
+    return _run(_ASYNC_DECIDE, values, "decide", space)
+
+
+def _run(
+    template: str, values: dict[str, str], name: str, space: dict[str, Any]
+) -> Callable[..., Any]:
+    local: dict[str, Any] = {}
+    text = template.format(**values)
+    exec(compile(text, f"<gnomon {values['name']}>", "exec"), space, local)  # noqa: S102 - our own text
+    made: Callable[..., Any] = local[name]
+    return made
+
+
+def _copy_metadata(wrapper: Callable[..., Any], function: Callable[..., Any]) -> None:
+    functools.update_wrapper(wrapper, function)
+
+
+def _refuse_prefix(signature: inspect.Signature) -> None:
+    for name in signature.parameters:
+        if name.startswith(PREFIX):
+            raise ConfigurationError(
+                f"parameter {name!r} starts with {PREFIX!r}, which is reserved; rename it"
+            )
+
+
+def _parameters(signature: inspect.Signature, space: dict[str, Any]) -> str:
+    """Return the parameters as source; defaults are the very objects of the incumbent's."""
+    parts: list[str] = []
+    kinds = [p.kind for p in signature.parameters.values()]
+    starred = inspect.Parameter.VAR_POSITIONAL in kinds
+    for i, parameter in enumerate(signature.parameters.values()):
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            parts.append("*")
+            starred = True
+        parts.append(_parameter(parameter, space))
+        last_positional = parameter.kind is parameter.POSITIONAL_ONLY and (
+            i + 1 == len(kinds) or kinds[i + 1] is not parameter.POSITIONAL_ONLY
+        )
+        if last_positional:
+            parts.append("/")
+    return ", ".join(parts)
+
+
+def _parameter(parameter: inspect.Parameter, space: dict[str, Any]) -> str:
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return f"*{parameter.name}"
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return f"**{parameter.name}"
+    if parameter.default is parameter.empty:
+        return parameter.name
+    space[f"g_default_{parameter.name}"] = parameter.default
+    return f"{parameter.name}=g_default_{parameter.name}"
+
+
+def _arguments(signature: inspect.Signature) -> str:
+    forms = {
+        inspect.Parameter.VAR_POSITIONAL: "*{0}",
+        inspect.Parameter.VAR_KEYWORD: "**{0}",
+        inspect.Parameter.KEYWORD_ONLY: "{0}={0}",
+    }
+    return ", ".join(forms.get(p.kind, "{0}").format(p.name) for p in signature.parameters.values())

@@ -1,0 +1,145 @@
+"""Settings of this process, from arguments and from the environment."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from .errors import ConfigurationError
+from .guard import Limits
+
+if TYPE_CHECKING:
+    from .hook import Hook
+    from .records import Record
+
+
+class Sink(Protocol):
+    """Where records go; called by the drainer's thread only."""
+
+    def write(self, hook: Hook, records: Sequence[Record]) -> None:
+        """Take records of one hook; may raise, and is then counted as a failed write."""
+
+    def flush(self, timeout_s: float) -> None:
+        """Hand on what waits, within a time."""
+
+    def close(self) -> None:
+        """Release what is held; nothing is written afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The clocks that Gnomon reads.
+
+    Attributes:
+        time_ns: Unix time.
+        monotonic_ns: for budgets and leases.
+        cpu_ns: CPU time of the calling thread.
+    """
+
+    time_ns: Callable[[], int] = time.time_ns
+    monotonic_ns: Callable[[], int] = time.monotonic_ns
+    cpu_ns: Callable[[], int] = time.thread_time_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What ``gnomon.configure`` was told.
+
+    Attributes:
+        service: name of the service; empty leaves it to OpenTelemetry's resource.
+        control_plane: ``host:port``; empty for none.
+        otlp_endpoint: where records go over OTLP; empty for none.
+        publisher_keys: public key files whose bundles may run here.
+        cell: name of the group of processes that share state.
+        state_dir: where last-known-good policies are kept.
+        sample: share of time windows that is recorded.
+        window_s: length of such a window.
+        flush_interval_s: between two rounds of the drainer.
+        ring_size: records of one hook that may wait.
+        min_epoch: lowest manifest epoch that is accepted.
+        disabled: whether all hooks stay off.
+        limits: when a program is taken back in this process.
+        clock: the clocks.
+        seed: of exploration, noise and live shadow; None draws one.
+    """
+
+    service: str = ""
+    control_plane: str = ""
+    otlp_endpoint: str = ""
+    publisher_keys: tuple[Path, ...] = ()
+    cell: str = "default"
+    state_dir: Path = Path(".gnomon")
+    sample: float = 1.0
+    window_s: float = 10.0
+    flush_interval_s: float = 0.5
+    ring_size: int = 16384
+    min_epoch: int = 0
+    disabled: bool = False
+    limits: Limits = field(default_factory=Limits)
+    clock: Clock = field(default_factory=Clock)
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.sample <= 1.0:
+            raise ConfigurationError(f"sample is {self.sample}; it must lie in 0 to 1")
+        for name in ("window_s", "flush_interval_s", "ring_size"):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.min_epoch < 0:
+            raise ConfigurationError(f"min_epoch is {self.min_epoch}; it must be 0 or more")
+
+    def generator(self, purpose: str) -> random.Random:
+        """Return a generator of its own for one purpose."""
+        return random.Random() if self.seed is None else random.Random(f"{self.seed} {purpose}")
+
+
+def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, object]:
+    """Return the settings that the environment holds, by field name.
+
+    Raises ConfigurationError when a variable is not of its type.
+    """
+    environ = os.environ if environ is None else environ
+    found: dict[str, object] = {}
+    for variable, (name, convert) in _VARIABLES.items():
+        text = environ.get(variable, "").strip()
+        if text and name not in found:
+            found[name] = _converted(variable, text, convert)
+    return found
+
+
+def _converted(variable: str, text: str, convert: Callable[[str], object]) -> object:
+    try:
+        return convert(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{variable} is {text!r}: {error}; correct or unset it") from error
+
+
+def _flag(text: str) -> bool:
+    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if text.lower() not in known:
+        raise ValueError("not 1 or 0")
+    return known[text.lower()]
+
+
+def _paths(text: str) -> tuple[Path, ...]:
+    return tuple(Path(part.strip()) for part in text.split(",") if part.strip())
+
+
+_VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
+    "GNOMON_DISABLED": ("disabled", _flag),
+    "GNOMON_CONTROL_PLANE": ("control_plane", str),
+    "GNOMON_STATE_DIR": ("state_dir", Path),
+    "GNOMON_PUBLISHER_KEYS": ("publisher_keys", _paths),
+    "GNOMON_CELL": ("cell", str),
+    "GNOMON_SAMPLE": ("sample", float),
+    "GNOMON_MIN_EPOCH": ("min_epoch", int),
+    # The one for logs goes first: OpenTelemetry lets it win.
+    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": ("otlp_endpoint", str),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("otlp_endpoint", str),
+    "OTEL_SERVICE_NAME": ("service", str),
+}

@@ -1,0 +1,201 @@
+"""Asking a program on the request path: checked going in, checked coming out, and never raising."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from .invariant import Invariant, violated
+from .kind import Kind
+
+Row = tuple[float, ...]
+Chooser = Callable[[Sequence[Sequence[float]]], int]
+Prepare = Callable[[Sequence[Any], Sequence[int], Callable[[], float]], "list[Row] | None"]
+#: (index or -1, why not, rows with host features or None, nanoseconds spent)
+Answer = tuple[int, str, "list[Row] | None", int]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a program is taken back in this process.
+
+    Attributes:
+        budget_ns: an answer that took longer is used, and counted as slow.
+        faults: so many faults or violations trip the breaker,
+        slow: and so many slow answers,
+        window: when they lie within so many answers of the program.
+    """
+
+    budget_ns: int = 2_000_000
+    faults: int = 3
+    slow: int = 10
+    window: int = 100
+
+
+class Breaker:
+    """Trips once when failures of one program come too close together.
+
+    Attributes:
+        reason: why it tripped; empty while it has not.
+    """
+
+    __slots__ = ("_answers", "_faults", "_on_trip", "_slow", "_window", "reason")
+
+    def __init__(self, limits: Limits, on_trip: Callable[[str], None]) -> None:
+        self._answers = count()
+        self._faults: deque[int] = deque(maxlen=limits.faults)
+        self._slow: deque[int] = deque(maxlen=limits.slow)
+        self._window = limits.window
+        self._on_trip = on_trip
+        self.reason = ""
+
+    def answer(self) -> int:
+        """Return the number of this answer, from 0."""
+        return next(self._answers)
+
+    def fault(self, answer: int, what: str) -> None:
+        """Note that an answer was a fault or broke an invariant."""
+        self._note(self._faults, answer, what)
+
+    def slow(self, answer: int) -> None:
+        """Note that an answer came late."""
+        self._note(self._slow, answer, "slow")
+
+    def _note(self, seen: deque[int], answer: int, what: str) -> None:
+        seen.append(answer)
+        full = len(seen) == seen.maxlen
+        if full and not self.reason and answer - seen[0] < self._window:
+            self.reason = f"{len(seen)} failures in {answer - seen[0] + 1} answers, last: {what}"
+            self._on_trip(self.reason)
+
+
+class Guarded:
+    """A program, as the request path may ask it.
+
+    Attributes:
+        choose: rows of all inputs to the index of the picked item, or -1.
+        invariants: those of severity ``block`` that its answer must meet.
+        breaker: of this program in this process.
+    """
+
+    __slots__ = ("_budget", "_clock", "_draw", "_item", "_prepare", "_slow", "breaker", "choose",
+                 "invariants")  # fmt: skip
+
+    def __init__(
+        self,
+        choose: Chooser,
+        kind: Kind,
+        invariants: Sequence[Invariant],
+        host: Host,
+        breaker: Breaker,
+    ) -> None:
+        self.choose = choose
+        self.invariants = tuple(
+            i for i in invariants if i.scope == "decision" and i.severity == "block"
+        )
+        self.breaker = breaker
+        self._item = kind.item_type._make
+        self._prepare = host.prepare
+        self._draw = host.draw
+        self._clock = host.monotonic_ns
+        self._budget = host.limits.budget_ns
+        self._slow = host.count_slow
+
+    def ask(self, rows: Sequence[Any], since: Sequence[int]) -> Answer:
+        """Return the program's answer to the features of one call, or why it is not used.
+
+        Args:
+            rows: the kind's own features, one tuple per item.
+            since: decisions since each item was last picked.
+        """
+        begin = self._clock()
+        full = self._checked(rows, since)
+        if full is None:
+            return -1, "features", None, self._clock() - begin
+        number = self.breaker.answer()
+        index = self.choice(full)
+        detail = self.objection(full, index)
+        spent = self._clock() - begin
+        if detail:
+            self.breaker.fault(number, detail)
+            return -1, detail, full, spent
+        if spent > self._budget:
+            self._slow()
+            self.breaker.slow(number)
+        return index, "", full, spent
+
+    def choice(self, full: list[Row]) -> int:
+        """Return the index that the program picks, or -1 for any kind of failure."""
+        try:
+            index = self.choose(full)
+        except Exception:  # noqa: BLE001 - a candidate may fail in any way; that is one fault
+            return -1
+        return index if type(index) is int and 0 <= index < len(full) else -1
+
+    def objection(self, full: list[Row], index: int) -> str:
+        """Return why an answer may not be used: ``fault``, ``violation:NAME``, or nothing."""
+        if index < 0:
+            return "fault"
+        if not self.invariants:
+            return ""
+        broken = violated(self.invariants, [*map(self._item, full)], index)
+        return f"violation:{broken.name}" if broken else ""
+
+    def _checked(self, rows: Sequence[Any], since: Sequence[int]) -> list[Row] | None:
+        try:
+            return self._prepare(rows, since, self._draw)
+        except Exception:  # noqa: BLE001 - what the service's accessor returned may be anything
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the process lends to a guarded program.
+
+    Attributes:
+        prepare: from :func:`preparer`.
+        draw: next uniform in [0, 1), for ``noise``.
+        monotonic_ns: clock for the time budget.
+        limits: when to take a program back.
+        count_slow: called for every slow answer.
+    """
+
+    prepare: Prepare
+    draw: Callable[[], float]
+    monotonic_ns: Callable[[], int]
+    limits: Limits
+    count_slow: Callable[[], object]
+
+
+def preparer(kind: Kind) -> Prepare:
+    """Return a function that adds the host's features to rows of the kind's own.
+
+    It returns one tuple of floats per item, or None when a value lies outside its feature's range
+    (NaN included); it raises when a row has the wrong length or a value is no number. Generated,
+    because it runs on the request path.
+    """
+    names = [f"v{i}" for i in range(len(kind.features))]
+    ranges = [
+        f"{feature.low!r} <= {v} <= {feature.high!r}"
+        for v, feature in zip(names, kind.features, strict=True)
+    ]
+    source = "\n".join(
+        (
+            "def prepare(rows, since, draw):",
+            "    full = []",
+            "    for row, n in zip(rows, since, strict=True):",
+            f"        {', '.join(names)}, = row",
+            *(f"        {v} = float({v})" for v in names),
+            f"        if not ({' and '.join(ranges)}):",
+            "            return None",
+            f"        full.append(({', '.join(names)}, float(n) if n > 1 else 1.0, draw()))",
+            "    return full",
+        )
+    )
+    space: dict[str, Any] = {"inf": float("inf")}
+    exec(compile(source, f"<gnomon prepare {kind.name}>", "exec"), space)  # noqa: S102 - our own text
+    prepare: Prepare = space["prepare"]
+    return prepare

@@ -1,0 +1,299 @@
+"""Marking a policy function as a hook, and what the mark keeps."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
+
+from . import _wrapper, spec
+from ._live import Live
+from .arms import Arms, check_assignment
+from .assignment import Assignment
+from .config import Settings
+from .decide import AwaitedDecision, OpenDecision
+from .errors import ConfigurationError
+from .guard import Breaker, Chooser, Guarded
+from .invariant import Invariant, Severity
+from .kind import Kind
+from .records import Record
+from .runtime import RUNTIME, Runtime
+from .spec import Spec
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+F = TypeVar("F", bound=Callable[..., bool])
+
+
+class Hooked(Protocol[P, R_co]):
+    """A decorated function: called as before, with the hook's own methods beside it.
+
+    Attributes:
+        hook: the :class:`Hook` behind it.
+    """
+
+    hook: Hook
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Return the picked item, as the undecorated function does."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """Bind to an instance, as functions do."""
+
+    def decide(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Make a decision and hold it open for its outcome; of a method, pass the instance first."""
+
+    def outcome(self, decision_id: bytes, *, ok: bool = True, **values: float) -> None:
+        """Report an outcome later, by the decision's id."""
+
+
+class Hook:
+    """One decision point of a service.
+
+    Attributes:
+        name: of the hook.
+        kind: what it decides.
+        spec: how a call is read.
+        incumbent: the function in the service's own source.
+        signature: of it.
+        items: name of the parameter that holds the items.
+        function: the decorated function.
+        live: what the request path touches.
+        measure: takes every drained record during a canary; None for nobody.
+        chooser: makes a program ready to be asked: (program, kind) to (rows to index or -1).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: Kind,
+        how: Spec,
+        incumbent: Callable[..., Any],
+        runtime: Runtime = RUNTIME,
+    ) -> None:
+        self.signature = spec.check(name, kind, how, incumbent)
+        self.name = name
+        self.kind = kind
+        self.spec = how
+        self.incumbent = incumbent
+        self.items = how.items
+        self.measure: Any = None
+        self.chooser: Callable[[Any, Kind], Chooser] = _chooser
+        self._runtime = runtime
+        self.live = Live(name, kind, how)
+        self.function = self._function()
+
+    @property
+    def process_id(self) -> str:
+        """Id of this process, 16 hexadecimal digits."""
+        return self._runtime.process_id.hex()
+
+    @property
+    def invariants(self) -> tuple[Invariant, ...]:
+        """Those of the kind and of the hook."""
+        return self.live.invariants
+
+    @property
+    def assignment(self) -> Assignment:
+        """What was last installed."""
+        return self.live.arms.assignment
+
+    @property
+    def breaker(self) -> str:
+        """Why a program was taken back in this process; empty when none was."""
+        return self.live.arms.breaker()
+
+    @property
+    def has_outcomes(self) -> bool:
+        """Whether outcomes can be expected; a hook without any cannot be shipped to."""
+        return self.live.awaits
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What happened in this process so far, by name.
+
+        At rest, ``decisions = recorded + skipped + dropped + failed + raised``: kept; outside a
+        sampled window; no room; not readable as a decision; the incumbent raised.
+        """
+        return self.live.counters()
+
+    def on(self, settings: Settings) -> None:
+        """Begin to decide and record under settings, with nothing counted yet."""
+        self.live.on(settings, self._runtime.started)
+        self.install(self.assignment)
+
+    def install(self, assignment: Assignment) -> None:
+        """Run on another assignment from the next call on.
+
+        The breaker stays as it is while the epoch does. Raises ConfigurationError when the
+        assignment lacks what its phase needs or reads unknown features.
+        """
+        check_assignment(assignment, self.kind)
+        with self.live.lock:
+            old = self.live.arms
+            kept = old if assignment.epoch == old.assignment.epoch else Arms()
+            self.live.arms = Arms(
+                assignment,
+                self._guarded(assignment.stable, kept.stable),
+                self._guarded(assignment.candidate, kept.candidate),
+            )
+            self.live.renew()
+
+    def add_invariant(self, added: Invariant) -> None:
+        """Hold every program to one more invariant; raises ConfigurationError for a taken name."""
+        if any(i.name == added.name for i in self.invariants):
+            raise ConfigurationError(
+                f"hook {self.name!r} already has an invariant {added.name!r}; pass another name="
+            )
+        self.live.hold_to((*self.invariants, added))
+        self.install(self.assignment)
+
+    def decision_id(self, seq: int) -> bytes:
+        """Return the 16 bytes that name a decision of this process."""
+        return self._runtime.process_id + seq.to_bytes(8, "big")
+
+    def outcome(self, decision_id: bytes, *, ok: bool = True, **values: float) -> None:
+        """Report an outcome later, by the decision's id.
+
+        The first report of a decision counts; ids of other processes are counted as unknown.
+        """
+        if self.live.segment is None or not decision_id:
+            return
+        self.live.delayed = True
+        own = len(decision_id) == 16 and decision_id[:8] == self._runtime.process_id
+        seq = int.from_bytes(decision_id[8:], "big") if own else -1
+        self.live.report(seq, ok, "reported", tuple(values.items()))
+
+    def drain(self) -> list[Record]:
+        """Return what was recorded since the last time, in order, missing outcomes included."""
+        return self.live.drain()
+
+    def _guarded(self, program: Any, before: Guarded | None) -> Guarded | None:
+        if program is None:
+            return None
+        breaker = before.breaker if before is not None else self._breaker()
+        choose = self.chooser(program, self.kind)
+        return Guarded(choose, self.kind, self.invariants, self.live.host, breaker)
+
+    def _breaker(self) -> Breaker:
+        return Breaker(self.live.settings.limits, self._tripped)
+
+    def _tripped(self, reason: str) -> None:
+        self.live.tallies["breaker_trips"].bump()
+        self.live.renew()
+        self._runtime.tripped(self, reason)
+
+    def _function(self) -> Callable[..., Any]:
+        slots = {
+            "items": self.items,
+            "unit": spec.unit_expression(self.name, self.spec, self.signature),
+            "derive": "g_derive(g_n, g_picked)" if self.spec.outcome else "pass",
+        }
+        space = self.live.space
+        space.update(g_incumbent=self.incumbent, g_open=self._open, g_opened=self._opened)
+        wrapper, decide = _wrapper.build(self.incumbent, self.signature, slots, space)
+        vars(wrapper).update(hook=self, decide=decide, outcome=self.outcome)
+        return wrapper
+
+    def _open(self, picked: Any, seq: int, recorded: bool) -> OpenDecision[Any]:
+        self.live.delayed = True
+        return OpenDecision(self, picked, seq, recorded)
+
+    def _opened(self, decide: Any) -> AwaitedDecision[Any]:
+        return AwaitedDecision(self, decide)
+
+    @staticmethod
+    def of(marked: object) -> Hook:
+        """Return the hook behind a decorated function or method.
+
+        Raises ConfigurationError for anything that is not decorated.
+        """
+        if isinstance(marked, Hook):
+            return marked
+        found = getattr(marked, "hook", None)
+        if isinstance(found, Hook):
+            return found
+        raise ConfigurationError(f"{marked!r} is no hook; decorate it with @gnomon.hook")
+
+
+def hook(
+    name: str,
+    *,
+    kind: Kind,
+    items: str,
+    item_features: Callable[[Any], tuple[float, ...]],
+    unit: Callable[..., Any] | None = None,
+    item_name: Callable[[Any], str] | None = None,
+    outcome: Callable[[Any], Mapping[str, Any]] | None = None,
+    explore: float = 0.0,
+    redact: Callable[[str], str] | None = None,
+) -> Callable[[Callable[P, R_co]], Hooked[P, R_co]]:
+    """Mark a function that picks one of several items as a hook.
+
+    The function keeps its signature and its behaviour; unconfigured, nothing else happens.
+
+    Args:
+        name: of the hook, unique in the service.
+        kind: what it decides.
+        items: name of the parameter that holds the items, a sequence.
+        item_features: one item to a tuple of the kind's features, in their order and units.
+        unit: to the randomisation unit; its parameters are named as the function's are.
+        item_name: one item to its name; without it, strings name themselves and others are numbered.
+        outcome: result of a plain call to its outcome, metric values by name, and ``ok``.
+        explore: share of decisions given to a uniform draw among permitted items, 0 to 1.
+        redact: applied to the unit before it is kept anywhere.
+
+    Raises:
+        ConfigurationError: an argument cannot work with the function; names both.
+    """
+    how = Spec(items, item_features, unit, item_name, outcome, explore, redact)
+
+    def mark(function: Callable[P, R_co]) -> Hooked[P, R_co]:
+        made = Hook(name, kind, how, function)
+        RUNTIME.register(made)
+        return cast("Hooked[P, R_co]", made.function)
+
+    return mark
+
+
+def invariant(
+    marked: object, *, severity: Severity = "block", name: str = "", description: str = ""
+) -> Callable[[F], F]:
+    """Mark a predicate ``(items, picked) -> bool`` that every decision of a hook must meet.
+
+    Items are named tuples of the features, the host's included. The predicate stays a plain function.
+
+    Args:
+        marked: the decorated function.
+        severity: ``block`` gives the incumbent's answer instead; ``warn`` is only counted.
+        name: of the invariant; the predicate's own by default.
+        description: one sentence for reports; the docstring's first line by default.
+
+    Raises:
+        ConfigurationError: not a hook, not a predicate of two arguments, or a name that is taken.
+    """
+    target = Hook.of(marked)
+    if severity not in ("block", "warn"):
+        raise ConfigurationError(f"severity={severity!r}: use 'block' or 'warn'")
+
+    def mark(predicate: F) -> F:
+        try:
+            inspect.signature(predicate).bind(None, None)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"invariant {getattr(predicate, '__name__', predicate)!r}: it must take (items, picked)"
+            ) from error
+        said = (inspect.getdoc(predicate) or "").partition("\n")[0]
+        own = name or predicate.__name__
+        target.add_invariant(
+            Invariant(own, predicate, severity=severity, description=description or said)
+        )
+        return predicate
+
+    return mark
+
+
+def _chooser(program: Any, kind: Kind) -> Chooser:
+    from .language import chooser  # not needed before a program is installed
+
+    return chooser(program, kind)

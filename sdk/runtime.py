@@ -1,0 +1,200 @@
+"""The one object of a process: its id, its hooks, and the thread that empties them."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .config import Settings, Sink
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from .hook import Hook
+
+_LOG = logging.getLogger("gnomon")
+EXIT_DEADLINE_S = 2.0
+
+
+class Runtime:
+    """Hooks of this process and where their records go. Nothing runs before a first call.
+
+    Attributes:
+        process_id: 8 random bytes; others in every forked child.
+        hooks: by name.
+        settings: in force; None while unconfigured.
+        delivery: brings assignments from the control plane; None without one.
+        failed_writes: rounds in which a sink raised.
+    """
+
+    def __init__(self) -> None:
+        self.hooks: dict[str, Hook] = {}
+        self.settings: Settings | None = None
+        self._sinks: tuple[Sink, ...] = ()
+        self._fresh()
+
+    def _fresh(self) -> None:
+        """Have nothing running, as at first or in a forked child."""
+        self.process_id = os.urandom(8)
+        self.delivery: Any = None
+        self.failed_writes = 0
+        self._lock = threading.RLock()
+        self._round = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def register(self, hook: Hook) -> None:
+        """Take up a hook; one of the same name is replaced only by its own function, reloaded.
+
+        Raises ConfigurationError when another function has the name.
+        """
+        with self._lock:
+            known = self.hooks.get(hook.name)
+            if known is not None and _place(known) != _place(hook):
+                raise ConfigurationError(
+                    f"hook {hook.name!r} is already {_place(known)}; give {_place(hook)} another name"
+                )
+            if known is not None:
+                known.live.off()
+            self.hooks[hook.name] = hook
+            if self.settings is not None:
+                hook.on(self.settings)
+
+    def configure(self, settings: Settings, sinks: Sequence[Sink]) -> None:
+        """Switch the hooks on, or off when there is nothing to do for them; ends what ran before."""
+        self.shutdown()
+        with self._lock:
+            self._sinks = tuple(sinks)
+            idle = not self._sinks and not settings.control_plane
+            self.settings = None if settings.disabled or idle else settings
+            if self.settings is not None:
+                for hook in self.hooks.values():
+                    hook.on(self.settings)
+
+    def started(self) -> None:
+        """Start the drainer, if it does not run; called when a hook had its first call."""
+        if self._thread is not None or self.settings is None:
+            return
+        with self._lock:
+            if self._thread is None and self.settings is not None:
+                self._stopping = threading.Event()
+                self._thread = threading.Thread(
+                    target=self._run,
+                    args=(self.settings, self._stopping),
+                    name="gnomon",
+                    daemon=True,
+                )
+                self._thread.start()
+
+    def tripped(self, hook: Hook, reason: str) -> None:
+        """Say that a program was taken back in this process."""
+        _LOG.warning("hook %r: a program was taken back in this process: %s", hook.name, reason)
+
+    def flush(self, timeout_s: float = 5.0) -> None:
+        """Drain every hook and have the sinks hand on what they hold, within a time."""
+        end = time.monotonic() + timeout_s
+        self.round()
+        for sink in self._sinks:
+            with self._survived("flush"):
+                sink.flush(max(0.0, end - time.monotonic()))
+
+    def shutdown(self, timeout_s: float = EXIT_DEADLINE_S) -> None:
+        """Switch the hooks off, hand on what waits, and stop the threads, within a time."""
+        end = time.monotonic() + timeout_s
+        with self._lock:
+            if self.settings is None and not self._sinks:
+                return
+            self.settings = None
+            thread, self._thread = self._thread, None
+        for hook in list(self.hooks.values()):
+            hook.live.off()
+        self._stopping.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(max(0.0, end - time.monotonic()))
+        self._stop_delivery()
+        self.flush(max(0.0, end - time.monotonic()))
+        for sink in self._sinks:
+            with self._survived("close"):
+                sink.close()
+        self._sinks = ()
+
+    def round(self) -> None:
+        """Drain every hook once into the sinks and the measure."""
+        with self._round:
+            for hook in list(self.hooks.values()):
+                records = hook.drain()
+                if not records:
+                    continue
+                if hook.measure is not None:
+                    with self._survived("measure"):
+                        for record in records:
+                            hook.measure.add(record)
+                for sink in self._sinks:
+                    with self._survived("write"):
+                        sink.write(hook, records)
+
+    def _run(self, settings: Settings, stopping: threading.Event) -> None:
+        self._start_delivery(settings)
+        while not stopping.wait(settings.flush_interval_s):
+            with self._survived("drain"):
+                self.round()
+
+    def _start_delivery(self, settings: Settings) -> None:
+        if not settings.control_plane:
+            return
+        with self._survived("delivery"):
+            from .delivery import DeliveryClient  # brings grpc; not before it is needed
+
+            self.delivery = DeliveryClient(self.hooks, settings)
+            self.delivery.start()
+
+    def _stop_delivery(self) -> None:
+        delivery, self.delivery = self.delivery, None
+        if delivery is not None:
+            with self._survived("delivery"):
+                delivery.stop()
+
+    def _survived(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return _Survived(self, what)
+
+    def after_fork(self) -> None:
+        """Begin again in a forked child: another id, no thread, none of the parent's records."""
+        self._fresh()
+        for hook in self.hooks.values():
+            if self.settings is not None:
+                hook.on(self.settings)
+            else:
+                hook.live.begin(hook.live.settings)
+
+
+class _Survived:
+    """Keeps a failure of a sink, or of delivery, from ending the drainer: it is counted and logged."""
+
+    def __init__(self, runtime: Runtime, what: str) -> None:
+        self._runtime = runtime
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> bool:
+        if kind is None or not issubclass(kind, Exception):
+            return False
+        self._runtime.failed_writes += 1
+        if self._runtime.failed_writes == 1:
+            _LOG.error("%s failed, further failures are only counted: %s", self._what, error)
+        return True
+
+
+def _place(hook: Hook) -> str:
+    return f"{hook.incumbent.__module__}.{hook.incumbent.__qualname__}"
+
+
+RUNTIME = Runtime()
+os.register_at_fork(after_in_child=RUNTIME.after_fork)
+atexit.register(RUNTIME.shutdown)
