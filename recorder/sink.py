@@ -66,8 +66,8 @@ class StoreSink:
             if self._clock() - self._rolled >= self._roll_s:
                 self._roll(Joiner.take)
 
-    def flush(self, timeout_s: float = 5.0) -> bool:
-        """Write everything, decisions without an outcome included; return whether nothing is left.
+    def flush(self, timeout_s: float = 5.0) -> None:
+        """Write everything, decisions without an outcome included.
 
         Args:
             timeout_s: as sinks have it; writing to a store cannot be cut short.
@@ -76,7 +76,6 @@ class StoreSink:
             self._reset()
         with self._lock:
             self._roll(Joiner.drain)
-        return self._accounting.account().pending == 0
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Flush and take no more."""

@@ -15,7 +15,11 @@ from .retry import Backoff, retry_delay
 from .settings import Settings
 
 METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
-_READY_SLICE_S = 0.1
+_NO_CONNECTION = (
+    "failed to connect to all addresses",
+    "errors resolving",
+    "DNS resolution failed",
+)
 
 #: Worth another attempt, by the OTLP specification; RESOURCE_EXHAUSTED only with a RetryInfo.
 _RETRYABLE = {
@@ -88,34 +92,19 @@ class Courier:
         deadline = self._clock() + self._settings.timeout_s
         backoff = Backoff(self._rng)
         ambiguous = False
-        why = "unreachable"
-        while self._ready(deadline):
+        why = "closed"
+        while not self._stopping.is_set():
             try:
                 return self._attempt(batch, deadline - self._clock())
             except grpc.RpcError as error:
-                code = error.code()
-                ambiguous |= code in _AMBIGUOUS
-                why = f"refused:{code.name}"
+                ambiguous |= _ambiguous(error)
+                why = "unreachable" if _unsent(error) else f"refused:{error.code().name}"
                 delay = _pause(error, backoff)
             if delay is None or self._clock() + delay >= deadline or self._stopping.wait(delay):
                 break
         if ambiguous:
             return Fate(unknown=batch.count)
         return Fate(dropped=batch.count, why=why)
-
-    def _ready(self, deadline: float) -> bool:
-        """Wait for a connection: a batch that never had one has certainly not been delivered."""
-        ready = grpc.channel_ready_future(self._channel)
-        try:
-            while not self._stopping.is_set() and self._clock() < deadline:
-                try:
-                    ready.result(timeout=_READY_SLICE_S)
-                except grpc.FutureTimeoutError:
-                    continue
-                return True
-            return False
-        finally:
-            ready.cancel()
 
     def _attempt(self, batch: Batch, timeout_s: float) -> Fate:
         gzip = grpc.Compression.Gzip if self._settings.gzip else grpc.Compression.NoCompression
@@ -142,6 +131,20 @@ def _channel(settings: Settings) -> grpc.Channel:
         settings.certificate, settings.client_key, settings.client_certificate
     )
     return grpc.secure_channel(settings.target, credentials, options)
+
+
+def _unsent(error: grpc.RpcError) -> bool:
+    """Return whether a call certainly never left this process, because there was no connection.
+
+    gRPC has no code for it, only words; should they change, such batches count as unknown.
+    """
+    return error.code() is grpc.StatusCode.UNAVAILABLE and (error.details() or "").startswith(
+        _NO_CONNECTION
+    )
+
+
+def _ambiguous(error: grpc.RpcError) -> bool:
+    return error.code() in _AMBIGUOUS and not _unsent(error)
 
 
 def _pause(error: grpc.RpcError, backoff: Backoff) -> float | None:

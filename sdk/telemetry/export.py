@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
 
 from ..records import Record
 from . import names
@@ -22,19 +21,6 @@ from .settings import Settings, read_settings
 
 #: What a record of wrong types makes the encoder raise.
 _NOT_ENCODABLE = (struct.error, TypeError, ValueError, AttributeError, OverflowError)
-
-
-class Sink(Protocol):
-    """Takes the records of hooks: over the wire, into a store, into a list."""
-
-    def write(self, hook: HookLike, records: Sequence[Record]) -> None:
-        """Take records; never raises and never blocks for long."""
-
-    def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was written has been dealt with; return whether it was."""
-
-    def close(self, timeout_s: float = 5.0) -> None:
-        """Flush, then release everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +83,10 @@ class OtlpSink:
         for batch in self._batches(hook, records):
             self._enqueue(batch)
 
-    def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until every queued batch has met its fate; return False at the time-out."""
+    def flush(self, timeout_s: float = 5.0) -> None:
+        """Wait until every queued batch has met its fate, but not longer than ``timeout_s``."""
         with self._changed:
-            return self._changed.wait_for(self._idle, timeout_s)
+            self._changed.wait_for(self._idle, timeout_s)
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Flush for at most ``timeout_s``, then give up what is left and release the connection."""

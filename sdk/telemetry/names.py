@@ -68,3 +68,7 @@ METRIC_VIOLATIONS = "gnomon.invariant.violations"
 METRIC_OUTCOMES_MISSING = "gnomon.outcomes.missing"
 METRIC_STALENESS = "gnomon.policy.staleness"
 METRIC_EXPORTED = "gnomon.records.exported"
+
+# Attributes of instruments.
+METRIC_REASON = "gnomon.reason"
+METRIC_FATE = "gnomon.fate"

@@ -90,8 +90,7 @@ def test_records_arrive_in_the_store(tmp_path: Path) -> None:
     with recorder(tmp_path) as running:
         sink = OtlpSink(f"http://{running.address}", {"service.name": "router"})
         sink.write(FakeHook(), traffic(500) + events)
-        assert sink.flush(20)
-        sink.close()
+        sink.close(20)
         account = sink.account()
     assert (account.recorded, account.acknowledged) == (1001, 1001)
     table = running.store.decisions("router.pick")
@@ -157,7 +156,7 @@ def test_nonsense_is_refused_and_hurts_nobody(tmp_path: Path) -> None:
 
 def test_backpressure_refuses_and_the_sender_comes_back(tmp_path: Path) -> None:
     """A recorder whose spool is full says so; the sink waits as told and loses nothing it can hold."""
-    limits = Limits(roll_s=0.1, spool_bytes=20_000, retry_s=0.05)
+    limits = Limits(roll_s=0.1, spool_bytes=40_000, retry_s=0.05)
     with recorder(tmp_path, limits) as running:
         from gnomon.sdk.telemetry.export import Limits as SinkLimits
 
@@ -166,8 +165,7 @@ def test_backpressure_refuses_and_the_sender_comes_back(tmp_path: Path) -> None:
         )
         for start in range(0, 300, 20):
             sink.write(FakeHook(), traffic(20, start))
-        assert sink.flush(20)
-        sink.close()
+        sink.close(20)
         account = sink.account()
     assert running.counts.refused > 0
     assert account.acknowledged == account.recorded == 600

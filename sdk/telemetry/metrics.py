@@ -1,0 +1,133 @@
+"""What hooks count, as observable OpenTelemetry instruments; nothing is done until somebody collects."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from . import names
+from .accounting import Account
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+
+    Callback = Callable[[CallbackOptions], Iterable[Observation]]
+
+
+class Counted(Protocol):
+    """What an instrument needs of a hook."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Its counters by name."""
+
+
+#: Instrument, unit, description, and per value of ``gnomon.reason`` the hook's counter.
+_COUNTERS: tuple[tuple[str, str, str, Mapping[str, str]], ...] = (
+    (names.METRIC_DECISIONS, "{decision}", "Calls of a hook.", {"": "decisions"}),
+    (
+        names.METRIC_DROPPED,
+        "{record}",
+        "Decisions that were not recorded although they should have been.",
+        {"no room": "dropped", "unreadable": "failed"},
+    ),
+    (
+        names.METRIC_FALLBACKS,
+        "{decision}",
+        "Decisions in which the incumbent answered for a program.",
+        {"fault": "faults", "violation": "violations", "features": "unasked"},
+    ),
+    (
+        names.METRIC_VIOLATIONS,
+        "{decision}",
+        "Answers of a program that broke an invariant.",
+        {"": "violations"},
+    ),
+    (
+        names.METRIC_OUTCOMES_MISSING,
+        "{outcome}",
+        "Outcomes that had not come by their deadline.",
+        {"": "missing_outcomes"},
+    ),
+)
+
+
+def register(
+    hooks: Iterable[Counted],
+    provider: MeterProvider | None = None,
+    *,
+    account: Callable[[], Account] | None = None,
+    fresh_ns: Callable[[], int] | None = None,
+    clock_ns: Callable[[], int] = time.monotonic_ns,
+) -> None:
+    """Create Gnomon's instruments.
+
+    Args:
+        hooks: read again at every collection, so a live view of a registry sees later hooks too.
+        provider: the user's MeterProvider; default the global one, a no-op where none is set.
+        account: of the sink; without one there is no ``gnomon.records.exported``.
+        fresh_ns: monotonic nanoseconds at which the control plane was last heard; without one there
+            is no ``gnomon.policy.staleness``.
+        clock_ns: monotonic nanoseconds.
+    """
+    from opentelemetry import metrics
+
+    meter = (provider or metrics.get_meter_provider()).get_meter(names.SCOPE)
+    for name, unit, description, counters in _COUNTERS:
+        callback = _hook_callback(hooks, counters)
+        meter.create_observable_counter(name, [callback], unit, description)
+    if account is not None:
+        meter.create_observable_counter(
+            names.METRIC_EXPORTED,
+            [_account_callback(account)],
+            "{record}",
+            "Records by what became of them; with those still pending they are all there are.",
+        )
+    if fresh_ns is not None:
+        meter.create_observable_gauge(
+            names.METRIC_STALENESS,
+            [_staleness_callback(fresh_ns, clock_ns)],
+            "s",
+            "Time since the control plane was last heard.",
+        )
+
+
+def _hook_callback(hooks: Iterable[Counted], counters: Mapping[str, str]) -> Callback:
+    from opentelemetry.metrics import Observation
+
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        for hook in hooks:
+            values = hook.counters
+            for reason, counter in counters.items():
+                attributes = {names.FLAG_KEY: hook.name}
+                if reason:
+                    attributes[names.METRIC_REASON] = reason
+                if counter in values:
+                    yield Observation(values[counter], attributes)
+
+    return observe
+
+
+def _account_callback(account: Callable[[], Account]) -> Callback:
+    from opentelemetry.metrics import Observation
+
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        now = account()
+        for fate in ("acknowledged", "dropped", "unknown"):
+            yield Observation(getattr(now, fate), {names.METRIC_FATE: fate})
+
+    return observe
+
+
+def _staleness_callback(fresh_ns: Callable[[], int], clock_ns: Callable[[], int]) -> Callback:
+    from opentelemetry.metrics import Observation
+
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        yield Observation((clock_ns() - fresh_ns()) / 1e9)
+
+    return observe
