@@ -6,6 +6,7 @@ they decide alike, bit for bit; the reference interpreter says what they ought t
 score faulted. Pure standard library, because it runs in the service.
 """
 
+from ._canonical import canonical
 from ._choose import chooser
 from ._program import MAX_FUEL, MAX_NODES, Program, check
 from ._vectors import Vectors, golden_vectors, replay_vectors, same_bits
@@ -15,6 +16,7 @@ __all__ = [
     "MAX_NODES",
     "Program",
     "Vectors",
+    "canonical",
     "check",
     "chooser",
     "golden_vectors",

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from ._analysis import Analysis
-from ._grammar import body_of
+from ._grammar import Outline, body_of, refuse
 from ._names import MATH_CONSTANTS, WHOLE_LIMIT
 
 Names: TypeAlias = dict[str, float]
@@ -47,9 +47,17 @@ def run(analysis: Analysis, entry: str, row: Names, fuel: int) -> float:
     return _Interpreter(analysis, remaining).call(function, arguments)
 
 
-def evaluate(node: ast.expr, constants: Names) -> float:
-    """Return the value of a module constant's expression, or raise Fault."""
-    return _Interpreter(Analysis({}, constants), 0).value(node, {})
+def constants(found: Outline) -> Names:
+    """Return the values of a module's constants, or raise LanguageError."""
+    values: Names = {}
+    for name, node in found.constants.items():
+        try:
+            values[name] = _Interpreter(Analysis({}, values), 0).value(node, {})
+        except Fault as fault:
+            refuse(node, f"constant '{name}' has no value: {fault}")
+        except KeyError as missing:
+            refuse(node, f"constant {missing} is used before it is defined")
+    return values
 
 
 class _Interpreter:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from ._analysis import Analysis
+from ._analysis import Analysis, calls
 from ._expressions import Expressions, Scope
 from ._flow import ends_here
 from ._grammar import body_of
@@ -41,8 +41,6 @@ def lower(analysis: Analysis, entry: str, inputs: Sequence[str], fuel: int) -> s
 
 
 def _reached(analysis: Analysis, entry: str) -> set[str]:
-    from ._analysis import calls
-
     names = {entry}
     for name in reversed(analysis.functions):
         if name in names:
@@ -74,8 +72,9 @@ class _Statements(Expressions):
         return self._closed(f"def _f_{function.name}({', '.join(parameters)}):")
 
     def _closed(self, head: str) -> str:
-        # Never reached, as every path returns; it keeps the compiled tier's result type a float.
-        self.emit(self.fail)
+        if not self.lines[-1].startswith("return"):
+            # Never reached, as every path returns; it keeps the compiled tier's result type a float.
+            self.emit(self.fail)
         return "\n".join([head, *(f" {line}" for line in self.lines), ""])
 
     def _inputs(self, function: ast.FunctionDef) -> None:

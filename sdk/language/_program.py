@@ -11,7 +11,7 @@ from ..errors import LanguageError
 from ._analysis import Analysis, analyse, count_nodes
 from ._flow import check_flow
 from ._grammar import Outline, check_functions, outline, refuse
-from ._interpret import Fault, evaluate, run
+from ._interpret import Fault, constants, run
 from ._lower import lower
 from ._runtime import namespace
 from ._text import parse
@@ -103,7 +103,7 @@ def check(
     if nodes > max_nodes:
         raise LanguageError(f"{nodes} statements and expressions; at most {max_nodes} are allowed")
     check_functions(found)
-    analysis = analyse(found, _constants(found), entry)
+    analysis = analyse(found, constants(found), entry)
     for function in found.functions.values():
         check_flow(function, analysis.constants)
     _check_entry(found, entry, inputs)
@@ -120,18 +120,6 @@ def check(
         _analysis=analysis,
         _max_fuel=max_fuel,
     )
-
-
-def _constants(found: Outline) -> dict[str, float]:
-    values: dict[str, float] = {}
-    for name, node in found.constants.items():
-        try:
-            values[name] = evaluate(node, values)
-        except Fault as fault:
-            refuse(node, f"constant '{name}' has no value: {fault}")
-        except KeyError as missing:
-            refuse(node, f"constant {missing} is used before it is defined")
-    return values
 
 
 def _check_entry(found: Outline, entry: str, inputs: Sequence[str]) -> None:
