@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import LanguageError
 from gnomon.sdk.language import check

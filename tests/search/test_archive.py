@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import random
 
-from gnomon.shadow.search.archive import AddStatus, Archive
-from gnomon.shadow.search.records import Outcome, Record
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gnomon.shadow.search.archive import AddStatus, Archive
+from gnomon.shadow.search.records import Outcome, Record
 
 grid = st.integers(0, 6).map(float)
 offered = st.lists(st.tuples(st.tuples(grid, grid, grid), st.integers(1, 9)), max_size=40)

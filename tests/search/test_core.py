@@ -9,6 +9,10 @@ from types import TracebackType
 from typing import Self
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import TraceError
 from gnomon.shadow.evaluation import Evaluation, Status
@@ -18,9 +22,6 @@ from gnomon.shadow.search.proposers import Context
 from gnomon.shadow.search.records import Budget, Draft, Outcome, Proposal, Record
 from gnomon.shadow.search.space import Space, seeds
 from gnomon.shadow.search.strategies import STRATEGIES, strategy
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 SPACE = Space(load_balancer)
 

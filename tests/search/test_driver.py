@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError, SearchError
 from gnomon.shadow.evaluation import Evaluation, Status
@@ -36,7 +37,7 @@ def run(engine: RankEngine, folder: Path, options: Options = SMALL, **more: obje
 
 def jittery(source: str, again: int) -> None:
     """Take a while that differs from program to program and from run to run."""
-    time.sleep(random.random() * 0.004)  # noqa: S311
+    time.sleep(random.random() * 0.004)
 
 
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))

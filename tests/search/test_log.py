@@ -7,11 +7,12 @@ import math
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gnomon.sdk.errors import ConfigurationError, TraceError
 from gnomon.shadow.search.log import RunLog, proposals, read_log
 from gnomon.shadow.search.records import Outcome, Record
-from hypothesis import given
-from hypothesis import strategies as st
 
 CONFIG = {"seed": 1, "budget": {"evaluations": 3}}
 

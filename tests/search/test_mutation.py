@@ -7,6 +7,9 @@ import math
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import LanguageError
 from gnomon.sdk.language import Program, check
@@ -25,8 +28,6 @@ from gnomon.shadow.search.trees import (
     type_of,
     wrapped,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 SPACE = Space(load_balancer, {"ewma_ms": 40.0, "inflight": 2.0})
 INPUTS = load_balancer.input_names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from gnomon.shadow.search.tuning import Tuning, constants, skeleton, with_constants
 
 INPUTS = ("a", "b", "noise")
