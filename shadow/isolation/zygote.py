@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import socket
@@ -54,8 +55,13 @@ class Fork:
         self._connection = connection
         self._handle = handle
         self._limits = limits
-        self._ends = time.monotonic() + limits.total_s
+        self._ends = math.inf
         self.layers: tuple[str, ...] = ()
+
+    def start(self, layers: tuple[str, ...]) -> None:
+        """Note the layers in force; from now on the candidate's time counts."""
+        self.layers = layers
+        self._ends = time.monotonic() + self._limits.total_s
 
     def send(self, data: bytes) -> None:
         """Send bytes within the deadline of one frame.
@@ -184,7 +190,7 @@ class Zygote:
             connection.close()
             raise
         fork = Fork(connection, handle, self.limits)
-        fork.layers = self._locked(fork)
+        fork.start(self._locked(fork))
         return fork
 
     def ended(self, seconds: float = 0.0) -> bool:

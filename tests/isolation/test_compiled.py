@@ -1,0 +1,224 @@
+"""The compiled engine: the same numbers as in this process, and every failure named for what it is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gnomon.policies.load_balancer import load_balancer
+from gnomon.sdk.errors import ConfigurationError, IsolationError
+from gnomon.sdk.language import check
+from gnomon.shadow.compiled import compile_score
+from gnomon.shadow.evaluation import Engine, Evaluation, Status
+from gnomon.shadow.isolation.compiled import CompiledEngine, CompiledOptions
+from gnomon.shadow.isolation.compiled_child import stretches
+from gnomon.shadow.isolation.lockstep import lockstep, run_lockstep
+from gnomon.shadow.simulators import simulator_for
+from gnomon.shadow.trace import Trace
+
+from . import attacks
+from .systems import recorded
+
+PEAK = load_balancer.baselines["peak_ewma"].source or ""
+ROUND_ROBIN = load_balancer.baselines["round_robin"].source or ""
+SEED = 3
+SIMULATOR = simulator_for(load_balancer)
+# compiles fast, computes for ever: about a millisecond a score
+SLOW = (
+    "import math\ndef score(ewma_ms):\n    t = ewma_ms\n    for i in range(150):\n"
+    "        t = t + math.log1p(abs(t))\n    return t\n"
+)
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    return recorded(10.0)
+
+
+@pytest.fixture(scope="module")
+def calibrations(trace: Trace) -> tuple[Any, ...]:
+    return SIMULATOR.draws(trace, 2, 0)
+
+
+@pytest.fixture(scope="module")
+def engine(trace: Trace, calibrations: tuple[Any, ...]) -> Iterator[CompiledEngine]:
+    options = CompiledOptions(seed=SEED, segments=5)
+    with CompiledEngine(
+        load_balancer, {"train": trace, "validation": trace.window(5, 10)}, calibrations, options
+    ) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize("source", [PEAK, ROUND_ROBIN])
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_the_score_is_the_worst_mean_and_equals_the_one_made_here(
+    engine: CompiledEngine,
+    trace: Trace,
+    calibrations: tuple[Any, ...],
+    source: str,
+    split: Any,
+) -> None:
+    window = trace if split == "train" else trace.window(5, 10)
+    score = compile_score(check(source, load_balancer.input_names))
+    replays = [
+        SIMULATOR.compiled(window, calibration, SEED + index, score, load_balancer.order)
+        for index, calibration in enumerate(calibrations)
+    ]
+    worst = max(replays, key=lambda replay: replay.mean)
+    got = engine.submit(source, split).result()
+    assert got.status is Status.OK
+    assert got.score == worst.mean
+    assert got.segments == tuple(stretches(worst, 5))
+
+
+def test_lockstep_scores_a_finalist_bit_for_bit_alike(
+    engine: CompiledEngine, trace: Trace, calibrations: tuple[Any, ...]
+) -> None:
+    with lockstep(PEAK, load_balancer) as candidate:
+        replays = run_lockstep(
+            candidate,
+            [SIMULATOR.stream(trace, c, SEED + i) for i, c in enumerate(calibrations)],
+        )
+    ranked = engine.submit(PEAK, "train").result()
+    assert ranked.score == max(replay.mean for replay in replays)
+
+
+def test_results_do_not_depend_on_order_or_company(engine: CompiledEngine) -> None:
+    sources = [PEAK.replace("1.0", f"{i}.0") for i in range(1, 7)]
+    forward = [engine.submit(source, "validation") for source in sources]
+    backward = [engine.submit(source, "validation") for source in reversed(sources)]
+    assert [f.result() for f in forward] == [f.result() for f in reversed(backward)]
+
+
+def test_compiled_scores_of_rows_equal_the_interpreter(engine: CompiledEngine) -> None:
+    source = "import math\ndef score(inflight, ewma_ms):\n    return math.log(inflight) / ewma_ms\n"
+    rows = np.random.default_rng(0).random((50, 5)) * 10.0
+    rows[0, 0] = rows[1, 1] = 0.0
+    program = check(source, load_balancer.input_names)
+    got = engine.scores(source, rows).result()
+    expected = np.array([program.interpret(*row) for row in rows])
+    assert np.array_equal(got, expected, equal_nan=True) and np.isnan(got).sum() == 2
+
+
+@pytest.mark.parametrize("name", attacks.STOPPED_BY_LANGUAGE)
+def test_what_lies_outside_the_language_is_rejected(engine: CompiledEngine, name: str) -> None:
+    got = engine.submit(attacks.STOPPED_BY_LANGUAGE[name], "validation").result()
+    assert got.status is Status.REJECTED and got.detail and np.isnan(got.score)
+
+
+def test_a_fault_is_the_candidates_and_never_a_number(engine: CompiledEngine) -> None:
+    got = engine.submit("def score(inflight):\n    return 1.0 / inflight\n", "validation").result()
+    assert got.status is Status.FAULT and np.isnan(got.score)
+    assert got.detail == "a score faulted at decision 0"
+
+
+def test_out_of_fuel_is_a_fault(engine: CompiledEngine) -> None:
+    source = "def score(inflight):\n    while True:\n        inflight = inflight + 1.0\n    return inflight\n"
+    assert engine.submit(source, "validation").result().status is Status.FAULT
+
+
+def test_layers_are_reported_with_every_evaluation(engine: CompiledEngine) -> None:
+    assert "seccomp" in engine.submit(PEAK, "validation").result().layers
+
+
+def test_a_split_that_was_not_given_stays_closed(engine: CompiledEngine) -> None:
+    with pytest.raises(ConfigurationError, match="'holdout' is not open"):
+        engine.submit(PEAK, "holdout")
+
+
+def test_too_many_rows_are_refused(engine: CompiledEngine) -> None:
+    with pytest.raises(ConfigurationError, match="5000 rows"):
+        engine.scores(PEAK, np.ones((5000, 5)))
+
+
+def test_it_is_an_engine(engine: CompiledEngine) -> None:
+    seam: Engine = engine
+    assert isinstance(seam.submit(PEAK, "validation").result(), Evaluation)
+
+
+def _small(trace: Trace, calibrations: tuple[Any, ...], **options: Any) -> CompiledEngine:
+    chosen = CompiledOptions(workers=1, **options)
+    return CompiledEngine(load_balancer, {"train": trace}, calibrations[:1], chosen)
+
+
+def test_a_candidate_past_its_deadline_is_killed_and_the_next_one_runs(
+    trace: Trace, calibrations: tuple[Any, ...]
+) -> None:
+    long = replace(trace, **_tiled(trace, 300))
+    with _small(long, calibrations, deadline_s=1.5) as engine:
+        slow, fast = engine.submit(SLOW, "train"), engine.submit(PEAK, "train")
+        assert slow.result().status is Status.TIMEOUT
+        assert fast.result().status is Status.OK
+
+
+def test_a_worker_killed_from_outside_is_our_fault_and_replaced(
+    trace: Trace, calibrations: tuple[Any, ...]
+) -> None:
+    with _small(trace, calibrations) as engine:
+        os.kill(engine._workers[0]._zygote.pid, signal.SIGKILL)
+        assert engine.submit(PEAK, "train").result().status is Status.EVALUATOR_ERROR
+        assert engine.submit(PEAK, "train").result().status is Status.OK
+
+
+def test_a_worker_killed_under_a_candidate_is_our_fault_too(
+    trace: Trace, calibrations: tuple[Any, ...]
+) -> None:
+    long = replace(trace, **_tiled(trace, 200))
+    with _small(long, calibrations) as engine:
+        future = engine.submit(SLOW, "train")
+        while engine._workers[0]._fork is None:
+            time.sleep(0.001)
+        time.sleep(0.2)
+        os.kill(engine._workers[0]._zygote.pid, signal.SIGKILL)
+        assert future.result().status is Status.EVALUATOR_ERROR
+
+
+def _tiled(trace: Trace, times: int) -> dict[str, Any]:
+    """Return a trace's columns repeated, each copy later than the last."""
+    span = trace.time[-1] + 1.0
+    columns = {
+        name: np.concatenate([getattr(trace, name)] * times)
+        for name in ("instance", "action", "features", "outcome", "ok")
+    }
+    return columns | {"time": np.concatenate([trace.time + i * span for i in range(times)])}
+
+
+def test_closing_cancels_what_waits_and_kills_what_runs(
+    trace: Trace, calibrations: tuple[Any, ...]
+) -> None:
+    engine = _small(trace, calibrations)
+    futures = [engine.submit(PEAK, "train") for _ in range(50)]
+    engine.close()
+    engine.close()
+    assert all(future.done() for future in futures)
+    with pytest.raises(ConfigurationError, match="closed"):
+        engine.submit(PEAK, "train")
+
+
+def test_process_mode_gives_the_same_scores_without_claiming_layers(
+    engine: CompiledEngine, trace: Trace, calibrations: tuple[Any, ...]
+) -> None:
+    with _small(trace, calibrations, isolation="process", seed=SEED) as weak:
+        got = weak.submit(PEAK, "train").result()
+    with _small(trace, calibrations, seed=SEED) as strong:
+        assert got.score == strong.submit(PEAK, "train").result().score
+    assert "seccomp" not in got.layers
+
+
+def test_nothing_to_replay_is_refused(trace: Trace) -> None:
+    with pytest.raises(ConfigurationError, match="needs traces and calibrations"):
+        CompiledEngine(load_balancer, {"train": trace}, ())
+
+
+def test_a_worker_that_cannot_prepare_refuses_to_start(
+    trace: Trace, calibrations: tuple[Any, ...]
+) -> None:
+    with pytest.raises(IsolationError, match="no_such_module"):
+        _small(trace, calibrations, modules=("no_such_module",))
