@@ -1,5 +1,171 @@
-"""Gnomon: tune a production policy from its own traffic."""
+"""Gnomon: tune a production policy from its own traffic.
+
+import gnomon
+
+@gnomon.hook("router.pick", kind=gnomon.load_balancer, items="backends",
+             item_features=lambda b: (b.inflight, b.ewma_ms, b.weight))
+def pick(request, backends): ...
+
+gnomon.configure(service="router", otlp_endpoint="http://127.0.0.1:4317")
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from .policies.load_balancer import load_balancer
+    from .sdk.config import Settings, Sink
+    from .sdk.errors import (
+        CandidateError,
+        ConfigurationError,
+        GnomonError,
+        IsolationError,
+        LanguageError,
+        RolloutError,
+        TraceError,
+        TrustError,
+        UnavailableError,
+    )
+    from .sdk.hook import Hook, hook, invariant
+
 __version__ = "0.1.0"
+
+#: Where each public name lives; it is imported when it is first used.
+_HOMES = {
+    "CandidateError": "sdk.errors",
+    "ConfigurationError": "sdk.errors",
+    "GnomonError": "sdk.errors",
+    "Hook": "sdk.hook",
+    "IsolationError": "sdk.errors",
+    "LanguageError": "sdk.errors",
+    "RolloutError": "sdk.errors",
+    "TraceError": "sdk.errors",
+    "TrustError": "sdk.errors",
+    "UnavailableError": "sdk.errors",
+    "hook": "sdk.hook",
+    "invariant": "sdk.hook",
+    "load_balancer": "policies.load_balancer",
+}
+
+__all__ = [
+    "CandidateError",
+    "ConfigurationError",
+    "GnomonError",
+    "Hook",
+    "IsolationError",
+    "LanguageError",
+    "RolloutError",
+    "TraceError",
+    "TrustError",
+    "UnavailableError",
+    "__version__",
+    "configure",
+    "flush",
+    "hook",
+    "invariant",
+    "load_balancer",
+    "shutdown",
+]
+
+
+def configure(
+    *,
+    service: str | None = None,
+    control_plane: str | None = None,
+    otlp_endpoint: str | None = None,
+    store: str | Path | None = None,
+    publisher_keys: Iterable[str | Path] = (),
+    cell: str | None = None,
+    state_dir: str | Path | None = None,
+    sample: float | None = None,
+    flush_interval_s: float | None = None,
+    ring_size: int | None = None,
+    min_epoch: int | None = None,
+    disabled: bool | None = None,
+    sink: Sink | None = None,
+) -> Settings:
+    """Switch all hooks on, those decorated later too; a second call replaces the first.
+
+    What is not given is taken from the environment (``GNOMON_*``, ``OTEL_*``). No thread starts
+    before a hook's first call. With nowhere to record to and no control plane the hooks stay off.
+
+    Args:
+        service: name of the service.
+        control_plane: ``host:port`` that policies come from.
+        otlp_endpoint: where records go over OTLP, for example ``http://127.0.0.1:4317``.
+        store: folder of a local trace store that records go to; needs the ``shadow`` extra.
+        publisher_keys: files of the public keys whose policies may run here.
+        cell: name of the group of processes that share state and so switch together.
+        state_dir: folder for last-known-good policies.
+        sample: share of time windows that is recorded, 0 to 1.
+        flush_interval_s: seconds between two rounds of the drainer.
+        ring_size: records of one hook that may wait; more are dropped and counted.
+        min_epoch: lowest manifest epoch that is accepted.
+        disabled: True keeps every hook off.
+        sink: an object of your own that takes the records.
+
+    Returns:
+        The settings in force.
+
+    Raises:
+        ConfigurationError: a value, an environment variable or a key file is wrong.
+    """
+    from .sdk import configure as _sdk
+
+    sinks = [] if sink is None else [sink]
+    given = _sdk.read(service=service, disabled=disabled)
+    if store is not None and not given.disabled:
+        sinks.append(_store_sink(store, given.service))
+    return _sdk.configure(
+        sinks,
+        publisher_keys=publisher_keys,
+        service=service,
+        control_plane=control_plane,
+        otlp_endpoint=otlp_endpoint,
+        cell=cell,
+        state_dir=state_dir,
+        sample=sample,
+        flush_interval_s=flush_interval_s,
+        ring_size=ring_size,
+        min_epoch=min_epoch,
+        disabled=disabled,
+    )
+
+
+def flush(timeout_s: float = 5.0) -> None:
+    """Hand on what the hooks have recorded so far, within a time in seconds."""
+    from .sdk.runtime import RUNTIME
+
+    RUNTIME.flush(timeout_s)
+
+
+def shutdown(timeout_s: float = 2.0) -> None:
+    """Switch all hooks off and hand on what waits, within a time in seconds; also done at exit."""
+    from .sdk.runtime import RUNTIME
+
+    RUNTIME.shutdown(timeout_s)
+
+
+def _store_sink(folder: str | Path, service: str) -> Sink:
+    from .recorder.sink import StoreSink
+    from .recorder.store import TraceStore
+
+    return StoreSink(TraceStore(folder), service)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -308,7 +308,7 @@ class Live:
             "failed": tally["failed"] + expanded["unreadable"],
             "raised": tally["raised"],
             "fallbacks": tally["features"] + tally["fault"] + tally["violation"],
-            "fallbacks_features": tally["features"],
+            "unasked": tally["features"],
             "faults": tally["fault"],
             "violations": tally["violation"],
             "slow": tally["slow"],

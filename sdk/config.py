@@ -24,7 +24,7 @@ class Sink(Protocol):
     def write(self, hook: Hook, records: Sequence[Record]) -> None:
         """Take records of one hook; may raise, and is then counted as a failed write."""
 
-    def flush(self, timeout_s: float) -> None:
+    def flush(self, timeout_s: float) -> object:
         """Hand on what waits, within a time."""
 
     def close(self) -> None:

@@ -100,7 +100,7 @@ class Expander:
     def members(self, time_ns: int, names: tuple[str, ...]) -> Workload:
         """Return the record of who the items are from now on."""
         self.announced = names
-        values = (("names", "\n".join(names)), ("count", float(len(names))))
+        values = (("names", "\n".join(names)),)
         self._events += 1
         return Workload(self._events - 1, time_ns, "members", values)
 

@@ -8,8 +8,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
 
 from .config import Settings, Sink
 from .errors import ConfigurationError
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("gnomon")
 EXIT_DEADLINE_S = 2.0
+
+
+class Delivery(Protocol):
+    """Brings assignments to the hooks."""
+
+    def start(self) -> None:
+        """Begin, unless it runs."""
+
+    def stop(self) -> object:
+        """End within a short time."""
 
 
 class Runtime:
@@ -35,13 +46,14 @@ class Runtime:
     def __init__(self) -> None:
         self.hooks: dict[str, Hook] = {}
         self.settings: Settings | None = None
+        self.delivery: Delivery | None = None
         self._sinks: tuple[Sink, ...] = ()
+        self._make_delivery: Callable[[], Delivery] | None = None
         self._fresh()
 
     def _fresh(self) -> None:
         """Have nothing running, as at first or in a forked child."""
         self.process_id = os.urandom(8)
-        self.delivery: Any = None
         self.failed_writes = 0
         self._lock = threading.RLock()
         self._round = threading.Lock()
@@ -65,12 +77,24 @@ class Runtime:
             if self.settings is not None:
                 hook.on(self.settings)
 
-    def configure(self, settings: Settings, sinks: Sequence[Sink]) -> None:
-        """Switch the hooks on, or off when there is nothing to do for them; ends what ran before."""
+    def configure(
+        self,
+        settings: Settings,
+        sinks: Sequence[Sink],
+        delivery: Callable[[], Delivery] | None = None,
+    ) -> None:
+        """Switch the hooks on, or off when there is nothing to do for them; ends what ran before.
+
+        Args:
+            settings: in force from now on.
+            sinks: where records go.
+            delivery: makes the client of the control plane, on the drainer's thread.
+        """
         self.shutdown()
         with self._lock:
             self._sinks = tuple(sinks)
-            idle = not self._sinks and not settings.control_plane
+            self._make_delivery = delivery
+            idle = not self._sinks and delivery is None
             self.settings = None if settings.disabled or idle else settings
             if self.settings is not None:
                 for hook in self.hooks.values():
@@ -139,19 +163,18 @@ class Runtime:
                         sink.write(hook, records)
 
     def _run(self, settings: Settings, stopping: threading.Event) -> None:
-        self._start_delivery(settings)
+        self._start_delivery()
         while not stopping.wait(settings.flush_interval_s):
             with self._survived("drain"):
                 self.round()
 
-    def _start_delivery(self, settings: Settings) -> None:
-        if not settings.control_plane:
-            return
+    def _start_delivery(self) -> None:
         with self._survived("delivery"):
-            from .delivery import DeliveryClient  # brings grpc; not before it is needed
-
-            self.delivery = DeliveryClient(self.hooks, settings)
-            self.delivery.start()
+            # After a fork there is one already: it takes care of itself.
+            if self.delivery is None and self._make_delivery is not None:
+                self.delivery = self._make_delivery()
+            if self.delivery is not None:
+                self.delivery.start()
 
     def _stop_delivery(self) -> None:
         delivery, self.delivery = self.delivery, None
@@ -182,7 +205,12 @@ class _Survived:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> bool:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
         if kind is None or not issubclass(kind, Exception):
             return False
         self._runtime.failed_writes += 1
