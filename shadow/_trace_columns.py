@@ -115,4 +115,4 @@ def _member_names(workload: pa.Table, n_items: int, until_ns: int) -> tuple[str,
 
 def _names(texts: dict[str, str]) -> tuple[str, ...]:
     joined = texts.get("names")
-    return tuple(joined.split(",")) if joined else ()
+    return tuple(joined.split("\n")) if joined else ()

@@ -19,6 +19,7 @@ from . import _lb_kernel as kernel
 from ._lb_ewma import EwmaRule, ewma_rule
 from ._lb_levels import Levels, levels
 from ._lb_model import LoadBalancerCalibration
+from ._native import native
 from .base import FloatArray, IntArray
 
 MOST_SLOTS = 16
@@ -134,7 +135,7 @@ def _backend(trace: Trace, member: int, clip_ms: float) -> Backend:
     return Backend(**{**vars(bare), "density": density})
 
 
-@kernel._njit
+@native
 def _earlier_answers(answer: FloatArray, most: int) -> FloatArray:
     """Return, per request, the largest ``most`` answers of the requests before it, descending."""
     before = np.empty((len(answer), most))

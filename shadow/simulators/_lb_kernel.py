@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
+from numba.core.types.function_type import CompileResultWAP
+
+from ._native import lean
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -21,8 +23,6 @@ IntArray = npt.NDArray[np.int64]
 INFLIGHT, EWMA, WEIGHT, SINCE, NOISE = range(5)
 INPUTS = 5
 _NONE = -1
-
-_SCORE = nb.types.FunctionType(nb.types.float64(*[nb.types.float64] * INPUTS))
 
 
 class Model(NamedTuple):
@@ -87,12 +87,17 @@ class State(NamedTuple):
     rows: FloatArray
 
 
-def _njit(function: Any) -> Any:
-    """Compile for machine code that is kept on disk and does not hold the interpreter's lock."""
-    return nb.njit(cache=True, nogil=True)(function)
+def first_class(score: Any) -> Any:
+    """Return a compiled score as a value of one type, so that ``run`` is compiled once for all."""
+    return score if isinstance(score, CompileResultWAP) else CompileResultWAP(_only(score))
 
 
-@_njit
+def _only(score: Any) -> Any:
+    (overload,) = score.overloads.values()
+    return overload
+
+
+@lean
 def uniform(seed: Any, index: Any, lane: Any) -> Any:
     """Return a draw in [0, 1) that is a pure function of its arguments (finaliser of splitmix64)."""
     x = seed + np.uint64(index) * np.uint64(0x9E3779B97F4A7C15)
@@ -105,24 +110,25 @@ def uniform(seed: Any, index: Any, lane: Any) -> Any:
     return np.float64(x >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@_njit
-def _answered(model: Any, state: Any, process: Any, member: Any, head: Any) -> None:
-    """Take the first request in flight off the list and into the service's moving average."""
-    view = state.seen[process, member]
+@lean
+def _answered(model: Any, state: Any, process: Any, member: Any, head: Any) -> Any:
+    """Take the first request in flight off the list and into the average; return the next one."""
     following = state.link[head, 1]
     state.ends[process, member, 0] = following
     if following == _NONE:
         state.ends[process, member, 1] = _NONE
     else:
         state.link[following, 0] = _NONE
-    view[0] -= 1.0
+    state.seen[process, member, 0] -= 1.0
+    average = state.seen[process, member, 1]
     seen_ms = (state.answer[head] - model.arrival[head]) * 1e3
     if state.ok[head] or state.outcome[head] < model.clip_ms:
-        gain = model.rule[1] if view[1] == 0.0 else model.rule[0]
-        view[1] += gain * (seen_ms - view[1])
+        gain = model.rule[1] if average == 0.0 else model.rule[0]
+        state.seen[process, member, 1] = average + gain * (seen_ms - average)
+    return following
 
 
-@_njit
+@lean
 def observe(model: Any, state: Any, index: Any) -> None:
     """Bring the deciding process's view up to date and fill ``rows``."""
     process = model.process[index]
@@ -130,18 +136,15 @@ def observe(model: Any, state: Any, index: Any) -> None:
     for member in range(len(model.slots)):
         head = state.ends[process, member, 0]
         while head != _NONE and state.answer[head] <= now:
-            _answered(model, state, process, member, head)
-            head = state.ends[process, member, 0]
-        view = state.seen[process, member]
-        row = state.rows[member]
-        row[INFLIGHT] = view[0]
-        row[EWMA] = view[1]
-        row[WEIGHT] = model.weight[process, member]
-        row[SINCE] = state.decided[process] - view[2]
-        row[NOISE] = uniform(model.seed, index, member)
+            head = _answered(model, state, process, member, head)
+        state.rows[member, INFLIGHT] = state.seen[process, member, 0]
+        state.rows[member, EWMA] = state.seen[process, member, 1]
+        state.rows[member, WEIGHT] = model.weight[process, member]
+        state.rows[member, SINCE] = state.decided[process] - state.seen[process, member, 2]
+        state.rows[member, NOISE] = uniform(model.seed, index, member)
 
 
-@_njit
+@lean
 def _enqueue(state: Any, process: Any, member: Any, index: Any) -> None:
     """Insert a request into the list in flight, behind all that are answered no later."""
     before = state.ends[process, member, 1]
@@ -161,25 +164,24 @@ def _enqueue(state: Any, process: Any, member: Any, index: Any) -> None:
         state.link[after, 0] = index
 
 
-@_njit
+@lean
 def _serve(model: Any, state: Any, index: Any, member: Any) -> Any:
     """Return when the backend answers, and leave the slot then."""
-    free = state.free[member]
     slot = 0
     for other in range(1, model.slots[member]):
-        if free[other] < free[slot]:
+        if state.free[member, other] < state.free[member, slot]:
             slot = other
-    start = max(model.arrival[index] + model.overhead[member], free[slot])
+    start = max(model.arrival[index] + model.overhead[member], state.free[member, slot])
     while model.level_from[member, state.stage[member] + 1] <= start:
         state.stage[member] += 1
-    table = model.service[member]
     draw = uniform(model.seed, index, len(model.slots))
-    service = table[int(draw * len(table))] * model.level[member, state.stage[member]]
-    free[slot] = start + service
+    quantile = int(draw * model.service.shape[1])
+    service = model.service[member, quantile] * model.level[member, state.stage[member]]
+    state.free[member, slot] = start + service
     return start + service
 
 
-@_njit
+@lean
 def commit(model: Any, state: Any, index: Any, member: Any) -> None:
     """Send the request to the picked backend and record what comes of it."""
     process = model.process[index]
@@ -197,7 +199,7 @@ def commit(model: Any, state: Any, index: Any, member: Any) -> None:
     state.decided[process] += 1
 
 
-@_njit
+@lean
 def step(model: Any, state: Any, index: Any, picked: Any) -> None:
     """Commit the pick of the decision before ``index`` (none when negative) and observe ``index``."""
     if picked >= 0:
@@ -206,27 +208,26 @@ def step(model: Any, state: Any, index: Any, picked: Any) -> None:
         observe(model, state, index)
 
 
-@_njit
+@lean
 def best(rows: Any, score: Any, sign: Any) -> Any:
     """Return the member with the lowest signed score, ties by noise then index; -1 on a fault."""
     picked = _NONE
     lowest = np.inf
-    for member in range(len(rows)):
-        row = rows[member]
-        value = score(row[INFLIGHT], row[EWMA], row[WEIGHT], row[SINCE], row[NOISE]) * sign
+    for j in range(len(rows)):
+        noise = rows[j, NOISE]
+        value = sign * score(
+            rows[j, INFLIGHT], rows[j, EWMA], rows[j, WEIGHT], rows[j, SINCE], noise
+        )
         if np.isnan(value):
             return _NONE
-        if (
-            picked == _NONE
-            or value < lowest
-            or (value == lowest and row[NOISE] < rows[picked, NOISE])
-        ):
-            picked = member
+        tie = value == lowest and picked != _NONE and noise < rows[picked, NOISE]
+        if picked == _NONE or value < lowest or tie:
+            picked = j
             lowest = value
     return picked
 
 
-@_njit
+@lean
 def run(model: Any, state: Any, score: Any, sign: Any) -> Any:
     """Decide everything by a score; return the decision on which it failed, or -1."""
     for index in range(len(model.arrival)):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._lb_kernel import _njit
+from ._native import native
 from .base import FloatArray, IntArray
 
 #: Cost of one more level, in variances of one log service time per log of their number.
@@ -78,7 +78,7 @@ def _cuts(logs: FloatArray, penalty: float, least: int) -> IntArray:
     return np.array(cuts[::-1], np.int64)
 
 
-@_njit
+@native
 def _partition(total: FloatArray, penalty: float, least: int) -> IntArray:
     """Return, for every end, where its last level begins; hopeless beginnings are dropped early.
 

@@ -77,7 +77,8 @@ class LoadBalancerSimulator:
         """Replay with a compiled score of the kind's inputs; NaN is a fault."""
         model = model_of(trace, calibration, seed)
         state = state_of(trace, calibration)
-        fault = kernel.run(model, state, score, 1.0 if order == "lowest" else -1.0)
+        sign = 1.0 if order == "lowest" else -1.0
+        fault = kernel.run(model, state, kernel.first_class(score), sign)
         return _replay(model, state, int(fault))
 
     def bound(self, trace: Trace, calibration: LoadBalancerCalibration, seed: int) -> float:
