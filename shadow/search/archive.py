@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 import random
 from collections import Counter
 from enum import IntEnum
@@ -28,7 +29,7 @@ class Archive:
 
     def __init__(self, capacity: int = 50) -> None:
         self.capacity = capacity
-        self.members: list[Record] = []  # best first
+        self.members: list[Record] = []  # best first, of nearly equal ones the shortest
         self._signatures: dict[tuple[float, ...], Record] = {}
 
     def add(self, record: Record) -> AddStatus:
@@ -40,7 +41,7 @@ class Archive:
             return AddStatus.TWIN
         if twin is not None:
             self._drop(twin)
-        best = not self.members or _rank(record) < _rank(self.members[0])
+        best = self.best is None or record.score < self.best.score
         bisect.insort(self.members, record, key=_rank)
         self._signatures[_signature(record)] = record
         if len(self.members) > self.capacity and self._drop_worst() is record:
@@ -50,19 +51,19 @@ class Archive:
     @property
     def best(self) -> Record | None:
         """The member with the lowest score, or None while there is none."""
-        return self.members[0] if self.members else None
+        return min(self.members, key=lambda member: (member.score, member.nodes), default=None)
 
     def fronts(self) -> Counter[int]:
         """Return on how many segments each member is the best, by its step; ties all count."""
-        counts: Counter[int] = Counter()
-        for column in zip(*(member.segments for member in self.members), strict=False):
-            lowest = min(column)
-            counts.update(
-                member.step
-                for member, value in zip(self.members, column, strict=True)
-                if value == lowest
-            )
-        return counts
+        return Counter(member.step for leading in self._leaders() for member in leading)
+
+    def _leaders(self) -> list[list[Record]]:
+        """Return for every segment the members that are the best on it."""
+        columns = zip(*(member.segments for member in self.members), strict=False)
+        return [
+            [member for member, value in zip(self.members, column, strict=True) if value == low]
+            for column, low in ((column, min(column)) for column in columns)
+        ]
 
     def select(self, rng: random.Random) -> Record | None:
         """Return a parent: the best of three at random or, one time in three, one of the fronts'."""
@@ -76,11 +77,10 @@ class Archive:
         return self.members[min(rng.randrange(len(self.members)) for _ in range(3))]
 
     def _drop_worst(self) -> Record:
-        counts = self.fronts()
-        worst = next(
-            (member for member in reversed(self.members) if not counts[member.step]),
-            self.members[-1],
-        )
+        best = self.best
+        needed = {leading[0].step for leading in self._leaders() if len(leading) == 1}
+        spare = (m for m in reversed(self.members) if m.step not in needed and m is not best)
+        worst = next(spare, self.members[-1])
         self._drop(worst)
         return worst
 
@@ -89,8 +89,10 @@ class Archive:
         del self._signatures[_signature(member)]
 
 
-def _rank(record: Record) -> tuple[float, int, int]:
-    return record.score, record.nodes, record.step
+def _rank(record: Record) -> tuple[int, int, float, int]:
+    """Order by score in steps of a thousandth, then by size: otherwise programs grow for nothing."""
+    # asinh is the logarithm of large numbers of either sign, and harmless around zero
+    return math.floor(1000 * math.asinh(record.score)), record.nodes, record.score, record.step
 
 
 def _signature(record: Record) -> tuple[float, ...]:

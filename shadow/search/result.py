@@ -88,8 +88,18 @@ def _plain(value: Any) -> Any:
 
 
 def winner_of(finalists: Sequence[Finalist]) -> Finalist | None:
-    """Return the shortest of the programs that are as good as the best on validation."""
-    scored = [finalist for finalist in finalists if math.isfinite(finalist.validation)]
+    """Return the shortest of the programs that are as good as the best on validation.
+
+    An evolved program takes part only if it beats every published one on train as well: the best of
+    many on validation alone is often only lucky there.
+    """
+    given = [f.train for f in finalists if f.name != "evolved" and math.isfinite(f.train)]
+    scored = [
+        f
+        for f in finalists
+        if math.isfinite(f.validation)
+        and (f.name != "evolved" or f.train < min(given, default=math.inf))
+    ]
     if not scored:
         return None
     lowest = min(finalist.validation for finalist in scored)
