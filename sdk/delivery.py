@@ -11,22 +11,22 @@ import contextlib
 import logging
 import os
 import queue
-import random
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from gnomon.v1 import delivery_pb2, policy_pb2
 
+from .assignment import Assignment
 from .bundle import read_bundle
 from .channel import Peer, backoff_s, open_channel
-from .errors import TrustError
+from .config import Settings
+from .errors import ConfigurationError, TrustError
+from .keys import load_publics
 from .manifest import Anchors, Now
 from .measure import BlockMeasure
 from .session import HookLike, HookPolicy, Node, Session, Step, hook_report
@@ -38,29 +38,6 @@ _log = logging.getLogger("gnomon.delivery")
 _STEADY_NS = 2_000_000_000
 #: After a block's end its last outcomes are given so long before it is reported.
 _AFTER_BLOCK_NS = 20_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a delivery client needs to know.
-
-    Attributes:
-        peer: the control plane.
-        service: name of the service.
-        anchors: keys and limits that are trusted from the start.
-        cell: processes that share state and switch together.
-        version: of gnomon, as announced.
-        state_dir: folder for the last good state; None keeps it in memory.
-        report_interval_s: between two reports of a hook.
-    """
-
-    peer: Peer
-    service: str
-    anchors: Anchors
-    cell: str = "default"
-    version: str = ""
-    state_dir: Path | None = None
-    report_interval_s: float = 1.0
 
 
 class Status(NamedTuple):
@@ -82,9 +59,20 @@ class Status(NamedTuple):
     last_error: str
 
 
-def system_now() -> Now:
-    """Return both clocks of this machine."""
-    return Now(time.time_ns(), time.monotonic_ns())
+def terms(settings: Settings, environ: Mapping[str, str]) -> tuple[Peer, Anchors]:
+    """Return whom a process talks to and whom it trusts; TLS comes from ``GNOMON_TLS_*``.
+
+    Raises:
+        ConfigurationError: the address, a certificate or a publisher's key cannot be used, or no
+            publisher is trusted at all.
+    """
+    if not settings.publisher_keys:
+        raise ConfigurationError(
+            f"control plane {settings.control_plane} without publisher_keys; "
+            "give the .pub files of those whose bundles may run here"
+        )
+    peer = Peer.from_environment(settings.control_plane, environ)
+    return peer, Anchors(load_publics(settings.publisher_keys), min_epoch=settings.min_epoch)
 
 
 @dataclass(slots=True)
@@ -102,30 +90,31 @@ class DeliveryClient:
     """Receives policies for the hooks of this process and reports how they do.
 
     Args:
-        hooks: returns the hooks of the process; asked again and again, so that hooks decorated
-            after the start are announced too.
-        settings: peer, keys, state folder.
-        process_id: returns the id of this process, 16 hex digits; asked at every connect.
-        now: both clocks.
-        rng: for the jitter of reconnects.
+        hooks: of this process by name; looked at again and again, so that hooks decorated after
+            the start are announced too.
+        settings: of this process.
+        environ: variables with the settings of TLS.
+        report_interval_s: between two reports of a hook.
 
-    After a fork a client that ran in the parent runs in the child too, on a stream of its own.
+    After a fork nothing of a client runs in the child, where its owner starts a client anew.
+
+    Raises:
+        ConfigurationError: as :func:`terms`.
     """
 
     def __init__(
         self,
-        hooks: Callable[[], Iterable[HookLike]],
+        hooks: Mapping[str, HookLike],
         settings: Settings,
-        process_id: Callable[[], str],
         *,
-        now: Callable[[], Now] = system_now,
-        rng: random.Random | None = None,
+        environ: Mapping[str, str] = os.environ,
+        report_interval_s: float = 1.0,
     ) -> None:
         self._hooks = hooks
         self._settings = settings
-        self._process_id = process_id
-        self._now = now
-        self._rng = rng or random.Random(os.urandom(16))
+        self._peer, self._anchors = terms(settings, environ)
+        self._report_interval_ns = int(report_interval_s * 1e9)
+        self._rng = settings.generator("delivery")
         self._store = StateStore(settings.state_dir)
         self._policies: dict[str, HookPolicy] = {}
         self._measures: dict[str, BlockMeasure] = {}
@@ -186,14 +175,16 @@ class DeliveryClient:
         self._heard_ns = self._now().monotonic_ns
 
     def _after_fork(self) -> None:
-        """Start anew in a child; the parent's channel is left alone, closing it would harm both."""
-        running = self._thread is not None and not self._stopping.is_set()
+        """Let go in a child; the parent's stream is kept unclosed, closing it would harm both."""
         _inherited.append(self._stream)
+        self._policies, self._measures = {}, {}
+        for hook in self._hooks.values():
+            hook.measure = None
         self._arm()
-        self._measures = {name: BlockMeasure(p.kind) for name, p in self._policies.items()}
-        self._policies = {}
-        if running:
-            self.start()
+
+    def _now(self) -> Now:
+        clock = self._settings.clock
+        return Now(clock.time_ns(), clock.monotonic_ns())
 
     def _run(self) -> None:
         attempt = 0
@@ -219,7 +210,7 @@ class DeliveryClient:
         stream = _Stream(
             Session(self._node(), self._policies), queue.SimpleQueue(), self._now().monotonic_ns
         )
-        with open_channel(self._settings.peer) as channel:
+        with open_channel(self._peer) as channel:
             stub = delivery_pb2_grpc.DeliveryStub(channel)  # type: ignore[no-untyped-call]
             stream.call = stub.Connect(self._requests(stream))
             self._stream = stream
@@ -235,24 +226,30 @@ class DeliveryClient:
         for message in stream.call:
             self._connected = True
             self._heard_ns = self._now().monotonic_ns
-            step = self._step(stream.session, message)
-            self._apply(step)
-            stream.outbox.put(step.reply)
+            reply = self._handled(stream.session, message)
+            self._count(reply.ack)
+            stream.outbox.put(reply)
 
-    def _step(self, session: Session, message: delivery_pb2.ServerMessage) -> Step:
+    def _handled(
+        self, session: Session, message: delivery_pb2.ServerMessage
+    ) -> delivery_pb2.ClientMessage:
         try:
-            return session.receive(message, self._now())
-        except Exception as error:  # noqa: BLE001 - hostile input; one resource, not the stream
-            _log.warning("refused a resource: %s", type(error).__name__, exc_info=True)
-            return Step(refusal(message, f"internal {type(error).__name__}"))
+            step = session.receive(message, self._now())
+            self._apply(step)
+            return step.reply
+        except Exception as error:  # noqa: BLE001 - hostile input or hook; costs one resource
+            _log.warning("refused a resource: %s", error, exc_info=True)
+            return refusal(message, f"{type(error).__name__}: {error}")
+
+    def _count(self, ack: delivery_pb2.Ack) -> None:
+        self._accepted += ack.ok
+        self._refused += not ack.ok
+        if ack.error:
+            self._last_error = ack.error
+            _log.warning("refused %s %s: %s", ack.resource, ack.name, ack.error)
 
     def _apply(self, step: Step) -> None:
         """Carry out a step: remembered before it runs, so that a crash cannot roll it back."""
-        self._accepted += step.reply.ack.ok
-        self._refused += not step.reply.ack.ok
-        if step.reply.ack.error:
-            self._last_error = step.reply.ack.error
-            _log.warning("refused %s: %s", step.reply.ack.resource, step.reply.ack.error)
         if step.keep is not None:
             self._store.keep(*step.keep)
         if step.save is not None:
@@ -260,25 +257,23 @@ class DeliveryClient:
         if step.install is not None:
             self._install(*step.install)
 
-    def _install(self, name: str, assignment: Any) -> None:
-        self._measures[name].follow(assignment.switchback, assignment.epoch, self._now().unix_ns)
-        for hook in self._hooks():
-            if hook.name == name:
-                hook.measure = self._measures[name]
-                hook.install(assignment)
+    def _install(self, name: str, assignment: Assignment) -> None:
+        measure, hook = self._measures[name], self._hooks[name]
+        measure.follow(assignment.switchback, assignment.epoch, self._now().unix_ns)
+        hook.measure = measure
+        hook.install(assignment)
 
     def _discover(self) -> bool:
         """Take up hooks that are new, with their state of an earlier life; return whether any is."""
         with self._discovering:
-            new = [hook for hook in self._hooks() if hook.name not in self._policies]
+            new = [hook for hook in list(self._hooks.values()) if hook.name not in self._policies]
             for hook in new:
                 self._take_up(hook)
             return bool(new)
 
     def _take_up(self, hook: HookLike) -> None:
-        settings = self._settings
         saved = self._store.load(hook.name)
-        policy = HookPolicy(hook.name, hook.kind, settings.cell, settings.anchors, saved)
+        policy = HookPolicy(hook.name, hook.kind, self._settings.cell, self._anchors, saved)
         for digest, data in self._store.bundles().items():
             self._restore(policy, digest, data)
         self._measures.setdefault(hook.name, BlockMeasure(hook.kind))
@@ -296,8 +291,9 @@ class DeliveryClient:
             _log.warning("bundle %s on disk is not used: %s", digest[:16], error)
 
     def _node(self) -> Node:
+        instances = [hook.process_id for hook in list(self._hooks.values())]
         settings = self._settings
-        return Node(settings.service, self._process_id(), settings.cell, settings.version)
+        return Node(settings.service, (instances or [""])[0], settings.cell, _version())
 
     def _requests(self, stream: _Stream) -> Iterator[delivery_pb2.ClientMessage]:
         """Yield what goes to the control plane; runs on a thread of gRPC's own."""
@@ -325,7 +321,7 @@ class DeliveryClient:
     def _next_report_ns(self) -> int:
         """Return when to report next: after the interval, or earlier when a block closes."""
         now = self._now()
-        waits = [int(self._settings.report_interval_s * 1e9)]
+        waits = [self._report_interval_ns]
         for measure in list(self._measures.values()):
             end = measure.block_end_ns(now.unix_ns - _AFTER_BLOCK_NS)
             if end is not None:
@@ -333,7 +329,7 @@ class DeliveryClient:
         return now.monotonic_ns + max(1, min(waits))
 
     def _reports(self, stream: _Stream) -> Iterator[delivery_pb2.ClientMessage]:
-        for hook in list(self._hooks()):
+        for hook in list(self._hooks.values()):
             policy = self._policies.get(hook.name)
             if policy is None:
                 continue
@@ -366,15 +362,25 @@ class DeliveryClient:
         detail = getattr(error, "details", None)
         reason = detail() if callable(detail) else str(error)
         self._last_error = f"{type(error).__name__}: {reason}"
-        _log.debug("stream with %s ended: %s", self._settings.peer.address, self._last_error)
+        _log.debug("stream with %s ended: %s", self._peer.address, self._last_error)
 
 
 def refusal(message: delivery_pb2.ServerMessage, reason: str) -> delivery_pb2.ClientMessage:
     """Return the NACK of a resource that could not even be examined."""
     which = message.WhichOneof("resource") or ""
     name = message.bundle.digest if which == "bundle" else message.manifest.hook
-    ack = delivery_pb2.Ack(nonce=message.nonce, resource=which, name=name, error=reason)
+    line = " ".join(reason.split())[:500]
+    ack = delivery_pb2.Ack(nonce=message.nonce, resource=which, name=name, error=line)
     return delivery_pb2.ClientMessage(ack=ack)
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("gnomon")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 _clients: weakref.WeakSet[DeliveryClient] = weakref.WeakSet()

@@ -46,6 +46,11 @@ class HookLike(Protocol):
         ...
 
     @property
+    def process_id(self) -> str:
+        """Id of this process, 16 hex digits."""
+        ...
+
+    @property
     def counters(self) -> Mapping[str, int]:
         """Counters by name, as they stand."""
         ...

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from gnomon.sdk import dsse, keys
+from gnomon.sdk.assignment import Assignment
+from gnomon.sdk.bundle import build_bundle
 from gnomon.sdk.kind import Feature, Kind, Metric
+from gnomon.sdk.language import check
 from gnomon.sdk.manifest import Anchors, Now
 from gnomon.v1 import policy_pb2
 
@@ -45,6 +48,12 @@ class World:
         step = int(seconds * SECOND)
         self.now = Now(self.now.unix_ns + step, self.now.monotonic_ns + step)
         return self.now
+
+    def bundle(self, source: str, signer: Any = None, hook: str = HOOK) -> policy_pb2.Envelope:
+        """Return a signed bundle of a source; :func:`digest` names it."""
+        program = check(source, self.kind.input_names)
+        payload = build_bundle(program, hook, self.kind, "e" * 64, {})
+        return dsse.sign(dsse.BUNDLE_TYPE, payload, signer or self.publisher)
 
     def plan_message(self, **changes: Any) -> policy_pb2.RampPlan:
         """Return a plan for a canary of ``b`` over the incumbent."""
@@ -102,6 +111,35 @@ class World:
         """Return a signed manifest that only names a stable policy."""
         fields = {"candidate": "", "weight": 0.0, "phase": policy_pb2.PHASE_STABLE, "salt": b""}
         return self.manifest(epoch, **(fields | changes))
+
+
+class FakeHook:
+    """A hook that only remembers what was installed."""
+
+    def __init__(self, name: str, kind: Kind) -> None:
+        self.name = name
+        self.kind = kind
+        self.process_id = "0123456789abcdef"
+        self.counters = {"decisions": 5, "shadow_decisions": 4, "shadow_faults": 1}
+        self.breaker = ""
+        self.measure: Any = None
+        self.installed: list[Assignment] = []
+
+    def install(self, assignment: Assignment) -> None:
+        """Remember an assignment."""
+        self.installed.append(assignment)
+
+
+@pytest.fixture
+def hook(world: World) -> FakeHook:
+    """Return a fake hook of the world's kind."""
+    return FakeHook(HOOK, world.kind)
+
+
+@pytest.fixture(scope="session")
+def make_hook() -> type[FakeHook]:
+    """Return the class itself, for tests that need several hooks."""
+    return FakeHook
 
 
 @pytest.fixture(scope="session")

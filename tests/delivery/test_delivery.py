@@ -1,0 +1,378 @@
+"""The delivery client against a scripted control plane on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+import time
+from concurrent import futures
+from typing import Any
+
+import grpc
+import pytest
+
+from gnomon.sdk import keys
+from gnomon.sdk.bundle import bundle_digest
+from gnomon.sdk.config import Settings
+from gnomon.sdk.delivery import DeliveryClient, terms
+from gnomon.sdk.errors import ConfigurationError
+from gnomon.sdk.manifest import Now
+from gnomon.v1 import delivery_pb2, delivery_pb2_grpc, policy_pb2
+
+SECOND = 1_000_000_000
+HOOK = "router.pick"
+LEAST = "def score(inflight):\n    return inflight\n"
+PATIENCE_S = 10.0
+
+
+class ControlPlane(delivery_pb2_grpc.DeliveryServicer):
+    """Serves what a test puts into ``pushes`` and keeps what the clients say."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.hellos: queue.Queue[delivery_pb2.Hello] = queue.Queue()
+        self.acks: queue.Queue[delivery_pb2.Ack] = queue.Queue()
+        self.reports: queue.Queue[delivery_pb2.HookReport] = queue.Queue()
+        self.pushes: queue.Queue[Any] = queue.Queue()
+        self._server = grpc.server(futures.ThreadPoolExecutor(8))
+        delivery_pb2_grpc.add_DeliveryServicer_to_server(self, self._server)
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self._server.start()
+
+    def Connect(self, request_iterator, context):
+        ended = threading.Event()
+        threading.Thread(target=self._listen, args=(request_iterator, ended), daemon=True).start()
+        while not ended.is_set() and context.is_active():
+            try:
+                push = self.pushes.get(timeout=0.02)
+            except queue.Empty:
+                continue
+            if push is None:
+                context.abort(grpc.StatusCode.INTERNAL, "scripted failure")
+            yield push
+
+    def _listen(self, request_iterator, ended) -> None:
+        with contextlib.suppress(Exception):
+            for message in request_iterator:
+                which = message.WhichOneof("message")
+                box = {"hello": self.hellos, "ack": self.acks, "report": self.reports}[which]
+                box.put(getattr(message, which))
+        ended.set()
+
+    def bundle(self, envelope, nonce: str = "b") -> None:
+        push = delivery_pb2.BundlePush(digest=bundle_digest(envelope.payload), envelope=envelope)
+        self.pushes.put(delivery_pb2.ServerMessage(nonce=nonce, bundle=push))
+
+    def manifest(self, envelope, nonce: str = "m") -> None:
+        push = delivery_pb2.ManifestPush(hook=HOOK, envelope=envelope)
+        self.pushes.put(delivery_pb2.ServerMessage(nonce=nonce, manifest=push))
+
+    def ack(self) -> delivery_pb2.Ack:
+        return self.acks.get(timeout=PATIENCE_S)
+
+    def hello(self) -> delivery_pb2.Hello:
+        return self.hellos.get(timeout=PATIENCE_S)
+
+    def stop(self) -> None:
+        self._server.stop(0).wait()
+
+
+def eventually(holds) -> None:
+    """Wait until a condition holds; fails after ten seconds."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def control():
+    plane = ControlPlane()
+    yield plane
+    plane.stop()
+
+
+@pytest.fixture
+def start(world, hook, tmp_path):
+    """Start clients that are stopped in the end."""
+    _, public = keys.save(world.publisher, tmp_path, "publisher", "publisher")
+    running = []
+
+    def start(port: int, hooks=None, interval: float = 0.05, **changes) -> DeliveryClient:
+        fields: dict[str, Any] = {
+            "control_plane": f"127.0.0.1:{port}",
+            "service": "shop",
+            "publisher_keys": (public,),
+            "cell": "cell-a",
+            "state_dir": tmp_path,
+            "seed": 1,
+        }
+        client = DeliveryClient(
+            {HOOK: hook} if hooks is None else hooks,
+            Settings(**(fields | changes)),
+            environ={},
+            report_interval_s=interval,
+        )
+        running.append(client)
+        client.start()
+        return client
+
+    yield start
+    assert [client.stop() for client in running] == [True] * len(running)
+
+
+@pytest.fixture
+def shipped(world):
+    """Return a bundle, its digest and a maker of manifests whose plan allows it."""
+    world.now = Now(time.time_ns(), time.monotonic_ns())
+    envelope = world.bundle(LEAST)
+    digest = bundle_digest(envelope.payload)
+    plan = world.plan(candidate=digest)
+
+    def manifest(epoch: int, **changes):
+        return world.manifest(epoch, **({"plan": plan, "candidate": digest} | changes))
+
+    return envelope, digest, manifest
+
+
+def deliver(control, shipped, epoch: int = 1) -> None:
+    """Push a bundle and its manifest and take both acknowledgements."""
+    envelope, _, manifest = shipped
+    control.bundle(envelope)
+    control.manifest(manifest(epoch))
+    assert control.ack().ok
+    ack = control.ack()
+    assert ack.ok, ack.error
+
+
+def test_a_policy_is_announced_delivered_installed_and_reported(
+    control, start, hook, shipped
+) -> None:
+    client = start(control.port)
+    hello = control.hello()
+    assert (hello.node.service, hello.node.instance) == ("shop", "0123456789abcdef")
+    assert hello.hooks[0].epoch == 0
+    deliver(control, shipped)
+    eventually(lambda: hook.installed)
+    (assignment,) = hook.installed
+    assert (assignment.phase, assignment.candidate.source) == ("canary", LEAST)
+    assert hook.measure is not None
+    eventually(lambda: control.reports.get(timeout=PATIENCE_S).epoch == 1)
+    status = client.status
+    assert status.connected
+    assert (status.accepted, status.refused, status.staleness_s) == (2, 0, 0.0)
+
+
+def test_bad_resources_are_refused_by_nonce_and_the_stream_goes_on(
+    control, start, world, hook, shipped
+) -> None:
+    client = start(control.port)
+    _, _, manifest = shipped
+    deliver(control, shipped)
+    control.bundle(world.bundle(LEAST, signer=world.stranger), nonce="forged")
+    control.manifest(manifest(0), nonce="old")
+    control.manifest(policy_pb2.Envelope(payload=os.urandom(200)), nonce="garbage")
+    for nonce in ("forged", "old", "garbage"):
+        ack = control.ack()
+        assert (ack.nonce, ack.ok) == (nonce, False)
+        assert ack.error
+    control.manifest(manifest(2, weight=0.5))
+    assert control.ack().epoch == 2
+    eventually(lambda: len(hook.installed) == 2)
+    assert (client.status.accepted, client.status.refused) == (3, 3)
+    assert client.status.last_error
+
+
+def test_bytes_that_are_no_message_end_the_stream_and_nothing_else(
+    control, start, hook, shipped
+) -> None:
+    start(control.port)
+    deliver(control, shipped)
+    control.hello()
+    control.pushes.put(_Garbage())
+    assert control.hello().hooks[0].epoch == 1, "it came back, knowing what it runs"
+    assert len(hook.installed) == 1
+
+
+class _Garbage:
+    """Serialises to what no parser accepts."""
+
+    def SerializeToString(self) -> bytes:
+        return b"\xff\xff\xff\xff"
+
+
+def test_a_failing_stream_is_opened_again(control, start, shipped, hook) -> None:
+    client = start(control.port)
+    deliver(control, shipped)
+    control.hello()
+    for _ in range(3):
+        control.pushes.put(None)
+        assert control.hello().hooks[0].epoch == 1
+    assert client.status.connects >= 4
+    assert "scripted failure" in client.status.last_error
+    assert len(hook.installed) == 1
+
+
+def test_a_control_plane_that_is_down_at_the_start_is_waited_for(start, hook, shipped) -> None:
+    with (
+        contextlib.closing(grpc.server(futures.ThreadPoolExecutor(1)))
+        if False
+        else (contextlib.nullcontext())
+    ):
+        port = _free_port()
+    client = start(port)
+    eventually(lambda: client.status.connects >= 2)
+    assert not client.status.connected
+    assert client.staleness_s > 0.0
+    assert hook.installed == []
+    control = ControlPlane(port)
+    try:
+        deliver(control, shipped)
+        eventually(lambda: hook.installed)
+    finally:
+        control.stop()
+    eventually(lambda: client.staleness_s > 0.0)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_restart_runs_the_last_good_policy_before_it_is_connected(
+    control, start, hook, make_hook, world, shipped
+) -> None:
+    _, digest, manifest = shipped
+    first = start(control.port)
+    deliver(control, shipped)
+    control.manifest(
+        manifest(2, candidate="", stable=digest, weight=0.0, phase=policy_pb2.PHASE_STABLE)
+    )
+    assert control.ack().ok
+    eventually(lambda: len(hook.installed) == 2)
+    assert first.stop()
+    reborn = make_hook(HOOK, world.kind)
+    start(_free_port(), hooks={HOOK: reborn})
+    (assignment,) = reborn.installed
+    assert (assignment.phase, assignment.stable.source) == ("stable", LEAST)
+    assert (assignment.epoch, assignment.stable_digest) == (2, digest)
+
+
+def test_damaged_state_is_no_reason_to_stay_down(
+    control, start, hook, make_hook, world, shipped, tmp_path
+) -> None:
+    start(control.port)
+    deliver(control, shipped)
+    for path in (tmp_path / "delivery").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"\xff damaged")
+    reborn = make_hook(HOOK, world.kind)
+    start(control.port, hooks={HOOK: reborn})
+    assert reborn.installed == []
+
+
+def test_hooks_decorated_later_are_announced_and_served(
+    control, start, hook, make_hook, world, shipped
+) -> None:
+    hooks = {"other": make_hook("other", world.kind)}
+    start(control.port, hooks=hooks)
+    assert [state.hook for state in control.hello().hooks] == ["other"]
+    hooks[HOOK] = hook
+    assert {state.hook for state in control.hello().hooks} == {"other", HOOK}
+    deliver(control, shipped)
+    eventually(lambda: hook.installed)
+    assert hooks["other"].installed == []
+
+
+def test_a_slow_control_plane_delays_nothing_here(control, start, hook, shipped) -> None:
+    client = start(control.port)
+    control.hello()
+    began = time.monotonic()
+    for _ in range(3):
+        assert control.reports.get(timeout=PATIENCE_S).hook == HOOK
+    assert time.monotonic() - began < PATIENCE_S / 2, "reports go out though nothing comes in"
+    assert not client.status.connected, "it has not said anything yet"
+    deliver(control, shipped)
+
+
+def test_a_hook_that_raises_costs_its_own_report_only(
+    control, start, hook, make_hook, world
+) -> None:
+    class Broken(make_hook):
+        @property
+        def counters(self):
+            raise RuntimeError("broken counters")
+
+        @counters.setter
+        def counters(self, value) -> None:
+            pass
+
+    start(control.port, hooks={"broken": Broken("broken", world.kind), HOOK: hook})
+    assert {control.reports.get(timeout=PATIENCE_S).hook for _ in range(5)} == {HOOK}
+
+
+def test_an_install_that_raises_is_refused_and_the_stream_goes_on(
+    control, start, hook, shipped
+) -> None:
+    install, hook.install = hook.install, _raise
+    start(control.port)
+    envelope, _, manifest = shipped
+    control.bundle(envelope)
+    assert control.ack().ok
+    control.manifest(manifest(1))
+    ack = control.ack()
+    assert not ack.ok
+    assert "RuntimeError" in ack.error
+    hook.install = install
+    control.manifest(manifest(2, weight=0.5))
+    assert control.ack().ok
+    eventually(lambda: hook.installed)
+
+
+def _raise(*_: object) -> None:
+    raise RuntimeError("no")
+
+
+def test_stop_ends_the_thread_even_when_the_control_plane_is_stuck(start, hook) -> None:
+    import socket
+
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        client = start(deaf.getsockname()[1])
+        eventually(lambda: client.status.connects >= 1)
+        assert client.stop(timeout_s=4.0)
+        assert client.stop(timeout_s=0.1), "stopping twice is fine"
+
+
+def test_the_last_reports_go_out_at_stop(control, start, hook) -> None:
+    client = start(control.port, interval=3600.0)
+    control.hello()
+    assert control.reports.empty()
+    hook.counters = {"decisions": 77}
+    assert client.stop()
+    assert control.reports.get(timeout=PATIENCE_S).counters["decisions"] == 77
+
+
+def test_what_cannot_work_is_said_at_once(start, world, tmp_path) -> None:
+    with pytest.raises(ConfigurationError, match="without publisher_keys"):
+        start(1, publisher_keys=())
+    with pytest.raises(ConfigurationError, match=r"nowhere\.pub"):
+        start(1, publisher_keys=(tmp_path / "nowhere.pub",))
+    with pytest.raises(ConfigurationError, match="plain text"):
+        start(1, control_plane="10.0.0.1:7400")
+
+
+def test_terms_pin_the_keys_and_the_least_epoch(world, tmp_path) -> None:
+    _, public = keys.save(world.publisher, tmp_path, "p", "publisher")
+    settings = Settings(control_plane="10.0.0.1:1", publisher_keys=(public,), min_epoch=7)
+    peer, anchors = terms(settings, {"GNOMON_TLS_ROOT": "ca.pem"})
+    assert str(peer.root_certificates) == "ca.pem"
+    assert anchors.min_epoch == 7
+    assert [keys.keyid(key) for key in anchors.publishers] == [
+        keys.keyid(world.publisher.public_key())
+    ]
