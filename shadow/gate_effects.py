@@ -1,0 +1,186 @@
+"""How much better or worse, with intervals: paired blocks of one continuous replay, resampled.
+
+Candidate and base are replayed over the same arrivals with the same luck, so their blocks are pairs. A
+block is drawn as a whole, with all calibrations, because decisions within it depend on each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..sdk.kind import Statistic
+from .simulators.base import Replay
+
+Floats = npt.NDArray[np.float64]
+
+RESAMPLES = 4000
+#: Fewer blocks than this say nothing about how blocks vary.
+LEAST_BLOCKS = 8
+_MOST_BLOCKS = 40
+_CHUNK = 100  # resamples at once, so that memory stays small
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A change against a base, with an interval.
+
+    Attributes:
+        estimate: of all blocks.
+        low, high: the two one-sided limits at the level asked for.
+    """
+
+    estimate: float
+    low: float
+    high: float
+
+
+def block_length(span_s: float) -> float:
+    """Return the seconds of one block for a replay of this length: 40 blocks, none under 0.2 s."""
+    return max(0.2, span_s / _MOST_BLOCKS)
+
+
+def _edges(replay: Replay, block_s: float) -> npt.NDArray[np.int64]:
+    """Return where each block starts, and the end; empty blocks are left out."""
+    blocks = ((replay.time - replay.time[0]) / block_s).astype(np.int64)
+    starts = np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1))
+    return np.append(starts, len(blocks))
+
+
+def mean_changes(
+    candidate: Sequence[Replay], base: Sequence[Replay], block_s: float, seed: int
+) -> list[Floats]:
+    """Return resampled relative changes of the mean outcome, one array per calibration.
+
+    Raises:
+        ValueError: fewer than 8 blocks.
+    """
+    edges = _edges(candidate[0], block_s)
+    drawn = _drawn(len(edges) - 1, seed)
+    return [
+        _sums(one, edges, drawn) / _sums(other, edges, drawn) - 1.0
+        for one, other in zip(candidate, base, strict=True)
+    ]
+
+
+def _sums(replay: Replay, edges: npt.NDArray[np.int64], drawn: npt.NDArray[np.int64]) -> Floats:
+    blocks = np.add.reduceat(replay.outcome, edges[:-1])
+    total: Floats = blocks[drawn].sum(axis=1)
+    return total
+
+
+def _drawn(blocks: int, seed: int) -> npt.NDArray[np.int64]:
+    if blocks < LEAST_BLOCKS:
+        raise ValueError(f"{blocks} blocks are too few; at least {LEAST_BLOCKS}")
+    return np.random.default_rng(seed).integers(0, blocks, (RESAMPLES, blocks))
+
+
+def worst_mean_effect(
+    candidate: Sequence[Replay], base: Sequence[Replay], alpha: float, seed: int
+) -> Effect:
+    """Return the relative change of the mean outcome: over calibrations, the widest of all intervals.
+
+    Args:
+        candidate, base: replays of the same decisions, one per calibration.
+        alpha: one-sided error of either limit.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: too few blocks.
+    """
+    block_s = block_length(float(candidate[0].time[-1] - candidate[0].time[0]))
+    samples = mean_changes(candidate, base, block_s, seed)
+    estimates = [one.mean / other.mean - 1.0 for one, other in zip(candidate, base, strict=True)]
+    limits = np.array([np.quantile(sample, (alpha, 1.0 - alpha)) for sample in samples])
+    return Effect(float(np.median(estimates)), float(limits[:, 0].min()), float(limits[:, 1].max()))
+
+
+def statistic_effect(
+    candidate: Sequence[Replay],
+    base: Sequence[Replay],
+    statistic: Statistic,
+    relative: bool,
+    *,
+    alpha: float,
+    seed: int,
+) -> Effect:
+    """Return the change of a guardrail's statistic, pooled over calibrations.
+
+    Args:
+        candidate, base: replays of the same decisions, one per calibration.
+        statistic: ``mean``, ``p99`` or ``failure_rate``.
+        relative: as a fraction of the base's value, or absolute.
+        alpha: one-sided error of either limit.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: too few blocks.
+    """
+    edges = _edges(candidate[0], block_length(float(np.ptp(candidate[0].time))))
+    drawn = _drawn(len(edges) - 1, seed)
+    ours = _resampled(_values(candidate, statistic), edges, drawn, statistic)
+    theirs = _resampled(_values(base, statistic), edges, drawn, statistic)
+    change = _relative(ours, theirs) if relative else ours - theirs
+    low, high = np.quantile(change[1:], (alpha, 1.0 - alpha))
+    return Effect(float(change[0]), float(low), float(high))
+
+
+def _relative(ours: Floats, theirs: Floats) -> Floats:
+    """Return the relative change; from nothing to something is infinite, from nothing to nothing 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change: Floats = np.where(ours == theirs, 0.0, ours / theirs - 1.0)
+    return change
+
+
+def _values(replays: Sequence[Replay], statistic: Statistic) -> Floats:
+    """Return (decisions, calibrations) values that the statistic is taken over."""
+    if statistic == "failure_rate":
+        return np.stack([1.0 - replay.ok for replay in replays], axis=1)
+    return np.stack([replay.outcome for replay in replays], axis=1)
+
+
+def _resampled(
+    values: Floats,
+    edges: npt.NDArray[np.int64],
+    drawn: npt.NDArray[np.int64],
+    statistic: Statistic,
+) -> Floats:
+    """Return the statistic of all values first, then of every resample."""
+    weights = np.vstack([np.ones(drawn.shape[1]), _counts(drawn)])
+    if statistic != "p99":
+        sums = np.add.reduceat(values.sum(axis=1), edges[:-1])
+        sizes = np.diff(edges) * values.shape[1]
+        mean: Floats = (weights @ sums) / (weights @ sizes)
+        return mean
+    return _weighted_p99(values, edges, weights)
+
+
+def _counts(drawn: npt.NDArray[np.int64]) -> Floats:
+    """Return how often each resample drew each block."""
+    blocks = drawn.shape[1]
+    flat = drawn + blocks * np.arange(len(drawn))[:, None]
+    counts = np.bincount(flat.ravel(), minlength=blocks * len(drawn))
+    return counts.reshape(len(drawn), blocks).astype(np.float64)
+
+
+def _weighted_p99(values: Floats, edges: npt.NDArray[np.int64], weights: Floats) -> Floats:
+    """Return the 99th percentile under block weights, for each row of weights.
+
+    Only the top tenth is sorted and looked at: a resample whose top hundredth lies deeper would need
+    blocks with ten times the usual share of slow decisions to be left out altogether.
+    """
+    flat = values.ravel()
+    owner = np.repeat(np.repeat(np.arange(len(edges) - 1), np.diff(edges)), values.shape[1])
+    top = np.argsort(-flat, kind="stable")[: max(1, len(flat) // 10)]
+    ordered, owner = flat[top], owner[top]
+    above = 0.01 * (weights @ (np.diff(edges) * values.shape[1]))
+    answers = np.empty(len(weights))
+    for first in range(0, len(weights), _CHUNK):
+        rows = slice(first, first + _CHUNK)
+        cumulative = np.cumsum(weights[rows][:, owner], axis=1)
+        at = (cumulative <= above[rows, None]).sum(axis=1)
+        answers[rows] = ordered[np.minimum(at, len(ordered) - 1)]
+    return answers

@@ -1,0 +1,170 @@
+"""The verdict: what the gates said about a candidate, with its evidence, as one file and one ledger entry."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from ..policies.rollout.ledger import Ledger
+from ..sdk.errors import TrustError
+
+Decision = Literal["accepted", "refused", "inconclusive"]
+Answer = Literal["passed", "failed", "inconclusive", "skipped"]
+
+FORMAT = 1
+KIND = "verdict"  # of the ledger's entry
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """What one gate said.
+
+    Attributes:
+        name: of the gate.
+        answer: ``passed``, ``failed``, ``inconclusive`` (the evidence does not reach) or ``skipped``
+            (there is no such gate for this kind).
+        summary: one sentence, with the numbers that decided.
+        evidence: the numbers, and a counterexample where there is one; JSON values.
+        seconds: it took.
+    """
+
+    name: str
+    answer: Answer
+    summary: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether the candidate may go on."""
+        return self.answer in ("passed", "skipped")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The gates' answer on one candidate.
+
+    Attributes:
+        decision: ``accepted``, ``refused`` or ``inconclusive``.
+        reason: name of the gate that decided; empty when accepted.
+        summary: for people, one or two sentences.
+        hook, kind, kind_version: what it was verified for.
+        source, source_digest, form: what was verified.
+        gates: in the order in which they were asked; those after the deciding one were not.
+        fidelity: the fidelity table, as JSON values; empty when it was not reached.
+        trace: digest of the whole trace.
+        splits: digest by split.
+        calibration: digest over all calibrations.
+        predicted: by ``incumbent`` and by digest of every other policy compared with: relative change
+            of the objective on holdout (``estimate``, ``low``, ``high``; below 0 is better).
+        layers: isolation layers in force.
+        isolation: the mode.
+        seed: of all draws.
+        tool: version of gnomon.
+        created_ns: Unix time.
+    """
+
+    decision: Decision
+    reason: str
+    summary: str
+    hook: str
+    kind: str
+    kind_version: int
+    source: str
+    source_digest: str
+    form: str
+    gates: tuple[GateResult, ...]
+    fidelity: Mapping[str, Any]
+    trace: str
+    splits: Mapping[str, str]
+    calibration: str
+    predicted: Mapping[str, Mapping[str, float]]
+    layers: tuple[str, ...]
+    isolation: str
+    seed: int
+    tool: str
+    created_ns: int
+
+    @property
+    def digest(self) -> str:
+        """sha256 hex of the file's bytes."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict as finite JSON values."""
+        return {"format": FORMAT, **finite(asdict(self))}
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical JSON of the file: sorted keys, ASCII, one line."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return text.encode("ascii") + b"\n"
+
+    def save(self, path: Path) -> None:
+        """Write the file, with its folder."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.to_bytes())
+
+    def record(self, ledger: Ledger, actor: str) -> None:
+        """Append the verdict to a ledger, under its digest."""
+        body = {
+            "decision": self.decision,
+            "reason": self.reason,
+            "summary": self.summary,
+            "hook": self.hook,
+            "kind": self.kind,
+            "source_digest": self.source_digest,
+            "trace": self.trace,
+        }
+        ledger.append(KIND, actor, self.digest, body)
+
+
+def load_verdict(path: Path, ledger: Ledger) -> Verdict:
+    """Read a verdict that a ledger vouches for.
+
+    Raises:
+        TrustError: the ledger does not hold, or does not know a verdict of exactly these bytes.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TrustError(f"{path} cannot be read ({error.strerror}); verify again") from error
+    digest = hashlib.sha256(data).hexdigest()
+    check = ledger.verify()
+    if not check.ok:
+        raise TrustError(f"ledger {ledger.path} does not hold ({check.problem}); restore it first")
+    if not ledger.list(kind=KIND, subject=digest):
+        raise TrustError(
+            f"ledger {ledger.path} knows no verdict {digest[:12]}: {path} was edited, or another "
+            "ledger holds it; verify again"
+        )
+    return _parse(data, path)
+
+
+def _parse(data: bytes, path: Path) -> Verdict:
+    try:
+        stored = json.loads(data)
+        if stored.pop("format") != FORMAT:
+            raise TrustError(f"{path} has a format of another version; verify again or upgrade")
+        stored["gates"] = tuple(GateResult(**gate) for gate in stored["gates"])
+        stored["layers"] = tuple(stored["layers"])
+        return Verdict(**{name.name: stored[name.name] for name in fields(Verdict)})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TrustError(f"{path} is not a verdict ({error}); verify again") from error
+
+
+def finite(value: Any) -> Any:
+    """Return JSON values with whatever JSON cannot say as text (``nan``, ``inf``)."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if hasattr(value, "item"):  # a numpy number
+        return finite(value.item())
+    return value

@@ -1,0 +1,162 @@
+"""The holdout's budget, and verdict files that only a ledger can vouch for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gnomon.policies.rollout.ledger import Ledger
+from gnomon.sdk.errors import TrustError
+from gnomon.shadow.holdout import ALPHA, LEAST_GRANT, OPENED, granted, open_holdout
+from gnomon.shadow.verdict import GateResult, Verdict, finite, load_verdict
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "ledger.db", clock=lambda: 1)
+
+
+def test_all_openings_together_stay_within_alpha() -> None:
+    assert sum(granted(k).alpha for k in range(1, 100)) <= ALPHA
+    assert granted(1).alpha == ALPHA / 2
+
+
+@given(st.integers(1, 200))
+def test_a_grant_is_usable_or_nothing(opening: int) -> None:
+    grant = granted(opening)
+    assert grant.spent == (grant.alpha == 0.0)
+    assert grant.spent or grant.alpha >= LEAST_GRANT
+
+
+def test_every_new_question_halves_what_is_left(ledger: Ledger) -> None:
+    grants = [open_holdout(ledger, "h", f"q{i}", "me") for i in range(4)]
+    assert [grant.alpha for grant in grants] == [ALPHA / 2**k for k in (1, 2, 3, 4)]
+    assert open_holdout(ledger, "another", "q", "me").opening == 1
+
+
+def test_the_same_question_costs_nothing_again(ledger: Ledger) -> None:
+    first = open_holdout(ledger, "h", "q", "me")
+    open_holdout(ledger, "h", "other", "me")
+    assert open_holdout(ledger, "h", "q", "me") == first
+    assert len(ledger.list(kind=OPENED)) == 2
+
+
+def test_a_spent_holdout_stays_spent_and_is_not_counted_on(ledger: Ledger) -> None:
+    while not open_holdout(ledger, "h", f"q{len(ledger.list(kind=OPENED))}", "me").spent:
+        pass
+    count = len(ledger.list(kind=OPENED))
+    assert open_holdout(ledger, "h", "one more", "me").spent
+    assert len(ledger.list(kind=OPENED)) == count == 5
+
+
+def test_a_tampered_ledger_opens_nothing(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "ledger.db"
+    ledger = Ledger(path, clock=lambda: 1)
+    open_holdout(ledger, "h", "q", "me")
+    with sqlite3.connect(path) as raw:
+        raw.execute("drop trigger entries_no_delete")
+        raw.execute("drop trigger entries_no_update")
+        raw.execute("update entries set subject = 'x'")
+    with pytest.raises(TrustError, match="does not hold"):
+        open_holdout(ledger, "h", "q2", "me")
+
+
+def verdict(**changes: Any) -> Verdict:
+    values: dict[str, Any] = {
+        "decision": "refused",
+        "reason": "language",
+        "summary": "Refused at gate language: line 1.",
+        "hook": "h",
+        "kind": "load_balancer",
+        "kind_version": 1,
+        "source": "def score(x):\n    return x\n",
+        "source_digest": "ab" * 32,
+        "form": "score",
+        "gates": (GateResult("language", "failed", "line 1", {"line": 1}, 0.5),),
+        "fidelity": {},
+        "trace": "cd" * 32,
+        "splits": {"train": "1", "validation": "2", "holdout": "3"},
+        "calibration": "",
+        "predicted": {"incumbent": {"estimate": -0.1, "low": -0.2, "high": -0.05}},
+        "layers": ("process", "seccomp"),
+        "isolation": "strict",
+        "seed": 0,
+        "tool": "gnomon 0",
+        "created_ns": 5,
+    }
+    return Verdict(**(values | changes))
+
+
+def test_a_verdict_comes_back_as_it_was(ledger: Ledger, tmp_path: Path) -> None:
+    said = verdict()
+    said.save(tmp_path / "v.json")
+    said.record(ledger, "me")
+    assert load_verdict(tmp_path / "v.json", ledger) == said
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"refused"', b'"accepted"'),
+        (b'"h"', b'"g"'),
+        (b"}\n", b"}"),
+        (b'"seed":0', b'"seed": 0'),
+    ],
+)
+def test_an_edited_verdict_is_refused(
+    ledger: Ledger, tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    said = verdict()
+    path = tmp_path / "v.json"
+    said.save(path)
+    said.record(ledger, "me")
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    with pytest.raises(TrustError, match="knows no verdict"):
+        load_verdict(path, ledger)
+
+
+def test_a_verdict_of_another_ledger_is_refused(ledger: Ledger, tmp_path: Path) -> None:
+    verdict().save(tmp_path / "v.json")
+    with pytest.raises(TrustError, match="another ledger"):
+        load_verdict(tmp_path / "v.json", ledger)
+
+
+def test_a_missing_verdict_is_refused(ledger: Ledger, tmp_path: Path) -> None:
+    with pytest.raises(TrustError, match="cannot be read"):
+        load_verdict(tmp_path / "v.json", ledger)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b'{"format": 1}', b'{"format": 2}'])
+def test_what_is_no_verdict_is_refused_even_when_recorded(
+    ledger: Ledger, tmp_path: Path, content: bytes
+) -> None:
+    import hashlib
+
+    (tmp_path / "v.json").write_bytes(content)
+    ledger.append("verdict", "me", hashlib.sha256(content).hexdigest(), {})
+    with pytest.raises(TrustError):
+        load_verdict(tmp_path / "v.json", ledger)
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(_json)
+def test_finite_json_can_always_be_written(value: Any) -> None:
+    json.dumps(finite(value), allow_nan=False)
+
+
+def test_equal_verdicts_have_equal_bytes() -> None:
+    assert verdict().digest == verdict().digest != verdict(seed=1).digest
