@@ -115,8 +115,8 @@ def _literal(node: ast.expr, constants: dict[str, float]) -> float | None:
         case ast.Name(id=name):
             return constants.get(name)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            value = _literal(operand, constants)
-            return None if value is None else -value
+            inner = _literal(operand, constants)
+            return None if inner is None else -inner
     return None
 
 

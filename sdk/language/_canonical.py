@@ -104,8 +104,8 @@ class _Trees:
                     self.block(node.body),
                 )
             case ast.AugAssign():
-                value = self._operation(node.op, self._tree(node.target), self._tree(node.value))
-                return ("set", self._tree(node.target), value)
+                target = self._tree(node.target)
+                return ("set", target, self._operation(node.op, target, self._tree(node.value)))
             case ast.AnnAssign(value=ast.expr() as value):
                 return ("set", self._tree(node.target), self._tree(value))
             case ast.Assign():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from ._analysis import Analysis, range_constants
@@ -241,7 +242,7 @@ class Expressions:
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return f"(not {self.condition(operand)})"
             case ast.BoolOp():
-                parts = [lambda node=part: self.condition(node) for part in node.values]
+                parts = [partial(self.condition, part) for part in node.values]
                 return self._joined(parts, "and" if isinstance(node.op, ast.And) else "or")
             case ast.Compare():
                 return self._compare(node)
@@ -258,7 +259,7 @@ class Expressions:
             return text
 
         pairs = zip(node.ops, node.comparators, strict=True)
-        return self._joined([lambda both=both: pair(*both) for both in pairs], "and")
+        return self._joined([partial(pair, *both) for both in pairs], "and")
 
     def _joined(self, parts: Sequence[Callable[[], str]], word: str) -> str:
         text = parts[0]()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TypeAlias
 
@@ -141,7 +141,7 @@ class _Interpreter:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             self._bind(targets, [value] * len(targets), names)
 
-    def _bind(self, targets: list[ast.expr], values: list[float], names: Names) -> None:
+    def _bind(self, targets: Sequence[ast.expr], values: list[float], names: Names) -> None:
         for target, value in zip(targets, values, strict=True):
             assert isinstance(target, ast.Name)
             names[target.id] = value
@@ -226,7 +226,7 @@ class _Interpreter:
         try:
             result = _OPERATIONS[type(operator)](left, right)
         except (ZeroDivisionError, OverflowError, ValueError) as error:
-            raise Fault(str(error), node) from None
+            raise Fault(_reason(error, "**"), node) from None
         if isinstance(operator, ast.FloorDiv):
             return _whole(result, node)
         if not math.isfinite(result):
@@ -236,7 +236,7 @@ class _Interpreter:
     def _call(self, node: ast.Call, names: Names) -> float:
         if isinstance(node.func, ast.Attribute):
             values = [self.value(argument, names) for argument in node.args]
-            return _apply(_MATH[node.func.attr], values, node, node.func.attr in _ROUNDING)
+            return _apply(_MATH, node.func.attr, values, node)
         assert isinstance(node.func, ast.Name)
         name = node.func.id
         if name in self._analysis.functions:
@@ -271,27 +271,36 @@ def _whole(value: float, node: ast.AST) -> float:
     return value + 0.0
 
 
+def _reason(error: Exception, name: str) -> str:
+    # Our own words: CPython's differ between versions, and reasons end up in verdicts.
+    if isinstance(error, ZeroDivisionError):
+        return "division by zero"
+    return "overflow" if isinstance(error, OverflowError) else f"outside the domain of {name}"
+
+
 def _apply(
-    function: Callable[..., float], values: list[float], node: ast.AST, rounds: bool
+    table: dict[str, Callable[..., float]], name: str, values: list[float], node: ast.AST
 ) -> float:
     try:
-        result = float(function(*values))
+        result = float(table[name](*values))
     except (ValueError, OverflowError) as error:
-        raise Fault(str(error), node) from None
-    return _whole(result, node) if rounds else result
+        raise Fault(_reason(error, name), node) from None
+    return _whole(result, node) if name in _ROUNDING else result
 
 
 def _apply_builtin(name: str, values: list[float], node: ast.AST) -> float:
-    if name == "sum":
-        total = 0.0
-        for value in values:
-            total += value
-            if not math.isfinite(total):
-                raise Fault("overflow", node)
-        return total
     if name in ("min", "max"):
-        return _apply(_BUILTINS[name], [values], node, False)  # type: ignore[list-item]
-    return _apply(_BUILTINS[name], values, node, name in _ROUNDING)
+        if not values:
+            raise Fault(f"{name} of nothing", node)
+        return min(values) if name == "min" else max(values)
+    if name != "sum":
+        return _apply(_BUILTINS, name, values, node)
+    total = 0.0
+    for value in values:
+        total += value
+        if not math.isfinite(total):
+            raise Fault("overflow", node)
+    return total
 
 
 _ROUNDING = frozenset({"int", "round", "floor", "ceil", "trunc"})
@@ -299,8 +308,6 @@ _BUILTINS: dict[str, Callable[..., float]] = {
     "abs": abs,
     "float": float,
     "int": int,
-    "max": max,
-    "min": min,
     "round": round,
 }
 _MATH: dict[str, Callable[..., float]] = {

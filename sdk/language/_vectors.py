@@ -85,9 +85,11 @@ def _edge(feature: Feature, draw: tuple[int, int]) -> float:
 def _inside(feature: Feature, draw: tuple[int, int]) -> float:
     share = draw[0] / 2.0**64
     span = feature.high - feature.low
-    if draw[1] % 2 and feature.low >= 0.0:
-        # Ranges span magnitudes; services live at their small end.
-        return min(feature.high, feature.low + math.pow(span + 1.0, share) - 1.0)
+    if draw[1] % 2:
+        # Ranges span magnitudes and services live at their small end; products are exact everywhere.
+        share *= share
+        share *= share
+        share *= share
     return feature.low + span * share
 
 

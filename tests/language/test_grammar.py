@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from gnomon.sdk.errors import LanguageError
-from gnomon.sdk.language import check
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from gnomon.sdk.errors import LanguageError
+from gnomon.sdk.language import check
 
 INPUTS = ("load", "cost", "weight", "since_picked", "noise")
 
@@ -259,10 +260,65 @@ def test_any_text_is_accepted_or_refused(source: str) -> None:
 
 
 _TOKENS = st.sampled_from(
-    "score load cost def return if else elif while for in range ( ) [ ] { } : , . = == < + - * / // % ** "
-    "0 1 2.5 1e308 True None lambda yield import math sum min not and or \n \n\t pass break @ ~ := * ' # ".split(
-        " "
-    )
+    [
+        "score",
+        "load",
+        "cost",
+        "def",
+        "return",
+        "if",
+        "else",
+        "elif",
+        "while",
+        "for",
+        "in",
+        "range",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        ":",
+        ",",
+        ".",
+        "=",
+        "==",
+        "<",
+        "+",
+        "-",
+        "*",
+        "/",
+        "//",
+        "%",
+        "**",
+        "0",
+        "1",
+        "2.5",
+        "1e308",
+        "True",
+        "None",
+        "lambda",
+        "yield",
+        "import",
+        "math",
+        "sum",
+        "min",
+        "not",
+        "and",
+        "or",
+        "\n",
+        "\n\t",
+        "pass",
+        "break",
+        "@",
+        "~",
+        ":=",
+        "*",
+        "'",
+        "#",
+        "",
+    ]
 )
 
 

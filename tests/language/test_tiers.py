@@ -6,10 +6,11 @@ import math
 from random import Random
 
 import pytest
-from gnomon.sdk.language import Program, check, same_bits
-from gnomon.shadow.compiled import compile_score, scorer_type
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+
+from gnomon.sdk.language import Program, check, same_bits
+from gnomon.shadow.compiled import compile_score, scorer_type
 
 INPUTS = ("a", "b", "c")
 FUEL = 300
