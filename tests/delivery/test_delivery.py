@@ -19,7 +19,7 @@ from gnomon.sdk.config import Settings
 from gnomon.sdk.delivery import DeliveryClient, terms
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.sdk.manifest import Now
-from gnomon.v1 import delivery_pb2, delivery_pb2_grpc, policy_pb2
+from gnomon.v1 import delivery_pb2, policy_pb2
 
 SECOND = 1_000_000_000
 HOOK = "router.pick"
@@ -27,7 +27,11 @@ LEAST = "def score(inflight):\n    return inflight\n"
 PATIENCE_S = 10.0
 
 
-class ControlPlane(delivery_pb2_grpc.DeliveryServicer):
+def _bytes(message: delivery_pb2.ServerMessage) -> bytes:
+    return message.SerializeToString()
+
+
+class ControlPlane:
     """Serves what a test puts into ``pushes`` and keeps what the clients say."""
 
     def __init__(self, port: int = 0) -> None:
@@ -36,11 +40,21 @@ class ControlPlane(delivery_pb2_grpc.DeliveryServicer):
         self.reports: queue.Queue[delivery_pb2.HookReport] = queue.Queue()
         self.pushes: queue.Queue[Any] = queue.Queue()
         self._server = grpc.server(futures.ThreadPoolExecutor(8))
-        delivery_pb2_grpc.add_DeliveryServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self._server.add_generic_rpc_handlers([self._handlers()])
+        address = f"127.0.0.1:{port}"
+        self.port = self._server.add_insecure_port(address)
         self._server.start()
 
-    def Connect(self, request_iterator, context):
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        """Return the protocol's one method, but able to send bytes that are no message."""
+        connect = grpc.stream_stream_rpc_method_handler(
+            self._connect,
+            request_deserializer=delivery_pb2.ClientMessage.FromString,
+            response_serializer=lambda push: push if isinstance(push, bytes) else _bytes(push),
+        )
+        return grpc.method_handlers_generic_handler("gnomon.v1.Delivery", {"Connect": connect})
+
+    def _connect(self, request_iterator, context):
         ended = threading.Event()
         threading.Thread(target=self._listen, args=(request_iterator, ended), daemon=True).start()
         while not ended.is_set() and context.is_active():
@@ -190,16 +204,9 @@ def test_bytes_that_are_no_message_end_the_stream_and_nothing_else(
     start(control.port)
     deliver(control, shipped)
     control.hello()
-    control.pushes.put(_Garbage())
+    control.pushes.put(b"\xff\xff\xff\xff")
     assert control.hello().hooks[0].epoch == 1, "it came back, knowing what it runs"
     assert len(hook.installed) == 1
-
-
-class _Garbage:
-    """Serialises to what no parser accepts."""
-
-    def SerializeToString(self) -> bytes:
-        return b"\xff\xff\xff\xff"
 
 
 def test_a_failing_stream_is_opened_again(control, start, shipped, hook) -> None:
@@ -215,12 +222,7 @@ def test_a_failing_stream_is_opened_again(control, start, shipped, hook) -> None
 
 
 def test_a_control_plane_that_is_down_at_the_start_is_waited_for(start, hook, shipped) -> None:
-    with (
-        contextlib.closing(grpc.server(futures.ThreadPoolExecutor(1)))
-        if False
-        else (contextlib.nullcontext())
-    ):
-        port = _free_port()
+    port = _free_port()
     client = start(port)
     eventually(lambda: client.status.connects >= 2)
     assert not client.status.connected
