@@ -6,20 +6,24 @@ from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Kind
 from .base import (
     Calibration,
+    Choose,
     Replay,
     ReplaySummary,
     Simulator,
     Stream,
+    drive,
     load_calibrations,
     save_calibrations,
 )
 
 __all__ = [
     "Calibration",
+    "Choose",
     "Replay",
     "ReplaySummary",
     "Simulator",
     "Stream",
+    "drive",
     "load_calibrations",
     "register_simulator",
     "save_calibrations",

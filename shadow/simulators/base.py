@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -20,6 +20,8 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 #: Yields the rows (members x inputs) of the next decision, is sent the index of the pick (-1: the
 #: policy failed, the replay ends) and returns the replay. Rows are valid until the next ``send``.
 Stream: TypeAlias = "Generator[FloatArray, int, Replay]"
+#: Picks: (index of the deciding process, rows) to the index of a member.
+Choose: TypeAlias = Callable[[int, FloatArray], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +142,29 @@ class Simulator(Protocol):
         """
         ...
 
+    def built_in(self, name: str, trace: Trace, seed: int) -> Choose:
+        """Return a published policy that the language cannot express, with fresh state.
+
+        Raises:
+            ConfigurationError: there is none of this name.
+        """
+        ...
+
     def bound(self, trace: Trace, calibration: Any, seed: int) -> float:
         """Return a mean outcome that no policy can beat; ``-inf`` where none is proven."""
         ...
+
+
+def drive(stream: Stream, trace: Trace, choose: Choose) -> Replay:
+    """Run a stream to its end with a policy of this process."""
+    try:
+        rows = next(stream)
+        for process in trace.instance.tolist():
+            rows = stream.send(choose(process, rows))
+    except StopIteration as stop:
+        replay: Replay = stop.value
+        return replay
+    raise TraceError(f"the simulator asked for more than the {len(trace)} recorded decisions")
 
 
 def save_calibrations(path: Path, calibrations: tuple[Any, ...]) -> None:

@@ -20,7 +20,8 @@ from ..trace import Trace
 from . import _lb_fit as fit
 from . import _lb_kernel as kernel
 from ._lb_model import LoadBalancerCalibration, mixed_seed, model_of, restore, state_of
-from .base import Replay, Stream
+from ._lb_built_in import chooser
+from .base import Choose, Replay, Stream
 
 __all__ = ["LoadBalancerCalibration", "LoadBalancerSimulator"]
 
@@ -80,6 +81,10 @@ class LoadBalancerSimulator:
         sign = 1.0 if order == "lowest" else -1.0
         fault = kernel.run(model, state, kernel.first_class(score), sign)
         return _replay(model, state, int(fault))
+
+    def built_in(self, name: str, trace: Trace, seed: int) -> Choose:
+        """Return ``power_of_two_choices``, ``join_idle_queue`` or ``smooth_weighted_round_robin``."""
+        return chooser(name, len(trace.instances), seed)
 
     def bound(self, trace: Trace, calibration: LoadBalancerCalibration, seed: int) -> float:
         """Return the mean outcome in ms if every request met an idle, fastest, unspoilt backend.

@@ -1,0 +1,124 @@
+"""Train, validation and holdout windows of a trace, and paired effects between replays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..sdk.errors import TraceError
+from .evaluation import Split
+from .simulators.base import FloatArray, IntArray, Replay
+from .trace import Trace
+
+VALIDATION_FROM = 0.50
+HOLDOUT_FROM = 0.75
+RESAMPLES = 2000
+#: Fewer blocks than this do not say how blocks vary.
+LEAST_BLOCKS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Consecutive windows of one trace.
+
+    Attributes:
+        train: the first half of the time; a search sees its score.
+        validation: the third quarter; finalists are ranked on it.
+        holdout: the last quarter; opened for a verdict only.
+    """
+
+    train: Trace
+    validation: Trace
+    holdout: Trace
+
+    def windows(self) -> Mapping[Split, Trace]:
+        """Return the windows by name."""
+        return {"train": self.train, "validation": self.validation, "holdout": self.holdout}
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and the limits of its interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def split(trace: Trace) -> Splits:
+    """Cut a trace at half and at three quarters of its time.
+
+    Raises:
+        TraceError: a window would have no decisions.
+    """
+    first, span = float(trace.time[0]), trace.span_s
+    middle, late = first + VALIDATION_FROM * span, first + HOLDOUT_FROM * span
+    windows = [
+        trace.window(-np.inf, middle),
+        trace.window(middle, late),
+        trace.window(late, np.inf),
+    ]
+    if not all(len(window) for window in windows):
+        raise TraceError(f"trace {trace.hook!r} has a quarter without decisions; capture evenly")
+    return Splits(*windows)
+
+
+def paired_effect(
+    candidate: Replay | Sequence[Replay],
+    base: Replay | Sequence[Replay],
+    block_s: float = 1.0,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Return the relative change of the mean outcome against a base; negative is better.
+
+    Both are replays of the same arrivals with the same luck; blocks of time are resampled in pairs,
+    with all replicas of a block together.
+
+    Args:
+        candidate, base: one replay each, or as many replicas.
+        block_s: length of a block in seconds.
+        seed: of the resampling.
+        level: of the interval.
+
+    Raises:
+        TraceError: fewer than 8 blocks, or a policy that failed.
+    """
+    ours, theirs = _replicas(candidate), _replicas(base)
+    if any(replay.fault >= 0 for replay in (*ours, *theirs)):
+        raise TraceError("a policy failed in its replay, so there is no effect; see its fault")
+    edges = _edges(ours[0], block_s)
+    sums, bases = _sums(ours, edges), _sums(theirs, edges)
+    drawn = np.random.default_rng(seed).integers(0, len(edges), (RESAMPLES, len(edges)))
+    changes = sums[drawn].sum(axis=1) / bases[drawn].sum(axis=1) - 1.0
+    low, high = np.quantile(changes, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return Interval(float(sums.sum() / bases.sum() - 1.0), float(low), float(high))
+
+
+def segments(replay: Replay, n: int) -> tuple[float, ...]:
+    """Return the mean outcome of n stretches of equally many decisions (fewer when there are fewer)."""
+    stretches = np.array_split(replay.outcome, min(n, max(1, len(replay.outcome))))
+    return tuple(float(stretch.mean()) for stretch in stretches)
+
+
+def _replicas(replays: Replay | Sequence[Replay]) -> tuple[Replay, ...]:
+    return (replays,) if isinstance(replays, Replay) else tuple(replays)
+
+
+def _edges(replay: Replay, block_s: float) -> IntArray:
+    """Return where each block of time begins; empty blocks have none."""
+    block = ((replay.time - replay.time[0]) / block_s).astype(np.int64)
+    edges = np.flatnonzero(np.diff(block, prepend=-1))
+    if len(edges) < LEAST_BLOCKS:
+        raise TraceError(
+            f"{len(edges)} blocks of {block_s:g} s are too few to say how blocks vary; "
+            f"capture at least {LEAST_BLOCKS * block_s:g} s"
+        )
+    return edges
+
+
+def _sums(replays: Sequence[Replay], edges: IntArray) -> FloatArray:
+    total: FloatArray = np.sum([np.add.reduceat(r.outcome, edges) for r in replays], axis=0)
+    return total
