@@ -120,6 +120,8 @@ class DeliveryClient:
         self._measures: dict[str, BlockMeasure] = {}
         self._accepted = self._refused = self._connects = 0
         self._last_error = ""
+        self._thread: threading.Thread | None = None
+        self._stream: _Stream | None = None
         self._arm()
         _clients.add(self)
 
@@ -168,8 +170,8 @@ class DeliveryClient:
     def _arm(self) -> None:
         """Set what no process may inherit."""
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._stream: _Stream | None = None
+        self._thread = None
+        self._stream = None
         self._connected = False
         self._discovering = threading.Lock()
         self._heard_ns = self._now().monotonic_ns

@@ -25,8 +25,8 @@ from google.protobuf.message import DecodeError
 from gnomon.v1 import policy_pb2
 
 from . import dsse, keys
-from .assignment import INCUMBENT
 from .errors import ConfigurationError, TrustError
+from .records import INCUMBENT
 from .state import Saved
 
 _TRIAL_PHASES = (policy_pb2.PHASE_SHADOW, policy_pb2.PHASE_CANARY, policy_pb2.PHASE_FULL)

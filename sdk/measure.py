@@ -44,7 +44,7 @@ def quantile(histogram: Sequence[int], q: float, clip: float) -> float:
         if count and below + count >= rank:
             inside = (rank - below) / count
             low = EDGES[index - 1] if index else EDGES[0] / (EDGES[1] / EDGES[0])
-            return clip * low * (EDGES[index] / low) ** inside
+            return clip * low * math.pow(EDGES[index] / low, inside)
         below += count
     return clip
 

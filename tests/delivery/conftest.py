@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
 from typing import Any
 
+import grpc
 import pytest
 
 from gnomon.sdk import dsse, keys
 from gnomon.sdk.assignment import Assignment
-from gnomon.sdk.bundle import build_bundle
+from gnomon.sdk.bundle import build_bundle, bundle_digest
 from gnomon.sdk.kind import Feature, Kind, Metric
 from gnomon.sdk.language import check
 from gnomon.sdk.manifest import Anchors, Now
-from gnomon.v1 import policy_pb2
+from gnomon.v1 import delivery_pb2, policy_pb2
 
 SECOND = 1_000_000_000
 HOOK = "router.pick"
+PATIENCE_S = 10.0
 
 
 class World:
@@ -113,6 +121,71 @@ class World:
         return self.manifest(epoch, **(fields | changes))
 
 
+def _bytes(message: delivery_pb2.ServerMessage) -> bytes:
+    return message.SerializeToString()
+
+
+class ControlPlane:
+    """Serves what a test puts into ``pushes`` and keeps what the clients say."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.hellos: queue.Queue[delivery_pb2.Hello] = queue.Queue()
+        self.acks: queue.Queue[delivery_pb2.Ack] = queue.Queue()
+        self.reports: queue.Queue[delivery_pb2.HookReport] = queue.Queue()
+        self.pushes: queue.Queue[Any] = queue.Queue()
+        self._server = grpc.server(futures.ThreadPoolExecutor(8))
+        self._server.add_generic_rpc_handlers([self._handlers()])
+        address = f"127.0.0.1:{port}"
+        self.port = self._server.add_insecure_port(address)
+        self._server.start()
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        """Return the protocol's one method, but able to send bytes that are no message."""
+        connect = grpc.stream_stream_rpc_method_handler(
+            self._connect,
+            request_deserializer=delivery_pb2.ClientMessage.FromString,
+            response_serializer=lambda push: push if isinstance(push, bytes) else _bytes(push),
+        )
+        return grpc.method_handlers_generic_handler("gnomon.v1.Delivery", {"Connect": connect})
+
+    def _connect(self, request_iterator, context):
+        ended = threading.Event()
+        threading.Thread(target=self._listen, args=(request_iterator, ended), daemon=True).start()
+        while not ended.is_set() and context.is_active():
+            try:
+                push = self.pushes.get(timeout=0.02)
+            except queue.Empty:
+                continue
+            if push is None:
+                context.abort(grpc.StatusCode.INTERNAL, "scripted failure")
+            yield push
+
+    def _listen(self, request_iterator, ended) -> None:
+        with contextlib.suppress(Exception):
+            for message in request_iterator:
+                which = message.WhichOneof("message")
+                box = {"hello": self.hellos, "ack": self.acks, "report": self.reports}[which]
+                box.put(getattr(message, which))
+        ended.set()
+
+    def bundle(self, envelope, nonce: str = "b") -> None:
+        push = delivery_pb2.BundlePush(digest=bundle_digest(envelope.payload), envelope=envelope)
+        self.pushes.put(delivery_pb2.ServerMessage(nonce=nonce, bundle=push))
+
+    def manifest(self, envelope, nonce: str = "m") -> None:
+        push = delivery_pb2.ManifestPush(hook=HOOK, envelope=envelope)
+        self.pushes.put(delivery_pb2.ServerMessage(nonce=nonce, manifest=push))
+
+    def ack(self) -> delivery_pb2.Ack:
+        return self.acks.get(timeout=PATIENCE_S)
+
+    def hello(self) -> delivery_pb2.Hello:
+        return self.hellos.get(timeout=PATIENCE_S)
+
+    def stop(self) -> None:
+        self._server.stop(0).wait()
+
+
 class FakeHook:
     """A hook that only remembers what was installed."""
 
@@ -152,3 +225,36 @@ def make_world() -> type[World]:
 def world() -> World:
     """Return fresh keys and clocks."""
     return World()
+
+
+@pytest.fixture
+def make_control() -> Iterator[Callable[..., ControlPlane]]:
+    """Return a maker of scripted control planes, on a port or on any; stopped in the end."""
+    planes = []
+
+    def make(port: int = 0) -> ControlPlane:
+        planes.append(ControlPlane(port))
+        return planes[-1]
+
+    yield make
+    for plane in planes:
+        plane.stop()
+
+
+@pytest.fixture
+def control(make_control: Callable[..., ControlPlane]) -> ControlPlane:
+    """Return a scripted control plane."""
+    return make_control()
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], Any]], None]:
+    """Return a wait for a condition; it fails after ten seconds."""
+
+    def wait(holds: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < deadline, "did not happen in time"
+            time.sleep(0.005)
+
+    return wait

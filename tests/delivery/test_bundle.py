@@ -15,7 +15,10 @@ from gnomon.sdk.errors import ConfigurationError, TrustError
 from gnomon.sdk.language import check
 from gnomon.v1 import policy_pb2
 
-SOURCE = "def score(inflight, ewma_ms):\n    return (inflight + 1) * ewma_ms / (inflight - 3)\n"
+SOURCE = """import math
+def score(inflight, ewma_ms):
+    return (inflight + 1) * ewma_ms + math.log(inflight - 5)
+"""
 HOOK = "router.pick"
 
 
@@ -59,7 +62,7 @@ def test_what_was_built_opens_to_the_same_program(world, payload, signed, opened
     assert len(message.vector_outputs) == 256
     assert message.provenance["strategy"] == "test"
     row = (7.0, 20.0, 1.0, 0.5)
-    assert program.bind()(*row) == 8 * 20.0 / 4
+    assert program.bind()(*row) == 8 * 20.0 + math.log(2)
 
 
 def test_faults_are_golden_too(payload) -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import queue
-import threading
 import time
-from concurrent import futures
 from typing import Any
 
-import grpc
 import pytest
 
 from gnomon.sdk import keys
@@ -19,92 +14,12 @@ from gnomon.sdk.config import Settings
 from gnomon.sdk.delivery import DeliveryClient, terms
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.sdk.manifest import Now
-from gnomon.v1 import delivery_pb2, policy_pb2
+from gnomon.v1 import policy_pb2
 
 SECOND = 1_000_000_000
 HOOK = "router.pick"
 LEAST = "def score(inflight):\n    return inflight\n"
 PATIENCE_S = 10.0
-
-
-def _bytes(message: delivery_pb2.ServerMessage) -> bytes:
-    return message.SerializeToString()
-
-
-class ControlPlane:
-    """Serves what a test puts into ``pushes`` and keeps what the clients say."""
-
-    def __init__(self, port: int = 0) -> None:
-        self.hellos: queue.Queue[delivery_pb2.Hello] = queue.Queue()
-        self.acks: queue.Queue[delivery_pb2.Ack] = queue.Queue()
-        self.reports: queue.Queue[delivery_pb2.HookReport] = queue.Queue()
-        self.pushes: queue.Queue[Any] = queue.Queue()
-        self._server = grpc.server(futures.ThreadPoolExecutor(8))
-        self._server.add_generic_rpc_handlers([self._handlers()])
-        address = f"127.0.0.1:{port}"
-        self.port = self._server.add_insecure_port(address)
-        self._server.start()
-
-    def _handlers(self) -> grpc.GenericRpcHandler:
-        """Return the protocol's one method, but able to send bytes that are no message."""
-        connect = grpc.stream_stream_rpc_method_handler(
-            self._connect,
-            request_deserializer=delivery_pb2.ClientMessage.FromString,
-            response_serializer=lambda push: push if isinstance(push, bytes) else _bytes(push),
-        )
-        return grpc.method_handlers_generic_handler("gnomon.v1.Delivery", {"Connect": connect})
-
-    def _connect(self, request_iterator, context):
-        ended = threading.Event()
-        threading.Thread(target=self._listen, args=(request_iterator, ended), daemon=True).start()
-        while not ended.is_set() and context.is_active():
-            try:
-                push = self.pushes.get(timeout=0.02)
-            except queue.Empty:
-                continue
-            if push is None:
-                context.abort(grpc.StatusCode.INTERNAL, "scripted failure")
-            yield push
-
-    def _listen(self, request_iterator, ended) -> None:
-        with contextlib.suppress(Exception):
-            for message in request_iterator:
-                which = message.WhichOneof("message")
-                box = {"hello": self.hellos, "ack": self.acks, "report": self.reports}[which]
-                box.put(getattr(message, which))
-        ended.set()
-
-    def bundle(self, envelope, nonce: str = "b") -> None:
-        push = delivery_pb2.BundlePush(digest=bundle_digest(envelope.payload), envelope=envelope)
-        self.pushes.put(delivery_pb2.ServerMessage(nonce=nonce, bundle=push))
-
-    def manifest(self, envelope, nonce: str = "m") -> None:
-        push = delivery_pb2.ManifestPush(hook=HOOK, envelope=envelope)
-        self.pushes.put(delivery_pb2.ServerMessage(nonce=nonce, manifest=push))
-
-    def ack(self) -> delivery_pb2.Ack:
-        return self.acks.get(timeout=PATIENCE_S)
-
-    def hello(self) -> delivery_pb2.Hello:
-        return self.hellos.get(timeout=PATIENCE_S)
-
-    def stop(self) -> None:
-        self._server.stop(0).wait()
-
-
-def eventually(holds) -> None:
-    """Wait until a condition holds; fails after ten seconds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.005)
-
-
-@pytest.fixture
-def control():
-    plane = ControlPlane()
-    yield plane
-    plane.stop()
 
 
 @pytest.fixture
@@ -161,7 +76,7 @@ def deliver(control, shipped, epoch: int = 1) -> None:
 
 
 def test_a_policy_is_announced_delivered_installed_and_reported(
-    control, start, hook, shipped
+    control, start, hook, shipped, eventually
 ) -> None:
     client = start(control.port)
     hello = control.hello()
@@ -179,7 +94,7 @@ def test_a_policy_is_announced_delivered_installed_and_reported(
 
 
 def test_bad_resources_are_refused_by_nonce_and_the_stream_goes_on(
-    control, start, world, hook, shipped
+    control, start, world, hook, shipped, eventually
 ) -> None:
     client = start(control.port)
     _, _, manifest = shipped
@@ -221,14 +136,16 @@ def test_a_failing_stream_is_opened_again(control, start, shipped, hook) -> None
     assert len(hook.installed) == 1
 
 
-def test_a_control_plane_that_is_down_at_the_start_is_waited_for(start, hook, shipped) -> None:
+def test_a_control_plane_that_is_down_at_the_start_is_waited_for(
+    make_control, start, hook, shipped, eventually
+) -> None:
     port = _free_port()
     client = start(port)
     eventually(lambda: client.status.connects >= 2)
     assert not client.status.connected
     assert client.staleness_s > 0.0
     assert hook.installed == []
-    control = ControlPlane(port)
+    control = make_control(port)
     try:
         deliver(control, shipped)
         eventually(lambda: hook.installed)
@@ -246,7 +163,7 @@ def _free_port() -> int:
 
 
 def test_a_restart_runs_the_last_good_policy_before_it_is_connected(
-    control, start, hook, make_hook, world, shipped
+    control, start, hook, make_hook, world, shipped, eventually
 ) -> None:
     _, digest, manifest = shipped
     first = start(control.port)
@@ -278,7 +195,7 @@ def test_damaged_state_is_no_reason_to_stay_down(
 
 
 def test_hooks_decorated_later_are_announced_and_served(
-    control, start, hook, make_hook, world, shipped
+    control, start, hook, make_hook, world, shipped, eventually
 ) -> None:
     hooks = {"other": make_hook("other", world.kind)}
     start(control.port, hooks=hooks)
@@ -318,7 +235,7 @@ def test_a_hook_that_raises_costs_its_own_report_only(
 
 
 def test_an_install_that_raises_is_refused_and_the_stream_goes_on(
-    control, start, hook, shipped
+    control, start, hook, shipped, eventually
 ) -> None:
     install, hook.install = hook.install, _raise
     start(control.port)
@@ -339,7 +256,7 @@ def _raise(*_: object) -> None:
     raise RuntimeError("no")
 
 
-def test_stop_ends_the_thread_even_when_the_control_plane_is_stuck(start, hook) -> None:
+def test_stop_ends_the_thread_even_when_the_control_plane_is_stuck(start, hook, eventually) -> None:
     import socket
 
     with socket.socket() as deaf:
