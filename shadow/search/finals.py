@@ -27,8 +27,7 @@ class Finals:
         self._scores: dict[tuple[str, Split], float] = {}
         self._incumbent = self._key(incumbent) if incumbent else ""
         self._entries = self._published(incumbent)
-        evolved = [r for r in search.archive.members if self._key(r.source) not in self._entries]
-        for record in evolved[:top]:
+        for record in self._leading(top):
             self._entries[record.key] = ("evolved", record.source)
         for key, (_, source) in self._entries.items():
             known = search.score_of(key)
@@ -42,6 +41,15 @@ class Finals:
         for name, source in sources.items():
             entries.setdefault(self._key(source), (name, source))
         return entries
+
+    def _leading(self, top: int) -> list[Record]:
+        """Return the archive's first members that are not published, the best on train among them."""
+        archive = self._search.archive
+        evolved = [record for record in archive.members if record.key not in self._entries]
+        first = evolved[:top]
+        if archive.best in evolved[top:]:
+            first[-1] = archive.best
+        return first
 
     @staticmethod
     def _key(source: str) -> str:

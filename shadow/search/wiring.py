@@ -1,8 +1,11 @@
-"""From a trace to an engine that scores candidates on it: the one place where search meets simulators."""
+"""From a trace to a finished search: the one place where search meets simulators and isolation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,46 +13,116 @@ import numpy as np
 from ...sdk.kind import Kind
 from ..evaluation import Split
 from ..isolation.compiled import CompiledEngine, CompiledOptions
+from ..policy import Policy
 from ..simulators import simulator_for
+from ..splits import split
 from ..trace import Trace
+from .driver import Options, Report, evolve
+from .result import EvolveResult
 
 #: Calibrations drawn from the fit's uncertainty; candidates are ranked by the worst.
 DRAWS = 8
 
 
-def engine_for(
-    kind: Kind, traces: Mapping[Split, Trace], draws: tuple[Any, ...], options: CompiledOptions
-) -> CompiledEngine:
-    """Return an engine for the splits of a trace; the holdout must not be among them.
+@dataclass(frozen=True)
+class Arena:
+    """What candidates are scored on: windows of one trace, and a simulator's calibrations.
+
+    Attributes:
+        kind: what is decided.
+        trace: all of it; the holdout is never replayed here.
+        windows: train and validation.
+        draws: calibrations drawn from the fit to both; the holdout has no part in it.
+        engine: how candidates run; its seed is that of every replay.
+    """
+
+    kind: Kind
+    trace: Trace
+    windows: dict[Split, Trace]
+    draws: tuple[Any, ...]
+    engine: CompiledOptions = field(default_factory=CompiledOptions)
+
+    @classmethod
+    def of(cls, kind: Kind, trace: Trace, engine: CompiledOptions | None = None) -> Arena:
+        """Split a trace and calibrate; raises TraceError when it is too little for that."""
+        chosen = engine or CompiledOptions()
+        splits = split(trace)
+        windows: dict[Split, Trace] = {"train": splits.train, "validation": splits.validation}
+        known = trace.rows(slice(0, len(splits.train) + len(splits.validation)))
+        draws = tuple(simulator_for(kind).draws(known, DRAWS, chosen.seed))
+        return cls(kind, trace, windows, draws, chosen)
+
+    def open(self) -> CompiledEngine:
+        """Return an engine for the windows; raises IsolationError when it cannot be had."""
+        return CompiledEngine(self.kind, self.windows, self.draws, self.engine)
+
+    def score(self, incumbent: Policy, window: Split) -> float:
+        """Return the score that an engine would give a policy in production: the worst of the means."""
+        simulator, trace = simulator_for(self.kind), self.windows[window]
+        seed = self.engine.seed
+        means = [
+            incumbent.replay(simulator, trace, draw, seed + index).mean
+            for index, draw in enumerate(self.draws)
+        ]
+        return max(means)
+
+    def scales(self) -> dict[str, float]:
+        """Return the usual size of every input on train: the median of those that are not zero."""
+        features = self.windows["train"].features
+        sizes = np.abs(features.reshape(-1, features.shape[2]))
+        return {
+            name: float(f"{np.median(column[column > 0]):.3g}")
+            for name, column in zip(self.kind.input_names, sizes.T, strict=True)
+            if (column > 0).any()
+        }
+
+    def subject(self) -> dict[str, str]:
+        """Return what a search here is about, for its log."""
+        calibrations = ",".join(draw.digest[:16] for draw in self.draws)
+        return {"hook": self.trace.hook, "trace": self.trace.digest, "calibrations": calibrations}
+
+
+def search(
+    arena: Arena,
+    options: Options,
+    out: Path,
+    *,
+    incumbent: Policy | None = None,
+    progress: Report = lambda _: None,
+) -> EvolveResult:
+    """Search on a trace and leave ``log.jsonl``, ``result.json`` and ``best.py`` in a folder.
 
     Args:
-        traces: by split, windows of one trace.
-        draws: calibrations, as :func:`draws_of` returns them.
+        arena: what to score on.
+        options: how to search; scales and subject are filled in from the arena.
+        out: folder of the run.
+        incumbent: the policy in production, for the comparison.
+        progress: called after every evaluation.
 
     Raises:
-        IsolationError: the isolation that is asked for cannot be had here.
+        IsolationError: the isolation cannot be had.
+        ConfigurationError, SearchError, TraceError: as :func:`.driver.evolve`.
     """
-    open_splits = {split: trace for split, trace in traces.items() if split != "holdout"}
-    return CompiledEngine(kind, open_splits, draws, options)
+    measured = None
+    if incumbent is not None:
+        measured = (arena.score(incumbent, "train"), arena.score(incumbent, "validation"))
+    options = replace(
+        options, incumbent_scores=measured, scales=arena.scales(), subject=arena.subject()
+    )
+    with arena.open() as engine:
+        result = evolve(arena.kind, engine, options, out, progress=progress)
+    write(result, out)
+    return result
 
 
-def draws_of(kind: Kind, trace: Trace, seed: int) -> tuple[Any, ...]:
-    """Return calibrations drawn from the uncertainty of their fit to a trace."""
-    return simulator_for(kind).draws(trace, DRAWS, seed)
+def write(result: EvolveResult, out: Path) -> None:
+    """Write ``result.json`` and, if there is a winner, ``best.py``; each whole or not at all."""
+    _replace(out / "result.json", json.dumps(result.to_json(), indent=2, sort_keys=True) + "\n")
+    if result.winner is not None:
+        _replace(out / "best.py", result.winner.source)
 
 
-def scales_of(kind: Kind, trace: Trace) -> dict[str, float]:
-    """Return the usual size of every input: the median of its size where it is not zero."""
-    sizes = np.abs(trace.features.reshape(-1, trace.features.shape[2]))
-    scales: dict[str, float] = {}
-    for name, column in zip(kind.input_names, sizes.T, strict=True):
-        seen = column[column > 0]
-        if len(seen):
-            scales[name] = float(f"{np.median(seen):.3g}")
-    return scales
-
-
-def subject_of(trace: Trace, draws: tuple[Any, ...]) -> dict[str, str]:
-    """Return what a search is about, for its log: the hook and the digests of trace and calibrations."""
-    calibrations = ",".join(draw.digest[:16] for draw in draws)
-    return {"hook": trace.hook, "trace": trace.digest, "calibrations": calibrations}
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)

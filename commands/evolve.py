@@ -1,0 +1,194 @@
+"""``gnomon evolve``: search for a better policy on a recorded trace."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..sdk.errors import ConfigurationError
+from ._common import Exit, emit, handled
+
+if TYPE_CHECKING:
+    from ..sdk.kind import Kind
+    from ..shadow.policy import Policy
+    from ..shadow.search.driver import Options, Progress, Report
+    from ..shadow.search.result import EvolveResult, Finalist
+    from ..shadow.search.wiring import Arena
+
+_ISOLATION = ("strict", "process")
+_STRATEGIES = ("evolve", "independent", "seeds", "random")
+_STARTS = ("library", "incumbent", "weak")
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``evolve`` to the command line."""
+    app.command("evolve")(handled(evolve))
+
+
+def evolve(
+    traces: Annotated[Path, typer.Option(help="Trace store.")] = Path(".gnomon/traces"),
+    hook: Annotated[
+        str | None, typer.Option(help="Hook: its name, or module:attr of the decorated function.")
+    ] = None,
+    incumbent: Annotated[
+        str | None,
+        typer.Option(
+            help="Policy in production: baseline:NAME, a file, recorded or module:attr; else the "
+            "function of --hook module:attr, or what was recorded."
+        ),
+    ] = None,
+    budget: Annotated[int, typer.Option(help="Most programs evaluated.")] = 300,
+    seconds: Annotated[float, typer.Option(help="Most seconds, finalists included.")] = math.inf,
+    seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
+    strategy: Annotated[
+        str, typer.Option(help="evolve, or a control arm: independent, seeds, random.")
+    ] = "evolve",
+    start: Annotated[
+        str, typer.Option(help="library (published policies), incumbent or weak.")
+    ] = "library",
+    parallel: Annotated[int, typer.Option(help="Evaluations at once; same result.")] = 2,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; .gnomon/runs/HOOK.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    isolation: Annotated[str, typer.Option(help="strict, or the weaker process.")] = "strict",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+) -> None:
+    """Search for a better policy; the winner is then for `gnomon verify` to judge.
+
+    Exit codes: 0 a winner, 1 nothing beats the incumbent, 2 bad input, 3 interrupted.
+    """
+    from ..shadow.search.driver import Options
+    from ..shadow.search.records import Budget
+    from ..shadow.search.wiring import search
+
+    options = Options(
+        budget=Budget(budget, seconds=seconds),
+        seed=seed,
+        strategy=_one_of("strategy", strategy, _STRATEGIES),
+        start=_one_of("start", start, _STARTS),
+        parallel=parallel,
+        resume=resume,
+    )
+    arena, source, policy = _opened(traces, hook, incumbent, seed, isolation)
+    options = replace(options, incumbent=source)
+    folder = out or Path(".gnomon/runs") / arena.trace.hook
+    with _shown(options) as report:
+        result = search(arena, options, folder, incumbent=policy, progress=report)
+    emit(result.to_json() | {"out": str(folder)}, as_json, lambda: _show(result, folder))
+    raise typer.Exit(int(_exit(result)))
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise ConfigurationError(f"--{name} {value!r}: choose one of {', '.join(allowed)}")
+    return value
+
+
+def _exit(result: EvolveResult) -> Exit:
+    if result.stopped == "interrupted":
+        return Exit.INCONCLUSIVE
+    kept = any("keep the incumbent" in sentence for sentence in result.diagnosis)
+    return Exit.NEGATIVE if kept else Exit.OK
+
+
+@contextmanager
+def _shown(options: Options) -> Iterator[Report]:
+    """Show progress on standard error while the block runs; yields what is to be called with it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("calibrating", total=options.budget.evaluations)
+        yield lambda glance: bars.update(
+            task, description=_line(glance), completed=glance.done, total=glance.total
+        )
+
+
+def _line(glance: Progress) -> str:
+    best = glance.search.archive.best
+    score = f"best {best.score:.4g}" if best else "no score yet"
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(glance.search.counts.items()))
+    return f"{glance.phase}: {score} on train; {counts}"
+
+
+def _show(result: EvolveResult, folder: Path) -> None:
+    from rich.console import Console
+    from rich.syntax import Syntax
+    from rich.table import Table
+
+    console = Console()
+    table = Table("policy", "train", "validation", "nodes", title="Mean outcome, lower is better")
+    for name, finalist in _rows(result):
+        table.add_row(name, _number(finalist.train), _number(finalist.validation), _size(finalist))
+    console.print(table)
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in result.counts.items())
+    console.print(f"proposals: {counts}; stopped: {result.stopped}; log {result.log_hash[:16]}")
+    for sentence in result.diagnosis:
+        console.print(f"- {sentence}")
+    if result.stopped == "interrupted":
+        console.print(f"Interrupted. Continue with the same options and --resume; see {folder}")
+    elif result.winner is not None:
+        console.print(f"winner: {result.origin}{_added(result)}; written to {folder / 'best.py'}")
+        console.print(Syntax(result.winner.source, "python"))
+
+
+def _rows(result: EvolveResult) -> list[tuple[str, Finalist]]:
+    evolved = [finalist for finalist in result.finalists if finalist.name == "evolved"]
+    rows = [("incumbent", result.incumbent)]
+    rows.append((f"best published: {_name(result.baseline)}", result.baseline))
+    if result.winner is not None and result.winner.name == "evolved":
+        rows.append(("evolved (winner)", result.winner))
+    elif evolved:
+        rows.append(("best evolved", evolved[0]))
+    return [(name, finalist) for name, finalist in rows if finalist is not None]
+
+
+def _name(finalist: Finalist | None) -> str:
+    return finalist.name if finalist else "none"
+
+
+def _added(result: EvolveResult) -> str:
+    return f", search added {result.search_added:.1%}" if result.origin == "evolved" else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if math.isfinite(value) else "-"
+
+
+def _size(finalist: Finalist) -> str:
+    return str(finalist.nodes) if finalist.nodes else "-"
+
+
+def _opened(
+    traces: Path, hook: str | None, incumbent: str | None, seed: int, isolation: str
+) -> tuple[Arena, str, Policy | None]:
+    """Return what to search on, and the incumbent: its source, or else the policy itself."""
+    from ..policies.registry import kind as kind_named
+    from ..shadow.isolation.compiled import CompiledOptions
+    from ..shadow.policy import hook_at
+    from ..shadow.search.wiring import Arena
+    from ..shadow.trace import load_trace
+
+    marked = hook_at(hook) if hook and ":" in hook else None
+    trace = load_trace(traces, marked.name if marked else hook)
+    kind = marked.kind if marked else kind_named(trace.kind)
+    engine = CompiledOptions(seed=seed, isolation=_one_of("isolation", isolation, _ISOLATION))
+    arena = Arena.of(kind, trace, engine)
+    return arena, *_incumbent(incumbent or (hook if marked else "recorded") or "", kind)
+
+
+def _incumbent(text: str, kind: Kind) -> tuple[str, Policy | None]:
+    from ..shadow.policy import ScorePolicy, incumbent_policy, source_of
+
+    path = Path(text)
+    if path.suffix == ".py" or path.is_file():
+        return source_of(path), None
+    policy = incumbent_policy(text, kind)
+    return (policy.source, None) if isinstance(policy, ScorePolicy) else ("", policy)
