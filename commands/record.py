@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -43,6 +44,8 @@ def record(
     """Receive records over OTLP/gRPC into a trace store, until SIGTERM or SIGINT."""
     import asyncio
 
+    # gRPC's core writes a log line of its own for what ends in one of our one-line errors.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from ..recorder.receiver import Listening
     from ..recorder.serve import Setup, serve
 

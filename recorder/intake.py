@@ -8,6 +8,7 @@ gRPC: the receiver, and tests, call :meth:`Intake.submit`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -129,7 +130,7 @@ class Intake:
         self._opened = 0.0
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()  # a segment is sealed only between two appends
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._disk = ThreadPoolExecutor(1, "gnomon-spool")
         self._publisher = ThreadPoolExecutor(1, "gnomon-publish")
         self._tasks: list[asyncio.Task[None]] = []
@@ -165,7 +166,7 @@ class Intake:
 
     async def close(self) -> None:
         """Finish what was taken, publish it, and release the spool."""
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         await asyncio.gather(*self._tasks)
         self._seal()
@@ -177,7 +178,7 @@ class Intake:
     def _full(self, size: int) -> bool:
         limits = self._limits
         return (
-            self._stopping
+            self._stopping.is_set()
             or self._queued_bytes + size > limits.queue_bytes
             or self.counts.spooled_bytes + self._queued_bytes + size > limits.spool_bytes
         )
@@ -196,7 +197,7 @@ class Intake:
 
     async def _commits(self) -> None:
         """Write whatever has queued up, with one sync, again and again."""
-        while not self._stopping or self._queue:
+        while not self._stopping.is_set() or self._queue:
             await self._wake.wait()
             self._wake.clear()
             group = list(self._queue)
@@ -229,8 +230,9 @@ class Intake:
     async def _rolls(self) -> None:
         """Seal segments that are old enough, and publish."""
         pause = min(self._limits.roll_s / 4.0, 0.25)
-        while not self._stopping:
-            await asyncio.sleep(pause)
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
             async with self._writing:
                 if self._clock() - self._opened >= self._limits.roll_s:
                     self._seal()

@@ -127,7 +127,9 @@ def test_partial_success_counts_what_was_rejected() -> None:
     assert account.reasons == {"rejected": 4}
 
 
-@pytest.mark.parametrize("code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAUTHENTICATED])
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAUTHENTICATED]
+)
 def test_a_refusal_is_final(code: grpc.StatusCode) -> None:
     servicer = Scripted([], then=refuse(code))
     with serving(servicer) as target:
@@ -253,11 +255,11 @@ def test_a_forked_child_sends_its_own_and_only_its_own() -> None:
         import subprocess
         import sys
 
-        done = subprocess.run(  # noqa: S603 - our own interpreter and text
+        done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
         )
     assert done.returncode == 0, done.stderr
-    counts = sorted(eval(line) for line in done.stdout.splitlines())  # noqa: S307 - our own output
+    counts = sorted(eval(line) for line in done.stdout.splitlines())
     assert counts == [("child", 7, 7), ("parent", 8, 8)]
     assert sum(map(_count, servicer.requests)) == 15
 

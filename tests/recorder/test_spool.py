@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from gnomon.recorder import spool as spool_module
 from gnomon.recorder.intake import BusyError, Intake, Limits
@@ -162,7 +162,6 @@ def test_a_damaged_leftover_is_kept_for_people(tmp_path: Path) -> None:
     assert [path.suffix for path in (tmp_path / "spool").glob("*1-*")].count(".damaged") == 1
 
 
-
 class CrashingRecorder(RuleBasedStateMachine):
     """Requests, repetitions, seals and crashes in any order: each acknowledged record is stored once.
 
@@ -205,6 +204,7 @@ class CrashingRecorder(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.loop.run_until_complete(self.intake.close())
+        self.nothing_is_stored_twice_or_made_up()
         self._begin()
 
     @rule(step=st.sampled_from(["write", "rename", "unlink", "none"]))
@@ -232,6 +232,7 @@ class CrashingRecorder(RuleBasedStateMachine):
             self.loop.run_until_complete(self.intake._publish_sealed())
         self._forget()
         self._begin()
+        self.nothing_is_stored_twice_or_made_up()
 
     def _forget(self) -> None:
         for task in self.intake._tasks:
@@ -243,12 +244,13 @@ class CrashingRecorder(RuleBasedStateMachine):
             self.intake._segment.close()
         self.spool.close()
 
-    @invariant()
     def nothing_is_stored_twice_or_made_up(self) -> None:
         if (self.root / "store").exists():
             reading = self.store.read("decisions")
             assert reading.duplicates == 0
-            stored = {int.from_bytes(i[8:], "big") for i in reading.table["decision_id"].to_pylist()}
+            stored = {
+                int.from_bytes(i[8:], "big") for i in reading.table["decision_id"].to_pylist()
+            }
             assert stored <= {i + j for i in self.acknowledged for j in (0, 1)}
 
     def teardown(self) -> None:
@@ -262,7 +264,5 @@ class CrashingRecorder(RuleBasedStateMachine):
         self._folder.cleanup()
 
 
-CrashingRecorder.TestCase.settings = settings(
-    max_examples=20, stateful_step_count=12
-)
+CrashingRecorder.TestCase.settings = settings(max_examples=30, stateful_step_count=12)
 TestCrashingRecorder = CrashingRecorder.TestCase

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +111,13 @@ def test_outcomes_find_their_decisions_in_any_order(order: list[int], cuts: list
     shuffled = [records[i] for i in order]
     store = TraceStore("store", fs._MockFileSystem())
     bounds = [0, *sorted(cuts), 12]
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in pairwise(bounds):
         store.write_records(SOURCE, shuffled[low:high])
     table = store.decisions()
-    delays = [b - a for a, b in zip(*(table[c].to_pylist() for c in ("time", "outcome_time")), strict=True)]
+    delays = [
+        b - a
+        for a, b in zip(*(table[c].to_pylist() for c in ("time", "outcome_time")), strict=True)
+    ]
     assert delays == [1000 + i for i in range(6)]
 
 
@@ -163,7 +167,7 @@ def test_duckdb_reads_it(tmp_path: Path) -> None:
     store = filled(tmp_path, 12)
     pattern = str(tmp_path / "decisions" / "**" / "*.parquet")
     rows = duckdb.sql(
-        f"select hook, count(*), avg(values['latency_ms']), sum(features[2]), min(date) "  # noqa: S608
+        f"select hook, count(*), avg(values['latency_ms']), sum(features[2]), min(date) "
         f"from read_parquet('{pattern}', hive_partitioning = true) group by hook"
     ).fetchall()
     assert rows[0][:4] == ("router.pick", 12, 30.0, 12 * 20.5)
@@ -268,7 +272,9 @@ def test_a_failed_publication_leaves_nothing(tmp_path: Path) -> None:
     blocked = tmp_path / "b" / path.relative_to(tmp_path / "a").parent / "segment.parquet"
     (blocked / "x").mkdir(parents=True)
     with pytest.raises(TraceError, match="cannot write"):
-        TraceStore(tmp_path / "b").write(tables(SOURCE, Joined([(decision(0, _START), None)])), "segment")
+        TraceStore(tmp_path / "b").write(
+            tables(SOURCE, Joined([(decision(0, _START), None)])), "segment"
+        )
     assert [p for p in blocked.parent.iterdir() if p != blocked] == []
 
 

@@ -80,7 +80,9 @@ def recorder(
 
 
 def traffic(n: int, start: int = 0) -> list[Record]:
-    made = [decision(i, time_ns=1_700_000_000_000_000_000 + i * 10**6) for i in range(start, start + n)]
+    made = [
+        decision(i, time_ns=1_700_000_000_000_000_000 + i * 10**6) for i in range(start, start + n)
+    ]
     rest: list[Record] = [outcome(each) for each in made]
     return [*made, *rest]
 
@@ -112,10 +114,12 @@ def test_what_is_sent_twice_is_stored_once(tmp_path: Path) -> None:
     encoder = Encoder(FakeHook())
     payload = request(resource({}), map(encoder.encode, traffic(10)), b"x" * 16)
     for _ in range(2):  # within one life of the recorder, and in the next
-        with recorder(tmp_path, Limits(roll_s=0.1)) as running:
-            with grpc.insecure_channel(running.address) as channel:
-                for _ in range(3):
-                    channel.unary_unary(METHOD)(payload, timeout=10)
+        with (
+            recorder(tmp_path, Limits(roll_s=0.1)) as running,
+            grpc.insecure_channel(running.address) as channel,
+        ):
+            for _ in range(3):
+                channel.unary_unary(METHOD)(payload, timeout=10)
     assert running.counts.duplicates == 60
     assert running.counts.decisions == 0
     assert running.store.read("decisions").duplicates == 0
@@ -123,10 +127,12 @@ def test_what_is_sent_twice_is_stored_once(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
-    with recorder(tmp_path / "a") as first:
-        with recorder(tmp_path / "b", listening=Listening(first.address)) as second:
-            assert first.address in str(second.error)
-            assert "--listen" in str(second.error)
+    with (
+        recorder(tmp_path / "a") as first,
+        recorder(tmp_path / "b", listening=Listening(first.address)) as second,
+    ):
+        assert first.address in str(second.error)
+        assert "--listen" in str(second.error)
 
 
 def test_health_and_reflection(tmp_path: Path) -> None:
