@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ...sdk.assignment import Switchback
@@ -24,7 +24,6 @@ class Report:
         outcomes: resolved ones.
         unresolved: outcomes still awaited.
         fallbacks: of the candidate's decisions, answered by the incumbent.
-        received_ns: Unix time of arrival.
     """
 
     instance: str
@@ -34,7 +33,6 @@ class Report:
     outcomes: Arm
     unresolved: int
     fallbacks: int
-    received_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +78,29 @@ class Blocks:
 
     def __init__(self) -> None:
         self._reports: dict[tuple[str, int], dict[tuple[str, str], Report]] = {}
+        self._heard: dict[str, int] = {}
 
-    def put(self, report: Report) -> bool:
-        """Keep a report in place of an earlier one; return whether it says anything new."""
+    def put(self, report: Report) -> None:
+        """Keep a report in place of an earlier one."""
         kept = self._reports.setdefault((report.cell, report.block), {})
-        before = kept.get((report.instance, report.arm))
         kept[report.instance, report.arm] = report
-        return before is None or _content(before) != _content(report)
+
+    def heard(self, instance: str, now: int) -> None:
+        """Note that all that a process has to say up to this time was put."""
+        self._heard[instance] = now
 
     def cells(self) -> set[str]:
         """Return the cells that have reported."""
         return {cell for cell, _ in self._reports}
+
+    def since(self, block: int) -> list[Report]:
+        """Return the reports of a block and all later ones, of every cell."""
+        return [
+            report
+            for key, reports in self._reports.items()
+            if key[1] >= block
+            for report in reports.values()
+        ]
 
     def forget(self, cell: str, before: int) -> None:
         """Drop the reports of a cell's blocks before a block."""
@@ -115,20 +125,35 @@ class Blocks:
                 reported both blocks after their ends with no outcome awaited.
         """
         first, second = self.of(design.cell, 2 * pair), self.of(design.cell, 2 * pair + 1)
-        faults = [
-            (block, _faults(reports, block, design, expected))
-            for block, reports in ((2 * pair, first), (2 * pair + 1, second))
-        ]
-        if not any(fault for _, fault in faults):
-            return _point(pair, design, first + second)
+        both = first + second
+        if not any(self._faults(pair, design, expected)):
+            return _point(pair, design, both)
         if now < (2 * pair + 2) * design.block_ns + deadline_ns + GRACE_NS:
             return None
-        reported = {report.instance for report in first + second if _says(report)}
-        late = [
-            (block, _faults(reports, block, design, reported))
-            for block, reports in ((2 * pair, first), (2 * pair + 1, second))
-        ]
-        return _point(pair, design, first + second, late)
+        # A process that served neither block is no gap: it may be idle, or may have come later.
+        served = {report.instance for report in both if _says(report)}
+        return _point(pair, design, both, self._faults(pair, design, served))
+
+    def _faults(self, pair: int, design: Switchback, expected: Collection[str]) -> tuple[str, str]:
+        """Say of both blocks why they are not complete; empty where they are."""
+        first, second = (self._fault(block, design, expected) for block in (2 * pair, 2 * pair + 1))
+        return first, second
+
+    def _fault(self, block: int, design: Switchback, expected: Collection[str]) -> str:
+        if not expected:
+            return "no report"
+        arm, reports = _arm(block, design), self.of(design.cell, block)
+        for report in reports:
+            if _says(report) and report.arm != arm:
+                return f"process {report.instance} ran another arm"
+        found = {report.instance: report for report in reports}
+        for instance in sorted(expected):
+            problem = _incomplete(found.get(instance))
+            if not problem and self._heard.get(instance, 0) < (block + 1) * design.block_ns:
+                problem = "fell silent before the end"
+            if problem:
+                return f"process {instance} {problem}"
+        return ""
 
 
 def excluded(point: Point, design: Switchback, exclusions: Collection[Exclusion]) -> Point:
@@ -146,47 +171,18 @@ def _left_out(point: Point, reason: str, fault: Fault) -> Point:
     return Point(point.pair, point.cell, point.stable, point.candidate, reason, fault)
 
 
-def _content(report: Report) -> tuple[object, ...]:
-    return report.outcomes, report.unresolved, report.fallbacks
-
-
 def _says(report: Report) -> bool:
     return bool(report.outcomes.count or report.unresolved)
 
 
-def _faults(
-    reports: list[Report], block: int, design: Switchback, expected: Collection[str]
-) -> str:
-    """Say why a block is not complete; empty when it is."""
-    if not expected:
-        return "no report"
-    end = (block + 1) * design.block_ns
-    by_instance = {report.instance: report for report in _of_arm(reports, block, design)}
-    for report in reports:
-        if _says(report) and report.arm != _arm(block, design):
-            return f"process {report.instance} ran another arm"
-    for instance in sorted(expected):
-        problem = _incomplete(by_instance.get(instance), end)
-        if problem:
-            return f"process {instance} {problem}"
-    return ""
-
-
-def _incomplete(report: Report | None, end: int) -> str:
+def _incomplete(report: Report | None) -> str:
     if report is None or not _says(report):
         return "has no decisions there"
-    if report.received_ns < end:
-        return "fell silent before the end"
     return f"awaits {report.unresolved} outcomes" if report.unresolved else ""
 
 
 def _arm(block: int, design: Switchback) -> str:
     return "candidate" if design.candidate(block) else "stable"
-
-
-def _of_arm(reports: list[Report], block: int, design: Switchback) -> Iterator[Report]:
-    arm = _arm(block, design)
-    return (report for report in reports if report.arm == arm)
 
 
 def _arms(blocks: list[int], design: Switchback) -> Fault:
@@ -196,17 +192,14 @@ def _arms(blocks: list[int], design: Switchback) -> Fault:
 
 
 def _point(
-    pair: int,
-    design: Switchback,
-    reports: list[Report],
-    faults: list[tuple[int, str]] | None = None,
+    pair: int, design: Switchback, reports: list[Report], faults: tuple[str, str] = ("", "")
 ) -> Point:
     arms = {"stable": Arm(), "candidate": Arm()}
     for report in reports:
         if report.arm == _arm(report.block, design):
             arms[report.arm] = arms[report.arm].plus(report.outcomes)
     point = Point(pair, design.cell, arms["stable"], arms["candidate"])
-    found = [(block, reason) for block, reason in faults or [] if reason]
-    if not found:
+    at_fault = [2 * pair + second for second in (0, 1) if faults[second]]
+    if not at_fault:
         return point
-    return _left_out(point, found[0][1], _arms([block for block, _ in found], design))
+    return _left_out(point, faults[0] or faults[1], _arms(at_fault, design))

@@ -13,6 +13,7 @@ In HOLD and ABORTED the candidate gets nothing. Equal, undecided and no data are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -20,16 +21,20 @@ from typing import Literal
 
 from ...sdk.assignment import Switchback
 from ...sdk.errors import RolloutError
+from ...sdk.records import INCUMBENT
 from .blocks import SETTLE_NS, Exclusion, Window, excluded
-from .evidence import Effect, Evidence, Point
+from .evidence import Effect, Evidence, Point, log_mean_exp
 from .plan import Plan
 
 #: Share of shadow decisions that may fault or violate an invariant, and how many are too few to say.
 SHADOW_FAULTS = 0.001
 SHADOW_MIN_FAULTS = 3
+#: At full weight: level of the watch over failures, and the least failure rate that it allows.
+WATCH_ALPHA = 0.001
+LEAST_FAILURE_LIMIT = 0.005
 MACHINE = "gnomon"  # the actor of what nobody ordered
 
-Action = Literal["hold", "resume", "promote", "abort", "retry", "recalibrated"]
+Action = Literal["hold", "resume", "promote", "abort", "retry", "kill", "recalibrated"]
 Calibration = Literal["", "confirmed", "recalibration required", "no prediction", "not measured"]
 
 
@@ -81,10 +86,14 @@ class Served:
     Attributes:
         decisions: of the hook.
         fallbacks: of them answered by the incumbent, for whatever reason.
+        outcomes: measured ones.
+        failures: of them.
     """
 
-    decisions: int
-    fallbacks: int
+    decisions: int = 0
+    fallbacks: int = 0
+    outcomes: int = 0
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +169,7 @@ class Target:
         phase: ``stable``, ``shadow``, ``canary`` or ``full``.
         weight: share of the candidate.
         salt: of the attempt.
+        kill: everything back to the function in the service's own source.
     """
 
     stable: str
@@ -167,6 +177,7 @@ class Target:
     phase: str
     weight: float
     salt: bytes
+    kill: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,6 +200,7 @@ class State:
         spent: whether HOLD is for a reason that going on cannot cure.
         transitions: all of them.
         calibration: whether the measured effect bears out the predicted one.
+        killed: whether the abort also withdrew the stable policy.
     """
 
     plan: Plan
@@ -202,11 +214,12 @@ class State:
     points: tuple[Point, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
     shadow: Shadowed = Shadowed(0, 0, 0, 0)
-    served: Served = Served(0, 0)
+    served: Served = Served()
     held_from: Status = Status.DRAFT
     spent: bool = False
     transitions: tuple[Transition, ...] = ()
     calibration: Calibration = ""
+    killed: bool = False
 
     @property
     def weight(self) -> float:
@@ -219,12 +232,19 @@ class State:
     def target(self) -> Target:
         """What the manifest in force must say."""
         plan = self.plan
+        if self.killed:
+            return Target(INCUMBENT, "", "stable", 0.0, b"", kill=True)
         if self.status is Status.STABLE:
             return Target(plan.candidate, "", "stable", 0.0, b"")
         if self.status not in RUNNING:
             return Target(plan.stable, "", "stable", 0.0, b"")
         phase = "canary" if self.status in MEASURING else self.status.value.lower()
         return Target(plan.stable, plan.candidate, phase, self.weight, self.salt)
+
+    @property
+    def stable(self) -> str:
+        """Digest that is stable now."""
+        return self.target.stable
 
     @property
     def step_pairs(self) -> int:
@@ -345,6 +365,9 @@ def _decide_canary(state: State, now: int) -> State:
 
 def _decide_full(state: State, now: int) -> State:
     served = state.served
+    worse = failing(served, state.evidence)
+    if worse:
+        return _abort(state, worse, now)
     if now - state.entered_ns < state.plan.soak_ns:
         return state
     if not served.decisions:
@@ -360,6 +383,36 @@ _DECISIONS: dict[Status, Callable[[State, int], State]] = {
     Status.RAMP: _decide_canary,
     Status.FULL: _decide_full,
 }
+
+
+def failing(served: Served, evidence: Evidence) -> str:
+    """Say that full weight fails more often than the canary's limit allows; empty when it does not.
+
+    At full weight there is no other arm to compare with, so this is a watch over single outcomes
+    (a mixture of likelihood ratios against the limit), not a randomised comparison.
+    """
+    limits = [
+        rail.rail.limit(evidence.values(rail.rail)[0])
+        for rail in evidence.rails
+        if rail.rail.statistic == "failure_rate"
+    ]
+    allowed = min([limit for limit in limits if not math.isnan(limit)], default=LEAST_FAILURE_LIMIT)
+    allowed = min(max(allowed, LEAST_FAILURE_LIMIT), 0.99)
+    fine = served.outcomes - served.failures
+    rates = [
+        rate
+        for rate in (2 * allowed, 5 * allowed, 20 * allowed, 0.5, 0.995)
+        if allowed < rate < 1.0
+    ]
+    log_e = log_mean_exp(
+        [
+            served.failures * math.log(rate / allowed) + fine * math.log((1 - rate) / (1 - allowed))
+            for rate in rates
+        ]
+    )
+    if log_e < -math.log(WATCH_ALPHA):
+        return ""
+    return f"{served.failures} of {served.outcomes} outcomes failed at full weight, limit {allowed:.2%}"
 
 
 def _next_is_full(state: State) -> bool:
@@ -428,7 +481,7 @@ def _calibration(predicted: Effect | None, evidence: Evidence, worse: bool) -> C
     apart = predicted.high < measured.low or measured.high < predicted.low
     if apart or (worse and predicted.high < 0.0):
         return "recalibration required"
-    return "confirmed" if measured.low > -1.0 or measured.high < float("inf") else "not measured"
+    return "confirmed" if measured.low > -1.0 or measured.high < math.inf else "not measured"
 
 
 def _act(state: State, act: Act, now: int) -> State:
@@ -456,7 +509,7 @@ def _act_resume(state: State, act: Act, now: int) -> State:
     resumed = _move(state, state.held_from, act.reason or "resumed by hand", now, act.actor)
     if state.held_from in MEASURING:
         return _open(resumed, state.step, now)
-    return replace(resumed, served=Served(0, 0))
+    return replace(resumed, served=Served())
 
 
 def _act_promote(state: State, act: Act, now: int) -> State:
@@ -464,7 +517,7 @@ def _act_promote(state: State, act: Act, now: int) -> State:
         raise _refuse(state, act, "only a canary or a held rollout can be promoted by hand")
     if not act.reason:
         raise _refuse(state, act, "going past the evidence needs a reason")
-    promoted = replace(state, served=Served(0, 0), spent=False)
+    promoted = replace(state, served=Served(), spent=False)
     return _move(promoted, Status.FULL, act.reason, now, act.actor, override=True)
 
 
@@ -474,9 +527,19 @@ def _act_abort(state: State, act: Act, now: int) -> State:
     return _abort(state, act.reason or "aborted by hand", now, actor=act.actor)
 
 
+def _act_kill(state: State, act: Act, now: int) -> State:
+    if not act.reason:
+        raise _refuse(state, act, "withdrawing every policy needs a reason")
+    if state.killed:
+        return state
+    return replace(_abort(state, act.reason, now, actor=act.actor), killed=True)
+
+
 def _act_retry(state: State, act: Act, now: int) -> State:
     if state.status not in (Status.HOLD, Status.ABORTED):
         raise _refuse(state, act, "only a held or aborted rollout can be retried")
+    if state.killed:
+        raise _refuse(state, act, "it was killed: ship again")
     if state.calibration == "recalibration required":
         raise _refuse(state, act, "recalibrate the simulator first and record it")
     if now >= state.plan.not_after_ns:
@@ -498,6 +561,7 @@ _ACTS: dict[str, Callable[[State, Act, int], State]] = {
     "resume": _act_resume,
     "promote": _act_promote,
     "abort": _act_abort,
+    "kill": _act_kill,
     "retry": _act_retry,
     "recalibrated": _act_recalibrated,
 }

@@ -1,0 +1,490 @@
+"""The control plane without its network: orders, acknowledgements and reports in, pushes out.
+
+Single-threaded. Every change is stored before anything else learns of it, then published, then
+written to the ledger; a crash between two of these is made good at the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gnomon.v1 import delivery_pb2, policy_pb2
+
+from ...sdk import dsse, keys
+from ...sdk.bundle import bundle_digest, read_bundle
+from ...sdk.errors import GnomonError, RolloutError, TrustError
+from ...sdk.records import INCUMBENT
+from . import codec, describe
+from .blocks import Exclusion
+from .desk import Desk, Seat
+from .ledger import Ledger
+from .machine import (
+    ACTIVE,
+    MACHINE,
+    RUNNING,
+    Act,
+    Action,
+    Broke,
+    Event,
+    Excluded,
+    Judged,
+    Nacked,
+    State,
+    Status,
+    Tick,
+    draft,
+    step,
+)
+from .manifests import sign_manifest
+from .plan import Plan, read_plan
+from .store import ClientRow, Happened, Row, Store
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
+
+_log = logging.getLogger("gnomon.rollout")
+
+RECALIBRATE = "recalibration required"
+#: An epoch that a process claims is believed up to here; beyond lies only mischief.
+_MAX_EPOCH = 1 << 53
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whom the control plane trusts, and as whom it signs.
+
+    Attributes:
+        rollout_key: signs manifests.
+        publishers: keys that may sign bundles and plans.
+    """
+
+    rollout_key: Ed25519PrivateKey
+    publishers: Sequence[Ed25519PublicKey]
+
+
+class Control:
+    """All hooks' rollouts.
+
+    Args:
+        store: what must not be forgotten.
+        ledger: what must be accounted for.
+        identity: keys.
+        clock: gives Unix nanoseconds.
+        random_bytes: gives that many fresh random bytes.
+
+    Attributes:
+        published: called with a hook when its manifest has changed or was renewed.
+        changed: called with a rollout's id when anything about it has changed.
+
+    Raises:
+        TrustError: the ledger does not hold, or the store and the keys do not fit.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        identity: Identity,
+        clock: Callable[[], int],
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self.ledger = ledger
+        self.published: Callable[[str], None] = lambda hook: None
+        self.changed: Callable[[str], None] = lambda rollout: None
+        self._store = store
+        self._identity = identity
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._desks: dict[str, Desk] = {}
+        self._past: dict[str, State] = {}
+        self._bundles = store.bundles()
+        self._manifests: dict[str, tuple[int, int, policy_pb2.Envelope]] = {}
+        self._restore()
+
+    def create(self, bundle: policy_pb2.Envelope, plan: policy_pb2.Envelope, actor: str) -> State:
+        """Begin a rollout and return it; the same plan again returns it as it stands.
+
+        Raises:
+            TrustError: a signature or digest does not hold.
+            RolloutError: the plan cannot be carried out, or not now.
+        """
+        try:
+            return self._create(bundle, plan, actor)
+        except GnomonError as error:
+            body = {"reason": str(error), "plan": bundle_digest(plan.payload)}
+            digest = bundle_digest(bundle.payload)
+            self._account([self._store.note(Happened("rollout.refused", actor, digest, body))])
+            raise
+
+    def act(self, rollout: str, action: str, actor: str, reason: str, request_id: str) -> State:
+        """Carry out an operator's order; the same request again changes nothing.
+
+        Raises:
+            RolloutError: there is no such rollout, or its state does not allow the order.
+        """
+        done = self._store.request(request_id) if request_id else ""
+        if done:
+            return self.get(done)
+        state = self.get(rollout)
+        desk = self._desks[state.plan.hook]
+        if desk.state is None or desk.state.plan.id != state.plan.id:
+            raise RolloutError(f"{state.plan.id} is history; the newest is {self._newest(desk)}")
+        order: Action = action  # type: ignore[assignment]  # the machine refuses other words
+        act = Act(order, actor or "operator", reason, self._random_bytes(16))
+        self._apply(desk, act, request_id)
+        return self.get(state.plan.id)
+
+    def exclude(self, hook: str, exclusion: Exclusion, actor: str) -> int:
+        """Leave a stretch of time out of both arms; return how many blocks it touches."""
+        desk = self._desks.get(hook)
+        if desk is None or desk.state is None or desk.state.status not in RUNNING:
+            raise RolloutError(f"hook {hook!r} has no running rollout to exclude blocks from")
+        if exclusion.to_ns <= exclusion.from_ns or not exclusion.reason:
+            raise RolloutError("an exclusion needs a reason and an end after its start")
+        self._apply(desk, Excluded(exclusion), actor=actor or "operator")
+        block_ns = desk.state.plan.block_ns
+        return -(-exclusion.to_ns // block_ns) - exclusion.from_ns // block_ns
+
+    def get(self, rollout: str = "") -> State:
+        """Return a rollout, the newest one without an id; raises RolloutError for none."""
+        if not rollout and self._past:
+            return next(reversed(self._past.values()))
+        if rollout not in self._past:
+            raise RolloutError(f"no rollout {rollout!r}" if rollout else "no rollout yet: ship one")
+        return self._past[rollout]
+
+    def rollouts(self, hook: str = "") -> list[State]:
+        """Return all rollouts, or those of a hook, oldest first."""
+        return [state for state in self._past.values() if hook in ("", state.plan.hook)]
+
+    def epoch(self, hook: str) -> int:
+        """Return the highest epoch published for a hook; 0 before the first."""
+        return self._desks[hook].epoch if hook in self._desks else 0
+
+    def clients(self, hook: str = "") -> list[Seat]:
+        """Return the processes that were heard of, of all hooks or one."""
+        desks = [desk for name, desk in sorted(self._desks.items()) if hook in ("", name)]
+        return [seat for desk in desks for seat in desk.seats.values()]
+
+    def pushes(self, hook: str, held: Iterable[str]) -> list[delivery_pb2.ServerMessage]:
+        """Return what a process must get: bundles that it does not hold, then the manifest."""
+        desk = self._desks.get(hook)
+        if desk is None or desk.state is None:
+            return []
+        target, known = desk.state.target, set(held)
+        wanted = [d for d in (target.stable, target.candidate) if d not in ("", INCUMBENT)]
+        messages = [self._bundle_push(digest) for digest in wanted if digest not in known]
+        push = delivery_pb2.ManifestPush(hook=hook, envelope=self._manifest(desk))
+        return [*messages, delivery_pb2.ServerMessage(manifest=push)]
+
+    def hello(self, node: delivery_pb2.Node, hooks: Iterable[delivery_pb2.HookState]) -> None:
+        """Note that a process is there with these hooks."""
+        for hook in hooks:
+            desk = self._desk(hook.hook)
+            seat = desk.seats.setdefault(
+                node.instance, Seat(node.service, node.instance, node.cell)
+            )
+            seat.service, seat.cell, seat.connected = node.service, node.cell, True
+            seat.kind = f"{hook.kind} v{hook.kind_version}"
+            self._store.put_clients([_client_row(desk.hook, seat)])
+            if desk.epoch < hook.epoch < _MAX_EPOCH:
+                self._overtake(desk, hook.epoch)
+
+    def gone(self, instance: str) -> None:
+        """Note that a process's stream has ended."""
+        for desk in self._desks.values():
+            if instance in desk.seats:
+                desk.seats[instance].connected = False
+                self._notify(desk)
+
+    def ack(self, instance: str, ack: delivery_pb2.Ack) -> None:
+        """Take an acknowledgement or refusal of one resource into account."""
+        for desk in self._desks.values():
+            seat = desk.seats.get(instance)
+            if seat is not None and desk.state is not None and _concerns(desk, ack):
+                self._acked(desk, seat, ack)
+
+    def report(self, instance: str, report: delivery_pb2.HookReport) -> None:
+        """Take a process's report on one hook into account."""
+        desk = self._desks.get(report.hook)
+        seat = desk.seats.get(instance) if desk else None
+        if desk is None or seat is None or not desk.take(seat, report, self._clock()):
+            return
+        if report.breaker:
+            self._apply(desk, Broke(instance, report.breaker[:500]))
+
+    def tick(self) -> None:
+        """Let time pass: judge pairs, renew leases, end soaks; call it a few times a second."""
+        for desk in self._desks.values():
+            if desk.state is not None:
+                self._flush(desk)
+                self._look(desk)
+                self._renew(desk)
+
+    def _create(self, bundle: policy_pb2.Envelope, plan: policy_pb2.Envelope, actor: str) -> State:
+        publishers = self._identity.publishers
+        words = read_plan(dsse.verify(plan, dsse.PLAN_TYPE, publishers))
+        payload = dsse.verify(bundle, dsse.BUNDLE_TYPE, publishers)
+        desk = self._desk(words.hook)
+        if words.id in self._past:
+            return self._repeated(words)
+        self._check(desk, words, read_bundle(payload), bundle_digest(payload))
+        self._keep(words.candidate, bundle)
+        desk.plan = plan.SerializeToString()
+        self._manifests.pop(desk.hook, None)
+        created = Happened("rollout.created", actor or "publisher", words.id, describe.plan(words))
+        begun = draft(words, self._random_bytes(16), self._clock())
+        self._enter(desk, step(begun, Tick(), self._clock()), None, [created])
+        return self._past[words.id]
+
+    def _repeated(self, plan: Plan) -> State:
+        known = self._past[plan.id]
+        if known.plan != plan:
+            raise RolloutError(
+                f"plan id {plan.id} was used for another plan; give this one its own"
+            )
+        return known
+
+    def _check(self, desk: Desk, plan: Plan, bundle: policy_pb2.Bundle, digest: str) -> None:
+        """Refuse a plan that does not fit its bundle, this control plane, or the hook's state."""
+        own = keys.keyid(self._identity.rollout_key.public_key())
+        problem = (
+            _misfit(plan, bundle, digest)
+            or (
+                plan.rollout_keyid != own
+                and f"it names rollout key {plan.rollout_keyid[:16]!r}, "
+                f"this control plane signs as {own[:16]}"
+            )
+            or (plan.not_after_ns <= self._clock() and "it has expired; make a new one")
+            or self._occupied(desk, plan)
+            or self._uncalibrated(desk, bundle)
+        )
+        if problem:
+            raise RolloutError(f"plan {plan.id}: {problem}")
+        _check_language(bundle)
+
+    def _occupied(self, desk: Desk, plan: Plan) -> str:
+        if desk.state is None:
+            stable = INCUMBENT
+        elif desk.state.status in ACTIVE:
+            return (
+                f"rollout {desk.state.plan.id} of hook {desk.hook} is {desk.state.status}; end it"
+            )
+        else:
+            stable = desk.state.stable
+        if plan.stable != stable:
+            return f"it is against {plan.stable[:16]!r}, but {stable[:16]!r} is stable"
+        return ""
+
+    def _uncalibrated(self, desk: Desk, bundle: policy_pb2.Bundle) -> str:
+        state = desk.state
+        if state is None or state.calibration != RECALIBRATE:
+            return ""
+        before = self._provenance(state.plan.candidate).get("calibration", "")
+        if bundle.provenance.get("calibration", "") not in ("", before):
+            return ""
+        return (
+            f"recalibration required since rollout {state.plan.id}: verify on a newer trace, "
+            "or record it with: gnomon rollout recalibrated"
+        )
+
+    def _provenance(self, digest: str) -> dict[str, str]:
+        payload = policy_pb2.Envelope.FromString(self._bundles[digest]).payload
+        return dict(read_bundle(payload).provenance)
+
+    def _keep(self, digest: str, bundle: policy_pb2.Envelope) -> None:
+        envelope = bundle.SerializeToString()
+        self._store.put_bundle(digest, envelope)
+        self._bundles[digest] = envelope
+
+    def _acked(self, desk: Desk, seat: Seat, ack: delivery_pb2.Ack) -> None:
+        if ack.ok:
+            if ack.resource == "manifest":
+                seat.epoch = max(seat.epoch, ack.epoch)
+        else:
+            seat.error = ack.error[:500]
+            body = {"hook": desk.hook, "resource": ack.resource, "error": seat.error}
+            happened = Happened("delivery.refused", seat.instance, ack.name, body)
+            self._account([self._store.note(happened)])
+            self._apply(desk, Nacked(seat.instance, ack.resource, seat.error))
+        self._store.put_clients([_client_row(desk.hook, seat)])
+        self._notify(desk)
+
+    def _look(self, desk: Desk) -> None:
+        """See whether what is known by now moves the rollout."""
+        state = desk.state
+        if state is None or state.status not in RUNNING:
+            return
+        event: Event = Tick()
+        if state.status is Status.SHADOW:
+            event = desk.shadowed()
+        elif state.status is Status.FULL:
+            event = desk.served()
+        else:
+            points = desk.judged(self._clock())
+            event = Judged(points) if points else event
+        self._apply(desk, event)
+
+    def _apply(
+        self, desk: Desk, event: Event, request_id: str = "", *, actor: str = MACHINE
+    ) -> None:
+        before = desk.state
+        if before is None:
+            return
+        after = step(before, event, self._clock())
+        if after is not before or request_id:
+            extra = describe.extras(event, before, after, actor)
+            self._enter(desk, after, before, extra, request_id)
+
+    def _enter(
+        self,
+        desk: Desk,
+        after: State,
+        before: State | None,
+        extra: list[Happened],
+        request_id: str = "",
+    ) -> None:
+        """Store a new state, then publish it, then account for it."""
+        if after == before and not extra and not request_id:
+            return
+        moved = before is None or before.target != after.target
+        if desk.entered(before, after):
+            desk.mark()
+        if moved:
+            desk.epoch += 1
+        if before is None or before.attempt != after.attempt:
+            desk.first_epoch = desk.epoch
+        self._past[after.plan.id] = after
+        made = describe.transitions(before, after, desk.epoch)
+        happened = self._store.save(_row(desk, after), [*extra, *made], request_id)
+        if moved:
+            self.published(desk.hook)
+        self._account(happened)
+        self.changed(after.plan.id)
+
+    def _overtake(self, desk: Desk, epoch: int) -> None:
+        """Go on from an epoch that a process has seen, as after a loss of the control plane's state."""
+        _log.warning("hook %s: a process has seen epoch %d, going on from there", desk.hook, epoch)
+        desk.epoch = epoch
+        if desk.state is not None:
+            desk.epoch += 1
+            self._store.save(_row(desk, desk.state), [])
+            self.published(desk.hook)
+
+    def _account(self, happened: Iterable[Happened]) -> None:
+        for event in happened:
+            body = {**event.body, "event": event.number}
+            entry = self.ledger.append(event.kind, event.actor, event.subject, body)
+            _log.info("%s %s %s ledger %s", event.kind, event.subject, event.actor, entry.anchor)
+
+    def _notify(self, desk: Desk) -> None:
+        if desk.state is not None:
+            self.changed(desk.state.plan.id)
+
+    def _flush(self, desk: Desk) -> None:
+        if desk.dirty and desk.state is not None:
+            latest = {(r.instance, r.cell, r.block, r.arm): r for r in desk.dirty}
+            self._store.put_reports(desk.state.plan.id, desk.state.attempt, latest.values())
+            desk.dirty = []
+
+    def _renew(self, desk: Desk) -> None:
+        state = desk.state
+        if state is None or state.status not in RUNNING:
+            return
+        _, issued, _ = self._manifests.get(desk.hook, (0, 0, None))
+        if self._clock() - issued >= state.plan.lease_ns // 3:
+            self._manifests.pop(desk.hook, None)
+            self.published(desk.hook)
+
+    def _manifest(self, desk: Desk) -> policy_pb2.Envelope:
+        """Return the manifest in force, signed once for all processes while it is fresh."""
+        assert desk.state is not None
+        now = self._clock()
+        epoch, issued, envelope = self._manifests.get(desk.hook, (0, 0, None))
+        if envelope is None or epoch != desk.epoch or now - issued >= desk.state.plan.lease_ns // 3:
+            key = self._identity.rollout_key
+            envelope = sign_manifest(desk.state, desk.plan, desk.epoch, now, key)
+            self._manifests[desk.hook] = (desk.epoch, now, envelope)
+        return envelope
+
+    def _bundle_push(self, digest: str) -> delivery_pb2.ServerMessage:
+        envelope = policy_pb2.Envelope.FromString(self._bundles[digest])
+        push = delivery_pb2.BundlePush(digest=digest, envelope=envelope)
+        return delivery_pb2.ServerMessage(bundle=push)
+
+    def _desk(self, hook: str) -> Desk:
+        return self._desks.setdefault(hook, Desk(hook))
+
+    def _newest(self, desk: Desk) -> str:
+        return desk.state.plan.id if desk.state else "none"
+
+    def _restore(self) -> None:
+        """Take up where an earlier life stopped, and account for what it could not any more."""
+        check = self.ledger.verify()
+        if not check.ok:
+            raise TrustError(
+                f"ledger {self.ledger.path}: {check.problem}; keep it and start a new one"
+            )
+        for row in self._store.rollouts():
+            self._restore_row(row)
+        for hook, epoch in self._store.epochs().items():
+            self._desk(hook).epoch = epoch
+        for client in self._store.clients():
+            seat = Seat(client.service, client.instance, client.cell)
+            seat.epoch, seat.error = client.epoch, client.error
+            self._desk(client.hook).seats[client.instance] = seat
+        last = max((entry.body.get("event", 0) for entry in self.ledger.list()), default=0)
+        self._account(self._store.events(last))
+
+    def _restore_row(self, row: Row) -> None:
+        envelope = policy_pb2.Envelope.FromString(row.plan)
+        plan = read_plan(dsse.verify(envelope, dsse.PLAN_TYPE, self._identity.publishers))
+        state = codec.from_json(plan, row.state)
+        desk = self._desk(row.hook)
+        desk.entered(None, state)
+        desk.plan, desk.first_epoch, desk.marks = row.plan, row.first_epoch, row.marks
+        self._past[row.id] = state
+        for report in self._store.reports(row.id, state.attempt):
+            desk.blocks.put(report)
+
+
+def _misfit(plan: Plan, bundle: policy_pb2.Bundle, digest: str) -> str:
+    if plan.candidate != digest:
+        return f"its candidate {plan.candidate[:16]!r} is not the bundle, which is {digest[:16]}"
+    if plan.hook != bundle.hook:
+        return f"it is for hook {plan.hook!r}, its bundle for {bundle.hook!r}"
+    if plan.evidence_digest != bundle.evidence_digest:
+        return "plan and bundle rest on different verdicts"
+    return ""
+
+
+def _check_language(bundle: policy_pb2.Bundle) -> None:
+    """Refuse early what every service would refuse."""
+    from ...sdk.language import check
+
+    check(bundle.source, tuple(bundle.inputs))
+
+
+def _concerns(desk: Desk, ack: delivery_pb2.Ack) -> bool:
+    """Return whether an answer is about what is in force now."""
+    if ack.resource == "manifest":
+        return ack.name == desk.hook and (ack.ok or ack.epoch == desk.epoch)
+    target = desk.state.target if desk.state else None
+    return target is not None and ack.name in (target.stable, target.candidate)
+
+
+def _client_row(hook: str, seat: Seat) -> ClientRow:
+    return ClientRow(hook, seat.instance, seat.service, seat.cell, seat.epoch, seat.error)
+
+
+def _row(desk: Desk, state: State) -> Row:
+    data: dict[str, Any] = codec.to_json(state)
+    return Row(
+        state.plan.id, desk.hook, desk.plan, desk.epoch, desk.first_epoch, dict(desk.marks), data
+    )

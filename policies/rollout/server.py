@@ -1,0 +1,250 @@
+"""The control plane's server: gRPC around :class:`.control.Control`, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+
+from gnomon.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    delivery_pb2,
+    delivery_pb2_grpc,
+    rollouts_pb2,
+    rollouts_pb2_grpc,
+)
+
+from ...sdk.channel import is_loopback
+from ...sdk.errors import ConfigurationError
+from .control import Control, Identity
+from .ledger import Ledger
+from .service import AuditService, DeliveryService, RolloutsService
+from .store import Store
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
+
+_log = logging.getLogger("gnomon.rollout")
+
+TICK_S = 0.1
+_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.so_reuseport", 0),
+    # Clients ping every 30 s, also without a call; a server that is stricter would cut them off.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.max_send_message_length", 4 << 20),
+)
+_SERVICES = (
+    delivery_pb2.DESCRIPTOR.services_by_name["Delivery"].full_name,
+    rollouts_pb2.DESCRIPTOR.services_by_name["Rollouts"].full_name,
+    audit_pb2.DESCRIPTOR.services_by_name["Audit"].full_name,
+)
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How a control plane is run.
+
+    Attributes:
+        listen: ``host:port``; port 0 takes a free one.
+        state: folder of its store and ledger.
+        rollout_key: signs manifests.
+        publishers: keys that may sign bundles and plans.
+        certificate, private_key: PEM files of the server; both turn TLS on.
+        client_authorities: PEM file; clients must then show a certificate that it vouches for.
+        insecure: whether plain text may be served beyond this machine.
+    """
+
+    listen: str
+    state: Path
+    rollout_key: Ed25519PrivateKey
+    publishers: tuple[Ed25519PublicKey, ...]
+    certificate: Path | None = None
+    private_key: Path | None = None
+    client_authorities: Path | None = None
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what could not work or would be open to eavesdroppers.
+
+        Raises:
+            ConfigurationError: no port, no publisher, half of TLS, or plain text to the world.
+        """
+        host, colon, port = self.listen.rpartition(":")
+        if not colon or not host or not port.isdigit():
+            raise ConfigurationError(f"listen address {self.listen!r} is not of the form host:port")
+        if not self.publishers:
+            raise ConfigurationError("no publisher key: nothing could ever be shipped; name one")
+        if (self.certificate is None) != (self.private_key is None):
+            raise ConfigurationError("a certificate needs its private key, and the reverse")
+        if self.client_authorities and not self.certificate:
+            raise ConfigurationError("client authorities need a certificate and its private key")
+        if not (self.certificate or self.insecure or is_loopback(host)):
+            raise ConfigurationError(
+                f"plain text on {self.listen} is refused; give a certificate, or --insecure"
+            )
+
+
+class ControlPlane:
+    """A running control plane; use it as an asynchronous context manager.
+
+    Args:
+        settings: how to run it.
+        clock: gives Unix nanoseconds.
+        random_bytes: gives that many fresh random bytes.
+
+    Attributes:
+        port: that it listens on, once started.
+        control: the control plane without its network.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.settings = settings
+        self.port = 0
+        self._store = Store(settings.state / "rollouts.db")
+        self._ledger = Ledger(settings.state / "ledger.db", clock)
+        identity = Identity(settings.rollout_key, settings.publishers)
+        self.control = Control(self._store, self._ledger, identity, clock, random_bytes)
+        self._delivery = DeliveryService(self.control)
+        self._rollouts = RolloutsService(self.control)
+        self._health = health_aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen and serve; raises ConfigurationError where the port is taken."""
+        server = grpc.aio.server(options=_OPTIONS)
+        delivery_pb2_grpc.add_DeliveryServicer_to_server(self._delivery, server)
+        rollouts_pb2_grpc.add_RolloutsServicer_to_server(self._rollouts, server)
+        audit_pb2_grpc.add_AuditServicer_to_server(AuditService(self._ledger), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((*_SERVICES, reflection.SERVICE_NAME), server)
+        self.port = self._bind(server)
+        self.control.published = self._delivery.publish
+        self.control.changed = self._rollouts.change
+        await server.start()
+        self._server = server
+        await self._say(health_pb2.HealthCheckResponse.SERVING)
+        self._ticking = asyncio.create_task(self._tick())
+
+    async def stop(self, grace_s: float = 0.5) -> None:
+        """Say so, end the streams and close the files."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticking
+        if self._server is not None:
+            await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+            self._delivery.close()
+            self._rollouts.close()
+            await self._server.stop(grace_s)
+        self._store.close()
+        self._ledger.close()
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Stop."""
+        await self.stop()
+
+    async def wait(self) -> None:
+        """Return when the server has ended."""
+        if self._server is not None:
+            await self._server.wait_for_termination()
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        settings = self.settings
+        try:
+            if settings.certificate is None:
+                return server.add_insecure_port(settings.listen)
+            return server.add_secure_port(settings.listen, _credentials(settings))
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"cannot listen on {settings.listen}; stop what uses it, or choose another port"
+            ) from error
+
+    async def _say(self, status: Any) -> None:
+        for service in ("", *_SERVICES):
+            await self._health.set(service, status)
+
+    async def _tick(self) -> None:
+        healthy = True
+        while True:
+            await asyncio.sleep(TICK_S)
+            try:
+                self.control.tick()
+            except Exception:  # noqa: BLE001 - task boundary: trouble must not end the leases
+                _log.exception("a tick failed")
+                healthy = await self._turn(healthy, False)
+            else:
+                healthy = await self._turn(healthy, True)
+
+    async def _turn(self, before: bool, now: bool) -> bool:
+        if before != now:
+            status = health_pb2.HealthCheckResponse
+            await self._say(status.SERVING if now else status.NOT_SERVING)
+        return now
+
+
+def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
+    assert settings.certificate is not None
+    assert settings.private_key is not None
+    pair = (_read(settings.private_key), _read(settings.certificate))
+    authorities = settings.client_authorities
+    if authorities is None:
+        return grpc.ssl_server_credentials([pair])
+    return grpc.ssl_server_credentials([pair], _read(authorities), require_client_auth=True)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+
+
+async def serve(settings: ServerSettings, ready: Callable[[ControlPlane], None]) -> None:
+    """Run a control plane until SIGTERM or SIGINT.
+
+    Args:
+        settings: how to run it.
+        ready: called once it listens.
+    """
+    import signal
+
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with ControlPlane(settings) as plane:
+        ready(plane)
+        await stopping.wait()

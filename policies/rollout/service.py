@@ -1,0 +1,335 @@
+"""The three services of the wire, each thin over the control plane's core."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import NoReturn, TypeVar
+
+import grpc
+import grpc.aio
+
+from gnomon.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    delivery_pb2,
+    delivery_pb2_grpc,
+    rollouts_pb2,
+    rollouts_pb2_grpc,
+)
+
+from ...sdk.errors import GnomonError, RolloutError, TrustError
+from . import views
+from .blocks import Exclusion
+from .control import Control
+from .ledger import Entry, Ledger
+from .machine import State
+
+_log = logging.getLogger("gnomon.rollout")
+
+#: Messages that wait for one process; a slower one is cut off and comes back for the newest state.
+_MAX_WAITING = 256
+_MAX_HOOKS = 256
+
+Context = grpc.aio.ServicerContext
+T = TypeVar("T")
+
+
+class _Stream:
+    """One process's stream: what it has, and what it must still get."""
+
+    def __init__(self) -> None:
+        self.instance = ""
+        self.held: set[str] = set()
+        self.hooks: set[str] = set()
+        self.outbox: asyncio.Queue[delivery_pb2.ServerMessage | None] = asyncio.Queue(_MAX_WAITING)
+        self._nonces = itertools.count(1)
+        self._sent: dict[str, delivery_pb2.ServerMessage] = {}
+
+    def put(self, message: delivery_pb2.ServerMessage) -> None:
+        """Queue a resource under a nonce of its own."""
+        nonce = str(next(self._nonces))
+        named = delivery_pb2.ServerMessage(nonce=nonce)
+        named.MergeFrom(message)
+        self._sent[nonce] = named
+        if message.WhichOneof("resource") == "bundle":
+            self.held.add(message.bundle.digest)
+        try:
+            self.outbox.put_nowait(named)
+        except asyncio.QueueFull:
+            self.end()
+
+    def answered(self, ack: delivery_pb2.Ack) -> bool:
+        """Return whether an answer is to something sent on this stream and not answered yet."""
+        sent = self._sent.pop(ack.nonce, None)
+        if sent is None:
+            return False
+        if not ack.ok and ack.resource == "bundle":
+            self.held.discard(ack.name)
+        return True
+
+    def end(self) -> None:
+        """End the stream after what is queued, or at once when the queue is full."""
+        if self.outbox.full():
+            self.outbox.get_nowait()
+        self.outbox.put_nowait(None)
+
+
+class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
+    """Streams to the services' processes.
+
+    Args:
+        control: that it speaks for.
+    """
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._streams: dict[str, _Stream] = {}
+
+    async def Connect(
+        self, request_iterator: AsyncIterator[delivery_pb2.ClientMessage], context: Context
+    ) -> AsyncIterator[delivery_pb2.ServerMessage]:
+        """Hold one process's stream until either side ends it."""
+        stream = _Stream()
+        reading = asyncio.create_task(self._read(stream, request_iterator))
+        try:
+            while (message := await stream.outbox.get()) is not None:
+                yield message
+            if reading.done() and not reading.cancelled() and reading.exception() is not None:
+                await _abort_on(context, reading.exception())
+        finally:
+            reading.cancel()
+            self._leave(stream)
+
+    def publish(self, hook: str) -> None:
+        """Push a hook's newest manifest to every process that has it."""
+        for stream in list(self._streams.values()):
+            if hook in stream.hooks:
+                self._push(stream, hook)
+
+    def close(self) -> None:
+        """End all streams."""
+        for stream in list(self._streams.values()):
+            stream.end()
+
+    async def _read(
+        self, stream: _Stream, requests: AsyncIterator[delivery_pb2.ClientMessage]
+    ) -> None:
+        try:
+            async for message in requests:
+                self._receive(stream, message)
+        except RolloutError as error:
+            _log.warning("stream of %s ended: %s", stream.instance or "a stranger", error)
+            raise
+        finally:
+            stream.end()
+
+    def _receive(self, stream: _Stream, message: delivery_pb2.ClientMessage) -> None:
+        which = message.WhichOneof("message")
+        if which == "hello":
+            self._hello(stream, message.hello)
+        elif not stream.instance:
+            raise RolloutError("the first message of a stream must be a hello")
+        elif which == "ack" and stream.answered(message.ack):
+            self._control.ack(stream.instance, message.ack)
+        elif which == "report":
+            self._control.report(stream.instance, message.report)
+
+    def _hello(self, stream: _Stream, hello: delivery_pb2.Hello) -> None:
+        if not hello.node.instance or len(hello.hooks) > _MAX_HOOKS:
+            raise RolloutError(f"a hello needs an instance and at most {_MAX_HOOKS} hooks")
+        before = self._streams.get(hello.node.instance)
+        if before is not None and before is not stream:
+            before.end()
+        stream.instance = hello.node.instance
+        self._streams[stream.instance] = stream
+        new = [hook for hook in hello.hooks if hook.hook not in stream.hooks]
+        stream.hooks.update(hook.hook for hook in new)
+        for hook in new:
+            stream.held.update(hook.bundles)
+        self._control.hello(hello.node, new)
+        for hook in new:
+            self._push(stream, hook.hook)
+
+    def _push(self, stream: _Stream, hook: str) -> None:
+        for message in self._control.pushes(hook, stream.held):
+            stream.put(message)
+
+    def _leave(self, stream: _Stream) -> None:
+        if self._streams.get(stream.instance) is stream:
+            del self._streams[stream.instance]
+            self._control.gone(stream.instance)
+
+
+class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
+    """What people and pipelines ask for.
+
+    Args:
+        control: that it speaks for.
+    """
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._changes: dict[str, int] = {}
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    async def Create(
+        self, request: rollouts_pb2.CreateRequest, context: Context
+    ) -> rollouts_pb2.Rollout:
+        """Begin a rollout."""
+        return await _answer(
+            context,
+            lambda: self._view(self._control.create(request.bundle, request.plan, request.actor)),
+        )
+
+    async def Get(self, request: rollouts_pb2.GetRequest, context: Context) -> rollouts_pb2.Rollout:
+        """Return a rollout."""
+        return await _answer(context, lambda: self._view(self._control.get(request.id)))
+
+    async def List(
+        self, request: rollouts_pb2.ListRequest, context: Context
+    ) -> rollouts_pb2.ListResponse:
+        """Return all rollouts."""
+        del context
+        found = self._control.rollouts(request.hook)
+        return rollouts_pb2.ListResponse(rollouts=[self._view(state) for state in found])
+
+    async def Watch(
+        self, request: rollouts_pb2.GetRequest, context: Context
+    ) -> AsyncIterator[rollouts_pb2.Rollout]:
+        """Yield a rollout now and whenever it changes."""
+        view = await _answer(context, lambda: self._view(self._control.get(request.id)))
+        while True:
+            seen = self._changes.get(view.id, 0)
+            yield view
+            while self._changes.get(view.id, 0) == seen and not self._closed:
+                await self._changed.wait()
+            if self._closed:
+                return
+            view = self._view(self._control.get(view.id))
+
+    async def Act(self, request: rollouts_pb2.ActRequest, context: Context) -> rollouts_pb2.Rollout:
+        """Carry out an operator's order."""
+
+        def act() -> rollouts_pb2.Rollout:
+            rollout = request.id or self._control.get().plan.id
+            order = (request.action, request.actor, request.reason, request.request_id)
+            return self._view(self._control.act(rollout, *order))
+
+        return await _answer(context, act)
+
+    async def Exclude(
+        self, request: rollouts_pb2.ExcludeRequest, context: Context
+    ) -> rollouts_pb2.ExcludeResponse:
+        """Leave a stretch of time out of both arms."""
+        gap = Exclusion(request.from_unix_ns, request.to_unix_ns, request.reason)
+        blocks = await _answer(
+            context, lambda: self._control.exclude(request.hook, gap, request.actor)
+        )
+        return rollouts_pb2.ExcludeResponse(blocks=blocks)
+
+    async def ListClients(
+        self, request: rollouts_pb2.ListClientsRequest, context: Context
+    ) -> rollouts_pb2.ListClientsResponse:
+        """Return the processes that were heard of."""
+        del context
+        seats = self._control.clients(request.hook)
+        return rollouts_pb2.ListClientsResponse(clients=[views.client(seat) for seat in seats])
+
+    def change(self, rollout: str) -> None:
+        """Wake those who watch."""
+        self._changes[rollout] = self._changes.get(rollout, 0) + 1
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def close(self) -> None:
+        """End all watches."""
+        self._closed = True
+        self._changed.set()
+
+    def _view(self, state: State) -> rollouts_pb2.Rollout:
+        hook = state.plan.hook
+        seats = [seat for seat in self._control.clients(hook) if seat.connected]
+        return views.rollout(state, self._control.epoch(hook), seats)
+
+
+class AuditService(audit_pb2_grpc.AuditServicer):
+    """The ledger, to be read.
+
+    Args:
+        ledger: of the control plane.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def Export(
+        self, request: audit_pb2.AuditExportRequest, context: Context
+    ) -> AsyncIterator[audit_pb2.AuditEntry]:
+        """Yield entries in order."""
+        del context
+        for entry in self._ledger.export(request.from_seq, request.subject):
+            yield entry_message(entry)
+
+    async def Verify(
+        self, request: audit_pb2.AuditVerifyRequest, context: Context
+    ) -> audit_pb2.AuditVerifyResponse:
+        """Say whether the chain holds."""
+        del request, context
+        check = self._ledger.verify()
+        return audit_pb2.AuditVerifyResponse(
+            ok=check.ok,
+            entries=check.entries,
+            head=check.head,
+            problem=check.problem,
+            problem_seq=check.problem_seq,
+        )
+
+
+def entry_message(entry: Entry) -> audit_pb2.AuditEntry:
+    """Return the message of a ledger's entry."""
+    return audit_pb2.AuditEntry(
+        seq=entry.seq,
+        time_unix_ns=entry.time_ns,
+        kind=entry.kind,
+        actor=entry.actor,
+        subject=entry.subject,
+        body=entry.raw,
+        previous=entry.previous,
+        hash=entry.hash,
+    )
+
+
+def message_entry(message: audit_pb2.AuditEntry) -> Entry:
+    """Return the entry of a message, as received: nothing about it is verified."""
+    return Entry(
+        message.seq,
+        message.time_unix_ns,
+        message.kind,
+        message.actor,
+        message.subject,
+        json.loads(message.body),
+        message.body,
+        message.previous,
+        message.hash,
+    )
+
+
+async def _answer(context: Context, question: Callable[[], T]) -> T:
+    try:
+        return question()
+    except GnomonError as error:
+        await _abort_on(context, error)
+
+
+async def _abort_on(context: Context, error: BaseException | None) -> NoReturn:
+    """End a call with the status that fits an error."""
+    if isinstance(error, TrustError):
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+    if isinstance(error, GnomonError):
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+    raise error or RuntimeError("no error")

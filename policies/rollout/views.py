@@ -1,0 +1,109 @@
+"""A rollout as it goes over the wire."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from gnomon.v1 import policy_pb2, rollouts_pb2
+
+from .desk import Seat
+from .evidence import Evidence
+from .machine import State
+
+_STATES = rollouts_pb2.State
+
+
+def rollout(state: State, epoch: int, seats: Sequence[Seat]) -> rollouts_pb2.Rollout:
+    """Return the message of a rollout.
+
+    Args:
+        state: of it.
+        epoch: of its hook.
+        seats: connected processes that have the hook.
+    """
+    return rollouts_pb2.Rollout(
+        id=state.plan.id,
+        hook=state.plan.hook,
+        state=_STATES.Value(state.status.value),
+        candidate=state.plan.candidate,
+        stable=state.plan.stable,
+        weight=state.weight,
+        epoch=epoch,
+        evidence=_evidence(state),
+        transitions=[
+            rollouts_pb2.Transition(
+                **{"from": _STATES.Value(made.before.value)},  # a keyword of Python
+                to=_STATES.Value(made.after.value),
+                cause=made.cause,
+                actor=made.actor,
+                time_unix_ns=made.time_ns,
+            )
+            for made in state.transitions
+        ],
+        acked=sum(seat.epoch == epoch for seat in seats),
+        clients=len(seats),
+        calibration=state.calibration,
+        attempt=state.attempt,
+    )
+
+
+def client(seat: Seat) -> rollouts_pb2.Client:
+    """Return the message of a process."""
+    return rollouts_pb2.Client(
+        service=seat.service,
+        instance=seat.instance,
+        cell=seat.cell,
+        epoch=seat.epoch,
+        connected=seat.connected,
+        last_error=seat.error,
+    )
+
+
+def _evidence(state: State) -> rollouts_pb2.Evidence:
+    found, shadow = state.evidence, state.shadow
+    effect, both = found.effect(), found.dropped_by("both")
+    excluded = sum(point.left_out.startswith("excluded") for point in state.points)
+    return rollouts_pb2.Evidence(
+        pairs=found.pairs,
+        excluded_stable=found.dropped_by("stable") + both,
+        excluded_candidate=found.dropped_by("candidate") + both,
+        incomplete=found.dropped - excluded,
+        log_e_better=found.better.log_e,
+        log_e_worse=found.worse.log_e,
+        effect=policy_pb2.Interval(estimate=effect.estimate, low=effect.low, high=effect.high),
+        stable_mean=found.stable.mean,
+        candidate_mean=found.candidate.mean,
+        stable_decisions=found.stable.count,
+        candidate_decisions=found.candidate.count,
+        guardrails=_guardrails(found),
+        shadow_decisions=shadow.decisions,
+        shadow_diverged=shadow.diverged,
+        shadow_faults=shadow.faults,
+        shadow_violations=shadow.violations,
+        points=[
+            rollouts_pb2.PairPoint(
+                pair=point.pair,
+                stable=point.stable.mean,
+                candidate=point.candidate.mean,
+                used=point.left_out,
+            )
+            for point in state.points
+        ],
+    )
+
+
+def _guardrails(found: Evidence) -> list[rollouts_pb2.GuardrailStatus]:
+    status = []
+    for rail in found.rails:
+        stable, candidate = found.values(rail.rail)
+        status.append(
+            rollouts_pb2.GuardrailStatus(
+                name=rail.rail.name,
+                log_e_worse=rail.worse.log_e,
+                log_e_fine=rail.fine.log_e,
+                stable=0.0 if math.isnan(stable) else stable,
+                candidate=0.0 if math.isnan(candidate) else candidate,
+            )
+        )
+    return status
