@@ -161,9 +161,9 @@ class Live:
 
     def advance(self, time_ns: int) -> Segment:
         """Return who decides at a Unix time, and keep it for the calls to come."""
+        if self.segment is UNBORN:
+            self._arrived()  # without the lock: it takes the runtime's, which goes before this one
         with self.lock:
-            if self.segment is UNBORN:
-                self._arrived()
             held = segment(
                 self.arms,
                 Moment(time_ns, self.clock.monotonic_ns()),

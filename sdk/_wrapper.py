@@ -100,7 +100,7 @@ _GOVERNED = """\
     g_x = False
     g_p = 1.0
     if g_s.explore:
-        g_i, g_p, g_x = g_explore(g_s, g_rows, g_i)
+        g_i, g_p, g_x = g_explore(g_s, g_rows, g_since, g_i)
         if g_x:
             g_picked = g_m.items[g_i]
     g_m.last[g_i] = g_n

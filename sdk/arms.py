@@ -137,6 +137,10 @@ def check_assignment(assignment: Assignment, kind: Kind) -> None:
         raise ConfigurationError(f"phase {assignment.phase!r} needs a candidate program; give one")
     if assignment.phase == "canary" and assignment.switchback is None:
         raise ConfigurationError("phase 'canary' needs switchback blocks; give switchback=")
+    if assignment.switchback is not None and assignment.switchback.block_ns <= 0:
+        raise ConfigurationError(
+            f"block_ns is {assignment.switchback.block_ns}; it must be above 0"
+        )
     for program in (assignment.stable, assignment.candidate):
         unknown = sorted(set(getattr(program, "inputs", ())) - set(kind.input_names))
         if unknown:

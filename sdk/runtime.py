@@ -113,7 +113,8 @@ class Runtime:
                     name="gnomon",
                     daemon=True,
                 )
-                self._thread.start()
+                with self._survived("drainer"):  # no thread can start while the interpreter ends
+                    self._thread.start()
 
     def tripped(self, hook: Hook, reason: str) -> None:
         """Say that a program was taken back in this process."""
