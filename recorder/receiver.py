@@ -17,7 +17,6 @@ from .decode import Decoded
 from .intake import BusyError, Intake
 
 _SERVICE: str = logs_service_pb2.DESCRIPTOR.services_by_name["LogsService"].full_name
-_Context = grpc.aio.ServicerContext[bytes, logs_service_pb2.ExportLogsServiceResponse]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,9 @@ class Receiver:
         return grpc.ssl_server_credentials([pair])
 
     async def _export(
-        self, payload: bytes, context: _Context
+        self,
+        payload: bytes,
+        context: grpc.aio.ServicerContext[bytes, logs_service_pb2.ExportLogsServiceResponse],
     ) -> logs_service_pb2.ExportLogsServiceResponse:
         try:
             decoded = await self._intake.submit(payload)

@@ -19,6 +19,7 @@ from .delivery import Batch, Courier
 from .encode import Encoder, HookLike, Value, request, resource
 from .settings import Settings, read_settings
 
+_SCALARS = (str, bytes, bool, int, float)
 #: What a record of wrong types makes the encoder raise.
 _NOT_ENCODABLE = (struct.error, TypeError, ValueError, AttributeError, OverflowError)
 
@@ -203,7 +204,16 @@ def _resource(attributes: Mapping[str, str], process_id: str) -> Mapping[str, Va
     from opentelemetry.sdk.resources import Resource
 
     own = {**attributes, names.SERVICE_INSTANCE_ID: process_id}
-    return dict(Resource.create(own).attributes)
+    return {key: _plain(value) for key, value in Resource.create(own).attributes.items()}
+
+
+def _plain(value: object) -> Value:
+    """Return an attribute as something that the encoder knows; maps, which are rare, as text."""
+    if isinstance(value, _SCALARS):
+        return value
+    if isinstance(value, (list, tuple)):
+        return tuple(each if isinstance(each, _SCALARS) else str(each) for each in value)
+    return str(value)
 
 
 def _on_fork(reset: Callable[[], None]) -> None:

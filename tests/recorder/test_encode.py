@@ -94,6 +94,19 @@ def test_a_decision_carries_the_feature_flag_conventions() -> None:
     }
 
 
+def test_a_resource_may_hold_every_kind_of_value() -> None:
+    values = {"s": "x", "b": True, "i": -3, "d": 0.5, "raw": b"\0", "list": ("a", "b"), "none": ()}
+    message = Request.FromString(request(resource(values), [], b""))
+    found = {pair.key: pair.value for pair in message.resource_logs[0].resource.attributes}
+    assert found["s"].string_value == "x"
+    assert found["b"].WhichOneof("value") == "bool_value"
+    assert found["i"].int_value == -3
+    assert found["d"].double_value == 0.5
+    assert found["raw"].bytes_value == b"\0"
+    assert [each.string_value for each in found["list"].array_value.values] == ["a", "b"]
+    assert found["none"].WhichOneof("value") == "array_value"
+
+
 def test_flag_reasons_are_in_the_conventions_closed_list() -> None:
     allowed = {"static", "default", "targeting_match", "split", "cached", "disabled", "unknown"}
     assert set(names.FLAG_REASONS.values()) <= allowed | {"stale", "error"}

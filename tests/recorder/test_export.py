@@ -150,47 +150,42 @@ def test_nobody_there_is_dropped_and_said_so() -> None:
     assert account.reasons == {"unreachable": 3}
 
 
-def test_a_stuck_receiver_leaves_the_rest_unknown_and_never_blocks_the_caller() -> None:
+@contextmanager
+def stuck_after(sink_limits: dict[str, int], first: int) -> Iterator[OtlpSink]:
+    """Yield a sink whose receiver holds its first request, of ``first`` records, for ever."""
     release = threading.Event()
 
     def stuck(context: grpc.ServicerContext) -> pb.ExportLogsServiceResponse:
         release.wait(20)
         return accept(context)
 
-    with serving(Scripted([], then=stuck)) as target:
-        sink = sink_for(target, timeout_s=60.0, batch=10, backlog=30, senders=1)
-        started = time.monotonic()
-        for start in range(0, 100, 10):
-            sink.write(FakeHook(), [decision(start + i) for i in range(10)])
-        wrote_s = time.monotonic() - started
-        time.sleep(0.2)  # let the first batch be sent
-        sink.close(0.1)
+    servicer = Scripted([], then=stuck)
+    with serving(servicer) as target:
+        sink = sink_for(target, timeout_s=60.0, senders=1, **sink_limits)
+        sink.write(FakeHook(), [decision(i) for i in range(first)])
+        _until(lambda: bool(servicer.requests))
+        yield sink
         release.set()
+
+
+def test_a_stuck_receiver_leaves_the_rest_unknown_and_never_blocks_the_caller() -> None:
+    with stuck_after({"batch": 10, "backlog": 30}, 10) as sink:
+        started = time.monotonic()
+        for start in range(10, 100, 10):
+            sink.write(FakeHook(), [decision(start + i) for i in range(10)])
+        assert time.monotonic() - started < 10.0  # far less than one time-out
+        sink.close(0.1)
     account = settled(sink)
-    assert wrote_s < 10.0  # far less than one time-out: nothing waited for the receiver
-    assert account.recorded == 100
-    assert account.acknowledged == 0
-    assert account.unknown == 10
+    assert (account.recorded, account.acknowledged, account.unknown) == (100, 0, 10)
     assert account.reasons == {"backlog full": 60, "closed": 30}
 
 
-def test_closing_does_not_wait_for_a_stuck_receiver() -> None:
-    release = threading.Event()
-
-    def stuck(context: grpc.ServicerContext) -> pb.ExportLogsServiceResponse:
-        release.wait(20)
-        return accept(context)
-
-    with serving(Scripted([], then=stuck)) as target:
-        sink = sink_for(target, timeout_s=60.0, batch=5, senders=1)
-        sink.write(FakeHook(), [decision(i) for i in range(10)])
-        _until(lambda: sink.account().pending == 10)
-        time.sleep(0.2)  # let the first batch be sent
-        sink.close(0.1)
-        release.set()
-    account = settled(sink)
-    assert account.acknowledged == 0
-    assert account.unknown in (0, 5)  # the batch under way; the other one was never sent
+def test_flushing_gives_up_at_its_time_out() -> None:
+    with stuck_after({}, 3) as sink:
+        sink.flush(0.05)
+        assert sink.account().pending == 3
+        sink.close(0.05)
+    assert settled(sink).unknown == 3
 
 
 def test_after_closing_everything_is_dropped() -> None:
