@@ -165,6 +165,8 @@ class Runtime:
 
     def _run(self, settings: Settings, stopping: threading.Event) -> None:
         self._start_delivery()
+        if stopping.is_set():  # shutdown did not wait for the start
+            self._stop_delivery()
         while not stopping.wait(settings.flush_interval_s):
             with self._survived("drain"):
                 self.round()
