@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from ..errors import ConfigurationError
 from ..kind import NOISE, Kind
 from ._program import Program
+from ._runtime import namespace
 
 Chooser = Callable[[Sequence[Sequence[float]]], int]
 
@@ -26,27 +27,37 @@ def chooser(program: Program, kind: Kind) -> Chooser:
             f"the program takes {', '.join(program.inputs)}, kind '{kind.name}' gives "
             f"{', '.join(kind.input_names)}; check it with the kind's inputs"
         )
-    names = {"_score": program.bind(), "__builtins__": {}}
-    exec(_text(kind), names)  # noqa: S102 - the text is ours and holds only the kind's identifiers
-    choose: Chooser = names["_choose"]  # type: ignore[assignment]
+    names = namespace()
+    text = _text(program, kind)
+    exec(compile(text, f"<chooser {program.source_digest[:12]}>", "exec"), names)  # noqa: S102
+    choose: Chooser = names["_choose"]
     return choose
 
 
-def _text(kind: Kind) -> str:
-    columns = ", ".join(f"c{index}" for index in range(len(kind.input_names)))
-    noise = f"c{kind.input_names.index(NOISE.name)}"
+def _text(program: Program, kind: Kind) -> str:
+    # A call costs as much as a short score, so that a score stands in the loop where it can.
+    inline = program.inlined()
+    if inline is None:
+        columns = ", ".join(f"_c{index}" for index in range(len(program.inputs)))
+        noise = f"_c{program.inputs.index(NOISE.name)}"
+        statements = [f"_value = _score({columns})", "if _value != _value: return -1"]
+        return program.lowered + _loop(columns, noise, statements, kind)
+    before, statements = inline
+    return before + _loop(", ".join(program.inputs), NOISE.name, statements, kind)
+
+
+def _loop(columns: str, noise: str, statements: list[str], kind: Kind) -> str:
     better = "<" if kind.order == "lowest" else ">"
+    body = "".join(f"  {line}\n" for line in statements)
     return f"""\
-def _choose(rows):
-    index = picked = -1
-    for {columns} in rows:
-        score = _score({columns})
-        index += 1
-        if score != score:
-            return -1
-        if not index or score {better} best or score == best and {noise} < tie:
-            best = score
-            tie = {noise}
-            picked = index
-    return picked
+def _choose(_rows):
+ _index = _picked = -1
+ for {columns} in _rows:
+  _index += 1
+{body}\
+  if not _index or _value {better} _best or _value == _best and {noise} < _tie:
+   _best = _value
+   _tie = {noise}
+   _picked = _index
+ return _picked
 """

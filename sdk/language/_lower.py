@@ -27,17 +27,53 @@ def lower(analysis: Analysis, entry: str, inputs: Sequence[str], fuel: int) -> s
         inputs: parameters of the lowered entry, in order; a superset of the source's.
         fuel: charged per evaluation; no counter is compiled in where it cannot run out.
     """
-    metered = analysis.looping if analysis.costs[entry].bound > fuel else frozenset()
-    reached = _reached(analysis, entry)
+    statements, start = _entry_scope(analysis, entry, fuel)
+    statements.open(analysis.functions[entry], start)
+    return helpers(analysis, entry, fuel) + statements.closed(f"def _score({', '.join(inputs)}):")
+
+
+def lower_inline(
+    analysis: Analysis, entry: str, inputs: Sequence[str], fuel: int
+) -> list[str] | None:
+    """Return the entry's statements for use inside a loop over rows, by the same lowering.
+
+    They leave the score in ``_value``, or return -1 on a fault. None where the score returns before
+    its end or assigns to an input, so that its statements cannot stand in a loop.
+    """
+    function = analysis.functions[entry]
+    returns = sum(isinstance(node, ast.Return) for node in ast.walk(function))
+    if (
+        returns > 1
+        or not isinstance(function.body[-1], ast.Return)
+        or not _assigned(function).isdisjoint(inputs)
+    ):
+        return None
+    statements, start = _entry_scope(analysis, entry, fuel)
+    statements.fail = "return -1"
+    statements.inline = True
+    statements.open(function, start)
+    return statements.lines
+
+
+def helpers(analysis: Analysis, entry: str, fuel: int) -> str:
+    """Return the lowered text of the functions that an entry calls, callees first."""
+    metered = _metered(analysis, entry, fuel)
+    reached = _reached(analysis, entry) - {entry}
     texts = []
     for name, function in analysis.functions.items():
-        if name in reached and name != entry:
+        if name in reached:
             texts.append(_Statements(Scope(analysis, metered, name in metered)).helper(function))
+    return "".join(texts)
+
+
+def _metered(analysis: Analysis, entry: str, fuel: int) -> frozenset[str]:
+    return analysis.looping if analysis.costs[entry].bound > fuel else frozenset()
+
+
+def _entry_scope(analysis: Analysis, entry: str, fuel: int) -> tuple[_Statements, int | None]:
+    metered = _metered(analysis, entry, fuel)
     remaining = fuel - int(analysis.costs[entry].straight)
-    scope = Scope(analysis, metered, False)
-    start = remaining if entry in metered else None
-    texts.append(_Statements(scope).entry(analysis.functions[entry], inputs, start))
-    return "\n".join(texts)
+    return _Statements(Scope(analysis, metered, False)), remaining if entry in metered else None
 
 
 def _reached(analysis: Analysis, entry: str) -> set[str]:
@@ -51,7 +87,10 @@ def _reached(analysis: Analysis, entry: str) -> set[str]:
 class _Statements(Expressions):
     """Lowers the statements of one function."""
 
-    def entry(self, function: ast.FunctionDef, inputs: Sequence[str], fuel: int | None) -> str:
+    inline = False
+
+    def open(self, function: ast.FunctionDef, fuel: int | None) -> None:
+        """Lower the entry's statements, with the tests of its inputs before them."""
         self.counts_fuel = fuel is not None
         self._inputs(function)
         if fuel is not None:
@@ -61,17 +100,18 @@ class _Statements(Expressions):
             self._statement(statement)
             if index < leading(statements):
                 self.unverified -= certain_reads(statement)
-        return self._closed(f"def _score({', '.join(inputs)}):")
 
     def helper(self, function: ast.FunctionDef) -> str:
+        """Return the text of a function that the entry calls."""
         self.counts_fuel = self.scope.returns_fuel
         parameters = [argument.arg for argument in function.args.args]
         if self.counts_fuel:
             parameters.append("_fuel")
         self._block(body_of(function))
-        return self._closed(f"def _f_{function.name}({', '.join(parameters)}):")
+        return self.closed(f"def _f_{function.name}({', '.join(parameters)}):")
 
-    def _closed(self, head: str) -> str:
+    def closed(self, head: str) -> str:
+        """Return the function's text under its first line."""
         if not self.lines[-1].startswith("return"):
             # Never reached, as every path returns; it keeps the compiled tier's result type a float.
             self.emit(self.fail)
@@ -116,6 +156,9 @@ class _Statements(Expressions):
                 self.emit("pass")
 
     def _return(self, value: Value) -> None:
+        if self.inline:
+            self.emit(f"_value = {self.checked(value).text}")
+            return
         text = value.text
         if not value.finite:
             name = self.named(value).text

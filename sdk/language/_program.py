@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import keyword
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..errors import LanguageError
+from ..errors import ConfigurationError, LanguageError
 from ._analysis import Analysis, analyse, count_nodes
 from ._flow import check_flow
 from ._grammar import Outline, check_functions, outline, refuse
 from ._interpret import Fault, constants, run
-from ._lower import lower
+from ._lower import helpers, lower, lower_inline
+from ._names import RESERVED
 from ._runtime import namespace
 from ._text import parse
 
@@ -70,6 +72,16 @@ class Program:
             return str(reason)
         return ""
 
+    def inlined(self) -> tuple[str, list[str]] | None:
+        """Return helpers' text and the score's statements for a loop over rows, or None.
+
+        The statements read the inputs by name and leave the score in ``_value``, or return -1.
+        """
+        statements = lower_inline(self._analysis, self.entry, self.inputs, self._max_fuel)
+        if statements is None:
+            return None
+        return helpers(self._analysis, self.entry, self._max_fuel), statements
+
     def _run(self, row: Sequence[float]) -> float:
         names = {name: float(value) for name, value in zip(self.inputs, row, strict=True)}
         return run(self._analysis, self.entry, names, self._max_fuel)
@@ -97,7 +109,9 @@ def check(
 
     Raises:
         LanguageError: the source lies outside the language, whatever it is; with line and reason.
+        ConfigurationError: an input is no name that a policy could have.
     """
+    _check_inputs(inputs)
     found = outline(parse(source))
     nodes = count_nodes(found)
     if nodes > max_nodes:
@@ -120,6 +134,13 @@ def check(
         _analysis=analysis,
         _max_fuel=max_fuel,
     )
+
+
+def _check_inputs(inputs: Sequence[str]) -> None:
+    for name in inputs:
+        usable = name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
+        if not usable or name.startswith("_") or name in RESERVED or inputs.count(name) > 1:
+            raise ConfigurationError(f"'{name}' cannot name a feature; use another identifier")
 
 
 def _check_entry(found: Outline, entry: str, inputs: Sequence[str]) -> None:

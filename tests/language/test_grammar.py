@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gnomon.sdk.errors import LanguageError
+from gnomon.sdk.errors import ConfigurationError, LanguageError
 from gnomon.sdk.language import check
 
 INPUTS = ("load", "cost", "weight", "since_picked", "noise")
@@ -223,6 +223,12 @@ def test_limits_are_the_callers() -> None:
     with pytest.raises(LanguageError, match="more than 3 fuel"):
         check(source, INPUTS, max_fuel=3)
     assert check("def pick(load):\n    return load\n", INPUTS, entry="pick").entry == "pick"
+
+
+@pytest.mark.parametrize("name", ["_index", "min", "lambda", "é", "two words", "math", "twice"])
+def test_inputs_that_cannot_be_names_are_a_configuration_error(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot name a feature"):
+        check(returns("1"), ("load", "cost", "twice", name))
 
 
 def test_helpers_that_double_each_others_work_are_refused() -> None:
