@@ -16,6 +16,7 @@ from ._common import Exit, emit, handled
 
 if TYPE_CHECKING:
     from ..sdk.kind import Kind
+    from ..shadow.isolation.compiled import CompiledOptions
     from ..shadow.policy import Policy
     from ..shadow.search.driver import Options, Progress, Report
     from ..shadow.search.result import EvolveResult, Finalist
@@ -62,6 +63,7 @@ def evolve(
 
     Exit codes: 0 a winner, 1 nothing beats the incumbent, 2 bad input, 3 interrupted.
     """
+    from ..shadow.isolation.compiled import CompiledOptions
     from ..shadow.search.driver import Options
     from ..shadow.search.records import Budget
     from ..shadow.search.wiring import search
@@ -74,7 +76,10 @@ def evolve(
         parallel=parallel,
         resume=resume,
     )
-    arena, source, policy = _opened(traces, hook, incumbent, seed, isolation)
+    engine = CompiledOptions(
+        seed=seed, workers=parallel, isolation=_one_of("isolation", isolation, _ISOLATION)
+    )
+    arena, source, policy = _opened(traces, hook, incumbent, engine)
     options = replace(options, incumbent=source)
     folder = out or Path(".gnomon/runs") / arena.trace.hook
     with _shown(options) as report:
@@ -167,11 +172,10 @@ def _size(finalist: Finalist) -> str:
 
 
 def _opened(
-    traces: Path, hook: str | None, incumbent: str | None, seed: int, isolation: str
+    traces: Path, hook: str | None, incumbent: str | None, engine: CompiledOptions
 ) -> tuple[Arena, str, Policy | None]:
     """Return what to search on, and the incumbent: its source, or else the policy itself."""
     from ..policies.registry import kind as kind_named
-    from ..shadow.isolation.compiled import CompiledOptions
     from ..shadow.policy import hook_at
     from ..shadow.search.wiring import Arena
     from ..shadow.trace import load_trace
@@ -179,7 +183,6 @@ def _opened(
     marked = hook_at(hook) if hook and ":" in hook else None
     trace = load_trace(traces, marked.name if marked else hook)
     kind = marked.kind if marked else kind_named(trace.kind)
-    engine = CompiledOptions(seed=seed, isolation=_one_of("isolation", isolation, _ISOLATION))
     arena = Arena.of(kind, trace, engine)
     return arena, *_incumbent(incumbent or (hook if marked else "recorded") or "", kind)
 

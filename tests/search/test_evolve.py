@@ -1,0 +1,269 @@
+"""From a trace store to a winner: the real simulator, the real isolation, the command."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from gnomon.commands import evolve as command
+from gnomon.policies.load_balancer import load_balancer
+from gnomon.recorder.sink import StoreSink
+from gnomon.recorder.store import TraceStore
+from gnomon.sdk.records import Decision, Outcome, Record
+from gnomon.shadow.isolation.compiled import CompiledOptions
+from gnomon.shadow.policy import RecordedPolicy, baseline_policy
+from gnomon.shadow.search.log import proposals
+from gnomon.shadow.search.wiring import Arena
+from gnomon.shadow.trace import Trace, load_trace
+
+MEANS_MS = (12.0, 20.0, 36.0)
+START_NS = 1_700_000_000 * 10**9
+HOOK = """
+import gnomon
+
+@gnomon.hook("router.pick", kind=gnomon.load_balancer, items="backends",
+             item_features=lambda b: (b.inflight, b.ewma_ms, b.weight))
+def pick(request, backends):
+    return max(backends, key=lambda b: b.name)
+"""
+
+
+def captured(count: int, seed: int) -> list[Record]:
+    """Round robin over three servers of one slot each, as a hook would record it."""
+    rng = random.Random(seed)
+    now, free = 0.0, [0.0] * 3
+    inflight, ewma, last = [0] * 3, [20.0] * 3, [-1] * 3
+    answers: list[tuple[float, int, float]] = []
+    records: list[Record] = []
+    for seq in range(count):
+        now += rng.expovariate(70.0)
+        while answers and answers[0][0] <= now:
+            _, member, latency = heapq.heappop(answers)
+            inflight[member] -= 1
+            ewma[member] += 0.1 * (latency - ewma[member])
+        rows = [
+            (float(inflight[j]), ewma[j], 1.0, float(seq - last[j]), rng.random()) for j in range(3)
+        ]
+        pick = seq % 3
+        service = MEANS_MS[pick] / 1e3 * rng.uniform(0.6, 1.4)
+        free[pick] = max(now, free[pick]) + service
+        latency = (free[pick] - now) * 1e3
+        inflight[pick] += 1
+        last[pick] = seq
+        heapq.heappush(answers, (free[pick], pick, latency))
+        records += recorded(seq, now, pick, rows, latency)
+    return records
+
+
+def recorded(
+    seq: int, now: float, pick: int, rows: list[tuple[float, ...]], latency: float
+) -> list[Record]:
+    at, flat = START_NS + int(now * 1e9), tuple(value for row in rows for value in row)
+    done = at + int(latency * 1e6)
+    return [
+        Decision(
+            seq, at, 900, "", "incumbent", "static", "", "incumbent", 0, -1, pick, 3, flat, 1.0,
+            "sampled", 0, 0,
+        ),
+        Outcome(
+            seq, done, True, "reported", (("latency_ms", latency),), "incumbent", -1, at
+        ),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trace store with 1,500 decisions."""
+    folder = tmp_path_factory.mktemp("traces")
+    sink = StoreSink(TraceStore(folder), "router")
+    hook = SimpleNamespace(process_id="00" * 8, name="router.pick", kind=load_balancer)
+    sink.write(hook, captured(1500, 1))
+    sink.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trace(store: Path) -> Trace:
+    """What is in the store."""
+    return load_trace(store, "router.pick")
+
+
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
+    """Runs commands in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return CliRunner()
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    """The command line with this one command."""
+    made = typer.Typer()
+    made.callback()(lambda: None)
+    command.register(made)
+    return made
+
+
+def test_the_search_never_sees_the_holdout(trace: Trace) -> None:
+    arena = Arena.of(load_balancer, trace)
+    seen = len(arena.windows["train"]) + len(arena.windows["validation"])
+    assert set(arena.windows) == {"train", "validation"}
+    assert 0.7 * len(trace) < seen < 0.8 * len(trace)
+    assert len(arena.draws) == 8
+    changed = trace.rows(slice(0, len(trace)))
+    changed.outcome[seen:] = 1999.0
+    assert [d.digest for d in Arena.of(load_balancer, changed).draws] == [
+        d.digest for d in arena.draws
+    ]
+
+
+def test_a_published_incumbent_scores_as_the_engine_says(trace: Trace) -> None:
+    arena = Arena.of(load_balancer, trace, CompiledOptions(seed=5, workers=1))
+    baseline = load_balancer.baselines["least_outstanding"]
+    assert baseline.source is not None
+    with arena.open() as engine:
+        evaluation = engine.submit(baseline.source, "train").result(60)
+    policy = baseline_policy("least_outstanding", load_balancer)
+    assert arena.score(policy, "train") == evaluation.score
+    assert arena.score(RecordedPolicy(), "train") > evaluation.score
+
+
+def test_scales_come_from_what_was_recorded(trace: Trace) -> None:
+    scales = Arena.of(load_balancer, trace).scales()
+    assert set(scales) == set(load_balancer.input_names)
+    assert scales["weight"] == 1.0
+    assert 10.0 < scales["ewma_ms"] < 100.0
+
+
+def test_the_command_finds_a_better_policy_than_round_robin(
+    runner: CliRunner, app: typer.Typer, store: Path, tmp_path: Path
+) -> None:
+    arguments = ["evolve", "--traces", str(store), "--hook", "router.pick", "--budget", "24"]
+    ended = runner.invoke(app, [*arguments, "--json"])
+    assert ended.exit_code == 0, ended.output
+    result = json.loads(ended.stdout)
+    folder = tmp_path / ".gnomon" / "runs" / "router.pick"
+    assert result["winner"]["source"] == (folder / "best.py").read_text()
+    assert result["winner"]["validation"] < 0.9 * result["incumbent"]["validation"]
+    assert json.loads((folder / "result.json").read_text())["log_hash"] == result["log_hash"]
+    records = list(proposals(folder / "log.jsonl"))
+    assert sum(result["counts"].values()) == len(records)
+    assert len({len(record.segments) for record in records if record.outcome == "ok"}) == 1
+
+    again = runner.invoke(app, [*arguments, "--parallel", "1", "--out", "again"])
+    assert again.exit_code == 0, again.output
+    assert "def score" in again.stdout
+    assert result["log_hash"][:16] in again.stdout
+    assert (tmp_path / "again" / "log.jsonl").read_bytes() == (folder / "log.jsonl").read_bytes()
+
+    refused = runner.invoke(app, arguments)
+    assert refused.exit_code == 2
+    assert "--resume" in refused.stderr
+    assert runner.invoke(app, [*arguments, "--resume", "--json"]).exit_code == 0
+
+
+def test_the_hooks_own_function_is_the_incumbent(
+    runner: CliRunner,
+    app: typer.Typer,
+    store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "own_router.py").write_text(HOOK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ended = runner.invoke(
+        app,
+        ["evolve", "--traces", str(store), "--hook", "own_router:pick", "--budget", "0", "--json"],
+    )
+    assert ended.exit_code == 0, ended.output
+    result = json.loads(ended.stdout)
+    # it sends everything to the slowest server
+    assert result["incumbent"]["train"] > 5 * result["baseline"]["train"]
+
+
+def test_an_incumbent_that_nothing_beats_is_kept(
+    runner: CliRunner, app: typer.Typer, store: Path
+) -> None:
+    ended = runner.invoke(
+        app,
+        ["evolve", "--traces", str(store), "--budget", "0", "--incumbent", "baseline:peak_ewma"],
+    )
+    assert ended.exit_code == 1, ended.output
+    assert "keep the incumbent" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--hook", "other"], "other"),
+        (["--strategy", "best"], "choose one of evolve"),
+        (["--start", "zero"], "choose one of library"),
+        (["--isolation", "none"], "choose one of strict"),
+        (["--start", "incumbent"], "--incumbent"),
+        (["--incumbent", "baseline:none"], "no baseline 'none'"),
+        (["--incumbent", "gone.py"], "gone.py"),
+        (["--parallel", "99"], "window=8"),
+        (["--resume"], "no log of a run"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    runner: CliRunner, app: typer.Typer, store: Path, arguments: list[str], message: str
+) -> None:
+    ended = runner.invoke(app, ["evolve", "--traces", str(store), "--budget", "3", *arguments])
+    assert ended.exit_code == 2, ended.output
+    assert message in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def started(store: Path, folder: Path, *more: str) -> subprocess.Popen[bytes]:
+    """The command in a process group of its own, as from a terminal."""
+    arguments = ["evolve", "--traces", str(store), "--budget", "14", "--out", "run", *more]
+    program = "import sys; from gnomon.cli import app; app(sys.argv[1:])"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def wait_for(process: subprocess.Popen[bytes], log: Path, lines: int) -> None:
+    """Wait until the log has so many lines."""
+    while process.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < lines):
+        time.sleep(0.02)
+
+
+def test_a_run_that_was_interrupted_and_killed_resumes_to_the_same_log(
+    runner: CliRunner, app: typer.Typer, store: Path, tmp_path: Path
+) -> None:
+    arguments = ["evolve", "--traces", str(store), "--budget", "14", "--out", "whole"]
+    assert runner.invoke(app, arguments).exit_code == 0
+    log = tmp_path / "run" / "log.jsonl"
+
+    interrupted = started(store, tmp_path)
+    wait_for(interrupted, log, 4)
+    os.killpg(interrupted.pid, signal.SIGINT)
+    said, _ = interrupted.communicate(timeout=60)
+    assert interrupted.returncode == 3, said
+    assert b"--resume" in said
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["stopped"] == "interrupted"
+
+    killed = started(store, tmp_path, "--resume")
+    wait_for(killed, log, log.read_bytes().count(b"\n") + 2)
+    killed.kill()
+    killed.communicate(timeout=60)
+    assert runner.invoke(app, [*arguments[:-1], "run", "--resume"]).exit_code == 0
+    assert log.read_bytes() == (tmp_path / "whole" / "log.jsonl").read_bytes()
