@@ -214,7 +214,7 @@ class FunctionPolicy(Policy):
             item.see(self._features, row)
             try:
                 seen = [float(value) for value in self._hook.spec.item_features(item)]
-            except Exception as error:  # noqa: BLE001 - the service's own code
+            except Exception as error:
                 raise self._failed(error) from error
             if seen != row:
                 raise ConfigurationError(
@@ -246,7 +246,7 @@ class FunctionPolicy(Policy):
             item.see(self._features, row)
         try:
             return items.index(call(Request("replay")))
-        except Exception as error:  # noqa: BLE001 - the service's own code
+        except Exception as error:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> ConfigurationError:

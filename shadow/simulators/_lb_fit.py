@@ -5,6 +5,9 @@ the c-th largest answer D among all earlier requests, so with overhead h its ser
 ``min(d - t - h, d - D)``. The likelihood of the recorded answers is the product of the density of
 these times, whatever c and h are assumed, so the pair that makes it largest is the fit. The density
 is taken from the times themselves (spacings between order statistics): no shape is assumed.
+
+The overhead is chosen first, for every c. Then the numbers of slots are compared with slow spells
+taken out, because a spell makes times long just when the queue is, and hides in too few slots.
 """
 
 from __future__ import annotations
@@ -31,20 +34,20 @@ QUANTILES = 512
 #: Log-likelihood within which two pairs explain a trace equally well; the fewer slots are taken.
 INDIFFERENT = 2.0
 BLOCK_S = 2.0
-#: Requests of a backend that the likelihood is taken from, at most.
-MOST_FITTED = 20_000
 _SHORTEST_S = 1e-5
+#: Log-density of a service time that is not positive: such slots and overhead are all but refuted.
+_IMPOSSIBLE = -20.0
+#: Of one level, in log-likelihood per log of the number of requests.
+PARAMETER_COST = 3.0
 
 
 @dataclass(frozen=True, eq=False)
-class Backend:
-    """What is known about one backend.
+class Answers:
+    """What a backend was seen to do: k requests, never answered ones left out.
 
     Attributes:
-        arrival, answer: of its requests in seconds, f8[k]; those never answered are left out.
+        arrival, answer: seconds, f8[k].
         before: the c-th largest earlier answer at column c - 1, -inf where there were fewer, f8[k, c].
-        slots, overhead: the pairs tried, i8[g] and f8[g].
-        density: log-density of each request's service time under each pair, f8[g, k].
         lost, failed, picked: how many of its requests were not answered, answered with a failure, and
             all of them.
     """
@@ -52,20 +55,41 @@ class Backend:
     arrival: FloatArray
     answer: FloatArray
     before: FloatArray
-    slots: IntArray
-    overhead: FloatArray
-    density: FloatArray
     lost: int
     failed: int
     picked: int
 
-    def service(self, pair: int) -> FloatArray:
-        """Return the service times in seconds that a pair implies."""
-        return _service(self, int(self.slots[pair]), float(self.overhead[pair]))
+    def service(self, slots: int, overhead: float) -> FloatArray:
+        """Return the service times in seconds that slots and overhead imply."""
+        alone = self.answer - self.arrival - overhead
+        times: FloatArray = np.minimum(alone, self.answer - self.before[:, slots - 1])
+        return times
 
-    def start(self, pair: int) -> FloatArray:
-        """Return when each service began."""
-        return self.answer - self.service(pair)
+
+@dataclass(frozen=True, eq=False)
+class Backend:
+    """One backend and how well each number of slots and each overhead explains it.
+
+    Attributes:
+        seen: what it was seen to do.
+        overhead: those tried, seconds, f8[h].
+        density: log-density of each request's service time, f8[c, h, k].
+        levelled: the same under each number of slots' best overhead, with spells taken out, f8[c, k].
+        penalty: on the log-likelihood, for the levels, f8[c].
+    """
+
+    seen: Answers
+    overhead: FloatArray
+    density: FloatArray
+    levelled: FloatArray
+    penalty: FloatArray
+
+    def pairs(self, rows: IntArray) -> list[tuple[int, float]]:
+        """Return the pairs of slots and overhead that explain these requests best, few slots first."""
+        total = self.levelled[:, rows].sum(axis=1) - self.penalty
+        likely = np.flatnonzero(total >= total.max() - INDIFFERENT)
+        best = self.density[likely][:, :, rows].sum(axis=2).argmax(axis=1)
+        return [(int(c) + 1, float(self.overhead[h])) for c, h in zip(likely, best, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +132,24 @@ def drawn(evidence: Evidence, rng: np.random.Generator) -> LoadBalancerCalibrati
 
 
 def _backend(trace: Trace, member: int, clip_ms: float) -> Backend:
+    seen = _answers(trace, member, clip_ms)
+    overhead = np.array(OVERHEADS) * float(np.quantile(seen.answer - seen.arrival, 0.01))
+    counts = range(1, _most_at_once(seen) + 1)
+    density = np.array(
+        [[_log_density(seen.service(slots, each)) for each in overhead] for slots in counts]
+    )
+    best = density.sum(axis=2).argmax(axis=1)
+    levelled = [_levelled(seen, slots, overhead[best[slots - 1]]) for slots in counts]
+    return Backend(
+        seen,
+        overhead,
+        density,
+        np.array([log_density for log_density, _ in levelled]),
+        np.array([penalty for _, penalty in levelled]),
+    )
+
+
+def _answers(trace: Trace, member: int, clip_ms: float) -> Answers:
     at = np.flatnonzero(trace.action == member)
     lost = ~trace.ok[at] & (trace.outcome[at] >= clip_ms)
     answered = at[~lost]
@@ -118,21 +160,28 @@ def _backend(trace: Trace, member: int, clip_ms: float) -> Backend:
         )
     arrival = trace.time[answered]
     answer = arrival + trace.outcome[answered] / 1e3
+    failed = int((~trace.ok[answered]).sum())
     before = _earlier_answers(answer, MOST_SLOTS)
-    slots, overhead = _pairs(answer - arrival)
-    bare = Backend(
-        arrival,
-        answer,
-        before,
-        slots,
-        overhead,
-        np.zeros((0, 0)),
-        int(lost.sum()),
-        int((~trace.ok[answered]).sum()),
-        len(at),
-    )
-    density = np.stack([_log_density(bare.service(pair)) for pair in range(len(slots))])
-    return Backend(**{**vars(bare), "density": density})
+    return Answers(arrival, answer, before, int(lost.sum()), failed, len(at))
+
+
+def _most_at_once(seen: Answers) -> int:
+    """Return the most requests that the backend had at once; more slots would explain nothing more."""
+    at_once = (seen.before > seen.arrival[:, None]).sum(axis=1) + 1
+    return int(min(at_once.max(), MOST_SLOTS))
+
+
+def _levelled(seen: Answers, slots: int, overhead: float) -> tuple[FloatArray, float]:
+    """Return the log-density of each service time with levels taken out, and the levels' penalty."""
+    service = seen.service(slots, overhead)
+    possible = service > _SHORTEST_S
+    if possible.sum() < LEAST_PICKS:
+        return np.full(len(service), _IMPOSSIBLE), 0.0
+    logs, start = np.log(service[possible]), (seen.answer - service)[possible]
+    fitted = levels(start, service[possible])
+    density = np.full(len(service), _IMPOSSIBLE)
+    density[possible] = _log_density(logs - np.log(fitted.at(start))) - logs
+    return density, PARAMETER_COST * float(np.log(len(logs))) * len(fitted.factor)
 
 
 @native
@@ -147,19 +196,6 @@ def _earlier_answers(answer: FloatArray, most: int) -> FloatArray:
             if value > largest[place]:
                 value, largest[place] = largest[place], value
     return before
-
-
-def _pairs(latency: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Return all pairs of slots and overhead to try, fewest slots and least overhead first."""
-    lowest = float(np.quantile(latency, 0.01))
-    slots, share = np.meshgrid(np.arange(1, MOST_SLOTS + 1), OVERHEADS, indexing="ij")
-    return slots.ravel().astype(np.int64), share.ravel() * lowest
-
-
-def _service(backend: Backend, slots: int, overhead: float) -> FloatArray:
-    alone = backend.answer - backend.arrival - overhead
-    times: FloatArray = np.minimum(alone, backend.answer - backend.before[:, slots - 1])
-    return times
 
 
 def _log_density(times: FloatArray) -> FloatArray:
@@ -177,35 +213,32 @@ def _log_density(times: FloatArray) -> FloatArray:
 
 
 def _most_likely(backend: Backend) -> _Fit:
-    total = backend.density.sum(axis=1)
-    pair = int(np.flatnonzero(total >= total.max() - INDIFFERENT)[0])
-    service = np.maximum(backend.service(pair), _SHORTEST_S)
-    fitted = levels(backend.start(pair), service)
-    return _Fit(
-        slots=int(backend.slots[pair]),
-        overhead=float(backend.overhead[pair]),
-        service=_quantiles(service / fitted.at(backend.start(pair))),
-        levels=fitted,
-        lost=backend.lost / backend.picked,
-        failed=backend.failed / backend.picked,
-    )
+    everything = np.arange(len(backend.seen.arrival))
+    seen = backend.seen
+    base, fitted, pair = _base(backend, backend.pairs(everything)[0])
+    return _Fit(*pair, _quantiles(base), fitted, seen.lost / seen.picked, seen.failed / seen.picked)
 
 
 def _resampled(backend: Backend, rng: np.random.Generator) -> _Fit:
-    rows = _blocks(backend.arrival, rng)
-    total = backend.density[:, rows].sum(axis=1)
-    pair = int(rng.choice(np.flatnonzero(total >= total.max() - INDIFFERENT)))
-    service = np.maximum(backend.service(pair), _SHORTEST_S)
-    fitted = levels(backend.start(pair), service)
-    base = service / fitted.at(backend.start(pair))
-    return _Fit(
-        slots=int(backend.slots[pair]),
-        overhead=float(backend.overhead[pair]),
-        service=_quantiles(base[rows]),
-        levels=fitted.jittered(rng),
-        lost=rng.binomial(backend.picked, backend.lost / backend.picked) / backend.picked,
-        failed=rng.binomial(backend.picked, backend.failed / backend.picked) / backend.picked,
+    seen = backend.seen
+    rows = _blocks(seen.arrival, rng)
+    likely = backend.pairs(rows)
+    base, fitted, pair = _base(backend, likely[rng.integers(len(likely))])
+    lost, failed = (
+        rng.binomial(seen.picked, count / seen.picked) / seen.picked
+        for count in (seen.lost, seen.failed)
     )
+    return _Fit(*pair, _quantiles(base[rows]), fitted.jittered(rng), lost, failed)
+
+
+def _base(
+    backend: Backend, pair: tuple[int, float]
+) -> tuple[FloatArray, Levels, tuple[int, float]]:
+    """Return the service times at level 1, the levels, and the pair of slots and overhead again."""
+    service = np.maximum(backend.seen.service(*pair), _SHORTEST_S)
+    start = backend.seen.answer - service
+    fitted = levels(start, service)
+    return service / fitted.at(start), fitted, pair
 
 
 def _blocks(time: FloatArray, rng: np.random.Generator) -> IntArray:

@@ -13,6 +13,8 @@ from .base import FloatArray, IntArray
 PENALTY = 4.0
 #: Service times that a level is estimated from, at least.
 LEAST_LENGTH = 4
+#: Points that are cut at most; more service times than this are averaged in groups first.
+MOST_POINTS = 4000
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,16 +51,19 @@ def levels(start: FloatArray, service: FloatArray) -> Levels:
     """
     order = np.argsort(start, kind="stable")
     logs, begun = np.log(service[order]), start[order]
-    variance = _variance(logs)
-    cuts = _cuts(logs, PENALTY * variance * np.log(len(logs)), LEAST_LENGTH)
-    edges = np.concatenate((cuts, [len(logs)]))
-    means = np.add.reduceat(logs, cuts) / np.diff(edges)
-    typical = np.median(np.repeat(means, np.diff(edges)))
+    group = -(-len(logs) // MOST_POINTS)
+    firsts = np.arange(0, len(logs), group)
+    points = np.add.reduceat(logs, firsts) / np.diff(np.append(firsts, len(logs)))
+    variance = _variance(points)
+    cuts = firsts[_cuts(points, PENALTY * variance * np.log(len(points)), LEAST_LENGTH)]
+    lengths = np.diff(np.append(cuts, len(logs)))
+    means = np.add.reduceat(logs, cuts) / lengths
+    typical = np.median(np.repeat(means, lengths))
     middle = (begun[cuts[1:] - 1] + begun[cuts[1:]]) / 2.0
     return Levels(
         begin=np.concatenate(([-np.inf], middle)),
         factor=np.exp(means - typical),
-        error=np.sqrt(variance / np.diff(edges)),
+        error=np.sqrt(variance * group / lengths),
     )
 
 

@@ -19,8 +19,8 @@ from ...sdk.kind import Kind, Order
 from ..trace import Trace
 from . import _lb_fit as fit
 from . import _lb_kernel as kernel
-from ._lb_model import LoadBalancerCalibration, mixed_seed, model_of, restore, state_of
 from ._lb_built_in import chooser
+from ._lb_model import LoadBalancerCalibration, mixed_seed, model_of, restore, state_of
 from .base import Choose, Replay, Stream
 
 __all__ = ["LoadBalancerCalibration", "LoadBalancerSimulator"]

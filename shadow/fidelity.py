@@ -1,0 +1,222 @@
+"""How well the simulator reproduces what the incumbent was recorded doing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from .policy import Policy
+from .simulators.base import FloatArray, IntArray, Simulator
+from .trace import Trace
+
+Answer = Literal["ok", "beyond tolerance", "inconclusive"]
+
+P50_TOLERANCE = 0.10
+P99_TOLERANCE = 0.20
+MEAN_TOLERANCE = 0.10
+SHARE_TOLERANCE = 0.05  # as a part of all decisions
+REPLICAS = 20
+#: An interval wider than this many tolerances to either side cannot tell good from bad.
+WIDEST = 2.0
+#: A half with fewer decisions cannot either.
+LEAST_IN_HALF = 100
+BLOCK_S = 1.0
+_RESAMPLES = 300
+_SOME = 4  # replicas in a resample; all of them would only cost more
+_Z = 1.96
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One number, recorded and simulated.
+
+    Attributes:
+        metric: ``mean``, ``p50``, ``p99`` of the objective, or ``share MEMBER``.
+        stretch: ``first half`` or ``second half`` of the trace's time, or ``whole``.
+        recorded: in the objective's unit, or a part of all decisions.
+        simulated: mean of the replicas.
+        error: relative, or a difference of shares.
+        low, high: 95 % interval of the error: the recording is one draw, the replicas are others.
+        tolerance: of the error's size.
+        answer: ``ok``; ``beyond tolerance`` by more than the interval; ``inconclusive``: too little
+            data to tell.
+    """
+
+    metric: str
+    stretch: str
+    recorded: float
+    simulated: float
+    error: float
+    low: float
+    high: float
+    tolerance: float
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """The table, and the answer that it gives.
+
+    Attributes:
+        rows: per stretch and metric; those of the whole trace are for reading only.
+        answer: the worst of the rows of either half.
+        policy: name of the incumbent that was replayed.
+        replicas: how many replays were averaged.
+        calibration: digest of the calibration.
+    """
+
+    rows: tuple[Row, ...]
+    answer: Answer
+    policy: str
+    replicas: int
+    calibration: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the table as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """One number of a stretch: from outcomes and picks to a float."""
+
+    name: str
+    value: Callable[[FloatArray, IntArray], float]
+    tolerance: float
+    relative: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class _Stretch:
+    """A window of time with what was recorded in it and what each replica did."""
+
+    name: str
+    time: FloatArray
+    recorded: tuple[FloatArray, IntArray]
+    replicas: tuple[tuple[FloatArray, IntArray], ...]
+
+
+def fidelity(
+    trace: Trace,
+    incumbent: Policy,
+    simulator: Simulator,
+    calibration: Any = None,
+    *,
+    replicas: int = REPLICAS,
+    seed: int = 0,
+) -> Fidelity:
+    """Replay the incumbent and compare it with the recording, in each half of time.
+
+    Args:
+        trace: recorded under the incumbent.
+        incumbent: the policy that was in production.
+        simulator: of the trace's kind.
+        calibration: fitted here when it is None.
+        replicas: replays to average, with seeds from ``seed`` on.
+        seed: of the replays and of the resampling.
+
+    Raises:
+        TraceError: the trace cannot be calibrated on.
+        ConfigurationError: the incumbent cannot be replayed.
+    """
+    fitted = simulator.calibrate(trace) if calibration is None else calibration
+    seeds = range(seed, seed + replicas)
+    runs = incumbent.replays(simulator, trace, fitted, seeds)
+    pairs = [(run.outcome, run.action) for run in runs]
+    stretches = _stretches(trace, pairs)
+    rng = np.random.default_rng(seed)
+    rows = tuple(
+        _row(stretch, measure, rng) for stretch in stretches for measure in _measures(trace)
+    )
+    answer = _worst([row.answer for row in rows if row.stretch != "whole"])
+    return Fidelity(rows, answer, incumbent.name, replicas, fitted.digest)
+
+
+def _measures(trace: Trace) -> list[_Measure]:
+    shares = [
+        _Measure(f"share {name}", _share_of(member), SHARE_TOLERANCE, relative=False)
+        for member, name in enumerate(trace.members)
+    ]
+    return [
+        _Measure("mean", lambda outcome, _: float(outcome.mean()), MEAN_TOLERANCE),
+        _Measure("p50", lambda outcome, _: float(np.quantile(outcome, 0.50)), P50_TOLERANCE),
+        _Measure("p99", lambda outcome, _: float(np.quantile(outcome, 0.99)), P99_TOLERANCE),
+        *shares,
+    ]
+
+
+def _share_of(member: int) -> Callable[[FloatArray, IntArray], float]:
+    return lambda _, action: float(np.mean(action == member))
+
+
+def _stretches(
+    trace: Trace, runs: Sequence[tuple[FloatArray, IntArray]]
+) -> tuple[_Stretch, _Stretch, _Stretch]:
+    middle = int(np.searchsorted(trace.time, (trace.time[0] + trace.time[-1]) / 2.0))
+
+    def stretch(name: str, rows: slice) -> _Stretch:
+        recorded = (trace.outcome[rows], trace.action[rows].astype(np.int64))
+        replicas = tuple((outcome[rows], action[rows]) for outcome, action in runs)
+        return _Stretch(name, trace.time[rows], recorded, replicas)
+
+    return (
+        stretch("first half", slice(0, middle)),
+        stretch("second half", slice(middle, None)),
+        stretch("whole", slice(None)),
+    )
+
+
+def _row(stretch: _Stretch, measure: _Measure, rng: np.random.Generator) -> Row:
+    recorded = measure.value(*stretch.recorded)
+    simulated = float(np.mean([measure.value(*run) for run in stretch.replicas]))
+    error = _error(measure, simulated, recorded)
+    width = _Z * _standard_error(stretch, measure, rng)
+    return Row(
+        metric=measure.name,
+        stretch=stretch.name,
+        recorded=recorded,
+        simulated=simulated,
+        error=error,
+        low=error - width,
+        high=error + width,
+        tolerance=measure.tolerance,
+        answer=_answer(error, width, measure.tolerance, len(stretch.time)),
+    )
+
+
+def _error(measure: _Measure, simulated: float, recorded: float) -> float:
+    scale = abs(recorded) or 1.0
+    return (simulated - recorded) / (scale if measure.relative else 1.0)
+
+
+def _answer(error: float, width: float, tolerance: float, decisions: int) -> Answer:
+    if decisions < LEAST_IN_HALF:
+        return "inconclusive"
+    if abs(error) - width > tolerance:
+        return "beyond tolerance"
+    return "inconclusive" if width > WIDEST * tolerance else "ok"
+
+
+def _worst(answers: Sequence[Answer]) -> Answer:
+    order: tuple[Answer, ...] = ("beyond tolerance", "inconclusive", "ok")
+    return next(answer for answer in order if answer in answers)
+
+
+def _standard_error(stretch: _Stretch, measure: _Measure, rng: np.random.Generator) -> float:
+    """Return the standard error of a row's error, from blocks of time drawn with replacement.
+
+    The recording and a few replicas give the same blocks: slow spells are in both, and are no news.
+    """
+    block = ((stretch.time - stretch.time[0]) / BLOCK_S).astype(np.int64)
+    groups = np.split(np.arange(len(block)), np.flatnonzero(np.diff(block)) + 1)
+    errors = []
+    for _ in range(_RESAMPLES):
+        rows = np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))])
+        some = [stretch.replicas[i] for i in rng.integers(0, len(stretch.replicas), _SOME)]
+        simulated = float(np.mean([measure.value(o[rows], a[rows]) for o, a in some]))
+        recorded = measure.value(stretch.recorded[0][rows], stretch.recorded[1][rows])
+        errors.append(_error(measure, simulated, recorded))
+    return float(np.std(errors))
