@@ -6,9 +6,10 @@ written to the ledger; a crash between two of these is made good at the next sta
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gnomon.v1 import delivery_pb2, policy_pb2
@@ -229,7 +230,7 @@ class Control:
 
     def _create(self, bundle: policy_pb2.Envelope, plan: policy_pb2.Envelope, actor: str) -> State:
         publishers = self._identity.publishers
-        words = read_plan(dsse.verify(plan, dsse.PLAN_TYPE, publishers))
+        words = self._read_plan(plan)
         payload = dsse.verify(bundle, dsse.BUNDLE_TYPE, publishers)
         desk = self._desk(words.hook)
         if words.id in self._past:
@@ -242,6 +243,16 @@ class Control:
         begun = draft(words, self._random_bytes(16), self._clock())
         self._enter(desk, step(begun, Tick(), self._clock()), None, [created])
         return self._past[words.id]
+
+    def _read_plan(self, envelope: policy_pb2.Envelope) -> Plan:
+        """Verify and read a plan; predictions may name the stable policy by its source alone."""
+        plan = read_plan(dsse.verify(envelope, dsse.PLAN_TYPE, self._identity.publishers))
+        if plan.stable in plan.predicted or plan.stable not in self._bundles:
+            return plan
+        source = hashlib.sha256(self._bundle(plan.stable).source.encode()).hexdigest()
+        if source not in plan.predicted:
+            return plan
+        return replace(plan, predicted={**plan.predicted, plan.stable: plan.predicted[source]})
 
     def _repeated(self, plan: Plan) -> State:
         known = self._past[plan.id]
@@ -286,7 +297,7 @@ class Control:
         state = desk.state
         if state is None or state.calibration != RECALIBRATE:
             return ""
-        before = self._provenance(state.plan.candidate).get("calibration", "")
+        before = self._bundle(state.plan.candidate).provenance.get("calibration", "")
         if bundle.provenance.get("calibration", "") not in ("", before):
             return ""
         return (
@@ -294,9 +305,8 @@ class Control:
             "or record it with: gnomon rollout recalibrated"
         )
 
-    def _provenance(self, digest: str) -> dict[str, str]:
-        payload = policy_pb2.Envelope.FromString(self._bundles[digest]).payload
-        return dict(read_bundle(payload).provenance)
+    def _bundle(self, digest: str) -> policy_pb2.Bundle:
+        return read_bundle(policy_pb2.Envelope.FromString(self._bundles[digest]).payload)
 
     def _keep(self, digest: str, bundle: policy_pb2.Envelope) -> None:
         envelope = bundle.SerializeToString()
@@ -444,8 +454,7 @@ class Control:
 
     def _restore_row(self, row: Row) -> None:
         envelope = policy_pb2.Envelope.FromString(row.plan)
-        plan = read_plan(dsse.verify(envelope, dsse.PLAN_TYPE, self._identity.publishers))
-        state = codec.from_json(plan, row.state)
+        state = codec.from_json(self._read_plan(envelope), row.state)
         desk = self._desk(row.hook)
         desk.entered(None, state)
         desk.plan, desk.first_epoch, desk.marks = row.plan, row.first_epoch, row.marks

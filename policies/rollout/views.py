@@ -45,6 +45,7 @@ def rollout(state: State, epoch: int, seats: Sequence[Seat]) -> rollouts_pb2.Rol
         clients=len(seats),
         calibration=state.calibration,
         attempt=state.attempt,
+        serving=state.stable,
     )
 
 

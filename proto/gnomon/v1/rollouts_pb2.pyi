@@ -108,7 +108,7 @@ class Transition(_message.Message):
     def __init__(self, to: _Optional[_Union[State, str]] = ..., cause: _Optional[str] = ..., actor: _Optional[str] = ..., time_unix_ns: _Optional[int] = ..., epoch: _Optional[int] = ..., **kwargs) -> None: ...
 
 class Rollout(_message.Message):
-    __slots__ = ("id", "hook", "state", "candidate", "stable", "weight", "epoch", "evidence", "transitions", "acked", "clients", "calibration", "attempt")
+    __slots__ = ("id", "hook", "state", "candidate", "stable", "weight", "epoch", "evidence", "transitions", "acked", "clients", "calibration", "attempt", "serving")
     ID_FIELD_NUMBER: _ClassVar[int]
     HOOK_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +122,7 @@ class Rollout(_message.Message):
     CLIENTS_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    SERVING_FIELD_NUMBER: _ClassVar[int]
     id: str
     hook: str
     state: State
@@ -135,7 +136,8 @@ class Rollout(_message.Message):
     clients: int
     calibration: str
     attempt: int
-    def __init__(self, id: _Optional[str] = ..., hook: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., candidate: _Optional[str] = ..., stable: _Optional[str] = ..., weight: _Optional[float] = ..., epoch: _Optional[int] = ..., evidence: _Optional[_Union[Evidence, _Mapping]] = ..., transitions: _Optional[_Iterable[_Union[Transition, _Mapping]]] = ..., acked: _Optional[int] = ..., clients: _Optional[int] = ..., calibration: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
+    serving: str
+    def __init__(self, id: _Optional[str] = ..., hook: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., candidate: _Optional[str] = ..., stable: _Optional[str] = ..., weight: _Optional[float] = ..., epoch: _Optional[int] = ..., evidence: _Optional[_Union[Evidence, _Mapping]] = ..., transitions: _Optional[_Iterable[_Union[Transition, _Mapping]]] = ..., acked: _Optional[int] = ..., clients: _Optional[int] = ..., calibration: _Optional[str] = ..., attempt: _Optional[int] = ..., serving: _Optional[str] = ...) -> None: ...
 
 class CreateRequest(_message.Message):
     __slots__ = ("bundle", "plan", "actor")

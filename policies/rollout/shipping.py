@@ -1,0 +1,137 @@
+"""The publisher's side: a bundle and a ramp plan, signed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gnomon.v1 import policy_pb2
+
+from ...sdk import dsse, keys
+from ...sdk.bundle import bundle_digest, read_bundle
+from ...sdk.kind import Kind
+from ...sdk.records import INCUMBENT
+from .evidence import Effect
+from .plan import read_plan
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """How a candidate may take over; times in seconds.
+
+    Attributes:
+        weights: shares of the candidate, ascending, at most 0.5, then 1.
+        block_s: length of a switchback block.
+        burn_in_s, skew_s: start and end of a block that are not measured.
+        min_pairs: pairs of blocks that every step must count.
+        max_pairs: judged pairs after which an undecided rollout is held.
+        alpha_promote, alpha_abort: levels of the tests.
+        shadow_decisions: after which live shadow ends; 0 skips it.
+        shadow_rate: share of decisions that live shadow computes.
+        soak_s: time under watch at full weight.
+        lease_s: how long a process may run the candidate without hearing of the control plane.
+        valid_s: how long the plan is good for.
+    """
+
+    weights: tuple[float, ...] = (0.5, 1.0)
+    block_s: float = 10.0
+    burn_in_s: float = 1.0
+    skew_s: float = 0.25
+    min_pairs: int = 8
+    max_pairs: int = 60
+    alpha_promote: float = 0.025
+    alpha_abort: float = 0.025
+    shadow_decisions: int = 1000
+    shadow_rate: float = 0.1
+    soak_s: float = 60.0
+    lease_s: float = 15.0
+    valid_s: float = 7 * 86400.0
+
+
+def build_plan(
+    ramp: Ramp,
+    bundle: bytes,
+    kind: Kind,
+    rollout_key: Ed25519PublicKey,
+    now: int,
+    *,
+    stable: str = INCUMBENT,
+    predicted: Mapping[str, Effect] | None = None,
+    plan_id: str = "",
+) -> bytes:
+    """Return the payload of a ramp plan for a bundle.
+
+    Args:
+        ramp: how it may take over.
+        bundle: the bundle's payload.
+        kind: of the hook; gives objective, guardrails and the outcomes' deadline.
+        rollout_key: may sign manifests under the plan.
+        now: Unix time in nanoseconds.
+        stable: digest that it goes against.
+        predicted: relative change of the objective, by the digest that it is against.
+        plan_id: unique; a random one when empty.
+
+    Raises:
+        RolloutError: the plan could not be carried out; names the value.
+    """
+    about = read_bundle(bundle)
+    message = policy_pb2.RampPlan(
+        id=plan_id or f"r-{secrets.token_hex(6)}",
+        hook=about.hook,
+        candidate=bundle_digest(bundle),
+        stable=stable,
+        arms=policy_pb2.ARMS_SWITCHBACK if kind.arms == "switchback" else policy_pb2.ARMS_STICKY,
+        weights=ramp.weights,
+        block_ns=_ns(ramp.block_s),
+        burn_in_ns=_ns(ramp.burn_in_s),
+        skew_ns=_ns(ramp.skew_s),
+        min_pairs=ramp.min_pairs,
+        max_pairs=ramp.max_pairs,
+        alpha_promote=ramp.alpha_promote,
+        alpha_abort=ramp.alpha_abort,
+        objective=kind.objective.name,
+        objective_clip=kind.objective.clip,
+        guardrails=[
+            policy_pb2.Guardrail(
+                name=rail.name,
+                metric=rail.metric,
+                statistic=rail.statistic,
+                margin=rail.margin,
+                relative=rail.relative,
+            )
+            for rail in kind.guardrails
+        ],
+        outcome_deadline_ns=_ns(kind.outcome_deadline_s),
+        shadow_decisions=ramp.shadow_decisions,
+        shadow_rate=ramp.shadow_rate,
+        soak_ns=_ns(ramp.soak_s),
+        lease_ns=_ns(ramp.lease_s),
+        not_after_unix_ns=now + _ns(ramp.valid_s),
+        rollout_keyid=keys.keyid(rollout_key),
+        rollout_public_key=keys.raw(rollout_key),
+        evidence_digest=about.evidence_digest,
+        predicted={
+            digest: policy_pb2.Interval(estimate=found.estimate, low=found.low, high=found.high)
+            for digest, found in (predicted or {}).items()
+        },
+    )
+    payload = message.SerializeToString(deterministic=True)
+    read_plan(payload)
+    return payload
+
+
+def sign_plan(payload: bytes, publisher: Ed25519PrivateKey) -> policy_pb2.Envelope:
+    """Return the signed envelope of a plan."""
+    return dsse.sign(dsse.PLAN_TYPE, payload, publisher)
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)
