@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..sdk.errors import TraceError
 from .policy import Policy
-from .simulators.base import FloatArray, IntArray, Simulator
+from .simulators.base import FloatArray, IntArray, Replay, Simulator
 from .trace import Trace
 
 Answer = Literal["ok", "beyond tolerance", "inconclusive"]
@@ -123,16 +124,34 @@ def fidelity(
         ConfigurationError: the incumbent cannot be replayed.
     """
     fitted = simulator.calibrate(trace) if calibration is None else calibration
-    seeds = range(seed, seed + replicas)
-    runs = incumbent.replays(simulator, trace, fitted, seeds)
-    pairs = [(run.outcome, run.action) for run in runs]
-    stretches = _stretches(trace, pairs)
+    runs = incumbent.replays(simulator, trace, fitted, range(seed, seed + replicas))
+    return compared(trace, runs, policy=incumbent.name, calibration=fitted.digest, seed=seed)
+
+
+def compared(
+    trace: Trace, runs: Sequence[Replay], *, policy: str, calibration: str, seed: int = 0
+) -> Fidelity:
+    """Compare replays of the incumbent, one per replica, with the recording.
+
+    Args:
+        trace: what was recorded.
+        runs: replays of it.
+        policy: name of the incumbent.
+        calibration: digest of what was replayed with.
+        seed: of the resampling.
+
+    Raises:
+        TraceError: a replay is cut short by a fault of the incumbent.
+    """
+    if any(run.fault >= 0 for run in runs):
+        raise TraceError(f"incumbent {policy!r} failed in its replay; give another one")
+    stretches = _stretches(trace, [(run.outcome, run.action) for run in runs])
     rng = np.random.default_rng(seed)
     rows = tuple(
         _row(stretch, measure, rng) for stretch in stretches for measure in _measures(trace)
     )
     answer = _worst([row.answer for row in rows if row.stretch != "whole"])
-    return Fidelity(rows, answer, incumbent.name, replicas, fitted.digest)
+    return Fidelity(rows, answer, policy, len(runs), calibration)
 
 
 def _measures(trace: Trace) -> list[_Measure]:

@@ -1,0 +1,159 @@
+"""``gnomon replay``: a recorded trace under other policies."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ._common import Exit, emit, handled
+
+if TYPE_CHECKING:
+    from ..sdk.kind import Kind
+    from ..shadow.policy import Policy
+    from ..shadow.replay import PolicyRow, ReplayTable
+
+_CODES = {
+    "ok": Exit.OK,
+    "beyond tolerance": Exit.NEGATIVE,
+    "inconclusive": Exit.INCONCLUSIVE,
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``replay`` to the command line."""
+    app.command("replay", epilog="Exit codes: fidelity 0 ok · 1 beyond tolerance · 3 inconclusive")(
+        handled(replay)
+    )
+
+
+def replay(
+    store: Annotated[Path, typer.Argument(help="Trace store, or a trace saved as .npz.")] = Path(
+        ".gnomon/traces"
+    ),
+    hook: Annotated[str | None, typer.Option(help="Name of the hook, or module:attribute.")] = None,
+    policy: Annotated[
+        list[str] | None, typer.Option(help="File or baseline:NAME; repeat. All baselines if none.")
+    ] = None,
+    incumbent: Annotated[
+        str | None, typer.Option(help="baseline:NAME, recorded or module:attribute of the hook.")
+    ] = None,
+    replicas: Annotated[int, typer.Option(min=2, help="Replays per policy.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    isolation: Annotated[str, typer.Option(help="For files: strict or process.")] = "strict",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+) -> None:
+    """Replay a trace: how faithful the simulator is, and what other policies would have done."""
+    from ..policies.registry import kind as kind_named
+    from ..shadow.policy import RECORDED, FunctionPolicy, hook_at, incumbent_policy
+    from ..shadow.replay import replay as compare
+
+    at = hook_at(hook) if hook and ":" in hook else None
+    trace = _trace(store, at.name if at else hook)
+    kind = kind_named(trace.kind)
+    base = (
+        FunctionPolicy(at)
+        if at and not incumbent
+        else incumbent_policy(incumbent or RECORDED, kind)
+    )
+    with ExitStack() as stack:
+        policies = _policies(policy or [], kind, isolation, stack)
+        table = compare(
+            trace, policies, incumbent=base, replicas=replicas, seed=seed, progress=_progress
+        )
+    emit(table.as_json(), as_json, lambda: _show(table))
+    raise typer.Exit(int(_CODES[table.fidelity.answer]))
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _trace(store: Path, hook: str | None) -> Any:
+    from ..shadow.trace import Trace, load_trace
+
+    return Trace.load(store) if store.suffix == ".npz" else load_trace(store, hook)
+
+
+def _policies(texts: list[str], kind: Kind, isolation: str, stack: ExitStack) -> list[Policy]:
+    """Return the policies asked for; sources from files run isolated, in one clean process's forks."""
+    from ..shadow.isolation.layers import known_mode
+    from ..shadow.isolation.lockstep import lockstep_zygote
+    from ..shadow.policy import BASELINE, IsolatedPolicy, baseline_policy, source_of
+
+    mode = known_mode(isolation)
+    files = [text for text in texts if not text.startswith(BASELINE)]
+    sources = {text: source_of(Path(text)) for text in files}
+    zygote = stack.enter_context(lockstep_zygote(mode)) if files else None
+    return [
+        IsolatedPolicy(text, sources[text], kind, zygote)
+        if zygote and text in sources
+        else baseline_policy(text.removeprefix(BASELINE), kind)
+        for text in texts
+    ]
+
+
+def _show(table: ReplayTable) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(f"{table.decisions} decisions of {table.hook} over {', '.join(table.members)}")
+    console.print(_fidelity(table))
+    console.print(f"fidelity: {table.fidelity.answer}")
+    console.print(_comparison(table))
+
+
+def _fidelity(table: ReplayTable) -> Any:
+    from rich.table import Table
+
+    shown = Table(title=f"{table.fidelity.policy}, recorded and simulated", title_justify="left")
+    for name in ("metric", "stretch", "recorded", "simulated", "error (95 %)", "answer"):
+        left = name in ("metric", "stretch")
+        shown.add_column(name, justify="left" if left else "right", no_wrap=True)
+    for row in table.fidelity.rows:
+        shown.add_row(
+            row.metric,
+            row.stretch,
+            f"{row.recorded:.4g}",
+            f"{row.simulated:.4g}",
+            f"{row.error:+.1%} ({row.low:+.0%} … {row.high:+.0%})",
+            row.answer,
+        )
+    return shown
+
+
+def _comparison(table: ReplayTable) -> Any:
+    from rich.table import Table
+
+    limit = f"; no policy can have a mean below {table.bound:.4g}" if table.bound > 0 else ""
+    shown = Table(
+        title=f"{table.replicas} replays each, in {table.unit}{limit}", title_justify="left"
+    )
+    for name in ("policy", "tier", "mean", "p50", "p99", "failed", "change of the mean"):
+        left = name in ("policy", "tier")
+        shown.add_column(name, justify="left" if left else "right", no_wrap=name == "policy")
+    for row in table.rows:
+        shown.add_row(row.policy, row.tier, *_numbers(row))
+    return shown
+
+
+def _numbers(row: PolicyRow) -> tuple[str, ...]:
+    if row.fault:
+        return ("–", "–", "–", "–", row.fault)
+    change = (
+        f"{row.change.estimate:+.1%} ({row.change.low:+.0%} … {row.change.high:+.0%})"
+        if row.change
+        else "incumbent"
+    )
+    if row.broken:
+        change += f", breaks {', '.join(row.broken)}"
+    return (
+        f"{row.mean:.2f}",
+        f"{row.p50:.2f}",
+        f"{row.p99:.2f}",
+        f"{row.failure_rate:.2%}",
+        change,
+    )
