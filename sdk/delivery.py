@@ -11,10 +11,13 @@ import contextlib
 import logging
 import os
 import queue
+import random
 import threading
+import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -24,9 +27,7 @@ from gnomon.v1 import delivery_pb2, policy_pb2
 from .assignment import Assignment
 from .bundle import read_bundle
 from .channel import Peer, backoff_s, open_channel
-from .config import Settings
-from .errors import ConfigurationError, TrustError
-from .keys import load_publics
+from .errors import TrustError
 from .manifest import Anchors, Now
 from .measure import BlockMeasure
 from .session import HookLike, HookPolicy, Node, Session, Step, hook_report
@@ -38,6 +39,28 @@ _log = logging.getLogger("gnomon.delivery")
 _STEADY_NS = 2_000_000_000
 #: After a block's end its last outcomes are given so long before it is reported.
 _AFTER_BLOCK_NS = 20_000_000
+_FORK_DEADLINE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a delivery client needs to know.
+
+    Attributes:
+        peer: the control plane.
+        service: name of the service.
+        anchors: keys and limits that are trusted from the start.
+        cell: processes that share state and switch together.
+        state_dir: folder for the last good state; None keeps it in memory.
+        report_interval_s: between two reports of a hook.
+    """
+
+    peer: Peer
+    service: str
+    anchors: Anchors
+    cell: str = "default"
+    state_dir: Path | None = None
+    report_interval_s: float = 1.0
 
 
 class Status(NamedTuple):
@@ -59,20 +82,9 @@ class Status(NamedTuple):
     last_error: str
 
 
-def terms(settings: Settings, environ: Mapping[str, str]) -> tuple[Peer, Anchors]:
-    """Return whom a process talks to and whom it trusts; TLS comes from ``GNOMON_TLS_*``.
-
-    Raises:
-        ConfigurationError: the address, a certificate or a publisher's key cannot be used, or no
-            publisher is trusted at all.
-    """
-    if not settings.publisher_keys:
-        raise ConfigurationError(
-            f"control plane {settings.control_plane} without publisher_keys; "
-            "give the .pub files of those whose bundles may run here"
-        )
-    peer = Peer.from_environment(settings.control_plane, environ)
-    return peer, Anchors(load_publics(settings.publisher_keys), min_epoch=settings.min_epoch)
+def system_now() -> Now:
+    """Return both clocks of this machine."""
+    return Now(time.time_ns(), time.monotonic_ns())
 
 
 @dataclass(slots=True)
@@ -90,31 +102,31 @@ class DeliveryClient:
     """Receives policies for the hooks of this process and reports how they do.
 
     Args:
-        hooks: of this process by name; looked at again and again, so that hooks decorated after
-            the start are announced too.
-        settings: of this process.
-        environ: variables with the settings of TLS.
-        report_interval_s: between two reports of a hook.
+        hooks: returns the hooks of the process; asked again and again, so that hooks decorated
+            after the start are announced too.
+        settings: peer, keys, state folder.
+        process_id: returns the id of this process, 16 hex digits; asked at every connect.
+        now: both clocks.
+        rng: for the jitter of reconnects.
 
-    After a fork nothing of a client runs in the child, where its owner starts a client anew.
-
-    Raises:
-        ConfigurationError: as :func:`terms`.
+    The stream is closed around a fork, because gRPC does not survive one in mid-call: the parent
+    connects again by itself, in the child nothing runs before :meth:`start` is called there.
     """
 
     def __init__(
         self,
-        hooks: Mapping[str, HookLike],
+        hooks: Callable[[], Iterable[HookLike]],
         settings: Settings,
+        process_id: Callable[[], str],
         *,
-        environ: Mapping[str, str] = os.environ,
-        report_interval_s: float = 1.0,
+        now: Callable[[], Now] = system_now,
+        rng: random.Random | None = None,
     ) -> None:
         self._hooks = hooks
         self._settings = settings
-        self._peer, self._anchors = terms(settings, environ)
-        self._report_interval_ns = int(report_interval_s * 1e9)
-        self._rng = settings.generator("delivery")
+        self._process_id = process_id
+        self._now = now
+        self._rng = rng or random.Random(os.urandom(16))
         self._store = StateStore(settings.state_dir)
         self._policies: dict[str, HookPolicy] = {}
         self._measures: dict[str, BlockMeasure] = {}
@@ -122,6 +134,7 @@ class DeliveryClient:
         self._last_error = ""
         self._thread: threading.Thread | None = None
         self._stream: _Stream | None = None
+        self._forking = False
         self._arm()
         _clients.add(self)
 
@@ -129,6 +142,7 @@ class DeliveryClient:
         """Install the last good state in every hook and start the thread, unless it runs."""
         if self._thread is not None:
             return
+        self._arm()
         self._discover()
         self._thread = threading.Thread(target=self._run, name="gnomon-delivery", daemon=True)
         self._thread.start()
@@ -176,17 +190,25 @@ class DeliveryClient:
         self._discovering = threading.Lock()
         self._heard_ns = self._now().monotonic_ns
 
-    def _after_fork(self) -> None:
-        """Let go in a child; the parent's stream is kept unclosed, closing it would harm both."""
+    def _before_fork(self) -> None:
+        """Have no thread inside gRPC at the moment of the fork."""
+        self._forking = self._thread is not None and not self._stopping.is_set()
+        if self._forking:
+            self._stopping.set()
+            self._cancel()
+            self.stop(_FORK_DEADLINE_S)
+
+    def _after_fork_in_parent(self) -> None:
+        if self._forking and self._thread is None:
+            self.start()
+
+    def _after_fork_in_child(self) -> None:
+        """Let go of what is the parent's; a lock may be held by a thread that is not here."""
         _inherited.append(self._stream)
         self._policies, self._measures = {}, {}
-        for hook in self._hooks.values():
+        for hook in list(self._hooks()):
             hook.measure = None
         self._arm()
-
-    def _now(self) -> Now:
-        clock = self._settings.clock
-        return Now(clock.time_ns(), clock.monotonic_ns())
 
     def _run(self) -> None:
         attempt = 0
@@ -212,7 +234,7 @@ class DeliveryClient:
         stream = _Stream(
             Session(self._node(), self._policies), queue.SimpleQueue(), self._now().monotonic_ns
         )
-        with open_channel(self._peer) as channel:
+        with open_channel(self._settings.peer) as channel:
             stub = delivery_pb2_grpc.DeliveryStub(channel)  # type: ignore[no-untyped-call]
             stream.call = stub.Connect(self._requests(stream))
             self._stream = stream
@@ -260,22 +282,26 @@ class DeliveryClient:
             self._install(*step.install)
 
     def _install(self, name: str, assignment: Assignment) -> None:
-        measure, hook = self._measures[name], self._hooks[name]
+        measure = self._measures[name]
         measure.follow(assignment.switchback, assignment.epoch, self._now().unix_ns)
-        hook.measure = measure
-        hook.install(assignment)
+        for hook in list(self._hooks()):
+            if hook.name == name:
+                hook.measure = measure
+                hook.install(assignment)
 
     def _discover(self) -> bool:
         """Take up hooks that are new, with their state of an earlier life; return whether any is."""
         with self._discovering:
-            new = [hook for hook in list(self._hooks.values()) if hook.name not in self._policies]
+            new = [hook for hook in list(self._hooks()) if hook.name not in self._policies]
             for hook in new:
                 self._take_up(hook)
             return bool(new)
 
     def _take_up(self, hook: HookLike) -> None:
         saved = self._store.load(hook.name)
-        policy = HookPolicy(hook.name, hook.kind, self._settings.cell, self._anchors, saved)
+        policy = HookPolicy(
+            hook.name, hook.kind, self._settings.cell, self._settings.anchors, saved
+        )
         for digest, data in self._store.bundles().items():
             self._restore(policy, digest, data)
         self._measures.setdefault(hook.name, BlockMeasure(hook.kind))
@@ -293,9 +319,8 @@ class DeliveryClient:
             _log.warning("bundle %s on disk is not used: %s", digest[:16], error)
 
     def _node(self) -> Node:
-        instances = [hook.process_id for hook in list(self._hooks.values())]
         settings = self._settings
-        return Node(settings.service, (instances or [""])[0], settings.cell, _version())
+        return Node(settings.service, self._process_id(), settings.cell, _version())
 
     def _requests(self, stream: _Stream) -> Iterator[delivery_pb2.ClientMessage]:
         """Yield what goes to the control plane; runs on a thread of gRPC's own."""
@@ -323,7 +348,7 @@ class DeliveryClient:
     def _next_report_ns(self) -> int:
         """Return when to report next: after the interval, or earlier when a block closes."""
         now = self._now()
-        waits = [self._report_interval_ns]
+        waits = [int(self._settings.report_interval_s * 1e9)]
         for measure in list(self._measures.values()):
             end = measure.block_end_ns(now.unix_ns - _AFTER_BLOCK_NS)
             if end is not None:
@@ -331,7 +356,7 @@ class DeliveryClient:
         return now.monotonic_ns + max(1, min(waits))
 
     def _reports(self, stream: _Stream) -> Iterator[delivery_pb2.ClientMessage]:
-        for hook in list(self._hooks.values()):
+        for hook in list(self._hooks()):
             policy = self._policies.get(hook.name)
             if policy is None:
                 continue
@@ -364,7 +389,7 @@ class DeliveryClient:
         detail = getattr(error, "details", None)
         reason = detail() if callable(detail) else str(error)
         self._last_error = f"{type(error).__name__}: {reason}"
-        _log.debug("stream with %s ended: %s", self._peer.address, self._last_error)
+        _log.debug("stream with %s ended: %s", self._settings.peer.address, self._last_error)
 
 
 def refusal(message: delivery_pb2.ServerMessage, reason: str) -> delivery_pb2.ClientMessage:
@@ -390,9 +415,23 @@ _clients: weakref.WeakSet[DeliveryClient] = weakref.WeakSet()
 _inherited: list[object] = []
 
 
+def _before_fork() -> None:
+    for client in list(_clients):
+        client._before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for client in list(_clients):
+        client._after_fork_in_parent()
+
+
 def _after_fork_in_child() -> None:
     for client in list(_clients):
-        client._after_fork()
+        client._after_fork_in_child()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)

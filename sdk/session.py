@@ -46,11 +46,6 @@ class HookLike(Protocol):
         ...
 
     @property
-    def process_id(self) -> str:
-        """Id of this process, 16 hex digits."""
-        ...
-
-    @property
     def counters(self) -> Mapping[str, int]:
         """Counters by name, as they stand."""
         ...
@@ -166,6 +161,7 @@ class HookPolicy:
         plan = admitted.plan
         if plan is None:
             raise TrustError("manifest names a candidate without a ramp plan")
+        self._check_objective(plan)
         return Assignment(
             epoch=manifest.epoch,
             phase=_PHASES[manifest.phase],
@@ -177,6 +173,15 @@ class HookPolicy:
             lease_until_ns=min(admitted.lease_until_ns, NEVER_NS),
             shadow_rate=plan.shadow_rate,
         )
+
+    def _check_objective(self, plan: policy_pb2.RampPlan) -> None:
+        """Refuse a plan that would read this process's sums in another unit."""
+        own = self.kind.objective
+        if (plan.objective, plan.objective_clip) != (own.name, own.clip):
+            raise TrustError(
+                f"ramp plan judges {plan.objective!r} clipped at {plan.objective_clip}, "
+                f"this service measures {own.name!r} clipped at {own.clip}"
+            )
 
     def _switchback(
         self, manifest: policy_pb2.Manifest, plan: policy_pb2.RampPlan

@@ -172,8 +172,8 @@ class ControlPlane:
         push = delivery_pb2.BundlePush(digest=bundle_digest(envelope.payload), envelope=envelope)
         self.pushes.put(delivery_pb2.ServerMessage(nonce=nonce, bundle=push))
 
-    def manifest(self, envelope, nonce: str = "m") -> None:
-        push = delivery_pb2.ManifestPush(hook=HOOK, envelope=envelope)
+    def manifest(self, envelope, nonce: str = "m", hook: str = HOOK) -> None:
+        push = delivery_pb2.ManifestPush(hook=hook, envelope=envelope)
         self.pushes.put(delivery_pb2.ServerMessage(nonce=nonce, manifest=push))
 
     def ack(self) -> delivery_pb2.Ack:
@@ -192,7 +192,6 @@ class FakeHook:
     def __init__(self, name: str, kind: Kind) -> None:
         self.name = name
         self.kind = kind
-        self.process_id = "0123456789abcdef"
         self.counters = {"decisions": 5, "shadow_decisions": 4, "shadow_faults": 1}
         self.breaker = ""
         self.measure: Any = None

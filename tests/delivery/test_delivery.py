@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from typing import Any
 
 import pytest
 
-from gnomon.sdk import keys
 from gnomon.sdk.bundle import bundle_digest
-from gnomon.sdk.config import Settings
-from gnomon.sdk.delivery import DeliveryClient, terms
-from gnomon.sdk.errors import ConfigurationError
+from gnomon.sdk.channel import Peer
+from gnomon.sdk.delivery import DeliveryClient, Settings
 from gnomon.sdk.manifest import Now
 from gnomon.v1 import policy_pb2
 
@@ -25,23 +24,22 @@ PATIENCE_S = 10.0
 @pytest.fixture
 def start(world, hook, tmp_path):
     """Start clients that are stopped in the end."""
-    _, public = keys.save(world.publisher, tmp_path, "publisher", "publisher")
     running = []
 
-    def start(port: int, hooks=None, interval: float = 0.05, **changes) -> DeliveryClient:
+    def start(port: int, hooks=None, **changes) -> DeliveryClient:
         fields: dict[str, Any] = {
-            "control_plane": f"127.0.0.1:{port}",
+            "peer": Peer(f"127.0.0.1:{port}"),
             "service": "shop",
-            "publisher_keys": (public,),
+            "anchors": world.anchors,
             "cell": "cell-a",
             "state_dir": tmp_path,
-            "seed": 1,
+            "report_interval_s": 0.05,
         }
         client = DeliveryClient(
-            {HOOK: hook} if hooks is None else hooks,
+            ({HOOK: hook} if hooks is None else hooks).values,
             Settings(**(fields | changes)),
-            environ={},
-            report_interval_s=interval,
+            lambda: "0123456789abcdef",
+            rng=random.Random(1),
         )
         running.append(client)
         client.start()
@@ -269,29 +267,9 @@ def test_stop_ends_the_thread_even_when_the_control_plane_is_stuck(start, hook, 
 
 
 def test_the_last_reports_go_out_at_stop(control, start, hook) -> None:
-    client = start(control.port, interval=3600.0)
+    client = start(control.port, report_interval_s=3600.0)
     control.hello()
     assert control.reports.empty()
     hook.counters = {"decisions": 77}
     assert client.stop()
     assert control.reports.get(timeout=PATIENCE_S).counters["decisions"] == 77
-
-
-def test_what_cannot_work_is_said_at_once(start, world, tmp_path) -> None:
-    with pytest.raises(ConfigurationError, match="without publisher_keys"):
-        start(1, publisher_keys=())
-    with pytest.raises(ConfigurationError, match=r"nowhere\.pub"):
-        start(1, publisher_keys=(tmp_path / "nowhere.pub",))
-    with pytest.raises(ConfigurationError, match="plain text"):
-        start(1, control_plane="10.0.0.1:7400")
-
-
-def test_terms_pin_the_keys_and_the_least_epoch(world, tmp_path) -> None:
-    _, public = keys.save(world.publisher, tmp_path, "p", "publisher")
-    settings = Settings(control_plane="10.0.0.1:1", publisher_keys=(public,), min_epoch=7)
-    peer, anchors = terms(settings, {"GNOMON_TLS_ROOT": "ca.pem"})
-    assert str(peer.root_certificates) == "ca.pem"
-    assert anchors.min_epoch == 7
-    assert [keys.keyid(key) for key in anchors.publishers] == [
-        keys.keyid(world.publisher.public_key())
-    ]

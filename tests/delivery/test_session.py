@@ -155,6 +155,15 @@ def test_a_refused_manifest_is_named_with_its_epoch(session, world, shipped) -> 
     assert (step.reply.ack.name, step.reply.ack.epoch) == (HOOK, 4)
 
 
+@pytest.mark.parametrize("change", [{"objective": "cost"}, {"objective_clip": 1.0}])
+def test_a_plan_in_another_unit_is_refused(session, world, shipped, change) -> None:
+    envelope, digest, manifest = shipped
+    session.receive(bundle_push(envelope), world.now)
+    plan = world.plan(candidate=digest, **change)
+    step = session.receive(manifest_push(manifest(1, plan=plan)), world.now)
+    assert "ramp plan judges" in step.reply.ack.error
+
+
 def test_the_right_digest_of_another_payload_is_refused(session, world) -> None:
     wanted = bundle_digest(world.bundle(LEAST).payload)
     step = session.receive(bundle_push(world.bundle(FAST), digest=wanted), world.now)
