@@ -184,6 +184,8 @@ class Intake:
         )
 
     async def _durable(self, payload: bytes, batches: list[Batch]) -> None:
+        if self._stopping.is_set():  # it was decoded while the recorder was closed
+            raise BusyError("the recorder is stopping", self._limits.retry_s)
         waiting = _Waiting(payload, batches, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._wake.set()

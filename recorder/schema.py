@@ -116,7 +116,7 @@ _SPECS = (
                 *("inclusion", "outcome_status", "values.key_value.key"),
             ],
             {
-                "decision_id": "BYTE_STREAM_SPLIT",
+                "decision_id": "DELTA_BYTE_ARRAY",
                 "time": "DELTA_BINARY_PACKED",
                 "duration": "DELTA_BINARY_PACKED",
                 "epoch": "DELTA_BINARY_PACKED",
@@ -144,7 +144,7 @@ _SPECS = (
         _writing(
             [*_SOURCE_NAMES, "arm", "outcome_status", "values.key_value.key"],
             {
-                "decision_id": "BYTE_STREAM_SPLIT",
+                "decision_id": "DELTA_BYTE_ARRAY",
                 "decision_time": "DELTA_BINARY_PACKED",
                 "block": "DELTA_BINARY_PACKED",
                 "outcome_time": "DELTA_BINARY_PACKED",
@@ -173,7 +173,7 @@ _SPECS = (
                 *("event", "numbers.key_value.key", "texts.key_value.key", "texts.key_value.value"),
             ],
             {
-                "workload_id": "BYTE_STREAM_SPLIT",
+                "workload_id": "DELTA_BYTE_ARRAY",
                 "time": "DELTA_BINARY_PACKED",
                 "numbers.key_value.value": "BYTE_STREAM_SPLIT",
             },

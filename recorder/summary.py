@@ -46,7 +46,7 @@ class HookSummary:
         shares: share of the decisions by index of the picked item.
         metrics: quantiles by metric.
         workload: events by name.
-        bytes: of all files; ``bytes_per_decision`` is NaN-free and 0 without decisions.
+        bytes: of all files; ``bytes_per_decision`` is 0 without decisions.
         duplicates: rows left out because their id had been seen.
         damaged: one line per damaged file.
     """
@@ -81,7 +81,7 @@ def summarise(store: TraceStore, hook: str) -> HookSummary:
     """Return what the store holds of a hook; damaged files are left out and named.
 
     Raises:
-        TraceError: no such store or hook, or one file is from the future.
+        TraceError: no such store or hook.
     """
     reading = store.read(DECISIONS, hook, skip_damaged=True)
     late = store.read(OUTCOMES, hook, skip_damaged=True)

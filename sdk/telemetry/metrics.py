@@ -101,7 +101,7 @@ def _hook_callback(hooks: Iterable[Counted], counters: Mapping[str, str]) -> Cal
     from opentelemetry.metrics import Observation
 
     def observe(_: CallbackOptions) -> Iterable[Observation]:
-        for hook in hooks:
+        for hook in tuple(hooks):  # a service may mark functions meanwhile
             values = hook.counters
             for reason, counter in counters.items():
                 attributes = {names.FLAG_KEY: hook.name}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ from gnomon.recorder.rows import Joined, Source, tables
 from gnomon.recorder.store import TraceStore
 from gnomon.recorder.summary import summarise
 from gnomon.sdk.errors import TraceError
-from gnomon.sdk.records import Outcome, Record
+from gnomon.sdk.records import Outcome, Record, Workload
 
 from .fakes import decision, decisions, outcome, outcomes, workloads
 from .test_encode import exact
@@ -173,6 +174,26 @@ def test_duckdb_reads_it(tmp_path: Path) -> None:
     assert rows[0][:4] == ("router.pick", 12, 30.0, 12 * 20.5)
     assert str(rows[0][4]) == "2023-11-14"
     assert store.decisions().num_rows == 12
+
+
+def test_the_documented_query_joins_late_outcomes(tmp_path: Path) -> None:
+    """All columns of all tables are read by another engine, and the manual's SQL does what it says."""
+    store = TraceStore(tmp_path)
+    made = [decision(i, _START + i, trace_id=i, span_id=i) for i in range(50)]
+    store.write_records(SOURCE, [*made, *map(outcome, made[:20])])
+    event = Workload(0, _START, "members", (("names", "a,b"), ("n", 2.0)))
+    store.write_records(SOURCE, [*map(outcome, made[20:40]), event])
+    manual = Path(__file__).parents[2] / "docs" / "reference" / "trace-store.md"
+    (query,) = re.findall(r"```sql\n(.*?);\n```", manual.read_text("utf-8"), re.DOTALL)
+    relation = duckdb.sql(query.replace("STORE", str(tmp_path)))
+    values = relation.columns.index("values")
+    rows = relation.fetchall()
+    assert len(rows) == 50
+    assert sum(row[values] == {"latency_ms": 30.0} for row in rows) == 40
+    ids = {bytes(row[relation.columns.index("decision_id")]) for row in rows}
+    assert ids == set(store.decisions()["decision_id"].to_pylist())
+    events = duckdb.sql(f"select * from '{tmp_path}/workload/**/*.parquet'")
+    assert events.fetchall()[0][events.columns.index("numbers")] == {"n": 2.0}
 
 
 def test_encodings_are_explicit(tmp_path: Path) -> None:
