@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..sdk.errors import TraceError
 from ..sdk.kind import Statistic
 from .simulators.base import Replay
+from .splits import LEAST_BLOCKS, paired_effect
 
 Floats = npt.NDArray[np.float64]
 
-RESAMPLES = 4000
-#: Fewer blocks than this say nothing about how blocks vary.
-LEAST_BLOCKS = 8
+RESAMPLES = 2000
 _MOST_BLOCKS = 40
 _CHUNK = 100  # resamples at once, so that memory stays small
 
@@ -50,26 +50,11 @@ def _edges(replay: Replay, block_s: float) -> npt.NDArray[np.int64]:
     return np.append(starts, len(blocks))
 
 
-def mean_changes(
-    candidate: Sequence[Replay], base: Sequence[Replay], block_s: float, seed: int
-) -> list[Floats]:
-    """Return resampled relative changes of the mean outcome, one array per calibration.
-
-    Raises:
-        ValueError: fewer than 8 blocks.
-    """
-    edges = _edges(candidate[0], block_s)
-    drawn = _drawn(len(edges) - 1, seed)
-    return [
-        _sums(one, edges, drawn) / _sums(other, edges, drawn) - 1.0
-        for one, other in zip(candidate, base, strict=True)
-    ]
-
-
-def _sums(replay: Replay, edges: npt.NDArray[np.int64], drawn: npt.NDArray[np.int64]) -> Floats:
-    blocks = np.add.reduceat(replay.outcome, edges[:-1])
-    total: Floats = blocks[drawn].sum(axis=1)
-    return total
+def _limits(samples: Floats, alpha: float) -> tuple[float, float]:
+    """Return the samples with a share of alpha below and above; never between two, one may be infinite."""
+    ordered = np.sort(samples)
+    at = int(alpha * len(ordered))
+    return float(ordered[at]), float(ordered[-1 - at])
 
 
 def _drawn(blocks: int, seed: int) -> npt.NDArray[np.int64]:
@@ -89,13 +74,31 @@ def worst_mean_effect(
         seed: of the resampling.
 
     Raises:
-        ValueError: too few blocks.
+        TraceError: too few blocks.
     """
-    block_s = block_length(float(candidate[0].time[-1] - candidate[0].time[0]))
-    samples = mean_changes(candidate, base, block_s, seed)
-    estimates = [one.mean / other.mean - 1.0 for one, other in zip(candidate, base, strict=True)]
-    limits = np.array([np.quantile(sample, (alpha, 1.0 - alpha)) for sample in samples])
-    return Effect(float(np.median(estimates)), float(limits[:, 0].min()), float(limits[:, 1].max()))
+    block_s = block_length(float(np.ptp(candidate[0].time)))
+    effects = [
+        paired_effect(one, other, block_s, seed, 1.0 - 2.0 * alpha)
+        for one, other in zip(candidate, base, strict=True)
+    ]
+    return Effect(
+        float(np.median([effect.estimate for effect in effects])),
+        min(effect.low for effect in effects),
+        max(effect.high for effect in effects),
+    )
+
+
+def _limits(samples: Floats, alpha: float) -> tuple[float, float]:
+    """Return the samples with a share of alpha below and above; never between two, one may be infinite."""
+    ordered = np.sort(samples)
+    at = int(alpha * len(ordered))
+    return float(ordered[at]), float(ordered[-1 - at])
+
+
+def _drawn(blocks: int, seed: int) -> npt.NDArray[np.int64]:
+    if blocks < LEAST_BLOCKS:
+        raise TraceError(f"{blocks} blocks are too few; capture a longer trace")
+    return np.random.default_rng(seed).integers(0, blocks, (RESAMPLES, blocks))
 
 
 def statistic_effect(
@@ -117,15 +120,14 @@ def statistic_effect(
         seed: of the resampling.
 
     Raises:
-        ValueError: too few blocks.
+        TraceError: too few blocks.
     """
     edges = _edges(candidate[0], block_length(float(np.ptp(candidate[0].time))))
     drawn = _drawn(len(edges) - 1, seed)
     ours = _resampled(_values(candidate, statistic), edges, drawn, statistic)
     theirs = _resampled(_values(base, statistic), edges, drawn, statistic)
     change = _relative(ours, theirs) if relative else ours - theirs
-    low, high = np.quantile(change[1:], (alpha, 1.0 - alpha))
-    return Effect(float(change[0]), float(low), float(high))
+    return Effect(float(change[0]), *_limits(change[1:], alpha))
 
 
 def _relative(ours: Floats, theirs: Floats) -> Floats:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba.core.types.function_type import CompileResultWAP
 
 from ...policies.registry import kind as kind_named
 from ...sdk.errors import LanguageError
@@ -83,14 +82,9 @@ def _warm(work: Work) -> None:
         f"        t = t + math.log1p(abs({name})) / 2.0\n    return max(t, {name} ** 2.0) // 3.0\n",
         work.kind.input_names,
     )
-    score = first_class(compile_score(program))
+    score = compile_score(program)
     trace = next(iter(work.traces.values())).rows(slice(0, 8))
     work.simulator.compiled(trace, work.calibrations[0], work.seed, score, work.kind.order)
-
-
-def first_class(score: Any) -> Any:
-    """Return a compiled score as a value of one type, so that a simulator is compiled once for all."""
-    return CompileResultWAP(next(iter(score.overloads.values())))
 
 
 def serve(descriptor: int, state: Work, cell: Cell) -> None:
@@ -106,10 +100,9 @@ def serve(descriptor: int, state: Work, cell: Cell) -> None:
         frames.write_all(descriptor, frames.pack(Code.REJECTED, text))
         return
     frames.write_all(descriptor, frames.pack(Code.READY))
-    compiled = compile_score(program)
-    score = first_class(compiled)
+    score = compile_score(program)
     seal(descriptor, cell)
-    body = _scores(compiled, job["rows"]) if "rows" in job else _replays(state, job["split"], score)
+    body = _scores(score, job["rows"]) if "rows" in job else _replays(state, job["split"], score)
     frames.write_all(descriptor, frames.pack(Code.RESULT, body))
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gnomon.sdk.errors import TraceError
 from gnomon.shadow.gate_effects import (
     block_length,
     statistic_effect,
@@ -78,15 +79,13 @@ def test_a_policy_that_is_no_better_seldom_seems_so_in_many_runs() -> None:
 
 def test_too_few_blocks_say_nothing() -> None:
     short = replay(noise(0, 20))
-    with pytest.raises(ValueError, match="blocks are too few"):
+    with pytest.raises(TraceError, match="too few"):
         worst_mean_effect([short], [short], 0.025, 0)
 
 
 def test_the_99th_percentile_has_99_of_100_at_or_below_it() -> None:
     ours, theirs = noise(1, 4000), noise(2, 4000)
-    effect = statistic_effect(
-        [replay(ours)], [replay(theirs)], "p99", False, alpha=0.05, seed=0
-    )
+    effect = statistic_effect([replay(ours)], [replay(theirs)], "p99", False, alpha=0.05, seed=0)
     expected = np.sort(ours)[3959] - np.sort(theirs)[3959]
     assert effect.estimate == pytest.approx(expected, abs=1e-9)
     assert effect.low < effect.estimate < effect.high

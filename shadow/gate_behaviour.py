@@ -1,0 +1,160 @@
+"""The gates that need no replay: language, determinism, budget."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ..sdk.errors import LanguageError
+from ..sdk.language import check, golden_vectors
+from .evaluation import Evaluation, Status
+from .gate_case import Case
+from .isolation.compiled import CompiledEngine, CompiledOptions
+from .isolation.zygote import CandidateStopped
+from .verdict import GateResult
+
+Floats = npt.NDArray[np.float64]
+
+_GENERATED_ROWS = 256
+_RECORDED_DECISIONS = 256
+#: What one decision over the recorded items may take.
+MOST_US = 20.0
+_TIMED = 50  # frames
+#: The bare call that other measurements are a ratio to.
+_BARE_CALLS = 20_000
+
+
+def language(case: Case) -> GateResult:
+    """Refuse a candidate outside the policy language, with line and reason."""
+    kind = case.kind
+    try:
+        case.program = check(
+            case.source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel
+        )
+    except LanguageError as error:
+        evidence = {"line": error.line, "reason": error.reason}
+        return GateResult("language", "failed", str(error), evidence)
+    nodes, fuel = case.program.nodes, case.program.fuel_bound
+    summary = f"Within the policy language: {nodes} nodes, at most {fuel} fuel."
+    return GateResult("language", "passed", summary, {"nodes": nodes, "fuel_bound": fuel})
+
+
+def determinism(case: Case) -> GateResult:
+    """Refuse a candidate that answers the same question differently, in any tier."""
+    rows = _question_rows(case)
+    batch = case.splits["train"].features[:_RECORDED_DECISIONS]
+    with case.candidate() as one, case.candidate() as two:
+        first, second = one.scores(rows), two.scores(rows)
+        picks = one.choose(batch), two.choose(batch)
+        reference = one.scores(rows, reference=True)
+    answers = {"second run": second, "reference interpreter": reference}
+    answers["compiled"] = _compiled(case, rows)
+    for name, other in answers.items():
+        differ = np.flatnonzero(~_same(first, other))
+        if len(differ):
+            return _differs(case, name, rows[differ[0]], (first[differ[0]], other[differ[0]]))
+    if (picks[0] != picks[1]).any():
+        return GateResult("determinism", "failed", "Two runs picked different recorded items.")
+    faults = int(np.isnan(first).sum())
+    summary = (
+        f"Two runs and three tiers agree on {len(rows)} rows and {len(batch)} recorded decisions."
+    )
+    return GateResult("determinism", "passed", summary, {"rows": len(rows), "faults": faults})
+
+
+def _question_rows(case: Case) -> Floats:
+    """Return generated rows, edges included, and recorded ones."""
+    assert case.program is not None, "the language gate comes first"
+    generated = golden_vectors(
+        case.program, case.kind.inputs, _GENERATED_ROWS, case.options.seed
+    ).rows
+    features = case.splits["train"].features
+    recorded = features.reshape(-1, features.shape[-1])[:_GENERATED_ROWS]
+    return np.vstack([np.array(generated, dtype=np.float64), recorded])
+
+
+def _same(one: Floats, other: Floats) -> npt.NDArray[np.bool_]:
+    """Return where two answers are the same number, or both faults."""
+    same: npt.NDArray[np.bool_] = (one == other) | (np.isnan(one) & np.isnan(other))
+    return same
+
+
+def _compiled(case: Case, rows: Floats) -> Floats:
+    """Return the compiled tier's scores of the rows."""
+    options = CompiledOptions(workers=1, isolation=case.options.isolation)
+    trace = case.splits["train"].rows(slice(0, _RECORDED_DECISIONS))
+    with CompiledEngine(case.kind, {"train": trace}, case.calibrations[:1], options) as engine:
+        answer = engine.scores(case.source, rows).result()
+    if isinstance(answer, Evaluation):
+        raise CandidateStopped(answer.status, answer.detail)
+    scores: Floats = answer
+    return scores
+
+
+def _differs(case: Case, tier: str, row: Floats, scores: tuple[float, float]) -> GateResult:
+    evidence = {
+        "inputs": list(case.kind.input_names),
+        "row": row.tolist(),
+        "scores": [float(score) for score in scores],
+        "tier": tier,
+    }
+    summary = f"First run {scores[0]!r}, {tier} {scores[1]!r} for the same row."
+    return GateResult("determinism", "failed", summary, evidence)
+
+
+def budget(case: Case) -> GateResult:
+    """Refuse a candidate that costs its caller too much: fuel, size, microseconds a decision."""
+    assert case.program is not None, "the language gate comes first"
+    kind, program = case.kind, case.program
+    decision_us = _decision_us(case)
+    bare_us = _bare_us(case)
+    evidence = {
+        "nodes": program.nodes,
+        "max_nodes": kind.max_nodes,
+        "fuel_bound": program.fuel_bound,
+        "max_fuel": kind.max_fuel,
+        "us_per_decision": round(decision_us, 3),
+        "times_a_bare_call": round(decision_us / bare_us, 1),
+        "max_us": MOST_US,
+    }
+    summary = (
+        f"{decision_us:.1f} us a decision over {case.splits['train'].features.shape[1]} items "
+        f"({decision_us / bare_us:.0f} bare calls; at most {MOST_US:.0f} us)."
+    )
+    answer = "passed" if decision_us <= MOST_US else "failed"
+    return GateResult("budget", answer, summary, evidence)  # type: ignore[arg-type]
+
+
+def _decision_us(case: Case) -> float:
+    """Return the least microseconds of a decision in its own process, the border's share included."""
+    batch = case.splits["train"].features[:_RECORDED_DECISIONS]
+    timer = case.options.timer
+    best = float("inf")
+    with case.candidate() as candidate:
+        for _ in range(_TIMED):
+            start = timer()
+            candidate.choose(batch)
+            best = min(best, timer() - start)
+    return best / len(batch) * 1e6
+
+
+def _bare_us(case: Case) -> float:
+    """Return the microseconds of a call of an empty Python function."""
+    timer = case.options.timer
+
+    def bare(x: float) -> float:
+        return x
+
+    start = timer()
+    for _ in range(_BARE_CALLS):
+        bare(1.0)
+    return max((timer() - start) / _BARE_CALLS * 1e6, 1e-3)
+
+
+def stopped(name: str, error: CandidateStopped) -> GateResult:
+    """Return the answer of a gate at which the candidate's process stopped; our own faults decide nothing."""
+    ours = error.status is Status.EVALUATOR_ERROR
+    evidence = {"status": str(error.status), "detail": error.detail}
+    who = "The evaluator" if ours else "The candidate"
+    summary = f"{who} stopped ({error.status}): {error.detail}."
+    return GateResult(name, "inconclusive" if ours else "failed", summary, evidence)

@@ -1,0 +1,214 @@
+"""The gates that replay: a first part, the whole validation window, the holdout, the bound."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..sdk.errors import TraceError
+from ..sdk.invariant import Violation
+from ..sdk.kind import Guardrail
+from .gate_case import Case, as_case
+from .gate_effects import Effect, statistic_effect, worst_mean_effect
+from .holdout import open_holdout
+from .simulators.base import Replay
+from .verdict import Answer, GateResult
+
+#: A first part of the validation window is enough to see gross damage.
+SAMPLED_DECISIONS = 500
+#: Twice the incumbent's mean on the first part is gross.
+GROSS = 2.0
+#: One-sided error of a guardrail's limit.
+GUARDRAIL_ALPHA = 0.05
+
+
+def sampled(case: Case) -> GateResult:
+    """Refuse gross damage and violations early, on the first part of validation."""
+    trace = case.splits["validation"].rows(slice(0, SAMPLED_DECISIONS))
+    replays, broken = case.replays(trace, most=1)
+    if broken:
+        return _broken("sampled replay", case, broken)
+    base = case.base("sampled", trace, most=1)
+    ratio = replays[0].mean / base[0].mean
+    evidence = {
+        "decisions": len(trace),
+        "candidate": replays[0].mean,
+        "incumbent": base[0].mean,
+        "ratio": ratio,
+    }
+    unit = case.kind.objective.unit
+    summary = (
+        f"Mean {replays[0].mean:.2f} {unit} against the incumbent's {base[0].mean:.2f} {unit} "
+        f"in the first {len(trace)} decisions."
+    )
+    answer: Answer = "passed" if ratio <= GROSS else "failed"
+    return GateResult("sampled replay", answer, summary, evidence)
+
+
+def validation(case: Case) -> GateResult:
+    """Refuse a candidate that does not beat the incumbent under every calibration of validation."""
+    trace = case.splits["validation"]
+    replays, broken = case.replays(trace)
+    if broken:
+        return _broken("full replay", case, broken)
+    unfit = _unfit(case, replays)
+    if unfit:
+        return GateResult("full replay", "failed", f"{unfit} does not hold over the replay.")
+    base = case.base("validation", trace)
+    changes = [one.mean / other.mean - 1.0 for one, other in zip(replays, base, strict=True)]
+    evidence = {
+        "calibrations": len(changes),
+        "changes": changes,
+        "worst_candidate": max(replay.mean for replay in replays),
+        "worst_incumbent": max(replay.mean for replay in base),
+    }
+    summary = (
+        f"Changes the mean by {min(changes):+.1%} to {max(changes):+.1%} under "
+        f"{len(changes)} calibrations."
+    )
+    answer: Answer = "passed" if max(changes) < 0.0 else "failed"
+    return GateResult("full replay", answer, summary, evidence)
+
+
+def holdout(case: Case) -> tuple[GateResult, dict[str, dict[str, float]]]:
+    """Ask the holdout, once: better than the incumbent, and no worse on any guardrail.
+
+    Returns:
+        the answer, and the predicted effect against every policy compared with.
+    """
+    trace = case.splits["holdout"]
+    grant = open_holdout(case.ledger, trace.digest, _question(case), case.options.actor)
+    if grant.spent:
+        summary = (
+            f"This holdout was opened {grant.opening - 1} times and is spent; "
+            "a newer trace is required."
+        )
+        return GateResult("holdout", "inconclusive", summary, {"opening": grant.opening}), {}
+    replays, broken = case.holdout_replays()
+    if broken:
+        return _broken("holdout", case, broken), {}
+    unfit = _unfit(case, replays)
+    if unfit:
+        return GateResult("holdout", "failed", f"{unfit} does not hold over the replay."), {}
+    try:
+        return _judged(case, replays, grant.alpha, {"opening": grant.opening})
+    except TraceError as error:  # too few blocks to say how much blocks vary
+        summary = f"Too little data: {error}."
+        return GateResult("holdout", "inconclusive", summary), {}
+
+
+def _judged(
+    case: Case, replays: Sequence[Replay], alpha: float, evidence: dict[str, Any]
+) -> tuple[GateResult, dict[str, dict[str, float]]]:
+    base = case.base("holdout", case.splits["holdout"])
+    effect = worst_mean_effect(replays, base, alpha, case.options.seed)
+    predicted = {"incumbent": _as_json(effect)} | _others(case, replays, alpha)
+    rails = {rail.name: _rail(case, rail, replays, base) for rail in case.kind.guardrails}
+    evidence |= {
+        "alpha": alpha,
+        "effect": _as_json(effect),
+        "guardrails": {
+            name: _as_json(change) | {"margin": rail.margin, "relative": rail.relative}
+            for rail in case.kind.guardrails
+            for name, change in ((rail.name, rails[rail.name]),)
+        },
+    }
+    answer, why = _answer(case, effect, rails)
+    summary = (
+        f"Changes the mean by {effect.estimate:+.1%} ({effect.low:+.1%} to {effect.high:+.1%}, "
+        f"one-sided error {alpha:.2g} each){why}."
+    )
+    return GateResult("holdout", answer, summary, evidence), predicted
+
+
+def _answer(case: Case, effect: Effect, rails: dict[str, Effect]) -> tuple[Answer, str]:
+    """Return the answer and, in words, what stands in the way."""
+    if effect.low >= 0.0:
+        return "failed", ", worse than the incumbent"
+    for rail in case.kind.guardrails:
+        if rails[rail.name].estimate > rail.margin:
+            return "failed", f", and guardrail {rail.name} is worse than its margin"
+    if effect.high >= 0.0:
+        return "inconclusive", ", which does not exclude no gain"
+    for rail in case.kind.guardrails:
+        if rails[rail.name].high > rail.margin:
+            return "inconclusive", f", and guardrail {rail.name} may be worse than its margin"
+    return "passed", ""
+
+
+def _rail(case: Case, rail: Guardrail, replays: Sequence[Replay], base: Sequence[Replay]) -> Effect:
+    return statistic_effect(
+        replays,
+        base,
+        rail.statistic,
+        rail.relative,
+        alpha=GUARDRAIL_ALPHA,
+        seed=case.options.seed,
+    )
+
+
+def _others(case: Case, replays: Sequence[Replay], alpha: float) -> dict[str, dict[str, float]]:
+    """Return the predicted effect against every other policy, by its name."""
+    predicted = {}
+    for name, source in case.against.items():
+        base, _ = case.replays(case.splits["holdout"], source)
+        predicted[name] = _as_json(worst_mean_effect(replays, base, alpha, case.options.seed))
+    return predicted
+
+
+def bound(case: Case) -> GateResult:
+    """Quarantine the evaluator when a score is beyond what any policy can reach."""
+    if not case.kind.has_bound:
+        summary = f"No bound is proven for kind {case.kind.name}."
+        return GateResult("bound", "skipped", summary)
+    trace = case.splits["holdout"]
+    replays = case.kept_holdout
+    limits = [
+        case.simulator.bound(trace, calibration, case.seed(index))
+        for index, calibration in enumerate(case.calibrations)
+    ]
+    evidence = {"bounds": limits, "means": [replay.mean for replay in replays]}
+    beyond = [one.mean < limit for one, limit in zip(replays, limits, strict=True)]
+    if any(beyond):
+        summary = (
+            "The score is beyond what any policy can reach: the evaluator is broken, "
+            "and nothing it says counts."
+        )
+        return GateResult("bound", "failed", summary, evidence | {"reason": "evaluator"})
+    gap = float(np.median([one.mean / limit for one, limit in zip(replays, limits, strict=True)]))
+    return GateResult("bound", "passed", f"{gap:.2f} times the bound.", evidence)
+
+
+def _unfit(case: Case, replays: Sequence[Replay]) -> str:
+    """Return the name of the first replay-level invariant that does not hold, or nothing."""
+    for invariant in case.target.invariants:
+        if invariant.scope != "replay" or invariant.severity != "block":
+            continue
+        if not all(_holds(invariant.holds, replay) for replay in replays):
+            return invariant.name
+    return ""
+
+
+def _holds(predicate: Any, replay: Replay) -> bool:
+    try:
+        return bool(predicate(replay.summary()))
+    except Exception:  # noqa: BLE001 - a user's predicate; its failure is a failed check
+        return False
+
+
+def _broken(name: str, case: Case, broken: list[Violation]) -> GateResult:
+    evidence = {"counterexample": as_case(case.kind, broken[0], case.source)}
+    return GateResult(name, "failed", f"{broken[0].invariant} broken: {broken[0].detail}", evidence)
+
+
+def _question(case: Case) -> str:
+    """Return a digest of what the holdout's answer depends on besides the holdout."""
+    parts = (case.source, case.calibration_digest, str(case.options.seed))
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
+
+
+def _as_json(effect: Effect) -> dict[str, float]:
+    return {"estimate": effect.estimate, "low": effect.low, "high": effect.high}
