@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .sdk.assignment import Assignment
-from .sdk.config import Clock, Limits, Settings
+from .sdk.config import Clock, Settings
 from .sdk.errors import ConfigurationError
+from .sdk.guard import Limits
 from .sdk.hook import Hook
 from .sdk.kind import Kind
 from .sdk.language import check
@@ -65,7 +66,7 @@ class Recording:
     def flush(self, timeout_s: float) -> None:
         """Do nothing; everything is kept already."""
 
-    def close(self) -> None:
+    def close(self, timeout_s: float) -> None:
         """Do nothing; what was kept can still be read."""
 
     @property

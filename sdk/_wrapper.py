@@ -222,7 +222,7 @@ def _parameter(parameter: inspect.Parameter, space: dict[str, Any]) -> str:
 
 
 def _arguments(signature: inspect.Signature) -> str:
-    forms = {
+    forms: dict[Any, str] = {
         inspect.Parameter.VAR_POSITIONAL: "*{0}",
         inspect.Parameter.VAR_KEYWORD: "**{0}",
         inspect.Parameter.KEYWORD_ONLY: "{0}={0}",

@@ -27,8 +27,8 @@ class Sink(Protocol):
     def flush(self, timeout_s: float) -> object:
         """Hand on what waits, within a time."""
 
-    def close(self) -> None:
-        """Release what is held; nothing is written afterwards."""
+    def close(self, timeout_s: float) -> object:
+        """Hand on what waits, within a time, and release what is held; nothing is written after."""
 
 
 @dataclass(frozen=True, slots=True)

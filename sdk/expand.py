@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -95,7 +94,7 @@ class Expander:
         except (TypeError, ValueError):
             self.counts["bad_reports"] += 1
             return None
-        return self.pending.close(replace(report, values=values))
+        return self.pending.close(report._replace(values=values))
 
     def members(self, time_ns: int, names: tuple[str, ...]) -> Workload:
         """Return the record of who the items are from now on."""

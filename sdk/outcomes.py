@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .records import Decision, Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What was told of a decision, before it is joined.
+class Report(NamedTuple):
+    """What was told of a decision, before it is joined; made on the request path, so a tuple.
 
     Attributes:
         seq: of the decision.

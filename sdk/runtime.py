@@ -142,10 +142,10 @@ class Runtime:
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(0.0, end - time.monotonic()))
         self._stop_delivery()
-        self.flush(max(0.0, end - time.monotonic()))
+        self.round()
         for sink in self._sinks:
             with self._survived("close"):
-                sink.close()
+                sink.close(max(0.0, end - time.monotonic()))
         self._sinks = ()
 
     def round(self) -> None:

@@ -6,13 +6,14 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-import gnomon
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gnomon
 from gnomon.sdk.arms import Sampling
 from gnomon.sdk.assignment import Assignment, Switchback
 from gnomon.testing import START_NS, FakeClock, recording
-from hypothesis import given
-from hypothesis import strategies as st
 
 from .common import KIND, READ, SWITCHBACK, Item, accounted, items, run
 

@@ -6,12 +6,13 @@ import math
 import time
 from typing import Any
 
-import gnomon
 import pytest
-from gnomon.sdk.guard import Limits, preparer
-from gnomon.testing import FakeClock, force, recording
 from hypothesis import given
 from hypothesis import strategies as st
+
+import gnomon
+from gnomon.sdk.guard import Limits, preparer
+from gnomon.testing import FakeClock, force, recording
 
 from .common import KIND, READ, Item, accounted, items, run
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import gnomon
 import pytest
-from gnomon.sdk.outcomes import Pending, Report
-from gnomon.sdk.records import Decision
-from gnomon.testing import FakeClock, recording
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+import gnomon
+from gnomon.sdk.outcomes import Pending, Report
+from gnomon.sdk.records import Decision
+from gnomon.testing import FakeClock, recording
 
 from .common import KIND, READ, items
 

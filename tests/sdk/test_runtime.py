@@ -10,18 +10,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import gnomon
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gnomon
 from gnomon.sdk import configure as configuring
 from gnomon.sdk.config import Settings, from_environment
 from gnomon.sdk.records import Decision, Record
 from gnomon.sdk.ring import Ring, Tally
 from gnomon.sdk.runtime import RUNTIME
 from gnomon.testing import FakeClock, Recording, fake_trace, force, recording
-from hypothesis import given
-from hypothesis import strategies as st
 
-from .common import KIND, READ, accounted, items, run
+from .common import KIND, READ, SWITCHBACK, items, run
 
 
 class Broken:
@@ -33,7 +34,7 @@ class Broken:
     def flush(self, timeout_s: float) -> None:
         raise OSError("no space")
 
-    def close(self) -> None:
+    def close(self, timeout_s: float) -> None:
         raise OSError("no space")
 
 
@@ -102,6 +103,42 @@ def test_the_measure_gets_every_record(pick: Any) -> None:
         pick(None, items())
         assert [*seen.workload, *seen.decisions] == got
         assert len(got) == 2
+
+
+def test_shutdown_keeps_its_deadline_with_a_recorder_that_is_down(pick: Any) -> None:
+    """The sink gets what is left of the time, not a time of its own."""
+    left: list[float] = []
+    sink = SimpleNamespace(write=lambda hook, records: None, close=left.append)
+    RUNTIME.configure(Settings(), [sink])
+    pick(None, items())
+    gnomon.shutdown(0.5)
+    assert 0.0 <= left[0] <= 0.5
+
+
+def test_a_canary_is_measured_by_assigned_arm(pick: Any) -> None:
+    """What the hook records is what the measure adds up: fallbacks count for the candidate."""
+    from gnomon.sdk.measure import BlockMeasure
+
+    clock = FakeClock()
+    answers = iter([1, -1] * 100)
+    with recording(clock=clock) as seen:
+        run(pick, lambda rows: next(answers), phase="canary", switchback=SWITCHBACK)
+        measure = pick.hook.measure = BlockMeasure(KIND)
+        measure.follow(SWITCHBACK, 1, clock.unix_ns - 2 * SWITCHBACK.block_ns)
+        for _ in range(60):
+            with pick.decide(None, items()) as decision:
+                clock.advance(0.3)
+                decision.outcome(latency_ms=5.0)
+            clock.advance(0.31)
+        decisions = seen.decisions
+        reports = {(r.block, r.arm): r for r in measure.reports()}
+    assert sum(r.count for r in reports.values()) == len(decisions) == 60
+    for (block, arm), report in reports.items():
+        own = [d for d in decisions if (d.block, d.arm) == (block, arm)]
+        assert report.count == len(own)
+        assert report.sum == 5.0 * len(own)
+        assert report.fallbacks == sum(d.reason == "fallback" for d in own)
+    assert {arm for _, arm in reports} == {"stable", "candidate"}
 
 
 def test_delivery_runs_beside_the_drainer(pick: Any) -> None:
