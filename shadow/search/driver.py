@@ -161,6 +161,7 @@ class _Run:
         self._told = 0
 
     def result(self) -> EvolveResult:
+        """Search, validate, and return the result."""
         stopped = self._searched()
         self._search.finish()
         finals = Finals(self._search, self._options.incumbent, self._options.finalists)

@@ -147,8 +147,11 @@ class Finals:
 
 
 def _order(finalist: Finalist) -> tuple[float, float, int, str]:
-    scores = [s if math.isfinite(s) else math.inf for s in (finalist.validation, finalist.train)]
-    return (*scores, finalist.nodes, finalist.program)
+    validation, train = (
+        score if math.isfinite(score) else math.inf
+        for score in (finalist.validation, finalist.train)
+    )
+    return validation, train, finalist.nodes, finalist.program
 
 
 def _added(winner: Finalist | None, baseline: Finalist | None) -> float:

@@ -21,6 +21,7 @@ from .trees import (
     render,
     size,
     slots,
+    wrapped,
 )
 
 Operator = Callable[[ast.Module, Space, random.Random], bool]
@@ -182,13 +183,8 @@ def hoist(tree: ast.Module, space: Space, rng: random.Random) -> bool:
 
 
 def _parts(slot: Slot) -> list[Slot]:
-    inside = slots(_holder(slot.node))[1:]
+    inside = slots(wrapped(slot.node))[1:]
     return [part for part in inside if part.type == slot.type]
-
-
-def _holder(node: ast.expr) -> ast.Module:
-    holder = ast.FunctionDef(name="score", body=[ast.Return(node)], decorator_list=[])
-    return ast.Module(body=[holder], type_ignores=[])
 
 
 def wrap(tree: ast.Module, space: Space, rng: random.Random) -> bool:
