@@ -174,6 +174,7 @@ _READERS: dict[str, Callable[[LogRecord, Attributes, bytes], Record]] = {
 }
 
 _REQUIRED = object()
+_SCALARS = {"string_value", "bool_value", "int_value", "double_value", "bytes_value"}
 
 
 def _take(attributes: Attributes, key: str, kind: type, default: Any = _REQUIRED) -> Any:
@@ -227,10 +228,7 @@ def _attributes(pairs: Iterable[Any]) -> dict[str, Any]:
     for pair in pairs:
         value = pair.value
         which = value.WhichOneof("value")
-        scalar = which is not None and which.startswith(
-            ("string", "bool", "int", "double", "bytes")
-        )
-        found[pair.key] = getattr(value, which) if scalar else None
+        found[pair.key] = getattr(value, which) if which in _SCALARS else None
     return found
 
 
