@@ -36,6 +36,7 @@ class Hooked(Protocol[P, R_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Return the picked item, as the undecorated function does."""
+        ...
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """Bind to an instance, as functions do."""
