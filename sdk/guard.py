@@ -113,7 +113,7 @@ class Guarded:
         """
         begin = self._clock()
         full = self._checked(rows, since)
-        if full is None:
+        if not full:  # out of range, or no items: not the program's fault, so the breaker stays out
             return -1, "features", None, self._clock() - begin
         number = self.breaker.answer()
         index = self.choice(full)

@@ -280,6 +280,17 @@ def test_an_asynchronous_incumbent_is_the_fallback_too() -> None:
     assert len(calls) == 1
 
 
+def test_no_items_are_no_fault_of_the_program() -> None:
+    pick = gnomon.hook("empty", **READ)(lambda request, backends: None)
+    with recording():
+        run(pick, lambda rows: -1)
+        for _ in range(5):
+            assert pick(None, []) is None
+        assert pick.hook.breaker == ""
+        assert pick.hook.counters["unasked"] == 5
+        assert accounted(pick)
+
+
 ROWS = st.lists(st.tuples(st.floats(0, 1e6), st.integers(0, 10**6)), max_size=5)
 
 
