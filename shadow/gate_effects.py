@@ -15,11 +15,13 @@ import numpy.typing as npt
 from ..sdk.errors import TraceError
 from ..sdk.kind import Statistic
 from .simulators.base import Replay
-from .splits import LEAST_BLOCKS, paired_effect
+from .splits import paired_effect
 
 Floats = npt.NDArray[np.float64]
 
 RESAMPLES = 2000
+#: Resampling fewer blocks than this is too sure of itself for a verdict.
+LEAST_BLOCKS = 16
 _MOST_BLOCKS = 40
 _CHUNK = 100  # resamples at once, so that memory stays small
 
@@ -57,6 +59,11 @@ def _limits(samples: Floats, alpha: float) -> tuple[float, float]:
     return float(ordered[at]), float(ordered[-1 - at])
 
 
+def _enough(blocks: int) -> None:
+    if blocks < LEAST_BLOCKS:
+        raise TraceError(f"{blocks} blocks are too few for a verdict; capture a longer trace")
+
+
 def _drawn(blocks: int, seed: int) -> npt.NDArray[np.int64]:
     if blocks < LEAST_BLOCKS:
         raise ValueError(f"{blocks} blocks are too few; at least {LEAST_BLOCKS}")
@@ -77,6 +84,7 @@ def worst_mean_effect(
         TraceError: too few blocks.
     """
     block_s = block_length(float(np.ptp(candidate[0].time)))
+    _enough(len(_edges(candidate[0], block_s)) - 1)
     effects = [
         paired_effect(one, other, block_s, seed, 1.0 - 2.0 * alpha)
         for one, other in zip(candidate, base, strict=True)
@@ -95,9 +103,13 @@ def _limits(samples: Floats, alpha: float) -> tuple[float, float]:
     return float(ordered[at]), float(ordered[-1 - at])
 
 
-def _drawn(blocks: int, seed: int) -> npt.NDArray[np.int64]:
+def _enough(blocks: int) -> None:
     if blocks < LEAST_BLOCKS:
-        raise TraceError(f"{blocks} blocks are too few; capture a longer trace")
+        raise TraceError(f"{blocks} blocks are too few for a verdict; capture a longer trace")
+
+
+def _drawn(blocks: int, seed: int) -> npt.NDArray[np.int64]:
+    _enough(blocks)
     return np.random.default_rng(seed).integers(0, blocks, (RESAMPLES, blocks))
 
 

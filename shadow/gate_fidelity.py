@@ -19,7 +19,7 @@ def fidelity(case: Case) -> GateResult:
     table = measured(case.trace, case.target.incumbent, case.simulator, seed=case.options.seed)
     evidence = table.as_json()
     if table.answer != "ok":
-        evidence["reason"] = "simulator"
+        evidence["blame"] = "simulator"
     return GateResult("fidelity", _ANSWERS[table.answer], _summary(table), evidence)
 
 

@@ -177,7 +177,7 @@ def bound(case: Case) -> GateResult:
             "The score is beyond what any policy can reach: the evaluator is broken, "
             "and nothing it says counts."
         )
-        return GateResult("bound", "failed", summary, evidence | {"reason": "evaluator"})
+        return GateResult("bound", "failed", summary, evidence | {"blame": "evaluator"})
     gap = float(np.median([one.mean / limit for one, limit in zip(replays, limits, strict=True)]))
     return GateResult("bound", "passed", f"{gap:.2f} times the bound.", evidence)
 

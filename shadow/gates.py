@@ -135,7 +135,7 @@ def _timed(name: str, gate: Callable[[Case], GateResult], case: Case) -> GateRes
 def _verdict(case: Case, gates: list[GateResult], predicted: Predicted) -> Verdict:
     last = gates[-1]
     decision = _decision(last)
-    reason = "" if last.passed else str(last.evidence.get("reason", last.name))
+    reason = "" if last.passed else str(last.evidence.get("blame", last.name))
     return Verdict(
         decision=decision,
         reason=reason,

@@ -51,7 +51,8 @@ class Verdict:
 
     Attributes:
         decision: ``accepted``, ``refused`` or ``inconclusive``.
-        reason: name of the gate that decided; empty when accepted.
+        reason: name of the gate that decided, or ``simulator`` or ``evaluator`` where these, not the
+            candidate, stood in the way; empty when accepted.
         summary: for people, one or two sentences.
         hook, kind, kind_version: what it was verified for.
         source, source_digest, form: what was verified.

@@ -240,7 +240,7 @@ def test_a_score_beyond_the_bound_quarantines_the_evaluator(make: Make) -> None:
     gate_replay.holdout(case)
     case._holdout = [replace(r, outcome=r.outcome * 0.01) for r in case._holdout]
     result = gate_replay.bound(case)
-    assert result.answer == "failed" and result.evidence["reason"] == "evaluator"
+    assert result.answer == "failed" and result.evidence["blame"] == "evaluator"
 
 
 def test_a_kind_without_a_bound_says_so(make: Make) -> None:

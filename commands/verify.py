@@ -1,0 +1,146 @@
+"""``gnomon verify``: put a candidate through the gates."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ._common import Exit, emit, handled
+
+if TYPE_CHECKING:
+    from ..shadow.gate_case import Target
+    from ..shadow.trace import Trace
+    from ..shadow.verdict import GateResult, Verdict
+
+_MARKS = {"passed": "[green]passed", "failed": "[red]failed", "skipped": "[dim]skipped"}
+_EXITS = {"accepted": Exit.OK, "refused": Exit.NEGATIVE, "inconclusive": Exit.INCONCLUSIVE}
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``verify`` to the command line."""
+    app.command("verify")(handled(verify))
+
+
+def verify(
+    policy: Annotated[Path, typer.Argument(help="Source of the candidate.")],
+    traces: Annotated[Path, typer.Option(help="Trace store.")] = Path(".gnomon/traces"),
+    hook: Annotated[
+        str | None, typer.Option(help="Hook: its name, or module:attr of the decorated function.")
+    ] = None,
+    incumbent: Annotated[
+        str | None,
+        typer.Option(
+            help="Policy in production: baseline:NAME, a file, recorded or module:attr; else the "
+            "function of --hook module:attr, or what was recorded."
+        ),
+    ] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option(help="Another policy to predict the effect against.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Verdict file; .gnomon/verdicts/DIGEST.json.")
+    ] = None,
+    ledger: Annotated[Path, typer.Option(help="Ledger that takes the verdict.")] = Path(
+        ".gnomon/ledger.db"
+    ),
+    isolation: Annotated[str, typer.Option(help="strict, or the weaker process.")] = "strict",
+    seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> None:
+    """Put a candidate through the gates and write the verdict that `gnomon ship` asks for.
+
+    Exit codes: 0 accepted, 1 refused, 2 bad input, 3 inconclusive.
+    """
+    from ..policies.rollout.ledger import Ledger
+    from ..shadow.gate_case import VerifyOptions
+    from ..shadow.gates import verify as judge
+    from ..shadow.isolation.layers import known_mode
+    from ..shadow.policy import source_of
+
+    options = VerifyOptions(isolation=known_mode(isolation), seed=seed)
+    source = source_of(policy)
+    others = _sources(against or [])
+    trace, target = _opened(traces, hook, incumbent)
+    book = Ledger(ledger)
+    try:
+        verdict = judge(
+            trace, source, target, ledger=book, against=others, options=options, progress=_said
+        )
+    finally:
+        book.close()
+    path = out or Path(".gnomon/verdicts") / f"{verdict.digest[:16]}.json"
+    verdict.save(path)
+    shown = verdict.to_json() | {"digest": verdict.digest, "path": str(path)}
+    emit(shown, as_json, lambda: _show(verdict, path))
+    raise typer.Exit(int(_EXITS[verdict.decision]))
+
+
+def _sources(paths: list[Path]) -> dict[str, str]:
+    """Return the sources by their digests."""
+    import hashlib
+
+    from ..shadow.policy import source_of
+
+    sources = (source_of(path) for path in paths)
+    return {hashlib.sha256(source.encode()).hexdigest(): source for source in sources}
+
+
+def _opened(traces: Path, hook: str | None, incumbent: str | None) -> tuple[Trace, Target]:
+    """Return the trace, and what the candidate is for."""
+    from ..policies.registry import kind as kind_named
+    from ..shadow.gate_case import Target
+    from ..shadow.policy import hook_at
+    from ..shadow.trace import load_trace
+
+    marked = hook_at(hook) if hook and ":" in hook else None
+    trace = load_trace(traces, marked.name if marked else hook)
+    kind = marked.kind if marked else kind_named(trace.kind)
+    policy = _policy(incumbent or (hook if marked else "recorded") or "", kind)
+    invariants = tuple(marked.invariants) if marked else kind.invariants
+    return trace, Target(trace.hook, kind, policy, invariants)
+
+
+def _policy(text: str, kind: Any) -> Any:
+    from ..shadow.policy import ScorePolicy, incumbent_policy, source_of
+
+    path = Path(text)
+    if path.suffix == ".py" or path.is_file():
+        return ScorePolicy(path.stem, source_of(path), kind)
+    return incumbent_policy(text, kind)
+
+
+def _said(result: GateResult) -> None:
+    print(f"{result.name}: {result.answer} ({result.seconds:.1f} s)", file=sys.stderr, flush=True)
+
+
+def _show(verdict: Verdict, path: Path) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("gate", "answer", "why", "seconds")
+    for gate in verdict.gates:
+        mark = _MARKS.get(gate.answer, f"[yellow]{gate.answer}")
+        table.add_row(gate.name, mark, escape(gate.summary), f"{gate.seconds:.1f}")
+    console = Console()
+    console.print(table)
+    counterexample = verdict.gates[-1].evidence.get("counterexample")
+    if counterexample:
+        console.print(_items(counterexample))
+    console.print(escape(verdict.summary))
+    console.print(escape(f"Isolation: {verdict.isolation} ({', '.join(verdict.layers)})."))
+    console.print(escape(f"Verdict {verdict.digest[:16]} in {path}"))
+
+
+def _items(case: dict[str, Any]) -> Any:
+    """Return the counterexample's decision as a table."""
+    from rich.table import Table
+
+    table = Table("item", *case["inputs"], title=f"counterexample: {case['invariant']}")
+    for index, row in enumerate(case["items"]):
+        mark = f"{index} picked" if index == case["action"] else str(index)
+        table.add_row(mark, *(f"{value:g}" for value in row))
+    return table
