@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -213,6 +216,16 @@ def test_accepted(source: str) -> None:
     program = check(source, INPUTS)
     assert program.source == source
     assert program.bind()(3.0, 2.0, 1.0, 1.0, 0.5) == program.interpret(3.0, 2.0, 1.0, 1.0, 0.5)
+
+
+def test_documented_policies_are_accepted() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "policy-language.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    policies = [block for block in blocks if "def score" in block]
+    assert len(policies) == 3
+    for policy in policies:
+        program = check(policy, ("inflight", "ewma_ms", "weight", "noise"))
+        assert program.fault(4.0, 12.0, 1.0, 0.5) == ""
 
 
 def test_limits_are_the_callers() -> None:

@@ -147,6 +147,30 @@ def test_a_feature_that_is_not_named_may_be_anything() -> None:
     assert program.interpret(1.0, math.nan) == 1.0
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "t = min(a, 1) if b else 0\n    return t + (a > 2)",
+        "t = b and min(a, 1)\n    return t + (a > 2)",
+        "t = b > 0 > min(a, 1)\n    return t + (a > 2)",
+        "t = a > 0 if b else 1\n    return t",
+        "t = b and a > 0\n    return t",
+        "t = b == 1 == a\n    return t",
+        "a = 1\n    return a + b",
+        "b = b + 1\n    a = b\n    return a",
+        "while b:\n        b = a\n    return 1",
+        "return 1",
+    ],
+)
+def test_every_named_input_is_tested_on_every_path(lines: str) -> None:
+    program = check(f"def score(a, b):\n    {lines}\n", INPUTS)
+    for bad in (math.inf, -math.inf, math.nan):
+        assert program.fault(bad, 0.0) == "input 'a' is not finite"
+        assert math.isnan(program.bind()(bad, 0.0))
+        assert program.fault(0.0, bad) == "input 'b' is not finite"
+        assert math.isnan(program.bind()(0.0, bad))
+
+
 def test_parameters_come_in_any_order() -> None:
     program = check("def score(b, a):\n    return a - b\n", INPUTS)
     assert program.bind()(5.0, 3.0) == program.interpret(5.0, 3.0) == 2.0

@@ -308,6 +308,8 @@ def test_transcendental_functions_agree_in_the_last_bit(pairs: list[tuple[float,
 _transcendental = None
 
 LOOPS = [
+    "    while 5 / a > 1:\n        pass\n    return 1\n",
+    "    while a > 0 and 5 / a > 1:\n        continue\n    return 1\n",
     "    while True:\n        pass\n",
     "    while True:\n        while True:\n            a = a\n",
     "    for i in range(2 ** 53):\n        a = a\n    return a\n",
