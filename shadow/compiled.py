@@ -8,7 +8,6 @@ versions that differ in the last bit.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import functools
 import math
 from typing import Any
@@ -50,7 +49,7 @@ def _signature(n: int) -> Any:
 @functools.cache
 def _helpers() -> dict[str, Any]:
     """Return what the lowered text calls by name, compiled once in a process."""
-    library = ctypes.CDLL(ctypes.util.find_library("m"))
+    library = _libm()
     helpers: dict[str, Any] = {"_NAN": math.nan}
     for name in _UNARY:
         helpers[f"_{name}"] = _native(library, name, 1)
@@ -61,6 +60,13 @@ def _helpers() -> dict[str, Any]:
     for function in (_floor, _ceil, _trunc, _round):
         helpers[function.__name__] = numba.njit(**_OPTIONS)(function)
     return helpers
+
+
+def _libm() -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL("libm.so.6")
+    except OSError:  # not glibc: what the interpreter itself is linked with
+        return ctypes.CDLL(None)
 
 
 def _native(library: ctypes.CDLL, name: str, arity: int) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,8 +58,6 @@ OTHER = [
 
 def reworded(source: str, old: str, new: str) -> str:
     """Return a source with words exchanged, whole words where they are names."""
-    import re
-
     pattern = rf"\b{re.escape(old)}\b" if old.isidentifier() else re.escape(old)
     text, count = re.subn(pattern, lambda _: new, source)
     assert count

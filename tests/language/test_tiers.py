@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from random import Random
 
+import numba
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from gnomon.sdk.errors import LanguageError
 from gnomon.sdk.language import Program, check, same_bits
 from gnomon.shadow.compiled import compile_score, scorer_type
 
@@ -222,8 +226,6 @@ def checked(source: str) -> Program:
 
 def usable(source: str) -> Program | None:
     """Return the program, or None where it is too large for its fuel."""
-    from gnomon.sdk.errors import LanguageError
-
     try:
         return checked(source)
     except LanguageError as error:
@@ -290,22 +292,23 @@ def test_every_operation_agrees_on_every_pair_of_edges() -> None:
         agree(check(source, INPUTS), rows, compiled=True)
 
 
+@functools.cache
+def bound_and_compiled(source: str) -> tuple[Callable[..., float], Callable[..., float]]:
+    """Compile once, not once per example."""
+    program = check(source, INPUTS)
+    return program.bind(), compile_score(program)
+
+
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-50, 50)), min_size=200, max_size=200))
 def test_transcendental_functions_agree_in_the_last_bit(pairs: list[tuple[float, float]]) -> None:
     source = (
         "import math\ndef score(a, b):\n    return math.exp(b) + math.sin(a) * math.cos(b) + "
         "math.tanh(b) * math.log1p(abs(a)) + math.atan2(a, b) + abs(b) ** 1.7 + a ** 2\n"
     )
-    global _transcendental  # compiled once, not once per example
-    program = check(source, INPUTS)
-    if _transcendental is None:
-        _transcendental = compile_score(program)
-    bound = program.bind()
+    bound, native = bound_and_compiled(source)
     for a, b in pairs:
-        assert same_bits(bound(a, b, 0.0), _transcendental(a, b, 0.0))
+        assert same_bits(bound(a, b, 0.0), native(a, b, 0.0))
 
-
-_transcendental = None
 
 LOOPS = [
     "    while 5 / a > 1:\n        pass\n    return 1\n",
@@ -348,8 +351,6 @@ def test_loops_of_known_length_carry_no_counter() -> None:
 
 
 def test_the_compiled_score_is_a_first_class_function() -> None:
-    import numba
-
     program = check("def score(a, c):\n    return a / c\n", INPUTS)
 
     @numba.njit([numba.float64(numba.float64, scorer_type(3))])
