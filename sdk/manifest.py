@@ -367,14 +367,15 @@ def _check_trial(manifest: policy_pb2.Manifest, plan: policy_pb2.RampPlan) -> No
         raise TrustError("manifest's stable and candidate are not those of the ramp plan")
     if plan.arms != policy_pb2.ARMS_SWITCHBACK:
         raise TrustError("only switchback arms are supported by this version")
-    limit = max(plan.weights)
-    weight = manifest.weight
+    largest, weight = max(plan.weights), manifest.weight
+    full = manifest.phase == policy_pb2.PHASE_FULL
+    if full and largest <= _FULL_WEIGHT:
+        raise TrustError(f"the ramp plan ends at weight {largest} and never goes to full")
+    limit = 1.0 if full else largest
     if not math.isfinite(weight) or not 0.0 <= weight <= limit:
         raise TrustError(f"weight {weight} is beyond the ramp plan's {limit}")
     if manifest.phase == policy_pb2.PHASE_CANARY:
         _check_canary(manifest)
-    elif manifest.phase == policy_pb2.PHASE_FULL and limit <= _FULL_WEIGHT:
-        raise TrustError(f"the ramp plan ends at weight {limit} and never goes to full")
     elif manifest.phase == policy_pb2.PHASE_SHADOW and weight:
         raise TrustError(f"weight {weight} in phase shadow, where the candidate has no effect")
 

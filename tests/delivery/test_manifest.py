@@ -169,14 +169,24 @@ def test_the_plan_bounds_the_weight(world, guard) -> None:
     with pytest.raises(TrustError, match=r"beyond the ramp plan's 0\.2"):
         guard.check(world.manifest(1, plan=plan), world.now)
     admit(guard, world.manifest(1, plan=plan, weight=0.2), world.now)
-    with pytest.raises(TrustError, match="beyond"):
-        full = {"phase": PHASE.PHASE_FULL, "weight": 1.0}
-        guard.check(world.manifest(2, plan=plan, **full), world.now)
-    with pytest.raises(TrustError, match="never goes to full"):
-        full = {"phase": PHASE.PHASE_FULL, "weight": 0.2}
-        guard.check(world.manifest(2, plan=plan, **full), world.now)
+    for weight in (0.2, 1.0):
+        with pytest.raises(TrustError, match="never goes to full"):
+            full = {"phase": PHASE.PHASE_FULL, "weight": weight}
+            guard.check(world.manifest(2, plan=plan, **full), world.now)
     with pytest.raises(TrustError, match="does not allow"):
         guard.check(world.stable(2, plan=plan, stable="b" * 64), world.now)
+
+
+def test_any_weight_above_a_half_means_full(world, guard) -> None:
+    plan = world.plan(weights=[0.25, 0.6])
+    with pytest.raises(TrustError, match="phase canary with weight"):
+        guard.check(world.manifest(1, plan=plan, weight=0.6), world.now)
+    for weight in (1.1, math.nan):
+        with pytest.raises(TrustError, match="beyond"):
+            full = {"phase": PHASE.PHASE_FULL, "weight": weight}
+            guard.check(world.manifest(1, plan=plan, **full), world.now)
+    full = {"phase": PHASE.PHASE_FULL, "weight": 1.0}
+    assert admit(guard, world.manifest(1, plan=plan, **full), world.now).lease_until_ns
 
 
 def test_an_expired_plan_gives_nothing_to_a_candidate(world, guard) -> None:

@@ -75,7 +75,9 @@ class Guarded(RuleBasedStateMachine):
             return
         assert facts["plan"] is not None or self.is_lower(facts)
         plan = facts["plan"] or self.running["plan"]
-        assert facts["weight"] <= self.limits[plan]
+        limit = self.limits[plan]
+        assert facts["weight"] <= (1.0 if facts["phase"] == PHASE.PHASE_FULL else limit)
+        assert facts["phase"] != PHASE.PHASE_FULL or limit > 0.5
         assert facts["phase"] != PHASE.PHASE_CANARY or facts["weight"] <= 0.5
         assert facts["candidate"] == self.world.plan_message(**PLANS[plan]).candidate
         expiry = self.world.plan_message(**PLANS[plan]).not_after_unix_ns
