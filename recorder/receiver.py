@@ -50,7 +50,7 @@ class Receiver:
         self.address = listening.address
         self._intake = intake
         self._listening = listening
-        self._health = health.aio.HealthServicer()
+        self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
         # Without SO_REUSEPORT a second recorder on the same port is told so.
         options = (
             ("grpc.so_reuseport", 0),

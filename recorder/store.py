@@ -5,6 +5,9 @@ they are visible, so any number of writers and readers may work at once. Every f
 name as a column too: the folder's name is quoted and only there to find files quickly.
 """
 
+# pyarrow.compute makes its functions when it is imported, which pyright cannot see.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import uuid

@@ -45,10 +45,12 @@ class KindLike(Protocol):
     @property
     def name(self) -> str:
         """Its name."""
+        ...
 
     @property
     def version(self) -> int:
         """Version of its contract."""
+        ...
 
 
 class HookLike(Protocol):
@@ -57,14 +59,17 @@ class HookLike(Protocol):
     @property
     def name(self) -> str:
         """Its name."""
+        ...
 
     @property
     def kind(self) -> KindLike:
         """Its kind."""
+        ...
 
     @property
     def process_id(self) -> str:
         """The process's id as 16 hex digits."""
+        ...
 
 
 def attribute(key: str, value: Value, number: int = _ATTRIBUTE) -> bytes:

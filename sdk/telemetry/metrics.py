@@ -21,10 +21,12 @@ class Counted(Protocol):
     @property
     def name(self) -> str:
         """Its name."""
+        ...
 
     @property
     def counters(self) -> Mapping[str, int]:
         """Its counters by name."""
+        ...
 
 
 #: Instrument, unit, description, and per value of ``gnomon.reason`` the hook's counter.

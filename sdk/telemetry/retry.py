@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from random import Random
+from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
@@ -26,7 +27,7 @@ def retry_status(code: int, message: str, delay_s: float) -> bytes:
     return status + wire.field(2, wire.text(message)) + wire.field(3, detail)
 
 
-def retry_delay(metadata: Iterable[tuple[str, str | bytes]] | None) -> float | None:
+def retry_delay(metadata: Iterable[Any] | None) -> float | None:
     """Return the seconds that a server's trailing metadata asks to wait, or None when it does not."""
     for key, value in metadata or ():
         if key == STATUS_DETAILS and isinstance(value, bytes):
