@@ -13,7 +13,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -250,20 +250,7 @@ class Ledger:
         Raises:
             ConfigurationError: the anchor is not of that form.
         """
-        wanted = _parse_anchor(anchor)
-        previous, count = GENESIS, 0
-        try:
-            for row in self._rows("order by seq"):
-                problem = _problem(row, count + 1, previous) or _unanchored(row, wanted)
-                if problem:
-                    return LedgerCheck(False, count, previous, problem, count + 1)
-                previous, count = row.hash, count + 1
-        except sqlite3.DatabaseError as error:
-            return LedgerCheck(False, count, previous, f"unreadable: {error}", count + 1)
-        if wanted and wanted[0] > count:
-            problem = f"the anchor names entry {wanted[0]}, the ledger ends at {count}"
-            return LedgerCheck(False, count, previous, problem, count + 1)
-        return LedgerCheck(True, count, previous)
+        return _check(self._rows("order by seq"), anchor)
 
     def list(
         self, *, kind: str = "", subject: str = "", from_seq: int = 0, limit: int = -1
@@ -298,10 +285,7 @@ class Ledger:
         Args:
             subject: a digest or rollout id, or the first 8 or more characters of one.
         """
-        entries = self.list()
-        direct = [entry for entry in entries if _names(entry, subject)]
-        linked = {link for entry in direct for link in _links(entry)}
-        return [entry for entry in entries if entry in direct or entry.subject in linked]
+        return explained(self.list(), subject)
 
     def export(self, from_seq: int = 0, subject: str = "") -> Iterator[Entry]:
         """Yield entries in order, those naming ``subject`` only when it is given."""
@@ -319,6 +303,48 @@ class Ledger:
             rows = cursor.fetchall()
         for row in rows:
             yield _Row(*row)
+
+
+def explained(entries: Sequence[Entry], subject: str) -> Entries:
+    """Return those of a ledger's entries that :meth:`Ledger.explain` returns."""
+    direct = [entry for entry in entries if _names(entry, subject)]
+    linked = {link for entry in direct for link in _links(entry)}
+    return [entry for entry in entries if entry in direct or entry.subject in linked]
+
+
+def check_entries(entries: Iterable[Entry], anchor: str = "") -> LedgerCheck:
+    """Verify entries that came from elsewhere as :meth:`Ledger.verify` verifies a file's."""
+    rows = (
+        _Row(
+            entry.seq,
+            entry.time_ns,
+            entry.kind.encode(),
+            entry.actor.encode(),
+            entry.subject.encode(),
+            entry.raw,
+            entry.previous,
+            entry.hash,
+        )
+        for entry in entries
+    )
+    return _check(rows, anchor)
+
+
+def _check(rows: Iterable[_Row], anchor: str) -> LedgerCheck:
+    wanted = _parse_anchor(anchor)
+    previous, count = GENESIS, 0
+    try:
+        for row in rows:
+            problem = _problem(row, count + 1, previous) or _unanchored(row, wanted)
+            if problem:
+                return LedgerCheck(False, count, previous, problem, count + 1)
+            previous, count = row.hash, count + 1
+    except sqlite3.DatabaseError as error:
+        return LedgerCheck(False, count, previous, f"unreadable: {error}", count + 1)
+    if wanted and wanted[0] > count:
+        problem = f"the anchor names entry {wanted[0]}, the ledger ends at {count}"
+        return LedgerCheck(False, count, previous, problem, count + 1)
+    return LedgerCheck(True, count, previous)
 
 
 def _entry(row: _Row) -> Entry:

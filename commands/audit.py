@@ -1,0 +1,182 @@
+"""``gnomon audit``: verify, list, explain and export a ledger, local or the control plane's."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import typer
+
+from . import _rollout
+from ._common import Exit, emit, handled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ..policies.rollout.client import RolloutClient
+    from ..policies.rollout.ledger import Entry, Ledger, LedgerCheck
+
+DEFAULT_LEDGER = Path(".gnomon/ledger.db")
+
+LedgerFile = Annotated[
+    Path, typer.Option("--ledger", help="Ledger's file; not with --control-plane.")
+]
+Address = Annotated[
+    str, typer.Option("--control-plane", help="HOST:PORT; read its ledger instead.")
+]
+
+
+class _Source(Protocol):
+    """A ledger, wherever it lies."""
+
+    def verify(self, anchor: str) -> LedgerCheck: ...
+
+    def entries(self) -> list[Entry]: ...
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group ``audit`` to the command line."""
+    group = typer.Typer(help="Verify and read a ledger.", no_args_is_help=True)
+    group.command("verify")(handled(verify))
+    group.command("list")(handled(list_entries))
+    group.command("explain")(handled(explain))
+    group.command("export")(handled(export))
+    app.add_typer(group, name="audit")
+
+
+def verify(
+    anchor: Annotated[str, typer.Option(help="SEQ:HASH kept outside; must be in the chain.")] = "",
+    ledger: LedgerFile = DEFAULT_LEDGER,
+    control_plane: Address = "",
+    as_json: _rollout.Json = False,
+) -> None:
+    """Verify the whole chain: 0 it holds, 1 it does not."""
+    with _open(ledger, control_plane) as source:
+        check = source.verify(anchor)
+    head = f"{check.entries}:{check.head.hex()}"
+    data = {
+        "ok": check.ok,
+        "entries": check.entries,
+        "head": head,
+        "problem": check.problem,
+        "problem_seq": check.problem_seq,
+    }
+    said = f"{check.entries} entries hold, head {head}" if check.ok else check.problem
+    emit(data, as_json, lambda: print(said))
+    raise typer.Exit(int(Exit.OK if check.ok else Exit.NEGATIVE))
+
+
+def list_entries(
+    kind: Annotated[str, typer.Option(help="Only this kind and kinds below it.")] = "",
+    limit: Annotated[int, typer.Option(help="At most so many, the newest; 0 for all.")] = 50,
+    ledger: LedgerFile = DEFAULT_LEDGER,
+    control_plane: Address = "",
+    as_json: _rollout.Json = False,
+) -> None:
+    """List entries."""
+    with _open(ledger, control_plane) as source:
+        entries = [e for e in source.entries() if not kind or (e.kind + ".").startswith(kind + ".")]
+    _emit_entries(entries[-limit:] if limit > 0 else entries, as_json)
+
+
+def explain(
+    digest: Annotated[str, typer.Argument(help="Digest or rollout; 8 characters are enough.")],
+    ledger: LedgerFile = DEFAULT_LEDGER,
+    control_plane: Address = "",
+    as_json: _rollout.Json = False,
+) -> None:
+    """Show everything that led to a digest or rollout, with its evidence: 1 when nothing did."""
+    from ..policies.rollout.ledger import explained
+
+    with _open(ledger, control_plane) as source:
+        entries = explained(source.entries(), digest)
+    _emit_entries(entries, as_json)
+    if not entries:
+        raise typer.Exit(int(Exit.NEGATIVE))
+
+
+def export(
+    out: Annotated[Path | None, typer.Option(help="File; standard output when left out.")] = None,
+    ledger: LedgerFile = DEFAULT_LEDGER,
+    control_plane: Address = "",
+) -> None:
+    """Write all entries as JSON, one a line."""
+    with _open(ledger, control_plane) as source:
+        lines = [json.dumps(entry.as_json(), sort_keys=True) + "\n" for entry in source.entries()]
+    if out is None:
+        sys.stdout.writelines(lines)
+    else:
+        out.write_text("".join(lines))
+
+
+class _Local:
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def verify(self, anchor: str) -> LedgerCheck:
+        return self._ledger.verify(anchor)
+
+    def entries(self) -> list[Entry]:
+        return self._ledger.list()
+
+
+class _Remote:
+    """The control plane's ledger, verified here: its own word for it is not asked."""
+
+    def __init__(self, client: RolloutClient) -> None:
+        self._client = client
+
+    def verify(self, anchor: str) -> LedgerCheck:
+        from ..policies.rollout.ledger import check_entries
+
+        return check_entries(self._client.entries(), anchor)
+
+    def entries(self) -> list[Entry]:
+        return list(self._client.entries())
+
+
+@contextmanager
+def _open(ledger: Path, control_plane: str) -> Iterator[_Source]:
+    if control_plane:
+        with _rollout.connect(control_plane) as client:
+            yield _Remote(client)
+        return
+    from ..policies.rollout.ledger import Ledger
+
+    _rollout.require_file(ledger, "name one with --ledger, or --control-plane")
+    with closing(Ledger(ledger)) as found:
+        yield _Local(found)
+
+
+def _emit_entries(entries: list[Entry], as_json: bool) -> None:
+    emit([entry.as_json() for entry in entries], as_json, lambda: _print(entries))
+
+
+def _print(entries: Iterable[Entry]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    view = Table("seq", "time", "kind", "actor", "subject", "what")
+    for entry in entries:
+        time = datetime.fromtimestamp(entry.time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        what = _what(entry.body)
+        view.add_row(str(entry.seq), time, entry.kind, entry.actor, entry.subject[:16], what)
+    Console(width=None if sys.stdout.isatty() else _width()).print(view)
+
+
+def _width() -> int:
+    return int(os.environ.get("COLUMNS", "160"))
+
+
+def _what(body: Any) -> str:
+    if "from" in body and "to" in body:
+        return f"{body['from']} -> {body['to']}: {body.get('cause', '')}"
+    for name in ("summary", "reason", "error", "calibration", "candidate"):
+        if body.get(name):
+            return str(body[name])
+    return json.dumps(body, sort_keys=True)[:120]

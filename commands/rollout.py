@@ -1,0 +1,125 @@
+"""``gnomon rollout``: look at rollouts and steer them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import _rollout
+from ._common import emit, handled
+
+if TYPE_CHECKING:
+    from gnomon.v1 import rollouts_pb2
+
+Id = Annotated[str, typer.Argument(help="Rollout; the newest one when left out.")]
+Reason = Annotated[str, typer.Option(help="Why, for the ledger.")]
+
+#: Orders without words of their own; the help of each.
+ORDERS = {
+    "hold": "Take the candidate back for now; resume goes on.",
+    "resume": "Go on where a hold by hand, a refusal or a silence stopped it.",
+    "promote": "Go to full weight past the evidence; needs --reason, recorded as an override.",
+    "abort": "Take the candidate back for good.",
+    "retry": "Begin again with fresh randomness and no evidence.",
+    "kill": "Withdraw every policy: the services' own function decides; needs --reason.",
+    "recalibrated": "Record that the simulator was recalibrated, so that plans are taken again.",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group ``rollout`` to the command line."""
+    group = typer.Typer(help="Look at rollouts and steer them.", no_args_is_help=True)
+    group.command("status")(handled(status))
+    group.command("watch")(handled(watch))
+    group.command("clients")(handled(clients))
+    group.command("exclude")(handled(exclude))
+    for action, text in ORDERS.items():
+        group.command(action, help=text)(handled(_order(action)))
+    app.add_typer(group, name="rollout")
+
+
+def status(
+    rollout: Id = "",
+    control_plane: _rollout.Address = _rollout.DEFAULT_ADDRESS,
+    as_json: _rollout.Json = False,
+) -> None:
+    """Show a rollout."""
+    with _rollout.connect(control_plane) as client:
+        found = client.get(rollout)
+    emit(_rollout.as_data(found), as_json, lambda: _rollout.show(found))
+
+
+def watch(
+    rollout: Id = "",
+    control_plane: _rollout.Address = _rollout.DEFAULT_ADDRESS,
+    as_json: _rollout.Json = False,
+) -> None:
+    """Watch a rollout until it is decided: 0 promoted, 1 aborted, 3 held or inconclusive."""
+    with _rollout.connect(control_plane) as client:
+        found = _rollout.follow_live(client, client.get(rollout).id)
+    emit(_rollout.as_data(found), as_json, lambda: _rollout.show(found))
+    raise typer.Exit(int(_rollout.exit_code(found)))
+
+
+def clients(
+    hook: Annotated[str, typer.Option(help="Only processes with this hook.")] = "",
+    control_plane: _rollout.Address = _rollout.DEFAULT_ADDRESS,
+    as_json: _rollout.Json = False,
+) -> None:
+    """List the processes that the control plane has heard of."""
+    with _rollout.connect(control_plane) as client:
+        rows = [_client(found) for found in client.clients(hook)]
+    emit(rows, as_json, lambda: _print_clients(rows))
+
+
+def exclude(
+    hook: Annotated[str, typer.Argument(help="Hook whose blocks are left out.")],
+    from_ns: Annotated[int, typer.Option(help="Unix nanoseconds.")],
+    to_ns: Annotated[int, typer.Option(help="Unix nanoseconds, not included.")],
+    reason: Annotated[str, typer.Option(help="One that knows nothing of the outcome.")],
+    control_plane: _rollout.Address = _rollout.DEFAULT_ADDRESS,
+    as_json: _rollout.Json = False,
+) -> None:
+    """Leave a stretch of time out of both arms of a canary."""
+    with _rollout.connect(control_plane) as client:
+        blocks = client.exclude(hook, from_ns, to_ns, reason, _rollout.actor())
+    emit({"blocks": blocks}, as_json, lambda: print(f"{blocks} blocks left out"))
+
+
+def _order(action: str) -> Callable[..., None]:
+    def order(
+        rollout: Id = "",
+        reason: Reason = "",
+        control_plane: _rollout.Address = _rollout.DEFAULT_ADDRESS,
+        as_json: _rollout.Json = False,
+    ) -> None:
+        with _rollout.connect(control_plane) as client:
+            request = secrets.token_hex(8)
+            found = client.act(rollout, action, _rollout.actor(), reason, request)
+        emit(_rollout.as_data(found), as_json, lambda: _rollout.show(found))
+
+    return order
+
+
+def _client(found: rollouts_pb2.Client) -> dict[str, Any]:
+    return {
+        "service": found.service,
+        "instance": found.instance,
+        "cell": found.cell,
+        "epoch": found.epoch,
+        "connected": found.connected,
+        "last_error": found.last_error,
+    }
+
+
+def _print_clients(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    view = Table("service", "instance", "cell", "epoch", "connected", "last error")
+    for row in rows:
+        view.add_row(*(str(value) for value in row.values()))
+    Console().print(view)
