@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import random
 from pathlib import Path
@@ -17,6 +18,8 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import TraceError
 from gnomon.shadow.evaluation import Evaluation, Status
 from gnomon.shadow.search.core import Search
+from gnomon.shadow.search.finals import Finals
+from gnomon.shadow.search.grammar import condition
 from gnomon.shadow.search.log import RunLog
 from gnomon.shadow.search.proposers import Context
 from gnomon.shadow.search.records import Budget, Draft, Outcome, Proposal, Record
@@ -160,6 +163,42 @@ def test_an_evaluators_error_is_not_held_against_the_program(tmp_path: Path) -> 
             Outcome.OK,
             Outcome.DUPLICATE,
         ]
+
+
+def test_a_seed_that_the_evaluator_failed_on_comes_again(tmp_path: Path) -> None:
+    chosen = strategy("independent", {"one": constant(1), "two": constant(2)})
+    with RunLog(tmp_path, {}) as log:
+        search = Search(SPACE, chosen, log, budget=Budget(3), window=1)
+        search.tell(must(search.ask()), Evaluation(Status.EVALUATOR_ERROR))
+        search.tell(must(search.ask()), fine())
+        search.tell(must(search.ask()), fine())
+        operators = [record.operator for record in search.records]
+    assert operators == ["seed:one", "seed:two", "seed:one"]
+
+
+def test_the_best_on_train_is_a_finalist_however_long_it_is(tmp_path: Path) -> None:
+    short = [f"def score(noise):\n    return noise * {n}.5\n" for n in range(2, 6)]
+    long = "def score(noise, weight):\n    return noise * 3.5 + weight * 2.5 - weight * noise\n"
+    with Opened(tmp_path, Script(*short, long), window=9) as opened:
+        search = opened.search
+        for index in range(5):
+            search.tell(must(search.ask()), fine(1000.0 - index / 100))
+        search.finish()
+        finals = Finals(search, "", top=2)
+        evolved = {source for source, split in finals.wanted() if split == "validation"}
+    assert long in evolved
+    assert sum(source in evolved for source in short) == 1
+
+
+def test_thresholds_are_of_the_size_that_was_recorded() -> None:
+    inflight, ewma = load_balancer.features[:2]
+    recorded = Space(load_balancer, {"ewma_ms": 40.0})
+    assert recorded.scale(ewma) == 40.0
+    assert 0.0 < recorded.scale(inflight) <= 10.0
+    rng = random.Random(1)
+    found = [ast.unparse(condition(recorded, rng)) for _ in range(300)]
+    cuts = [float(text.split()[-1]) for text in found if text.startswith("ewma_ms")]
+    assert 25.0 < sorted(cuts)[len(cuts) // 2] < 64.0
 
 
 def test_limits_are_hard(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,14 @@ def test_a_cut_last_line_is_written_again(tmp_path: Path) -> None:
         assert [each.step for each in log.records] == [0]
         log.append(record(1))
     assert path.read_bytes() == whole
+
+
+def test_nothing_of_a_cut_line_stays_behind_a_shorter_one(tmp_path: Path) -> None:
+    path = written(tmp_path, [record(0), replace(record(1), source="long " * 200)])
+    path.write_bytes(path.read_bytes()[:-5])
+    with RunLog(tmp_path, CONFIG, resume=True) as log:
+        log.append(record(1))
+    assert [each.source for each in proposals(path)] == [record(0).source, record(1).source]
 
 
 @given(data=st.data())
