@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,8 @@ def trace(decisions: pa.Table, workload: pa.Table, hook: str) -> Trace:
     """Return the longest stretch of decisions over the same members."""
     rows = _ordered(decisions, hook)
     kind = _kind(rows, hook)
-    rows = _stretch(rows)
+    members = _members(workload)
+    rows = _stretch(rows, members)
     n_items = int(rows["n_items"][0].as_py())
     times = rows["time"].to_numpy()
     start_ns = int(times[0])
@@ -32,7 +34,7 @@ def trace(decisions: pa.Table, workload: pa.Table, hook: str) -> Trace:
         hook=hook,
         kind=kind.name,
         start_ns=start_ns,
-        members=_member_names(workload, n_items, int(times[-1])),
+        members=_member_names(members, n_items, int(times[-1])),
         instances=tuple(str(name) for name in instances),
         time=(times - start_ns) / 1e9,
         instance=instance.astype(np.int32),
@@ -68,10 +70,12 @@ def _kind(rows: pa.Table, hook: str) -> Kind:
     return kind
 
 
-def _stretch(rows: pa.Table) -> pa.Table:
-    """Return the longest run of decisions with the same number of items."""
-    counts = rows["n_items"].to_numpy()
-    edges = np.concatenate(([0], np.flatnonzero(np.diff(counts)) + 1, [len(counts)]))
+def _stretch(rows: pa.Table, members: list[_Named]) -> pa.Table:
+    """Return the longest run of decisions over the same items, by number and by name."""
+    changes = [after.time for before, after in pairwise(members) if after.names != before.names]
+    era = np.searchsorted(np.array(changes, np.int64), rows["time"].to_numpy(), side="right")
+    differs = (np.diff(rows["n_items"].to_numpy()) != 0) | (np.diff(era) != 0)
+    edges = np.concatenate(([0], np.flatnonzero(differs) + 1, [len(era)]))
     longest = int(np.argmax(np.diff(edges)))
     return rows.slice(int(edges[longest]), int(edges[longest + 1] - edges[longest]))
 
@@ -101,18 +105,30 @@ def _metric(rows: pa.Table, name: str) -> npt.NDArray[Any]:
     return looked_up.to_numpy(zero_copy_only=False)
 
 
-def _member_names(workload: pa.Table, n_items: int, until_ns: int) -> tuple[str, ...]:
-    """Return the last recorded names of that many members, or made-up ones."""
-    events = (
-        workload.filter(pc.equal(workload["event"], _MEMBERS)) if workload.num_rows else workload
-    )
-    for row in sorted(events.to_pylist(), key=lambda row: row["time"], reverse=True):
-        names = _names(dict(row["texts"] or ()))
-        if row["time"] <= until_ns and len(names) == n_items:
-            return names
-    return tuple(f"member-{index}" for index in range(n_items))
+class _Named(NamedTuple):
+    """Who the members are from a time on."""
+
+    time: int
+    names: tuple[str, ...]
+
+
+def _members(workload: pa.Table) -> list[_Named]:
+    """Return the recorded members events in order of time."""
+    if workload.num_rows == 0:
+        return []
+    events = workload.filter(pc.equal(workload["event"], _MEMBERS)).to_pylist()
+    named = [_Named(event["time"], _names(dict(event["texts"] or ()))) for event in events]
+    return sorted(each for each in named if each.names)
 
 
 def _names(texts: dict[str, str]) -> tuple[str, ...]:
     joined = texts.get("names")
     return tuple(joined.split("\n")) if joined else ()
+
+
+def _member_names(members: list[_Named], n_items: int, until_ns: int) -> tuple[str, ...]:
+    """Return the last recorded names of that many members, or made-up ones."""
+    for each in reversed(members):
+        if each.time <= until_ns and len(each.names) == n_items:
+            return each.names
+    return tuple(f"member-{index}" for index in range(n_items))

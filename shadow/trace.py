@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -119,10 +121,10 @@ class Trace:
     def load(cls, path: Path) -> Trace:
         """Read what :meth:`save` wrote; raises TraceError when it is anything else or was changed."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                columns = {name: stored[name] for name in _COLUMNS}
-                head, digest = json.loads(str(stored["head"])), str(stored["digest"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+            stored = arrays_in(path)
+            columns = {name: stored[name] for name in _COLUMNS}
+            head, digest = json.loads(str(stored["head"])), str(stored["digest"])
+        except (ValueError, KeyError) as error:
             raise TraceError(f"{path} is not a saved trace ({error}); capture again") from error
         if head.pop("format", None) != _FORMAT:
             raise TraceError(f"{path} has a format of another version; capture again or upgrade")
@@ -132,6 +134,17 @@ class Trace:
         if trace.digest != digest:
             raise TraceError(f"{path} was changed after it was saved; capture again")
         return trace
+
+
+def arrays_in(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read all arrays of a ``.npz`` file, without pickle; raises ValueError when it is none."""
+    try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("no .npz file" if path.exists() else "no such file")
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(str(error)) from error
 
 
 def load_trace(store: Path, hook: str | None = None) -> Trace:

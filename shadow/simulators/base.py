@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ...sdk.errors import TraceError
 from ...sdk.kind import Kind, Order
-from ..trace import Trace
+from ..trace import Trace, arrays_in
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
@@ -182,10 +182,9 @@ def load_calibrations(path: Path, simulator: Simulator) -> tuple[Any, ...]:
     """Read what :func:`save_calibrations` wrote; raises TraceError for anything else."""
     grouped: dict[int, dict[str, npt.NDArray[Any]]] = {}
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            for key in stored.files:
-                index, _, name = key.partition("/")
-                grouped.setdefault(int(index), {})[name] = stored[key]
+        for key, array in arrays_in(path).items():
+            index, _, name = key.partition("/")
+            grouped.setdefault(int(index), {})[name] = array
         return tuple(simulator.restore(grouped[index]) for index in range(len(grouped)))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise TraceError(f"{path} holds no calibrations ({error}); calibrate again") from error

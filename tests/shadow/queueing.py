@@ -112,7 +112,9 @@ class System:
 
     def service(self, server: Server, index: int, member: int) -> float:
         """Return a service time at level 1."""
-        return float(self.services[index, member]) if self.services is not None else server.service()
+        return (
+            float(self.services[index, member]) if self.services is not None else server.service()
+        )
 
     def rows(self, router: int) -> np.ndarray:
         """Return what the router sees."""

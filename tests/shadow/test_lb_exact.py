@@ -1,0 +1,187 @@
+"""The load balancer against queueing theory and against a system written apart from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gnomon.policies.load_balancer import load_balancer
+from gnomon.sdk.language import check
+from gnomon.shadow.compiled import compile_score
+from gnomon.shadow.simulators import Replay, drive, simulator_for
+from gnomon.shadow.simulators import _lb_kernel as kernel
+from gnomon.shadow.simulators._lb_model import mixed_seed
+from gnomon.shadow.trace import Trace
+
+from .models import arrivals, calibration, exponential
+from .queueing import Rows, Server, System
+
+SIMULATOR = simulator_for(load_balancer)
+
+
+def score(source: str) -> object:
+    return compile_score(check(source, load_balancer.input_names))
+
+
+JSQ = score("def score(inflight):\n    return inflight\n")
+RANDOM = score("def score(noise):\n    return noise\n")
+
+
+def poisson(rate: float, n: int, seed: int = 0) -> np.ndarray:
+    return np.cumsum(np.random.default_rng(seed).exponential(1.0 / rate, n))
+
+
+def sojourn(rho: float, servers: int, slots: int, policy: object, n: int = 400_000) -> np.ndarray:
+    """Return times in system in units of the mean service time, after a start-up."""
+    trace = arrivals(poisson(rho * servers * slots, n), servers)
+    fitted = calibration([exponential(1.0)] * servers, [slots] * servers)
+    return SIMULATOR.compiled(trace, fitted, 1, policy).outcome[n // 10 :] / 1e3
+
+
+@pytest.mark.parametrize("rho", [0.5, 0.8])
+def test_one_server_is_m_m_1(rho: float) -> None:
+    times = sojourn(rho, 1, 1, JSQ)
+    assert times.mean() == pytest.approx(1.0 / (1.0 - rho), rel=0.04)
+    assert np.quantile(times, 0.99) == pytest.approx(math.log(100.0) / (1.0 - rho), rel=0.06)
+
+
+@pytest.mark.parametrize("c", [2, 4])
+def test_slots_are_m_m_c(c: int) -> None:
+    rho = 0.8
+    blocking = 1.0
+    for k in range(1, c + 1):
+        blocking = c * rho * blocking / (k + c * rho * blocking)
+    waits = blocking / (1.0 - rho * (1.0 - blocking))
+    expected = 1.0 + waits / (c * (1.0 - rho))
+    assert sojourn(rho, 1, c, JSQ).mean() == pytest.approx(expected, rel=0.03)
+
+
+def test_a_random_split_is_independent_queues() -> None:
+    assert sojourn(0.7, 5, 1, RANDOM).mean() == pytest.approx(1.0 / 0.3, rel=0.04)
+
+
+def test_the_shortest_queue_lies_between_one_fast_queue_and_a_random_split() -> None:
+    shortest = sojourn(0.8, 4, 1, JSQ).mean()
+    pooled = sojourn(0.8, 1, 4, JSQ).mean()
+    assert pooled < shortest < 2.2 * pooled < 5.0
+
+
+def test_deterministic_service_is_m_d_1() -> None:
+    rho, n = 0.7, 400_000
+    trace = arrivals(poisson(rho, n), 1)
+    replay = SIMULATOR.compiled(trace, calibration([[1.0]]), 1, JSQ)
+    expected = 1.0 + rho / (2.0 * (1.0 - rho))  # Pollaczek-Khinchine
+    assert replay.outcome[n // 10 :].mean() / 1e3 == pytest.approx(expected, rel=0.03)
+
+
+def services(trace: Trace, table: np.ndarray, seed: int) -> np.ndarray:
+    """Return the service time at level 1 of every arrival on every member, n x m."""
+    n, m = len(trace), len(trace.members)
+    draws = [kernel.uniform(mixed_seed(seed), index, m) for index in range(n)]
+    return table[:, (np.array(draws) * table.shape[1]).astype(int)].T
+
+
+def replayed(trace: Trace, fitted: object, pick: Callable[[Rows, int], int], seed: int) -> Replay:
+    stream = SIMULATOR.stream(trace, fitted, seed)
+    return drive(stream, trace, lambda process, rows: pick(rows.tolist(), process))
+
+
+def by_load(rows: Rows, _router: int) -> int:
+    return min(range(len(rows)), key=lambda j: ((rows[j][0] + 1) * rows[j][1], j))
+
+
+def by_turn(rows: Rows, _router: int) -> int:
+    return min(range(len(rows)), key=lambda j: (-rows[j][3], j))
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 10_000),
+    slots=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    routers=st.integers(1, 3),
+    overhead=st.sampled_from([0.0, 0.004]),
+    pick=st.sampled_from([by_load, by_turn]),
+)
+def test_every_answer_equals_that_of_a_system_written_apart(
+    seed: int, slots: list[int], routers: int, overhead: float, pick: Callable[[Rows, int], int]
+) -> None:
+    rng = np.random.default_rng(seed)
+    m, n = len(slots), 300
+    times = np.cumsum(rng.exponential(0.008, n))
+    trace = arrivals(times, m, routers, ewma_ms=40.0)
+    table = np.sort(rng.lognormal(-3.5, 0.5, (m, 64)), axis=1)
+    spells = [(-np.inf, 1.0), (0.7, 2.5), (1.4, 0.8)]
+    fitted = calibration(table.tolist(), slots, overhead, spells)
+    replay = replayed(trace, fitted, pick, seed)
+    servers = [
+        Server(lambda: 0.0, count, 1.0, overhead, [(0.7, 1.4, 2.5), (1.4, 1e9, 0.8)])
+        for count in slots
+    ]
+    # The product asks for the level at the start in the caller's clock, half an overhead later.
+    for server in servers:
+        server.spells = [(a - overhead / 2, b - overhead / 2, f) for a, b, f in server.spells]
+    system = System(servers, routers, services=services(trace, table, seed))
+    expected = system.run(times.tolist(), pick)
+    assert np.array_equal(replay.action, expected.action)
+    assert np.allclose(np.minimum(replay.outcome, 2000.0), expected.outcome, rtol=1e-9, atol=1e-6)
+
+
+@given(seed=st.integers(0, 1000), slots=st.integers(1, 3))
+@settings(max_examples=15)
+def test_work_is_conserved_and_little_s_law_holds(seed: int, slots: int) -> None:
+    n, m = 400, 3
+    trace = arrivals(poisson(60.0, n, seed), m)
+    table = np.array([exponential(0.03, 128)] * m)
+    replay = SIMULATOR.compiled(trace, calibration(table.tolist(), [slots] * m), seed, JSQ)
+    took = services(trace, table, seed)[np.arange(n), replay.action]
+    answer = trace.time + replay.outcome / 1e3
+    begun = answer - took
+    assert (begun >= trace.time - 1e-9).all()
+    for member in range(m):
+        mine = replay.action == member
+        edges = sorted([*((t, 1) for t in begun[mine]), *((t - 1e-9, -1) for t in answer[mine])])
+        busy = np.cumsum([step for _, step in edges])
+        assert busy.max(initial=0) <= slots
+        waiting = mine & (begun > trace.time + 1e-7)
+        for start, arrival in zip(begun[waiting], trace.time[waiting], strict=True):
+            middle = (start + arrival) / 2.0  # nobody waits while a slot is free
+            assert ((begun <= middle) & (answer > middle) & mine).sum() == slots
+    present = np.array([((trace.time <= t) & (answer > t)).sum() for t in trace.time])
+    assert present.min() >= 1
+    events = np.sort(np.concatenate((trace.time, answer)))
+    level = [((trace.time <= t) & (answer > t)).sum() for t in events[:-1]]
+    assert np.dot(level, np.diff(events)) == pytest.approx((answer - trace.time).sum(), rel=1e-9)
+
+
+def test_failures_and_lost_requests_come_at_their_rates() -> None:
+    n = 20_000
+    fitted = calibration([[0.001]], [8], failed=0.05, lost=0.02, clip_ms=500.0)
+    replay = SIMULATOR.compiled(arrivals(poisson(100.0, n), 1), fitted, 3, JSQ)
+    assert (replay.outcome == 500.0).mean() == pytest.approx(0.02, abs=0.005)
+    assert (~replay.ok).mean() == pytest.approx(0.07, abs=0.008)
+    assert replay.ok[replay.outcome == 500.0].sum() == 0
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=20)
+def test_no_policy_beats_the_bound(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    table = np.sort(rng.lognormal(-3.5, 0.5, (3, 32)), axis=1)
+    trace = arrivals(poisson(40.0, 300, seed), 3)
+    spells = [(-np.inf, 1.0), (2.0, 0.5), (4.0, 3.0)]
+    fitted = calibration(table.tolist(), [2, 1, 8], 0.002, spells, clip_ms=400.0)
+    bound = SIMULATOR.bound(trace, fitted, seed)
+    for policy in (JSQ, RANDOM):
+        assert SIMULATOR.compiled(trace, fitted, seed, policy).mean >= bound - 1e-9
+
+
+def test_the_bound_is_reached_by_a_lone_idle_backend() -> None:
+    trace = arrivals(np.arange(300) * 10.0, 1)
+    fitted = calibration([exponential(0.05, 64)], overhead=0.01)
+    replay = SIMULATOR.compiled(trace, fitted, 5, JSQ)
+    assert replay.mean == pytest.approx(SIMULATOR.bound(trace, fitted, 5), rel=1e-12)
