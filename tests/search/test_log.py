@@ -134,6 +134,7 @@ def test_trailing_evaluator_errors_get_another_go(tmp_path: Path) -> None:
     path = written(tmp_path, [record(0), record(1, broken), record(2), record(3, broken)])
     with RunLog(tmp_path, CONFIG, resume=True) as log:
         assert [each.step for each in log.records] == [0, 1, 2]
+        assert len(list(proposals(path))) == 3
         log.append(record(3))
     assert [each.outcome for each in proposals(path)] == ["ok", broken, "ok", "ok"]
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 
+from gnomon.policies.load_balancer import load_balancer
+from gnomon.shadow.search.archive import Archive
+from gnomon.shadow.search.proposers import Constants, Context
+from gnomon.shadow.search.records import Outcome, Record
+from gnomon.shadow.search.space import Space
 from gnomon.shadow.search.tuning import Tuning, constants, skeleton, with_constants
 
 INPUTS = ("a", "b", "noise")
@@ -81,3 +88,19 @@ def test_a_generation_is_told_before_the_next_is_asked() -> None:
     assert tuning.ask() is None
     tuning.tell(batch[-1][0], 2.0)
     assert tuning.ask() is not None
+
+
+def test_when_one_program_is_tuned_another_has_its_turn() -> None:
+    archive = Archive()
+    for step, source in enumerate((SOURCE, "def score(b):\n    return b * 2.0 + b * b\n")):
+        archive.add(Record(step, f"p{step}", "", source, "", (), 5, Outcome.OK, 1.0 + step))
+    proposer, rng, parents = Constants(), random.Random(1), []
+    for step in range(2, 60):
+        context = Context(Space(load_balancer), archive, step, settled=True)
+        draft = proposer.propose(context, rng)
+        assert draft is not None
+        parents.append(draft.parents[0])
+        failed = (draft.source, draft.operator, draft.parents, 5, Outcome.FAULT)
+        proposer.learn(Record(step, f"p{step}", f"k{step}", *failed))
+    assert parents[0] == "p0"
+    assert parents.index("p1") <= 16
