@@ -11,7 +11,7 @@ from .evaluation import Evaluation, Status
 from .gate_case import Case
 from .isolation.compiled import CompiledEngine, CompiledOptions
 from .isolation.zygote import CandidateStopped
-from .verdict import GateResult
+from .verdict import Answer, GateResult
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,7 +52,9 @@ def determinism(case: Case) -> GateResult:
     for name, other in answers.items():
         differ = np.flatnonzero(~_same(first, other))
         if len(differ):
-            return _differs(case, name, rows[differ[0]], (first[differ[0]], other[differ[0]]))
+            return _differs(
+                case, name, rows[differ[0]], (float(first[differ[0]]), float(other[differ[0]]))
+            )
     if (picks[0] != picks[1]).any():
         return GateResult("determinism", "failed", "Two runs picked different recorded items.")
     faults = int(np.isnan(first).sum())
@@ -95,7 +97,7 @@ def _differs(case: Case, tier: str, row: Floats, scores: tuple[float, float]) ->
     evidence = {
         "inputs": list(case.kind.input_names),
         "row": row.tolist(),
-        "scores": [float(score) for score in scores],
+        "scores": list(scores),
         "tier": tier,
     }
     summary = f"First run {scores[0]!r}, {tier} {scores[1]!r} for the same row."
@@ -121,8 +123,8 @@ def budget(case: Case) -> GateResult:
         f"{decision_us:.1f} us a decision over {case.splits['train'].features.shape[1]} items "
         f"({decision_us / bare_us:.0f} bare calls; at most {MOST_US:.0f} us)."
     )
-    answer = "passed" if decision_us <= MOST_US else "failed"
-    return GateResult("budget", answer, summary, evidence)  # type: ignore[arg-type]
+    answer: Answer = "passed" if decision_us <= MOST_US else "failed"
+    return GateResult("budget", answer, summary, evidence)
 
 
 def _decision_us(case: Case) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..policies.rollout.ledger import Ledger
-from ..sdk.invariant import Invariant, Violation, violated
+from ..sdk.invariant import Invariant, Violation
 from ..sdk.kind import Kind
 from ..sdk.language import Program
 from .evaluation import Split
@@ -24,10 +24,9 @@ from .isolation.zygote import Zygote
 from .policy import Policy
 from .simulators.base import Replay, Simulator
 from .trace import Trace
+from .watch import Watch, blocking
 
 Floats = npt.NDArray[np.float64]
-#: At most so many counterexamples are kept of one replay.
-_MOST_VIOLATIONS = 3
 
 
 @dataclass(frozen=True)
@@ -73,48 +72,6 @@ class VerifyOptions:
 
 
 @dataclass
-class Watch:
-    """Checks the decision invariants on every decision of a replay."""
-
-    kind: Kind
-    invariants: Sequence[Invariant]
-    found: list[Violation] = field(default_factory=list)
-
-    def __call__(self, stream: int, rows: Floats, pick: int) -> None:
-        """Keep the decision if an invariant of severity ``block`` does not hold."""
-        if len(self.found) >= _MOST_VIOLATIONS:
-            return
-        broken = broken_by(self.kind, self.invariants, rows.tolist(), pick)
-        if broken is not None:
-            self.found.append(broken)
-
-
-def broken_by(
-    kind: Kind, invariants: Sequence[Invariant], rows: Sequence[Sequence[float]], pick: int
-) -> Violation | None:
-    """Return the first invariant that a decision breaks, with the decision, or None."""
-    items = [kind.item_type(*row) for row in rows]
-    invariant = violated(invariants, items, pick)
-    if invariant is None:
-        return None
-    picked = ", ".join(f"{k}={v:g}" for k, v in items[pick]._asdict().items())
-    detail = f"{invariant.description or invariant.name} Picked item {pick}: {picked}."
-    return Violation(invariant.name, tuple(tuple(row) for row in rows), pick, detail)
-
-
-def as_case(kind: Kind, broken: Violation, source: str) -> dict[str, Any]:
-    """Return a violation as JSON values from which the decision can be made again."""
-    return {
-        "invariant": broken.invariant,
-        "inputs": list(kind.input_names),
-        "items": [list(row) for row in broken.items],
-        "action": broken.action,
-        "detail": broken.detail,
-        "source": source,
-    }
-
-
-@dataclass
 class Case:
     """One candidate before the gates.
 
@@ -152,9 +109,7 @@ class Case:
     @cached_property
     def invariants(self) -> tuple[Invariant, ...]:
         """Invariants that refuse a candidate, decision-level ones."""
-        return tuple(
-            i for i in self.target.invariants if i.scope == "decision" and i.severity == "block"
-        )
+        return blocking(self.target.invariants)
 
     @cached_property
     def calibrations(self) -> tuple[Any, ...]:

@@ -52,24 +52,6 @@ def _edges(replay: Replay, block_s: float) -> npt.NDArray[np.int64]:
     return np.append(starts, len(blocks))
 
 
-def _limits(samples: Floats, alpha: float) -> tuple[float, float]:
-    """Return the samples with a share of alpha below and above; never between two, one may be infinite."""
-    ordered = np.sort(samples)
-    at = int(alpha * len(ordered))
-    return float(ordered[at]), float(ordered[-1 - at])
-
-
-def _enough(blocks: int) -> None:
-    if blocks < LEAST_BLOCKS:
-        raise TraceError(f"{blocks} blocks are too few for a verdict; capture a longer trace")
-
-
-def _drawn(blocks: int, seed: int) -> npt.NDArray[np.int64]:
-    if blocks < LEAST_BLOCKS:
-        raise ValueError(f"{blocks} blocks are too few; at least {LEAST_BLOCKS}")
-    return np.random.default_rng(seed).integers(0, blocks, (RESAMPLES, blocks))
-
-
 def worst_mean_effect(
     candidate: Sequence[Replay], base: Sequence[Replay], alpha: float, seed: int
 ) -> Effect:
@@ -152,8 +134,10 @@ def _relative(ours: Floats, theirs: Floats) -> Floats:
 def _values(replays: Sequence[Replay], statistic: Statistic) -> Floats:
     """Return (decisions, calibrations) values that the statistic is taken over."""
     if statistic == "failure_rate":
-        return np.stack([1.0 - replay.ok for replay in replays], axis=1)
-    return np.stack([replay.outcome for replay in replays], axis=1)
+        failed: Floats = np.stack([(~replay.ok).astype(np.float64) for replay in replays], axis=1)
+        return failed
+    outcomes: Floats = np.stack([replay.outcome for replay in replays], axis=1)
+    return outcomes
 
 
 def _resampled(
@@ -177,7 +161,7 @@ def _counts(drawn: npt.NDArray[np.int64]) -> Floats:
     blocks = drawn.shape[1]
     flat = drawn + blocks * np.arange(len(drawn))[:, None]
     counts = np.bincount(flat.ravel(), minlength=blocks * len(drawn))
-    return counts.reshape(len(drawn), blocks).astype(np.float64)
+    return counts.reshape(len(drawn), blocks).astype(np.float64, copy=False)
 
 
 def _weighted_p99(values: Floats, edges: npt.NDArray[np.int64], weights: Floats) -> Floats:

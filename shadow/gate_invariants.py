@@ -10,9 +10,10 @@ import numpy as np
 
 from ..sdk.invariant import Violation
 from ..sdk.kind import Feature
-from .gate_case import Case, as_case, broken_by
+from .gate_case import Case
 from .isolation.lockstep import LockstepCandidate
 from .verdict import GateResult
+from .watch import as_case, broken_by
 
 Rows = list[tuple[float, ...]]
 Breaks = Callable[[Rows], bool]
@@ -41,17 +42,19 @@ def invariants(case: Case) -> GateResult:
 def _search(case: Case, candidate: LockstepCandidate) -> Violation | None:
     """Return the smallest decision found that breaks an invariant, or None."""
     import hypothesis
+    from hypothesis.errors import NoSuchExample
 
     def breaks(rows: Rows) -> bool:
         return _broken(case, candidate, rows) is not None
 
+    check = hypothesis.HealthCheck
     settings = hypothesis.settings(
         max_examples=case.options.examples,
         database=None,
         deadline=None,
         # only what it generates: its shrinking takes seconds where ours takes milliseconds
         phases=[hypothesis.Phase.generate],
-        suppress_health_check=list(hypothesis.HealthCheck),
+        suppress_health_check=[check.filter_too_much, check.data_too_large, check.too_slow],
     )
     try:
         rows = hypothesis.find(
@@ -60,7 +63,7 @@ def _search(case: Case, candidate: LockstepCandidate) -> Violation | None:
             settings=settings,
             random=random.Random(case.options.seed),
         )
-    except hypothesis.errors.NoSuchExample:
+    except NoSuchExample:
         return None
     return _broken(case, candidate, _smallest(rows, case.kind.inputs, breaks))
 

@@ -11,11 +11,12 @@ import numpy as np
 from ..sdk.errors import TraceError
 from ..sdk.invariant import Violation
 from ..sdk.kind import Guardrail
-from .gate_case import Case, as_case
+from .gate_case import Case
 from .gate_effects import Effect, statistic_effect, worst_mean_effect
 from .holdout import open_holdout
 from .simulators.base import Replay
 from .verdict import Answer, GateResult
+from .watch import as_case
 
 #: A first part of the validation window is enough to see gross damage.
 SAMPLED_DECISIONS = 500

@@ -164,8 +164,6 @@ def finite(value: Any) -> Any:
         return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if hasattr(value, "item"):  # a numpy number
-        return finite(value.item())
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
     return value

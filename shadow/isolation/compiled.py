@@ -9,7 +9,7 @@ import queue
 import struct
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ...sdk.errors import ConfigurationError, IsolationError
+from ...sdk.invariant import Invariant
 from ...sdk.kind import Kind
 from ..evaluation import Evaluation, Split, Status
 from ..simulators.base import save_calibrations
 from ..trace import Trace
+from ..watch import blocking
 from . import frames
+from .guard import InvariantGuard
 from .layers import IsolationMode, Limits
 from .zygote import CandidateStopped, Fork, Zygote
 
@@ -47,6 +50,8 @@ class CompiledOptions:
         isolation: ``strict`` or ``process``.
         deadline_s: seconds of wall time for one candidate on one split.
         segments: number of stretches of time in an evaluation.
+        invariants: of the hook, besides the kind's; a candidate that passes is run again by the host
+            on the first decisions, and one that breaks a decision invariant there is a violation.
         modules: imported inside, where kinds from outside this package register themselves.
         paths: folders that those modules lie in.
     """
@@ -56,6 +61,7 @@ class CompiledOptions:
     isolation: IsolationMode = "strict"
     deadline_s: float = 20.0
     segments: int = 20
+    invariants: tuple[Invariant, ...] = ()
     modules: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
 
@@ -89,10 +95,12 @@ class CompiledEngine:
         self._splits = tuple(traces)
         self._folder = tempfile.TemporaryDirectory(prefix="gnomon-engine-")
         self._settings = self._store(kind, traces, calibrations)
+        self._guard: InvariantGuard | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._workers: list[_Worker] = []
         try:
+            self._guard = _guard(kind, next(iter(traces.values())), calibrations[0], self._options)
             self._start()
         except BaseException:
             self.close()
@@ -133,6 +141,8 @@ class CompiledEngine:
             self._jobs.put(None)
         for worker in self._workers:
             worker.stop()
+        if self._guard is not None:
+            self._guard.close()
         self._folder.cleanup()
 
     def __enter__(self) -> Self:
@@ -160,7 +170,7 @@ class CompiledEngine:
     def _start(self) -> None:
         # one after the other: the first fills the compiler's cache for the rest
         for _ in range(self._options.workers):
-            self._workers.append(_Worker(self._zygote, self._jobs, self._closing))
+            self._workers.append(_Worker(self._zygote, self._jobs, self._closing, self._guard))
 
     def _store(
         self, kind: Kind, traces: Mapping[Split, Trace], calibrations: Sequence[Any]
@@ -196,16 +206,18 @@ class _Worker:
 
     def __init__(
         self,
-        zygote: Any,
+        zygote: Callable[[], Zygote],
         jobs: queue.SimpleQueue[_Job | None],
         closing: threading.Event,
+        guard: InvariantGuard | None,
     ) -> None:
+        self._guard = guard
         self._make = zygote
         self._jobs = jobs
         self._closing = closing
         self._lock = threading.Lock()
         self._fork: Fork | None = None
-        self._zygote: Zygote = zygote()
+        self._zygote = zygote()
         self.layers = self._zygote.layers
         self._thread = threading.Thread(target=self._run, name="gnomon-engine", daemon=True)
         self._thread.start()
@@ -243,11 +255,20 @@ class _Worker:
         try:
             if self._closing.is_set():
                 return self._own_fault("the engine was closed")
-            return self._converse(fork, job)
+            answer = self._converse(fork, job)
         finally:
             with self._lock:
                 self._fork = None
                 fork.kill()
+        return self._guarded(job, answer)
+
+    def _guarded(self, job: dict[str, Any], answer: Any) -> Any:
+        """Return a good evaluation as a violation when the host, looking on, sees one."""
+        good = isinstance(answer, Evaluation) and answer.status is Status.OK
+        broken = self._guard.broken(job["source"]) if good and self._guard is not None else ""
+        if not broken:
+            return answer
+        return Evaluation(Status.VIOLATION, detail=frames.plain(broken), layers=self.layers)
 
     def _converse(self, fork: Fork, job: dict[str, Any]) -> Any:
         """Send the job; until the candidate is checked, whatever goes wrong is our own fault."""
@@ -290,6 +311,16 @@ class _Worker:
             self._zygote = self._make()
         except IsolationError:
             return
+
+
+def _guard(
+    kind: Kind, trace: Trace, calibration: Any, options: CompiledOptions
+) -> InvariantGuard | None:
+    """Return what looks for violations, or None when no invariant could be broken."""
+    invariants = blocking((*kind.invariants, *options.invariants))
+    if not invariants:
+        return None
+    return InvariantGuard(kind, invariants, trace, calibration, options.isolation)
 
 
 def _library_paths() -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError, IsolationError
+from gnomon.sdk.invariant import Invariant
 from gnomon.sdk.language import check
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.evaluation import Engine, Evaluation, Status
@@ -210,6 +211,22 @@ def test_process_mode_gives_the_same_scores_without_claiming_layers(
     with _small(trace, calibrations, seed=SEED) as strong:
         assert got.score == strong.submit(PEAK, "train").result().score
     assert "seccomp" not in got.layers
+
+
+def test_a_broken_decision_invariant_is_a_violation_and_a_kept_one_is_not(
+    trace: Trace, calibrations: tuple[Any, ...]
+) -> None:
+    even = Invariant(
+        "even",
+        lambda items, picked: picked.inflight <= min(item.inflight for item in items) + 2,
+        description="No pile-up.",
+    )
+    with _small(trace, calibrations, invariants=(even,)) as engine:
+        greedy = engine.submit("def score(inflight):\n    return -inflight\n", "train").result()
+        fair = engine.submit("def score(inflight):\n    return inflight\n", "train").result()
+    assert greedy.status is Status.VIOLATION and greedy.detail.startswith("even: No pile-up.")
+    assert np.isnan(greedy.score)
+    assert fair.status is Status.OK
 
 
 def test_nothing_to_replay_is_refused(trace: Trace) -> None:

@@ -1,0 +1,59 @@
+"""Decision invariants in the compiled tier: the host runs a good candidate's first decisions again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...sdk.invariant import Invariant
+from ...sdk.kind import Kind
+from ..simulators import simulator_for
+from ..trace import Trace
+from ..watch import Watch
+from .layers import IsolationMode, Limits
+from .lockstep import LockstepCandidate, lockstep_zygote, run_lockstep
+
+#: A sample: the gates check every decision of every replay.
+GUARDED_DECISIONS = 300
+
+
+class InvariantGuard:
+    """Replays in lockstep and watches; safe for several threads.
+
+    Args:
+        kind: what is decided.
+        invariants: decision-level ones that block.
+        trace: whose first decisions are replayed.
+        calibration: to replay them under.
+        mode: of isolation.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        invariants: tuple[Invariant, ...],
+        trace: Trace,
+        calibration: Any,
+        mode: IsolationMode,
+    ) -> None:
+        self._kind = kind
+        self._invariants = invariants
+        self._trace = trace.rows(slice(0, GUARDED_DECISIONS))
+        self._calibration = calibration
+        self._zygote = lockstep_zygote(mode, Limits())
+
+    def broken(self, source: str) -> str:
+        """Return the first violation in words, or an empty string.
+
+        Raises:
+            CandidateStopped: the candidate died or took too long.
+            IsolationError: our own side failed.
+        """
+        watch = Watch(self._kind, self._invariants)
+        stream = simulator_for(self._kind).stream(self._trace, self._calibration, 0)
+        with LockstepCandidate(self._zygote, source, self._kind) as candidate:
+            run_lockstep(candidate, [stream], watch)
+        return f"{watch.found[0].invariant}: {watch.found[0].detail}" if watch.found else ""
+
+    def close(self) -> None:
+        """End the clean process."""
+        self._zygote.close()
