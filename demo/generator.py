@@ -123,7 +123,7 @@ async def generate(args: argparse.Namespace) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     connector = aiohttp.TCPConnector(limit=0)
-    with args.log.open("w", buffering=1) as log, args.late.open("w") as late:
+    with args.log.open("w", buffering=1) as log, args.late.open("a") as late:
         watch = LagWatch(args.block_ns, args.lag_ms, late)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
             rng = random.Random(args.seed)

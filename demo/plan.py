@@ -51,6 +51,7 @@ class DemoPlan:
         soak_s: seconds at full weight before a policy is stable.
         shadow_decisions: of live shadow before a canary.
         degrade_factor: how much slower the first backend gets before the second policy is shipped.
+        settle_s: seconds between that and the shipping.
         null: equal backends and an equal policy, to see that it is not promoted.
         lag_ms: generator lag above which a block is left out of both arms.
     """
@@ -68,6 +69,7 @@ class DemoPlan:
     soak_s: float = 8.0
     shadow_decisions: int = 300
     degrade_factor: float = 5.0
+    settle_s: float = 4.0
     null: bool = False
     lag_ms: float = 5.0
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,15 +65,9 @@ class Traffic:
         return {"mean": float(self.latency_ms.mean()), "p50": float(p50), "p99": float(p99)}
 
 
-def read_traffic(log: Path) -> Traffic:
-    """Read a generator's log; a last line cut short is left out."""
-    rows = []
-    for line in log.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    rows.sort(key=lambda row: row[0])
+def read_traffic(*logs: Path) -> Traffic:
+    """Read a generator's logs; a last line cut short is left out."""
+    rows = sorted((row for log in logs for row in _rows(log)), key=lambda row: row[0])
     return Traffic(
         np.array([int(row[0] * 1e9) for row in rows], dtype=np.int64),
         np.array([row[1] for row in rows], dtype=np.float64),
@@ -79,3 +75,11 @@ def read_traffic(log: Path) -> Traffic:
         tuple(row[3] for row in rows),
         tuple(row[4] for row in rows),
     )
+
+
+def _rows(log: Path) -> Iterator[list[Any]]:
+    for line in log.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
