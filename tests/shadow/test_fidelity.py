@@ -1,0 +1,95 @@
+"""Fidelity: says yes to a true model, no to a wrong one, and nothing on too little data."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from gnomon.policies.load_balancer import load_balancer
+from gnomon.sdk.errors import TraceError
+from gnomon.shadow.fidelity import compared, fidelity
+from gnomon.shadow.policy import Policy, ScorePolicy, baseline_policy
+from gnomon.shadow.simulators import simulator_for
+from gnomon.shadow.trace import Trace
+
+from .queueing import demo
+
+SIMULATOR = simulator_for(load_balancer)
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    return demo(seed=0, seconds=40.0)
+
+
+@pytest.fixture(scope="module")
+def incumbent() -> Policy:
+    return baseline_policy("weighted_round_robin", load_balancer)
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_the_policy_that_ran_is_reproduced(seed: int, incumbent: Policy) -> None:
+    found = fidelity(demo(seed, seconds=40.0), incumbent, SIMULATOR)
+    assert found.answer == "ok", [row for row in found.rows if row.answer != "ok"]
+    assert found.replicas == 20
+    names = {row.metric for row in found.rows}
+    assert names == {"mean", "p50", "p99", *(f"share backend-{at}" for at in range(4))}
+    assert {row.stretch for row in found.rows} == {"first half", "second half", "whole"}
+    for row in found.rows:
+        assert row.low <= row.error <= row.high
+
+
+def test_another_policy_is_not(trace: Trace) -> None:
+    other = baseline_policy("round_robin", load_balancer)
+    found = fidelity(trace, other, SIMULATOR)
+    assert found.answer == "beyond tolerance"
+    wrong = {row.metric for row in found.rows if row.answer == "beyond tolerance"}
+    assert {"share backend-0", "share backend-3"} <= wrong
+
+
+@pytest.mark.parametrize("factor", [0.75, 1.25])
+def test_a_wrong_calibration_is_found_out(factor: float, trace: Trace, incumbent: Policy) -> None:
+    fitted = SIMULATOR.calibrate(trace)
+    wrong = dataclasses.replace(fitted, service_s=fitted.service_s * factor)
+    found = fidelity(trace, incumbent, SIMULATOR, wrong)
+    assert found.answer == "beyond tolerance"
+    assert any(row.metric == "p50" and row.answer != "ok" for row in found.rows)
+
+
+def test_an_error_in_one_half_of_time_blocks(trace: Trace, incumbent: Policy) -> None:
+    late = trace.time > trace.time[-1] / 2
+    slower = dataclasses.replace(trace, outcome=np.where(late, trace.outcome * 1.6, trace.outcome))
+    fitted = SIMULATOR.calibrate(trace)
+    found = fidelity(slower, incumbent, SIMULATOR, fitted)
+    answers = {(row.metric, row.stretch): row.answer for row in found.rows}
+    assert found.answer == "beyond tolerance"
+    assert answers["p50", "first half"] == "ok"
+    assert answers["p50", "second half"] == "beyond tolerance"
+
+
+def test_too_little_data_is_inconclusive(trace: Trace, incumbent: Policy) -> None:
+    fitted = SIMULATOR.calibrate(trace)
+    short = trace.rows(slice(0, 180))
+    assert fidelity(short, incumbent, SIMULATOR, fitted).answer == "inconclusive"
+
+
+def test_it_is_the_same_twice_and_another_with_another_seed(
+    trace: Trace, incumbent: Policy
+) -> None:
+    fitted = SIMULATOR.calibrate(trace)
+    one, two, three = (
+        fidelity(trace, incumbent, SIMULATOR, fitted, replicas=5, seed=seed) for seed in (1, 1, 2)
+    )
+    assert one == two != three
+    assert one.as_json()["rows"][0]["metric"] == "mean"
+
+
+def test_an_incumbent_that_fails_has_no_fidelity(trace: Trace) -> None:
+    source = "import math\n\n\ndef score(inflight):\n    return math.sqrt(2.0 - inflight)\n"
+    policy = ScorePolicy("faulty", source, load_balancer)
+    fitted = SIMULATOR.calibrate(trace)
+    runs = policy.replays(SIMULATOR, trace, fitted, range(2))
+    with pytest.raises(TraceError, match="'faulty' failed"):
+        compared(trace, runs, policy="faulty", calibration=fitted.digest)
