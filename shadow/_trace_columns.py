@@ -81,7 +81,7 @@ def _stretch(rows: pa.Table, members: list[_Named]) -> pa.Table:
 
 
 def _actions(rows: pa.Table, n_items: int, hook: str) -> npt.NDArray[np.int32]:
-    actions = rows["action"].to_numpy().astype(np.int32)
+    actions: npt.NDArray[np.int32] = rows["action"].to_numpy().astype(np.int32)
     if ((actions < 0) | (actions >= n_items)).any():
         raise TraceError(f"hook {hook!r} recorded picks outside its {n_items} items; capture again")
     return actions
@@ -96,13 +96,14 @@ def _features(rows: pa.Table, n_items: int, kind: Kind, hook: str) -> npt.NDArra
             f"hook {hook!r} recorded {int(lengths[lengths != width][0])} feature values in a decision "
             f"over {n_items} items of {len(kind.inputs)}; capture again"
         )
-    flat = pc.list_flatten(column).to_numpy()
-    return flat.reshape(len(rows), n_items, len(kind.inputs)).astype(np.float64)
+    flat: npt.NDArray[np.float64] = pc.list_flatten(column).to_numpy().astype(np.float64)
+    return flat.reshape(len(rows), n_items, len(kind.inputs))
 
 
 def _metric(rows: pa.Table, name: str) -> npt.NDArray[Any]:
     looked_up = pc.map_lookup(rows["values"], pa.scalar(name), "first")
-    return looked_up.to_numpy(zero_copy_only=False)
+    values: npt.NDArray[Any] = looked_up.to_numpy(zero_copy_only=False)
+    return values
 
 
 class _Named(NamedTuple):

@@ -122,7 +122,7 @@ class Trace:
         """Read what :meth:`save` wrote; raises TraceError when it is anything else or was changed."""
         try:
             stored = arrays_in(path)
-            columns = {name: stored[name] for name in _COLUMNS}
+            columns: dict[str, Any] = {name: stored[name] for name in _COLUMNS}
             head, digest = json.loads(str(stored["head"])), str(stored["digest"])
         except (ValueError, KeyError) as error:
             raise TraceError(f"{path} is not a saved trace ({error}); capture again") from error

@@ -71,7 +71,7 @@ def _variance(logs: FloatArray) -> float:
     """Return the variance within a level, from differences of neighbours, most of which share one."""
     differences = np.diff(logs)
     spread = float(np.median(np.abs(differences))) / (0.6745 * np.sqrt(2.0))
-    return max(spread**2, 0.5 * float(np.mean(differences**2)) / 2.0, 1e-8)
+    return max(float(spread**2), float(np.mean(differences**2)) / 4.0, 1e-8)
 
 
 def _cuts(logs: FloatArray, penalty: float, least: int) -> IntArray:

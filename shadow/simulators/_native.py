@@ -12,8 +12,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 def native(function: FunctionT) -> FunctionT:
     """Compile a function that may make arrays."""
-    compiled: FunctionT = nb.njit(cache=True, nogil=True)(function)
-    return compiled
+    return _compiled(function, {})
 
 
 def lean(function: FunctionT) -> FunctionT:
@@ -22,5 +21,10 @@ def lean(function: FunctionT) -> FunctionT:
     Counting them at every access to a field of a named tuple costs a load balancer's replay eight
     times its speed.
     """
-    compiled: FunctionT = nb.njit(cache=True, nogil=True, _nrt=False)(function)
+    return _compiled(function, {"_nrt": False})
+
+
+def _compiled(function: FunctionT, options: dict[str, Any]) -> FunctionT:
+    njit: Any = nb.njit
+    compiled: FunctionT = njit(cache=True, nogil=True, **options)(function)
     return compiled
