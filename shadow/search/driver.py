@@ -38,7 +38,7 @@ class Options:
             rather than expressed; only reported.
         parallel: evaluations in flight; does not change the result.
         window: proposals that may be under way without knowing of each other; changes the result.
-        finalists: how many of the best on train are scored on validation.
+        finalists: how many evolved programs are scored on validation.
         scales: usual size of an input by name, from the trace.
         subject: what is searched on (hook, digests of trace and calibration), for the log's header.
         resume: continue the run in the folder.

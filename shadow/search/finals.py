@@ -1,4 +1,4 @@
-"""The finalists: the best on train and every published policy, scored again on validation."""
+"""The finalists: the best on train, short ones among them, and the published policies, validated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Finals:
     Args:
         search: finished.
         incumbent: its source, or an empty string.
-        top: how many of the best on train take part, published policies not counted.
+        top: how many evolved programs take part.
     """
 
     def __init__(self, search: Search, incumbent: str, top: int) -> None:
@@ -43,13 +43,15 @@ class Finals:
         return entries
 
     def _leading(self, top: int) -> list[Record]:
-        """Return the archive's first members that are not published, the best on train among them."""
-        archive = self._search.archive
-        evolved = [record for record in archive.members if record.key not in self._entries]
-        first = evolved[:top]
-        if archive.best in evolved[top:]:
-            first[-1] = archive.best
-        return first
+        """Return the archive's programs that take part, published ones left out.
+
+        Half are those that no shorter program beats on train, the best on train first, because what
+        is short fits a trace less by chance; the others are the archive's first.
+        """
+        members = self._search.archive.members
+        evolved = [record for record in members if record.key not in self._entries]
+        chosen = _front(evolved)[: (top + 1) // 2]
+        return chosen + [record for record in evolved if record not in chosen][: top - len(chosen)]
 
     @staticmethod
     def _key(source: str) -> str:
@@ -144,6 +146,15 @@ class Finals:
         if scores is not None:
             return Finalist("incumbent", "incumbent", "", "measured", 0, *scores)
         return next((f for f in finalists if self._key(f.source) == self._incumbent), None)
+
+
+def _front(records: Sequence[Record]) -> list[Record]:
+    """Return the records that are shorter than all with a lower score, lowest score first."""
+    front: list[Record] = []
+    for record in sorted(records, key=lambda r: (r.score, r.nodes, r.step)):
+        if not front or record.nodes < front[-1].nodes:
+            front.append(record)
+    return front
 
 
 def _order(finalist: Finalist) -> tuple[float, float, int, str]:
