@@ -372,7 +372,8 @@ class Control:
             desk.first_epoch = desk.epoch
         self._past[after.plan.id] = after
         made = describe.transitions(before, after, desk.epoch)
-        happened = self._store.save(_row(desk, after), [*extra, *made], request_id)
+        told = [*extra, *made] if before is None else [*made, *extra]
+        happened = self._store.save(_row(desk, after), told, request_id)
         if moved:
             self.published(desk.hook)
         self._account(happened)

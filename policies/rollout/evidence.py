@@ -181,7 +181,12 @@ class RailEvidence:
     def add(self, point: Point, clip: float) -> RailEvidence:
         """Return the evidence after one more pair."""
         stable = self.rail.value(point.stable, clip)
-        excess = self.rail.value(point.candidate, clip) - self.rail.limit(stable)
+        limit = self.rail.limit(stable)
+        if self.rail.statistic == "failure_rate":
+            # One failure is the finest that a block can tell; the margin itself is held over all
+            # pairs pooled, see Evidence.superior.
+            limit = max(limit, stable + 1.0 / point.candidate.count)
+        excess = self.rail.value(point.candidate, clip) - limit
         return RailEvidence(
             self.rail,
             self.worse.bet(excess, scale_of(self.sizes)),
@@ -346,13 +351,13 @@ def sign(difference: float) -> float:
 
 
 def size(difference: float, scale: float) -> float:
-    """Return the difference in units of twice the scale, at most 1 either way; its sign without one.
+    """Return the difference in units of the scale, at most 1 either way; its sign without one.
 
     Odd and never falling in the difference, which is what keeps the bet exact.
     """
     if not 0.0 < scale < math.inf:
         return sign(difference)
-    return max(-1.0, min(1.0, difference / (2.0 * scale)))
+    return max(-1.0, min(1.0, difference / scale))
 
 
 def scale_of(sizes: Sequence[float]) -> float:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from gnomon.policies.rollout.ledger import GENESIS, Ledger, canonical
-from gnomon.sdk.errors import ConfigurationError, TrustError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gnomon.policies.rollout.ledger import GENESIS, Ledger, canonical
+from gnomon.sdk.errors import ConfigurationError, TrustError
 
 COLUMNS = ("time_ns", "kind", "actor", "subject", "body", "previous", "hash")
 

@@ -1,0 +1,338 @@
+"""The control plane's core against processes that verify everything as real ones do."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gnomon.policies.rollout.blocks import Exclusion
+from gnomon.sdk import keys
+from gnomon.sdk.errors import RolloutError, TrustError
+from gnomon.v1 import policy_pb2
+
+SECOND = 1_000_000_000
+
+
+def effect_of(effect: float, noise: float = 0.02, seed: int = 1) -> Callable[[str, int], float]:
+    """Return block means where the candidate changes the objective by a factor."""
+    rng = random.Random(seed)
+
+    def mean(arm: str, block: int) -> float:
+        del block
+        return 50.0 * (1.0 + effect * (arm == "candidate")) * rng.lognormvariate(0.0, noise)
+
+    return mean
+
+
+BETTER, WORSE, EQUAL = effect_of(-0.12), effect_of(0.2), effect_of(0.0)
+
+
+def test_a_better_candidate_becomes_stable(world: Any) -> None:
+    rollout = world.ship()
+    assert world.status == "SHADOW"
+    assert world.processes[0].manifest.phase == policy_pb2.PHASE_SHADOW
+    assert world.run(20, BETTER, until="CANARY") == "CANARY"
+    assert world.processes[0].manifest.weight == 0.5
+    assert world.run(120, BETTER, until="FULL") == "FULL"
+    assert world.run(20, BETTER, until="STABLE") == "STABLE"
+    state = world.control.get(rollout)
+    assert [process.manifest.stable for process in world.processes] == [state.plan.candidate] * 2
+    assert state.evidence.effect().high < 0.0
+    assert state.calibration == "confirmed"
+    kinds = [entry.kind for entry in world.ledger.list()]
+    assert kinds == ["rollout.created", *["rollout.transition"] * 4, "rollout.calibration"]
+    assert world.ledger.verify().ok
+
+
+def test_a_worse_candidate_is_taken_back_and_blocks_the_simulator(world: Any, ramp: Any) -> None:
+    world.ship()
+    assert world.run(120, WORSE, until="ABORTED") == "ABORTED"
+    assert world.processes[1].manifest.candidate == ""
+    assert world.processes[1].manifest.stable == "incumbent"
+    assert world.control.get().calibration == "recalibration required"
+    with pytest.raises(RolloutError, match="recalibration required"):
+        world.ship(ramp)
+    with pytest.raises(RolloutError, match="recalibrate the simulator first"):
+        world.control.act("", "retry", "op", "", "")
+    assert world.ship(ramp, calibration="c2")
+
+
+def test_recalibration_can_be_recorded_by_hand(world: Any) -> None:
+    rollout = world.ship()
+    world.run(120, WORSE, until="ABORTED")
+    world.control.act(rollout, "recalibrated", "op", "new trace", "")
+    assert world.control.get(rollout).calibration == "not measured"
+    assert world.ship() != rollout
+
+
+def test_an_equal_candidate_never_takes_over(world: Any) -> None:
+    world.ship()
+    assert world.run(400, EQUAL, until="HOLD") == "HOLD"
+    state = world.control.get()
+    assert "the incumbent stays" in state.transitions[-1].cause
+    assert world.processes[0].manifest.candidate == ""
+
+
+def test_no_data_is_held_not_promoted(world: Any) -> None:
+    world.ship()
+    world.run(20, BETTER, until="CANARY")
+    for _ in range(2000):
+        world.clock.pass_s(0.25)
+        world.control.tick()
+        if world.status != "CANARY":
+            break
+    assert world.status == "HOLD"
+    assert "left out" in world.control.get().transitions[-1].cause
+
+
+def test_full_weight_without_decisions_is_held(world: Any, ramp: Any) -> None:
+    world.ship(replace(ramp, shadow_decisions=0))
+    world.run(120, BETTER, until="FULL")
+    for _ in range(40):
+        world.clock.pass_s(0.25)
+        world.control.tick()
+    assert world.status == "HOLD"
+    assert "no decision was reported" in world.control.get().transitions[-1].cause
+
+
+def test_failures_at_full_weight_abort(world: Any, ramp: Any) -> None:
+    world.ship(replace(ramp, shadow_decisions=0, soak_s=60.0))
+    world.run(120, BETTER, until="FULL")
+    assert world.run(60, BETTER, until="ABORTED", failures=10) == "ABORTED"
+    assert "failed at full weight" in world.control.get().transitions[-1].cause
+
+
+def test_faults_in_the_live_shadow_abort(world: Any) -> None:
+    world.ship()
+    world.processes[0].shadow.update(faults=5, decisions=20)
+    assert world.run(10, BETTER, until="ABORTED") == "ABORTED"
+    assert "5 faults" in world.control.get().transitions[-1].cause
+
+
+def test_shadow_counts_of_an_earlier_attempt_do_not_count(world: Any) -> None:
+    world.processes[0].shadow.update(decisions=10_000, faults=50)
+    world.control.report("aa", world.processes[0].report())
+    world.ship()
+    assert world.run(0.5, BETTER) == "SHADOW"
+    assert world.control.get().shadow.faults == 0
+
+
+def test_a_refusing_process_holds_the_rollout(world: Any) -> None:
+    stranger = world.join("cc")
+    stranger.policy._anchors = replace(
+        stranger.policy._anchors, publishers=(keys.generate().public_key(),)
+    )
+    stranger.policy.guard._anchors = stranger.policy._anchors
+    world.ship()
+    assert world.status == "HOLD"
+    assert "process cc refused the bundle" in world.control.get().transitions[-1].cause
+    assert "cc" in {seat.instance for seat in world.control.clients() if seat.error}
+    assert [e.subject for e in world.ledger.list(kind="delivery.refused")] != []
+
+
+def test_a_breaker_aborts_everywhere(world: Any) -> None:
+    world.ship()
+    world.run(20, BETTER, until="CANARY")
+    world.processes[0].breaker = "8 faults in 100 decisions"
+    assert world.run(1, BETTER, until="ABORTED") == "ABORTED"
+    assert world.processes[1].manifest.candidate == ""
+    assert "process aa took the candidate back" in world.control.get().transitions[-1].cause
+
+
+def test_exclusions_reach_pairs_that_were_judged(world: Any) -> None:
+    world.ship()
+    world.run(20, BETTER, until="CANARY")
+    world.run(20, BETTER)
+    before = world.control.get()
+    point = before.points[0]
+    start = 2 * point.pair * before.plan.block_ns
+    blocks = world.control.exclude(
+        "router.pick", Exclusion(start, start + 1, "generator lag"), "generator"
+    )
+    after = world.control.get()
+    assert blocks == 1
+    assert after.evidence.pairs == before.evidence.pairs - 1
+    assert after.points[0].left_out == "excluded: generator lag"
+    assert world.ledger.list(kind="rollout.exclusion")[0].actor == "generator"
+
+
+def test_exclusions_of_one_arm_only_are_held(world: Any) -> None:
+    world.ship()
+    world.run(20, BETTER, until="CANARY")
+    state = world.control.get()
+    design = state.plan.switchback(state.salt, "a", 0.5)
+    block_ns = state.plan.block_ns
+    for _ in range(60):
+        world.run(1, EQUAL)
+        if world.status != "CANARY":
+            break
+        block = world.clock.now // block_ns - 1
+        if design.candidate(block):
+            gap = Exclusion(block * block_ns, (block + 1) * block_ns, "lag")
+            world.control.exclude("router.pick", gap, "generator")
+    assert world.status == "HOLD"
+    assert "left out" in world.control.get().transitions[-1].cause
+
+
+def test_a_restart_loses_and_repeats_nothing(world: Any) -> None:
+    rollout = world.ship()
+    world.run(20, BETTER, until="CANARY")
+    world.run(15, BETTER)
+    before, entries = world.control.get(rollout), world.ledger.list()
+    epoch = world.control.epoch("router.pick")
+    world.restart()
+    assert world.control.get(rollout) == before
+    assert world.control.epoch("router.pick") == epoch
+    assert world.ledger.list() == entries
+    assert world.run(120, BETTER, until="STABLE") == "STABLE"
+    assert world.ledger.verify().ok
+
+
+def test_a_crash_before_the_ledger_is_made_good(world: Any, monkeypatch: Any) -> None:
+    world.ship()
+    monkeypatch.setattr(world.control, "_account", lambda happened: None)
+    world.run(20, BETTER, until="CANARY")
+    known = len(world.ledger.list())
+    world.restart()
+    assert [e.body["to"] for e in world.ledger.list()[known:]] == ["CANARY"]
+    world.restart()
+    assert len(world.ledger.list()) == known + 1
+
+
+def test_the_lease_is_renewed_without_a_new_epoch(world: Any) -> None:
+    world.ship()
+    process = world.processes[0]
+    epoch, issued = process.manifest.epoch, process.manifest.issued_unix_ns
+    world.clock.pass_s(6)
+    world.control.tick()
+    assert process.manifest.epoch == epoch
+    assert process.manifest.issued_unix_ns > issued
+
+
+def test_a_process_that_has_seen_more_lifts_the_epoch(world: Any) -> None:
+    world.ship()
+    ahead = world.join("dd")
+    hello = ahead.session.hello().hello
+    hello.hooks[0].epoch = 41
+    world.control.hello(hello.node, hello.hooks)
+    assert world.control.epoch("router.pick") == 42
+    assert world.processes[0].manifest.epoch == 42
+
+
+def test_orders_are_idempotent_by_request(world: Any) -> None:
+    rollout = world.ship()
+    world.control.act(rollout, "hold", "op", "lunch", "r1")
+    world.control.act(rollout, "resume", "op", "", "r2")
+    world.control.act(rollout, "hold", "op", "lunch", "r1")
+    assert world.status == "SHADOW"
+
+
+def test_promotion_by_hand_is_an_override_in_the_ledger(world: Any) -> None:
+    rollout = world.ship()
+    world.run(20, BETTER, until="CANARY")
+    with pytest.raises(RolloutError, match="needs a reason"):
+        world.control.act(rollout, "promote", "op", "", "")
+    world.control.act(rollout, "promote", "op", "incident 7", "")
+    entry = world.ledger.list(kind="rollout.override")[0]
+    assert (entry.actor, entry.body["cause"]) == ("op", "incident 7")
+    assert world.processes[0].manifest.phase == policy_pb2.PHASE_FULL
+
+
+def test_a_kill_withdraws_the_stable_policy_too(world: Any, ramp: Any) -> None:
+    rollout = world.ship(replace(ramp, shadow_decisions=0))
+    world.run(120, BETTER, until="STABLE")
+    world.control.act(rollout, "kill", "op", "it burns", "")
+    assert world.processes[0].manifest.kill
+    assert world.control.get(rollout).stable == "incumbent"
+    assert world.ship()
+
+
+def test_the_next_candidate_goes_against_the_promoted_one(world: Any, ramp: Any) -> None:
+    world.ship(replace(ramp, shadow_decisions=0))
+    world.run(120, BETTER, until="STABLE")
+    stable = world.control.get().plan.candidate
+    source = "def score(inflight, since_picked, noise):\n    return inflight + noise\n"
+    with pytest.raises(RolloutError, match="is stable"):
+        world.ship(ramp, source=source)
+    rollout = world.ship(replace(ramp, shadow_decisions=0), source=source, stable=stable)
+    world.run(120, WORSE, until="ABORTED")
+    assert world.control.get(rollout).stable == stable
+    assert world.processes[0].manifest.stable == stable
+
+
+def test_creating_is_idempotent_and_refuses_what_does_not_fit(world: Any, ramp: Any) -> None:
+    bundle = world.publisher.bundle()
+    plan = world.publisher.plan(bundle, world.clock.now, ramp, plan_id="r-1")
+    first = world.control.create(bundle, plan, "ci")
+    assert world.control.create(bundle, plan, "ci") == first
+    other = world.publisher.plan(bundle, world.clock.now + 1, ramp, plan_id="r-1")
+    with pytest.raises(RolloutError, match="used for another plan"):
+        world.control.create(bundle, other, "ci")
+    with pytest.raises(RolloutError, match="rollout r-1 of hook"):
+        world.ship()
+    assert len(world.ledger.list(kind="rollout.refused")) == 2
+
+
+def test_forged_and_mixed_up_shipments_are_refused(world: Any, publisher: Any, ramp: Any) -> None:
+    bundle = publisher.bundle()
+    plan = publisher.plan(bundle, world.clock.now, ramp)
+    forged = type(publisher)(keys.generate(), publisher.rollout)
+    with pytest.raises(TrustError):
+        world.control.create(forged.bundle(), plan, "eve")
+    with pytest.raises(TrustError):
+        world.control.create(bundle, forged.plan(bundle, world.clock.now, ramp), "eve")
+    other = publisher.bundle("def score(inflight, since_picked, noise):\n    return -inflight\n")
+    with pytest.raises(RolloutError, match="is not the bundle"):
+        world.control.create(other, plan, "ci")
+    stranger = type(publisher)(publisher.key, keys.generate())
+    with pytest.raises(RolloutError, match="rollout key"):
+        world.control.create(bundle, stranger.plan(bundle, world.clock.now, ramp), "ci")
+    assert world.control.rollouts() == []
+
+
+def test_an_expired_plan_is_refused(world: Any, ramp: Any) -> None:
+    bundle = world.publisher.bundle()
+    plan = world.publisher.plan(bundle, world.clock.now, replace(ramp, valid_s=10.0))
+    world.clock.pass_s(11)
+    with pytest.raises(RolloutError, match="expired"):
+        world.control.create(bundle, plan, "ci")
+
+
+def test_a_running_rollout_ends_with_its_plan(world: Any, ramp: Any) -> None:
+    world.ship(replace(ramp, valid_s=10.0, shadow_decisions=10**9))
+    assert world.run(20, BETTER, until="HOLD") == "HOLD"
+    assert "expired" in world.control.get().transitions[-1].cause
+
+
+def test_a_broken_ledger_stops_the_start(world: Any) -> None:
+    import sqlite3
+
+    world.ship()
+    world.close()
+    connection = sqlite3.connect(world.folder / "ledger.db")
+    connection.execute("drop trigger entries_no_update")
+    connection.execute("update entries set actor = 'somebody' where seq = 1")
+    connection.commit()
+    connection.close()
+    with pytest.raises(TrustError, match="entry 1 was changed"):
+        world.open()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"count": 3}, {"failures": 99}, {"sum": float("nan")}, {"sum": -1.0}, {"sum": 1e9}],
+)
+def test_impossible_reports_do_not_count(world: Any, report: Any, change: dict[str, Any]) -> None:
+    world.ship()
+    world.run(20, BETTER, until="CANARY")
+    state = world.control.get()
+    block = (world.clock.now + 10 * SECOND) // state.plan.block_ns
+    bad = report("a", block, "stable", 50.0)
+    for name, value in change.items():
+        setattr(bad, name, value)
+    world.control.report("aa", world.processes[0].report([bad]))
+    assert world.control._desks["router.pick"].blocks.of("a", block) == []
