@@ -234,11 +234,12 @@ def _resampled(backend: Backend, rng: np.random.Generator) -> _Fit:
 def _base(
     backend: Backend, pair: tuple[int, float]
 ) -> tuple[FloatArray, Levels, tuple[int, float]]:
-    """Return the service times at level 1, the levels, and the pair of slots and overhead again."""
-    service = np.maximum(backend.seen.service(*pair), _SHORTEST_S)
+    """Return the service times at level 1 (NaN where not positive), the levels, and the pair."""
+    service = backend.seen.service(*pair)
     start = backend.seen.answer - service
-    fitted = levels(start, service)
-    return service / fitted.at(start), fitted, pair
+    possible = service > _SHORTEST_S
+    fitted = levels(start[possible], service[possible])
+    return np.where(possible, service / fitted.at(start), np.nan), fitted, pair
 
 
 def _blocks(time: FloatArray, rng: np.random.Generator) -> IntArray:
@@ -252,7 +253,7 @@ def _blocks(time: FloatArray, rng: np.random.Generator) -> IntArray:
 
 def _quantiles(times: FloatArray) -> FloatArray:
     at = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    quantiles: FloatArray = np.quantile(times, at)
+    quantiles: FloatArray = np.nanquantile(times, at)
     return quantiles
 
 

@@ -13,6 +13,8 @@ from .base import FloatArray, IntArray
 PENALTY = 4.0
 #: Service times that a level is estimated from, at least.
 LEAST_LENGTH = 4
+#: Times shorter than the median by more than this factor are errors of measurement, not a level.
+MOST_FASTER = 5.0
 #: Points that are cut at most; more service times than this are averaged in groups first.
 MOST_POINTS = 4000
 
@@ -50,7 +52,8 @@ def levels(start: FloatArray, service: FloatArray) -> Levels:
         service: service times, seconds, positive, f8[k].
     """
     order = np.argsort(start, kind="stable")
-    logs, begun = np.log(service[order]), start[order]
+    logs = np.log(np.maximum(service[order], np.median(service) / MOST_FASTER))
+    begun = start[order]
     group = -(-len(logs) // MOST_POINTS)
     firsts = np.arange(0, len(logs), group)
     points = np.add.reduceat(logs, firsts) / np.diff(np.append(firsts, len(logs)))

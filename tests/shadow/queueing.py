@@ -167,7 +167,18 @@ def least_outstanding(rows: Rows, router: int) -> int:
     return min(range(len(rows)), key=lambda j: (rows[j][0], rows[j][4]))
 
 
-def demo(seed: int = 0, seconds: float = 50.0, rate: float = 140.0, slots: int = 2) -> Trace:
+def peak_ewma(rows: Rows, router: int) -> int:
+    """Pick by latency times outstanding requests."""
+    return min(range(len(rows)), key=lambda j: ((rows[j][0] + 1) * rows[j][1], rows[j][4]))
+
+
+def demo(
+    seed: int = 0,
+    seconds: float = 50.0,
+    rate: float = 140.0,
+    slots: int = 2,
+    policy: Policy = weighted,
+) -> Trace:
     """Return a capture like the demo's: four unequal backends, one with slow spells, two routers."""
     rng = random.Random(seed)
     spells, now = [], 0.0
@@ -180,4 +191,4 @@ def demo(seed: int = 0, seconds: float = 50.0, rate: float = 140.0, slots: int =
         for at, (mean, weight) in enumerate([(0.022, 3.0), (0.03, 2.0), (0.04, 2.0), (0.05, 1.0)])
     ]
     system = System(servers, routers=2, seed=seed)
-    return system.run(poisson(rate, seconds, seed + 1), weighted)
+    return system.run(poisson(rate, seconds, seed + 1), policy)

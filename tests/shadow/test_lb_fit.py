@@ -72,6 +72,14 @@ def test_levels_begin_and_end_when_spells_did() -> None:
     assert fitted.factor == pytest.approx([1.0, 2.5, 1.0], rel=0.15)
 
 
+def test_a_few_times_that_are_far_too_short_make_no_level() -> None:
+    rng = np.random.default_rng(2)
+    start = np.sort(rng.uniform(0, 60, 1000))
+    service = 0.03 * rng.lognormal(0, 0.3, 1000)
+    service[[0, 1, 400, 700]] = 1e-4  # an answer was seen late, the next one counts from there
+    assert levels(start, service).factor.tolist() == [1.0]
+
+
 @given(seed=st.integers(0, 500))
 def test_steady_service_has_one_level(seed: int) -> None:
     rng = np.random.default_rng(seed)
