@@ -6,7 +6,7 @@ Pure: no clock, no randomness, no I/O. Whoever holds a state may replay its even
     from SHADOW, CANARY, RAMP, FULL:  HOLD, ABORTED
     from HOLD:     back to where it was (resume), FULL (promote by hand), ABORTED, SHADOW (retry)
     from STABLE:   ABORTED (by hand only)
-    from ABORTED:  SHADOW (retry)
+    from ABORTED:  SHADOW (retry), ABORTED again (kill, which withdraws the stable policy too)
 
 In HOLD and ABORTED the candidate gets nothing. Equal, undecided and no data are HOLD, never success.
 """
@@ -532,6 +532,8 @@ def _act_kill(state: State, act: Act, now: int) -> State:
         raise _refuse(state, act, "withdrawing every policy needs a reason")
     if state.killed:
         return state
+    if state.status is Status.ABORTED:  # what was measured stays as it was settled
+        return replace(_move(state, Status.ABORTED, act.reason, now, act.actor), killed=True)
     return replace(_abort(state, act.reason, now, actor=act.actor), killed=True)
 
 

@@ -1,0 +1,351 @@
+"""The state machine: any order of events keeps its promises, and seeded rollouts reach every arrow."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from gnomon.policies.rollout import codec
+from gnomon.policies.rollout.blocks import Exclusion
+from gnomon.policies.rollout.evidence import Arm, Effect, Point, Rail
+from gnomon.policies.rollout.machine import (
+    MEASURING,
+    RUNNING,
+    Act,
+    Broke,
+    Event,
+    Excluded,
+    Judged,
+    Nacked,
+    Served,
+    Shadowed,
+    State,
+    Status,
+    Tick,
+    draft,
+    failing,
+    step,
+)
+from gnomon.policies.rollout.plan import Plan
+from gnomon.sdk.errors import RolloutError
+
+SECOND = 1_000_000_000
+START = 1_700_000_000 * SECOND
+PLAN = Plan(
+    id="r-1",
+    hook="router.pick",
+    candidate="c" * 64,
+    stable="incumbent",
+    weights=(0.1, 0.5, 1.0),
+    block_ns=SECOND,
+    burn_in_ns=0,
+    skew_ns=0,
+    min_pairs=3,
+    max_pairs=40,
+    alpha_promote=0.025,
+    alpha_abort=0.025,
+    objective="latency_ms",
+    clip=1000.0,
+    rails=(Rail("failures", "failure_rate", 0.01, relative=False),),
+    deadline_ns=SECOND,
+    shadow_decisions=100,
+    shadow_rate=0.1,
+    soak_ns=5 * SECOND,
+    lease_ns=15 * SECOND,
+    not_after_ns=START + 3600 * SECOND,
+    rollout_keyid="k",
+    evidence_digest="e" * 64,
+    predicted={"incumbent": Effect(-0.1, -0.2, -0.05)},
+)
+#: Every arrow that may ever be taken.
+ARROWS = (
+    {("DRAFT", "SHADOW"), ("SHADOW", "CANARY"), ("CANARY", "RAMP"), ("RAMP", "RAMP")}
+    | {("CANARY", "FULL"), ("RAMP", "FULL"), ("FULL", "STABLE"), ("STABLE", "ABORTED")}
+    | {
+        (state, end)
+        for state in ("SHADOW", "CANARY", "RAMP", "FULL")
+        for end in ("HOLD", "ABORTED")
+    }
+    | {("HOLD", back) for back in ("SHADOW", "CANARY", "RAMP", "FULL", "ABORTED")}
+    | {("ABORTED", "SHADOW"), ("ABORTED", "ABORTED")}
+)
+
+
+def arm(mean: float, failures: int = 0) -> Arm:
+    return Arm(100, 100.0 * mean, failures)
+
+
+def began(plan: Plan = PLAN) -> State:
+    return step(draft(plan, b"s" * 16, START), Tick(), START)
+
+
+def canary(plan: Plan = PLAN) -> State:
+    return step(began(plan), Shadowed(100, 0, 0, 0), START + SECOND)
+
+
+def feed(state: State, count: int, stable: float, candidate: float) -> State:
+    """Judge up to that many pairs after the window's start, as long as the canary lasts."""
+    for _ in range(count):
+        if state.status not in MEASURING:
+            return state
+        at = state.entered_ns // (2 * SECOND) + 2 + len(state.points)
+        point = Point(at, "a", arm(stable), arm(candidate))
+        state = step(state, Judged((point,)), (2 * at + 2) * SECOND)
+    return state
+
+
+def test_the_way_up() -> None:
+    state = began()
+    assert (state.status, state.target.phase) == (Status.SHADOW, "shadow")
+    state = step(state, Shadowed(100, 5, 0, 0), START + SECOND)
+    assert (state.status, state.weight) == (Status.CANARY, 0.1)
+    state = feed(state, 3, 10.0, 9.0)
+    assert (state.status, state.weight) == (Status.RAMP, 0.5)
+    state = feed(state, 6, 10.0, 9.0)
+    assert (state.status, state.weight) == (Status.FULL, 1.0)
+    now = state.entered_ns
+    state = step(state, Served(100, 0), now + 4 * SECOND)
+    assert state.status is Status.FULL
+    state = step(state, Served(200, 0), now + 5 * SECOND)
+    assert state.status is Status.STABLE
+    assert (state.target.stable, state.target.candidate) == (PLAN.candidate, "")
+
+
+def test_each_step_needs_its_own_pairs() -> None:
+    state = feed(canary(), 3, 10.0, 9.0)
+    assert state.step_pairs == 0
+    assert feed(state, 2, 10.0, 9.0).status is Status.RAMP
+
+
+def test_a_step_that_does_not_lean_towards_the_candidate_stays() -> None:
+    state = canary()
+    for index in range(6):
+        pair = (10.0, 9.0) if index % 2 else (9.0, 10.0)
+        state = feed(state, 1, *pair)
+    assert state.status is Status.CANARY
+
+
+def test_the_horizon_holds_for_good() -> None:
+    state = canary()
+    for index in range(40):
+        state = feed(state, 1, *((10.0, 9.0), (9.0, 10.0))[index % 2])
+    assert (state.status, state.weight) == (Status.HOLD, 0.0)
+    with pytest.raises(RolloutError, match="it ended there"):
+        step(state, Act("resume", "op"), state.entered_ns + 1)
+    again = step(state, Act("retry", "op", salt=b"t" * 16), state.entered_ns + 1)
+    assert (again.status, again.attempt, again.salt) == (Status.SHADOW, 2, b"t" * 16)
+    assert again.evidence.pairs == 0
+    assert again.points == ()
+
+
+def test_resuming_goes_on_with_the_evidence() -> None:
+    state = feed(canary(), 2, 10.0, 9.0)
+    held = step(state, Act("hold", "op", "lunch"), state.entered_ns + 60 * SECOND)
+    back = step(held, Act("resume", "op"), held.entered_ns + SECOND)
+    assert (back.status, back.evidence) == (Status.CANARY, state.evidence)
+    assert len(back.windows) == 2
+    assert back.windows[0].until_ns == held.entered_ns
+
+
+def test_predictions_are_compared() -> None:
+    worse = feed(canary(), 9, 10.0, 14.0)
+    assert (worse.status, worse.calibration) == (Status.ABORTED, "recalibration required")
+    silent = step(canary(replace(PLAN, predicted={})), Act("abort", "op"), START + 9 * SECOND)
+    assert silent.calibration == "no prediction"
+    early = step(canary(), Broke("p", "slow"), START + 9 * SECOND)
+    assert early.calibration == "not measured"
+
+
+def test_a_much_larger_gain_than_predicted_is_miscalibrated_too() -> None:
+    state = feed(feed(canary(), 3, 10.0, 5.0), 8, 10.0, 5.0)
+    state = step(state, Served(10, 0), state.entered_ns + 5 * SECOND)
+    assert (state.status, state.calibration) == (Status.STABLE, "recalibration required")
+
+
+@pytest.mark.parametrize(("outcomes", "failures", "bad"), [(500, 1, False), (50, 40, True)])
+def test_the_watch_at_full_weight(outcomes: int, failures: int, bad: bool) -> None:
+    assert bool(failing(Served(0, 0, outcomes, failures), PLAN.evidence())) is bad
+
+
+def test_unknown_orders_are_named() -> None:
+    with pytest.raises(RolloutError, match="unknown action 'explode'"):
+        step(began(), Act("explode", "op"), START)  # type: ignore[arg-type]
+
+
+class Rollouts(RuleBasedStateMachine):
+    """Any events in any order, against what must always hold."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.now = START
+        self.state = began()
+        self.pair = START // (2 * SECOND)
+        self.salts = {self.state.salt}
+
+    def go(self, event: Event) -> None:
+        self.now += SECOND
+        before = self.state
+        try:
+            self.state = step(before, event, self.now)
+        except RolloutError:
+            assert isinstance(event, Act)
+        self.check(before, event)
+
+    def check(self, before: State, event: Event) -> None:
+        made = self.state.transitions[len(before.transitions) :]
+        assert self.state.transitions[: len(before.transitions)] == before.transitions
+        for one in made:
+            assert (one.before.value, one.after.value) in ARROWS
+            assert one.override == (isinstance(event, Act) and event.action == "promote")
+        if made and self.state.status is Status.STABLE:
+            assert self.state.served.decisions > 0
+        if before.attempt != self.state.attempt:
+            assert self.state.salt not in self.salts
+            self.salts.add(self.state.salt)
+
+    @rule()
+    def time(self) -> None:
+        self.go(Tick())
+
+    @rule(seconds=st.sampled_from([1, 10, 5000]))
+    def much_time(self, seconds: int) -> None:
+        self.now += seconds * SECOND
+        self.go(Tick())
+
+    @rule(candidate=st.sampled_from([5.0, 9.0, 10.0, 11.0, 20.0]), failures=st.integers(0, 40))
+    def pair_judged(self, candidate: float, failures: int) -> None:
+        self.pair = max(self.pair, self.now // (2 * SECOND)) + 2
+        point = Point(self.pair, "a", arm(10.0), arm(candidate, failures))
+        self.now = max(self.now, (2 * self.pair + 2) * SECOND)
+        self.go(Judged((point,) if self.state.status in MEASURING else ()))
+
+    @rule(fault=st.sampled_from(["stable", "candidate", "both"]))
+    def pair_left_out(self, fault: str) -> None:
+        self.pair += 1
+        point = Point(self.pair, "a", Arm(), Arm(), "no report", fault)  # type: ignore[arg-type]
+        self.go(Judged((point,) if self.state.status in MEASURING else ()))
+
+    @rule(decisions=st.integers(0, 300), faults=st.integers(0, 5))
+    def shadowed(self, decisions: int, faults: int) -> None:
+        if self.state.status is Status.SHADOW:
+            self.go(Shadowed(decisions, 0, faults, 0))
+
+    @rule(decisions=st.integers(0, 300), failures=st.integers(0, 300))
+    def served(self, decisions: int, failures: int) -> None:
+        if self.state.status is Status.FULL:
+            self.go(Served(decisions, 0, decisions, min(failures, decisions)))
+
+    @rule()
+    def nacked(self) -> None:
+        self.go(Nacked("p", "bundle", "no"))
+
+    @rule()
+    def broke(self) -> None:
+        self.go(Broke("p", "faults"))
+
+    @rule(data=st.data())
+    def ordered(self, data: st.DataObject) -> None:
+        actions = ["hold", "resume", "promote", "abort", "retry", "kill", "recalibrated"]
+        action = data.draw(st.sampled_from(actions))
+        reason = data.draw(st.sampled_from(["", "because"]))
+        salt = len(self.salts).to_bytes(16, "big")
+        self.go(Act(action, "op", reason, salt))  # type: ignore[arg-type]
+
+    @precondition(lambda self: self.state.points)
+    @rule(data=st.data())
+    def excluded(self, data: st.DataObject) -> None:
+        point = data.draw(st.sampled_from(self.state.points))
+        start = 2 * point.pair * SECOND
+        self.go(Excluded(Exclusion(start, start + 2 * SECOND, "lag")))
+
+    @invariant()
+    def weight_stays_within_the_plan(self) -> None:
+        target = self.state.target
+        assert target.weight in (0.0, *PLAN.weights)
+        if self.state.status in MEASURING:
+            assert target.weight <= 0.5
+        if self.state.status not in RUNNING:
+            assert (target.candidate, target.weight) == ("", 0.0)
+
+    @invariant()
+    def only_success_is_stable(self) -> None:
+        serving = self.state.target.stable
+        assert (serving == PLAN.candidate) == (self.state.status is Status.STABLE)
+        assert not self.state.killed or self.state.target.kill
+
+    @invariant()
+    def windows_follow_each_other(self) -> None:
+        windows = self.state.windows
+        assert all(window.until_ns for window in windows[:-1])
+        open_ = bool(windows) and not windows[-1].until_ns
+        assert open_ == (self.state.status in MEASURING)
+
+    @invariant()
+    def a_stored_state_comes_back(self) -> None:
+        assert codec.from_json(PLAN, codec.to_json(self.state)) == self.state
+
+
+TestRollouts = Rollouts.TestCase
+TestRollouts.settings = settings(max_examples=40, stateful_step_count=40)
+
+
+def simulate(seed: int) -> list[tuple[str, str]]:
+    """Play one rollout with its troubles, all from one seed; return its arrows."""
+    rng = random.Random(seed)
+    effect = rng.choice([-0.4, -0.2, 0.0, 0.3])
+    state, now, pair = draft(PLAN, rng.randbytes(16), START), START, START // (2 * SECOND)
+    for _ in range(120):
+        now += 2 * SECOND
+        pair += 1
+        event: Event = Tick()
+        if state.status in MEASURING:
+            lost = rng.random() < 0.03
+            candidate = 10.0 * (1.0 + effect) * rng.lognormvariate(0.0, 0.1)
+            arms = (arm(10.0 * rng.lognormvariate(0.0, 0.1)), arm(candidate))
+            reason, fault = ("no report", "both") if lost else ("", "")
+            event = Judged((Point(pair, "a", *arms, reason, fault),))  # type: ignore[arg-type]
+        elif state.status is Status.SHADOW:
+            event = Shadowed(state.shadow.decisions + 30, 0, rng.random() < 0.02 and 9 or 0, 0)
+        elif state.status is Status.FULL:
+            event = Served(state.served.decisions + 20, 0)
+        if rng.random() < 0.02:
+            event = rng.choice([Nacked("p", "manifest", "no"), Broke("p", "slow")])
+        state = orders(step(state, event, now), rng, now)
+    return [(made.before.value, made.after.value) for made in state.transitions]
+
+
+def orders(state: State, rng: random.Random, now: int) -> State:
+    """Let an operator do something now and then."""
+    if rng.random() > 0.06:
+        return state
+    action = rng.choice(["hold", "resume", "resume", "promote", "abort", "kill", "retry", "retry"])
+    try:
+        return step(state, Act(action, "op", "drill", rng.randbytes(16)), now)
+    except RolloutError:
+        return state
+
+
+def assert_every_arrow_is_taken(runs: int) -> None:
+    taken = Counter(arrow for seed in range(runs) for arrow in simulate(seed))
+    assert set(taken) <= ARROWS
+    # This plan has one ramp step, so no two in a row.
+    assert ARROWS - set(taken) <= {("RAMP", "RAMP")}
+
+
+def test_seeded_rollouts_take_every_arrow() -> None:
+    assert_every_arrow_is_taken(300)
+
+
+@pytest.mark.soak
+def test_many_seeded_rollouts_take_every_arrow() -> None:
+    assert_every_arrow_is_taken(100_000)
+
+
+def test_the_same_seed_is_the_same_rollout() -> None:
+    assert simulate(11) == simulate(11)
