@@ -42,19 +42,25 @@ class RolloutClient:
         self.peer = Peer.from_environment(peer, os.environ) if isinstance(peer, str) else peer
         self._timeout_s = timeout_s
         self._channel = open_channel(self.peer)
-        self._rollouts: Any = rollouts_pb2_grpc.RolloutsStub(self._channel)
-        self._audit: Any = audit_pb2_grpc.AuditStub(self._channel)
+        # Generated stubs are not annotated.
+        rollouts: Any = rollouts_pb2_grpc
+        audit: Any = audit_pb2_grpc
+        self._rollouts = rollouts.RolloutsStub(self._channel)
+        self._audit = audit.AuditStub(self._channel)
 
     def create(
         self, bundle: policy_pb2.Envelope, plan: policy_pb2.Envelope, actor: str
     ) -> rollouts_pb2.Rollout:
         """Begin a rollout; the same plan again returns it as it stands."""
         request = rollouts_pb2.CreateRequest(bundle=bundle, plan=plan, actor=actor)
-        return self._ask(self._rollouts.Create, request)
+        found: rollouts_pb2.Rollout = self._ask(self._rollouts.Create, request)
+        return found
 
     def get(self, rollout: str = "") -> rollouts_pb2.Rollout:
         """Return a rollout, the newest one without an id."""
-        return self._ask(self._rollouts.Get, rollouts_pb2.GetRequest(id=rollout))
+        request = rollouts_pb2.GetRequest(id=rollout)
+        found: rollouts_pb2.Rollout = self._ask(self._rollouts.Get, request)
+        return found
 
     def list(self, hook: str = "") -> tuple[rollouts_pb2.Rollout, ...]:
         """Return all rollouts, or those of a hook, oldest first."""
@@ -73,7 +79,8 @@ class RolloutClient:
         request = rollouts_pb2.ActRequest(
             id=rollout, action=action, actor=actor, reason=reason, request_id=request_id
         )
-        return self._ask(self._rollouts.Act, request)
+        found: rollouts_pb2.Rollout = self._ask(self._rollouts.Act, request)
+        return found
 
     def exclude(self, hook: str, from_ns: int, to_ns: int, reason: str, actor: str) -> int:
         """Leave a stretch of Unix time out of both arms; return how many blocks it touches."""

@@ -140,10 +140,7 @@ class ControlPlane:
     async def start(self) -> None:
         """Listen and serve; raises ConfigurationError where the port is taken."""
         server = grpc.aio.server(options=_OPTIONS)
-        delivery_pb2_grpc.add_DeliveryServicer_to_server(self._delivery, server)
-        rollouts_pb2_grpc.add_RolloutsServicer_to_server(self._rollouts, server)
-        audit_pb2_grpc.add_AuditServicer_to_server(AuditService(self._ledger), server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        self._add_services(server)
         reflection.enable_server_reflection((*_SERVICES, reflection.SERVICE_NAME), server)
         self.port = self._bind(server)
         self.control.published = self._delivery.publish
@@ -181,12 +178,22 @@ class ControlPlane:
         if self._server is not None:
             await self._server.wait_for_termination()
 
+    def _add_services(self, server: grpc.aio.Server) -> None:
+        # Generated code is not annotated.
+        delivery: Any = delivery_pb2_grpc
+        rollouts: Any = rollouts_pb2_grpc
+        audit: Any = audit_pb2_grpc
+        delivery.add_DeliveryServicer_to_server(self._delivery, server)
+        rollouts.add_RolloutsServicer_to_server(self._rollouts, server)
+        audit.add_AuditServicer_to_server(AuditService(self._ledger), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+
     def _bind(self, server: grpc.aio.Server) -> int:
         settings = self.settings
         try:
             if settings.certificate is None:
-                return server.add_insecure_port(settings.listen)
-            return server.add_secure_port(settings.listen, _credentials(settings))
+                return int(server.add_insecure_port(settings.listen))
+            return int(server.add_secure_port(settings.listen, _credentials(settings)))
         except RuntimeError as error:
             raise ConfigurationError(
                 f"cannot listen on {settings.listen}; stop what uses it, or choose another port"

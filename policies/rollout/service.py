@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import NoReturn, TypeVar
 
 import grpc
-import grpc.aio
+from grpc.aio import ServicerContext as Context
 
 from gnomon.v1 import (
     audit_pb2,
@@ -34,7 +34,6 @@ _log = logging.getLogger("gnomon.rollout")
 _MAX_WAITING = 256
 _MAX_HOOKS = 256
 
-Context = grpc.aio.ServicerContext
 T = TypeVar("T")
 
 

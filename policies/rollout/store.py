@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -198,8 +198,9 @@ class Store:
     def _event(self, connection: sa.Connection, event: Happened) -> Happened:
         values = {"kind": event.kind, "actor": event.actor, "subject": event.subject}
         made = connection.execute(insert(_events).values(**values, body=json.dumps(event.body)))
-        number = int(made.inserted_primary_key[0])
-        return Happened(event.kind, event.actor, event.subject, event.body, number)
+        key = made.inserted_primary_key
+        assert key is not None
+        return replace(event, number=int(key[0]))
 
     def note(self, event: Happened) -> Happened:
         """Store an event that changed no rollout."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from gnomon.v1 import policy_pb2, rollouts_pb2
 
 from .desk import Seat
 from .evidence import Evidence
-from .machine import State
-
-_STATES = rollouts_pb2.State
+from .machine import State, Transition
 
 
 def rollout(state: State, epoch: int, seats: Sequence[Seat]) -> rollouts_pb2.Rollout:
@@ -25,22 +24,13 @@ def rollout(state: State, epoch: int, seats: Sequence[Seat]) -> rollouts_pb2.Rol
     return rollouts_pb2.Rollout(
         id=state.plan.id,
         hook=state.plan.hook,
-        state=_STATES.Value(state.status.value),
+        state=state.status.value,
         candidate=state.plan.candidate,
         stable=state.plan.stable,
         weight=state.weight,
         epoch=epoch,
         evidence=_evidence(state),
-        transitions=[
-            rollouts_pb2.Transition(
-                **{"from": _STATES.Value(made.before.value)},  # a keyword of Python
-                to=_STATES.Value(made.after.value),
-                cause=made.cause,
-                actor=made.actor,
-                time_unix_ns=made.time_ns,
-            )
-            for made in state.transitions
-        ],
+        transitions=[_transition(made) for made in state.transitions],
         acked=sum(seat.epoch == epoch for seat in seats),
         clients=len(seats),
         calibration=state.calibration,
@@ -58,6 +48,13 @@ def client(seat: Seat) -> rollouts_pb2.Client:
         epoch=seat.epoch,
         connected=seat.connected,
         last_error=seat.error,
+    )
+
+
+def _transition(made: Transition) -> rollouts_pb2.Transition:
+    fields: dict[str, Any] = {"from": made.before.value}  # a keyword of Python
+    return rollouts_pb2.Transition(
+        to=made.after.value, cause=made.cause, actor=made.actor, time_unix_ns=made.time_ns, **fields
     )
 
 
