@@ -1,0 +1,253 @@
+"""The commands serve, ship, rollout and audit, as a user types them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from gnomon.commands import audit, rollout, serve, ship
+from gnomon.commands._rollout import seconds
+from gnomon.policies.load_balancer import load_balancer
+from gnomon.policies.rollout.ledger import Ledger
+from gnomon.policies.rollout.server import ControlPlane, ServerSettings
+from gnomon.sdk import keys
+from gnomon.sdk.bundle import load_bundle, save_bundle
+from gnomon.sdk.errors import ConfigurationError
+from gnomon.shadow.verdict import Verdict
+
+SOURCE = f"def score({', '.join(load_balancer.input_names)}):\n    return inflight\n"
+app = typer.Typer()
+for module in (audit, rollout, serve, ship):
+    module.register(app)
+
+ACCEPTED = Verdict(
+    decision="accepted",
+    reason="",
+    summary="8 % better",
+    hook="router.pick",
+    kind="load_balancer",
+    kind_version=load_balancer.version,
+    source=SOURCE,
+    source_digest=hashlib.sha256(SOURCE.encode()).hexdigest(),
+    form="score",
+    gates=(),
+    fidelity={},
+    trace="t" * 64,
+    splits={},
+    calibration="c" * 64,
+    predicted={"incumbent": {"estimate": -0.08, "low": -0.1, "high": -0.06}},
+    layers=(),
+    isolation="strict",
+    seed=0,
+    tool="test",
+    created_ns=1,
+)
+
+
+class Place:
+    """A folder with keys, ledger, verdict and policy, and a control plane that runs."""
+
+    def __init__(self, folder: Path, publisher: Any) -> None:
+        self.folder = folder
+        keys.save(publisher.key, folder, "publisher", "publisher")
+        keys.save(publisher.rollout, folder, "rollout", "rollout")
+        self.ledger = Ledger(folder / "ledger.db")
+        self.policy = folder / "policy.py"
+        self.policy.write_text(SOURCE)
+        publishers = (publisher.key.public_key(),)
+        settings = ServerSettings("127.0.0.1:0", folder / "state", publisher.rollout, publishers)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.plane = ControlPlane(settings)
+        asyncio.run_coroutine_threadsafe(self.plane.start(), self._loop).result(10)
+        self.address = f"127.0.0.1:{self.plane.port}"
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.plane.stop(0.1), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+        self.ledger.close()
+
+    def verdict(self, **change: Any) -> Path:
+        made = replace(ACCEPTED, **change)
+        made.record(self.ledger, "verify")
+        path = self.folder / "verdict.json"
+        made.save(path)
+        return path
+
+    def run(self, *words: str) -> Any:
+        return CliRunner().invoke(app, [*words, "--control-plane", self.address])
+
+    def json(self, *words: str) -> Any:
+        result = self.run(*words, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    def ship(self, verdict: Path, *words: str, policy: Path | None = None) -> Any:
+        fixed = ["--verdict", str(verdict), "--key", str(self.folder / "publisher.pem")]
+        fixed += ["--ledger", str(self.folder / "ledger.db")]
+        return self.run("ship", str(policy or self.policy), *fixed, *words)
+
+
+@pytest.fixture
+def place(tmp_path: Path, publisher: Any) -> Iterator[Place]:
+    made = Place(tmp_path, publisher)
+    yield made
+    made.stop()
+
+
+def test_a_verified_source_is_shipped_and_steered(place: Place) -> None:
+    result = place.ship(place.verdict(), "--json", "--block", "2s", "--soak", "500ms")
+    assert result.exit_code == 0, result.output
+    made = json.loads(result.stdout)
+    assert (made["state"], made["hook"]) == ("SHADOW", "router.pick")
+    assert place.json("rollout", "hold", "--reason", "lunch")["state"] == "HOLD"
+    assert place.json("rollout", "status", made["id"])["transitions"][-1]["cause"] == "lunch"
+    watched = place.run("rollout", "watch")
+    assert watched.exit_code == 3
+    assert "SHADOW -> HOLD: lunch" in watched.stderr
+    assert place.json("rollout", "resume")["state"] == "SHADOW"
+    assert place.run("rollout", "promote").exit_code == 2
+    assert place.json("rollout", "abort")["state"] == "ABORTED"
+    assert place.run("rollout", "watch").exit_code == 1
+    assert place.json("rollout", "retry")["attempt"] == 2
+    assert place.json("rollout", "kill", "--reason", "drill")["serving"] == "incumbent"
+    assert place.json("rollout", "clients") == []
+    assert "router.pick" in place.run("rollout", "status").stdout
+    refused = place.run("rollout", "recalibrated")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+
+
+def test_a_bundle_is_shipped_with_its_own_verdict_only(place: Place, publisher: Any) -> None:
+    verdict = place.verdict()
+    place.ship(verdict)
+    created = place.plane.control.get()
+    bundle = place.folder / "winner.bundle"
+    push = place.plane.control.pushes("router.pick", ())[0].bundle
+    save_bundle(bundle, push.envelope)
+    assert load_bundle(bundle) == push.envelope
+    place.run("rollout", "abort")
+    assert place.ship(verdict, policy=bundle).exit_code == 0
+    assert place.plane.control.get().plan.candidate == created.plan.candidate
+    place.run("rollout", "abort")
+    other = place.ship(place.verdict(seed=1), policy=bundle)
+    assert other.exit_code == 2
+    assert "rests on another verdict" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"decision": "refused", "summary": "worse"}, "the verdict is refused: worse"),
+        ({"decision": "inconclusive"}, "the verdict is inconclusive"),
+        ({"source_digest": "0" * 64}, "the verdict is on 000000000000"),
+        ({"kind": "nope"}, "unknown kind 'nope'"),
+        ({"kind_version": 99}, "v99"),
+    ],
+)
+def test_what_the_verdict_does_not_accept_is_not_shipped(
+    place: Place, change: dict[str, Any], words: str
+) -> None:
+    result = place.ship(place.verdict(**change))
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert words in result.stderr
+    assert place.plane.control.rollouts() == []
+
+
+def test_an_edited_or_unknown_verdict_is_refused(place: Place) -> None:
+    verdict = place.verdict()
+    verdict.write_bytes(verdict.read_bytes().replace(b"8 % better", b"9 % better"))
+    result = place.ship(verdict)
+    assert (result.exit_code, "knows no verdict" in result.stderr) == (2, True)
+    (place.folder / "ledger.db").rename(place.folder / "gone.db")
+    missing = place.ship(verdict)
+    assert (missing.exit_code, "does not exist" in missing.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--weights", "a,b"), "are no numbers"),
+        (("--weights", "0.9,1.0"), "must ascend"),
+        (("--block", "soon"), "'soon' is no duration"),
+        (("--min-pairs", "99"), "min_pairs 99"),
+    ],
+)
+def test_a_bad_ramp_names_the_value(place: Place, words: tuple[str, ...], message: str) -> None:
+    result = place.ship(place.verdict(), *words)
+    assert (result.exit_code, message in result.stderr) == (2, True), result.output
+
+
+def test_an_absent_control_plane_is_exit_4() -> None:
+    result = CliRunner().invoke(app, ["rollout", "status", "--control-plane", "127.0.0.1:1"])
+    assert (result.exit_code, "gnomon serve" in result.stderr) == (4, True)
+
+
+def test_the_ledger_is_audited_here_and_there(place: Place, tmp_path: Path) -> None:
+    verdict = place.verdict()
+    place.ship(verdict)
+    here = ("--ledger", str(place.folder / "ledger.db"))
+    runner = CliRunner()
+    local = runner.invoke(app, ["audit", "verify", *here, "--json"])
+    assert (local.exit_code, json.loads(local.stdout)["entries"]) == (0, 1)
+    remote = place.json("audit", "verify")
+    assert remote["ok"]
+    assert place.json("audit", "verify", "--anchor", remote["head"])["ok"]
+    kinds = [entry["kind"] for entry in place.json("audit", "list")]
+    assert kinds == ["rollout.created", "rollout.transition"]
+    assert len(place.json("audit", "list", "--kind", "rollout.created")) == 1
+    candidate = place.plane.control.get().plan.candidate
+    assert len(place.json("audit", "explain", candidate[:10])) == 2
+    assert place.run("audit", "explain", "f" * 64).exit_code == 1
+    assert "rollout.created" in place.run("audit", "list").stdout
+    out = tmp_path / "out.jsonl"
+    place.run("audit", "export", "--out", str(out))
+    assert [json.loads(line)["seq"] for line in out.read_text().splitlines()] == [1, 2]
+
+
+def test_a_tampered_ledger_is_exit_1(place: Place) -> None:
+    import sqlite3
+
+    place.verdict()
+    path = place.folder / "ledger.db"
+    connection = sqlite3.connect(path)
+    connection.execute("drop trigger entries_no_update")
+    connection.execute("update entries set subject = 'x'")
+    connection.commit()
+    connection.close()
+    result = CliRunner().invoke(app, ["audit", "verify", "--ledger", str(path)])
+    assert (result.exit_code, "entry 1 was changed" in result.stdout) == (1, True)
+
+
+def test_serving_beyond_this_machine_needs_tls(place: Place) -> None:
+    words = ["serve", "--listen", "0.0.0.0:0", "--state", str(place.folder / "s2")]
+    words += ["--rollout-key", str(place.folder / "rollout.pem")]
+    words += ["--publisher-key", str(place.folder / "publisher.pub")]
+    result = CliRunner().invoke(app, words)
+    assert (result.exit_code, "plain text on 0.0.0.0:0 is refused" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("2s", 2.0), ("250ms", 0.25), ("1.5h", 5400.0), ("3", 3.0), ("7d", 604800.0)],
+)
+def test_durations(text: str, value: float) -> None:
+    assert seconds(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1s", "1x", "nan", "infs"])
+def test_no_durations(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no duration"):
+        seconds(text)
