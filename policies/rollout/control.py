@@ -239,7 +239,8 @@ class Control:
         self._keep(words.candidate, bundle)
         desk.plan = plan.SerializeToString()
         self._manifests.pop(desk.hook, None)
-        created = Happened("rollout.created", actor or "publisher", words.id, describe.plan(words))
+        body = describe.plan(words) | {"provenance": dict(read_bundle(payload).provenance)}
+        created = Happened("rollout.created", actor or "publisher", words.id, body)
         begun = draft(words, self._random_bytes(16), self._clock())
         self._enter(desk, step(begun, Tick(), self._clock()), None, [created])
         return self._past[words.id]
