@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from .plan import BackendSpec
 
@@ -50,7 +51,7 @@ def learnt_by_heart(backends: Sequence[BackendSpec], service_ms: Sequence[float]
         (spec.weight, f"{mean:.1f}") for spec, mean in zip(backends, service_ms, strict=True)
     )
     lines = ["def score(inflight, weight):"]
-    for position, ((weight, mean), (heavier, _)) in enumerate(zip(known, known[1:], strict=False)):
+    for position, ((weight, mean), (heavier, _)) in enumerate(pairwise(known)):
         word = "elif" if position else "if"
         lines += [f"    {word} weight < {(weight + heavier) / 2:.4g}:", f"        speed = {mean}"]
     lines += ["    else:", f"        speed = {known[-1][1]}", "    return (inflight + 1.0) * speed"]

@@ -30,7 +30,7 @@ from .screen import Screen, interval, ms, percent
 from .stack import HOOK, Stack
 
 if TYPE_CHECKING:
-    from ..shadow.search.result import EvolveResult
+    from ..shadow.search.result import EvolveResult, Finalist
     from ..shadow.verdict import GateResult, Verdict
 
 
@@ -53,6 +53,7 @@ class Run:
         screen: prints.
         stack: the live system.
         summary: every figure that was printed.
+        shipped: the finalist that went through the gates.
     """
 
     plan: DemoPlan
@@ -60,6 +61,7 @@ class Run:
     screen: Screen
     stack: Stack
     summary: dict[str, Any] = field(default_factory=dict)
+    shipped: Finalist | None = None
 
     @property
     def capture(self) -> Path:
@@ -147,7 +149,7 @@ def _full(this: Run) -> DemoExit:
         if first.state != "STABLE":
             return _not_promoted(this, first)
         this.stack.stop_load()
-        second = _second(this, found, first)
+        second = _second(this, first)
         this.stack.start_load()
         return _wrong_now(this, client, second)
 
@@ -283,14 +285,19 @@ def _gates(this: Run, found: EvolveResult) -> tuple[Verdict, Path]:
     )
     baseline = found.baseline
     against = {f"baseline:{baseline.name}": baseline.source} if baseline else {}
-    verdict, path = _verify(this, found.winner.source, "first", against)
+    for finalist in _in_order(found):
+        verdict, path = _verify(this, finalist.source, "first", against)
+        if verdict.reason not in ("language", "determinism", "invariants"):
+            break  # those gates cost nothing of the holdout, so the next best may be asked
+        screen.bad(f"{finalist.name}: {verdict.summary}")
+    this.shipped = finalist
     screen.table(("gate", "answer", "why"), [(g.name, g.answer, g.summary) for g in verdict.gates])
     if verdict.decision == "accepted":
         means = next(gate for gate in verdict.gates if gate.name == "holdout").evidence["means"]
         numbers = {
             "incumbent": means["incumbent"],
             **{f"best published, {name}": means[name] for name in against},
-            "evolved" if found.origin == "evolved" else "winner": means["candidate"],
+            finalist.name: means["candidate"],
         }
         this.summary["holdout"] = numbers
         screen.table(
@@ -299,6 +306,13 @@ def _gates(this: Run, found: EvolveResult) -> tuple[Verdict, Path]:
         )
     (screen.good if verdict.decision == "accepted" else screen.bad)(verdict.summary)
     return verdict, path
+
+
+def _in_order(found: EvolveResult) -> list[Finalist]:
+    """Return the winner, then the other finalists, at most four in all."""
+    assert found.winner is not None
+    others = [finalist for finalist in found.finalists if finalist != found.winner]
+    return [found.winner, *others[:3]]
 
 
 def _verify(
@@ -353,17 +367,17 @@ def _refusals(this: Run) -> None:
     this.summary["refused"] = {name: decision for name, decision, _, _ in rows}
 
 
-def _second(this: Run, found: EvolveResult, first: Shipped) -> tuple[Verdict, Path]:
+def _second(this: Run, first: Shipped) -> tuple[Verdict, Path]:
     """Verify a second policy on the old trace, where it is right."""
     this.screen.stage(
         "A second policy, verified on the trace of this morning",
         f"gnomon verify second.py --traces {this.capture} --hook {this.hook} --against first.bundle",
     )
-    assert found.winner is not None
+    assert this.shipped is not None
     speeds = this.summary["calibration"]["service_mean_ms"]
     source = candidates.learnt_by_heart(this.plan.backends, speeds)
     this.screen.source(source)
-    verdict, path = _verify(this, source, "second", {first.found.candidate: found.winner.source})
+    verdict, path = _verify(this, source, "second", {first.found.candidate: this.shipped.source})
     (this.screen.good if verdict.decision == "accepted" else this.screen.bad)(verdict.summary)
     return verdict, path
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..shadow.report.page import Section, Table, source_diff, write
 from ..shadow.report.plots import CanaryPoint, canary_over_time, latency_cdf, search_progress
-from ..shadow.search.log import read_scores
+from ..shadow.search.log import proposals
 from .traffic import read_traffic
 
 Summary = dict[str, Any]
@@ -52,7 +52,7 @@ def _search(summary: Summary, folder: Path) -> list[Section]:
     found = summary.get("search")
     if not found:
         return []
-    scores = read_scores(folder / "search" / "log.jsonl")
+    scores = [record.score for record in proposals(folder / "search" / "log.jsonl")]
     best = np.fmin.accumulate(np.array(scores)).tolist() if scores else []
     baseline = found["baseline"]["train"] if found["baseline"] else None
     counts = tuple((name, str(count)) for name, count in sorted(found["counts"].items()))

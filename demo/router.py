@@ -30,9 +30,12 @@ def pick(request: Any, backends: list[Backend]) -> Backend:
 
 
 @gnomon.invariant(pick)
-def no_outlier(items: Any, picked: Any) -> bool:
-    """Never send to a backend that has become an order of magnitude slower than the best one."""
-    return bool(picked.ewma_ms <= 10.0 * (min(item.ewma_ms for item in items) + 20.0))
+def not_worse_in_both(items: Any, picked: Any) -> bool:
+    """Never send to a backend that is four times slower and four times busier than another."""
+    return not any(
+        picked.ewma_ms > 4 * item.ewma_ms and picked.inflight > 4 * (item.inflight + 1)
+        for item in items
+    )
 
 
 if __name__ == "__main__":

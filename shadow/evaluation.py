@@ -20,7 +20,9 @@ class Status(StrEnum):
     VIOLATION = "violation"  # an invariant did not hold
     TIMEOUT = "timeout"
     DIED = "died"
-    EVALUATOR_ERROR = "evaluator_error"  # our own fault: never blamed on the candidate, never cached
+    EVALUATOR_ERROR = (
+        "evaluator_error"  # our own fault: never blamed on the candidate, never cached
+    )
 
 
 @dataclass(frozen=True, slots=True)

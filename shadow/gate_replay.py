@@ -106,11 +106,13 @@ def _judged(
 ) -> tuple[GateResult, dict[str, dict[str, float]]]:
     base = case.base("holdout", case.splits["holdout"])
     effect = worst_mean_effect(replays, base, alpha, case.options.seed)
-    predicted = {"incumbent": _as_json(effect)} | _others(case, replays, alpha)
+    means = {"candidate": _mean(replays), "incumbent": _mean(base)}
+    predicted = {"incumbent": _as_json(effect)} | _others(case, replays, alpha, means)
     rails = {rail.name: _rail(case, rail, replays, base) for rail in case.kind.guardrails}
     evidence |= {
         "alpha": alpha,
         "effect": _as_json(effect),
+        "means": means,
         "guardrails": {
             name: _as_json(change) | {"margin": rail.margin, "relative": rail.relative}
             for rail in case.kind.guardrails
@@ -151,13 +153,21 @@ def _rail(case: Case, rail: Guardrail, replays: Sequence[Replay], base: Sequence
     )
 
 
-def _others(case: Case, replays: Sequence[Replay], alpha: float) -> dict[str, dict[str, float]]:
-    """Return the predicted effect against every other policy, by its name."""
+def _others(
+    case: Case, replays: Sequence[Replay], alpha: float, means: dict[str, float]
+) -> dict[str, dict[str, float]]:
+    """Return the predicted effect against every other policy by its name; add their means."""
     predicted = {}
     for name, source in case.against.items():
         base, _ = case.replays(case.splits["holdout"], source)
+        means[name] = _mean(base)
         predicted[name] = _as_json(worst_mean_effect(replays, base, alpha, case.options.seed))
     return predicted
+
+
+def _mean(replays: Sequence[Replay]) -> float:
+    """Return the mean outcome, the median over calibrations."""
+    return float(np.median([replay.mean for replay in replays]))
 
 
 def bound(case: Case) -> GateResult:
