@@ -127,13 +127,13 @@ def test_every_known_hack_is_refused_where_it_should_be(
 def test_a_broken_invariant_is_refused_with_its_counterexample(
     trace: Trace, ledger: Ledger
 ) -> None:
-    idle = Invariant("idle", lambda items, picked: picked.inflight < 100, description="Idle.")
+    idle = Invariant("idle", lambda items, picked: picked.inflight < 5, description="Idle.")
     verdict = judged(
         trace, "def score(ewma_ms):\n    return ewma_ms\n", ledger, target=target(idle)
     )
     assert (verdict.decision, verdict.reason) == ("refused", "invariants")
     stored = json.loads(verdict.to_bytes())["gates"][-1]["evidence"]["counterexample"]
-    assert stored["items"][stored["action"]][0] == 100.0
+    assert stored["items"][stored["action"]][0] == 5.0
 
 
 def test_an_unfaithful_simulator_blocks_a_good_policy(trace: Trace, ledger: Ledger) -> None:
