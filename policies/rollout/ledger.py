@@ -22,6 +22,7 @@ from ...sdk.errors import ConfigurationError, TrustError
 
 SCHEMA_VERSION = 1
 GENESIS = bytes(32)  # what the first entry names as its predecessor
+_WAL_TRIES = 250  # of 20 ms
 _DOMAIN = b"gnomon.ledger.v1\x00"
 _LINKS = ("evidence_digest", "source_digest", "candidate", "verdict", "bundle", "rollout")
 
@@ -198,11 +199,24 @@ class Ledger:
                 f"{self.path} is a ledger of version {version}, this is {SCHEMA_VERSION}; "
                 "use a newer gnomon"
             )
-        self._connection.execute("pragma journal_mode=wal")
+        self._switch_to_wal()
         self._connection.execute("pragma synchronous=full")
         if version < SCHEMA_VERSION:
             self._connection.executescript(_SCHEMA)
             self._connection.execute(f"pragma user_version={SCHEMA_VERSION}")
+
+    def _switch_to_wal(self) -> None:
+        """Switch the journal; SQLite does not wait here for another process that does the same."""
+        for _ in range(_WAL_TRIES):
+            try:
+                self._connection.execute("pragma journal_mode=wal")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+        raise TrustError(f"{self.path} stays locked by another process; stop that one")
 
     def append(self, kind: str, actor: str, subject: str, body: Mapping[str, Any]) -> Entry:
         """Append one entry and return it once it is durable.

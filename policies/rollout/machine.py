@@ -475,11 +475,17 @@ def _settle(state: State, *, worse: bool = False) -> State:
 
 
 def _calibration(predicted: Effect | None, evidence: Evidence, worse: bool) -> Calibration:
+    """Hold the measured effect against the predicted one.
+
+    A candidate that was taken back on evidence refutes the simulator whatever the intervals are: the
+    verdict said that it would win and keep every guardrail.
+    """
+    if worse:
+        return "recalibration required"
     if predicted is None:
         return "no prediction"
     measured = evidence.effect()
-    apart = predicted.high < measured.low or measured.high < predicted.low
-    if apart or (worse and predicted.high < 0.0):
+    if predicted.high < measured.low or measured.high < predicted.low:
         return "recalibration required"
     return "confirmed" if measured.low > -1.0 or measured.high < math.inf else "not measured"
 
