@@ -106,9 +106,7 @@ def replay(
         )
 
 
-def _isolated(
-    texts: tuple[str, ...], kind: Kind, isolation: str, stack: ExitStack
-) -> list[Policy]:
+def _isolated(texts: tuple[str, ...], kind: Kind, isolation: str, stack: ExitStack) -> list[Policy]:
     from .shadow.isolation.layers import known_mode
     from .shadow.isolation.lockstep import lockstep_zygote
     from .shadow.policy import BASELINE, IsolatedPolicy, baseline_policy, source_of

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from ..shadow.verdict import GateResult, Verdict
 
 
-
 class DemoExit(IntEnum):
     """How a run of the demo ended."""
 
@@ -192,7 +191,9 @@ def _capture(this: Run) -> Trace:
     screen.stage("Record production traffic", f"gnomon traces {this.stack.store}")
     this.stack.start_load()
     with screen.progress("capturing") as show:
-        this.stack.wait(plan.capture_s, lambda share: show(share, f"{share * plan.capture_s:.0f} s"))
+        this.stack.wait(
+            plan.capture_s, lambda share: show(share, f"{share * plan.capture_s:.0f} s")
+        )
     this.stack.stop_load()
     this.stack.pause(2.5)  # a flush of the hooks, and a publication of the recorder
     trace = load_trace(this.stack.store, HOOK)

@@ -32,9 +32,7 @@ def write_report(summary: Summary, folder: Path) -> Path:
 def _traffic(summary: Summary, folder: Path) -> Section:
     logs = sorted(folder.glob("requests-*.jsonl"))
     names = ("capture, incumbent", "first canary", "after the change")
-    samples = {
-        name: read_traffic(log).latency_ms for name, log in zip(names, logs, strict=False)
-    }
+    samples = {name: read_traffic(log).latency_ms for name, log in zip(names, logs, strict=False)}
     rows = tuple(
         (name, str(len(sample)), *(f"{np.quantile(sample, q):.1f}" for q in (0.5, 0.9, 0.99)))
         for name, sample in samples.items()

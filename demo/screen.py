@@ -30,7 +30,8 @@ class Screen:
         passed = int(time.monotonic() - self._start)
         self._console.print()
         self._console.rule(
-            f"[bold]{escape(title)}[/bold] [dim]{passed // 60}:{passed % 60:02d}[/dim]", align="left"
+            f"[bold]{escape(title)}[/bold] [dim]{passed // 60}:{passed % 60:02d}[/dim]",
+            align="left",
         )
         if command:
             self._console.print(f"[dim]$ {escape(command)}[/dim]")
@@ -64,7 +65,11 @@ class Screen:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
         with Progress(*columns, console=self._console, transient=True) as bars:
             task = bars.add_task(label, total=1.0, note="")
-            yield lambda share, note="": bars.update(task, completed=min(share, 1.0), note=note)
+
+            def show(share: float, note: str) -> None:
+                bars.update(task, completed=min(share, 1.0), note=note)
+
+            yield show
 
 
 def percent(value: float) -> str:

@@ -46,9 +46,7 @@ class Backend:
 class Router:
     """One worker: its view of the backends and its client session."""
 
-    def __init__(
-        self, pick: Any, backends: list[Backend], session: aiohttp.ClientSession
-    ) -> None:
+    def __init__(self, pick: Any, backends: list[Backend], session: aiohttp.ClientSession) -> None:
         self._pick = pick
         self._backends = backends
         self._session = session
@@ -97,7 +95,12 @@ def prefork(pick: Any, ready: Path, backends: list[Backend], workers: int) -> No
             asyncio.run(serve(pick, backends, ready / f"router-{worker}"))
             sys.exit(0)
         children.append(pid)
-    signal.signal(signal.SIGTERM, lambda *_: [os.kill(pid, signal.SIGTERM) for pid in children])
+
+    def stop(*_: object) -> None:
+        for pid in children:
+            os.kill(pid, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
     for pid in children:
         os.waitpid(pid, 0)
 
@@ -112,4 +115,3 @@ def main(pick: Any) -> None:
     backends = [Backend(**spec) for spec in json.loads(args.backends)]
     gnomon.configure()
     prefork(pick, args.ready, backends, args.workers)
-

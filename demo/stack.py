@@ -151,7 +151,13 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
         }
         module = "router_null" if self._plan.null else "router"
-        command = (f"{__package__}.{module}", "--workers", str(WORKERS), "--ready", str(self._ready))
+        command = (
+            f"{__package__}.{module}",
+            "--workers",
+            str(WORKERS),
+            "--ready",
+            str(self._ready),
+        )
         env = {key: value for key, value in {**os.environ, **env}.items()}
         self._processes.start("router", *command, "--backends", json.dumps(backends), env=env)
         for worker in range(WORKERS):

@@ -41,9 +41,9 @@ def invariants(case: Case) -> GateResult:
     with case.candidate() as candidate:
         broken = _search(case, candidate, features)
         if broken is not None:
-            evidence = {"counterexample": as_case(case.kind, broken, case.source)}
+            found = {"counterexample": as_case(case.kind, broken, case.source)}
             summary = f"{broken.invariant} broken: {broken.detail}"
-            return GateResult("invariants", "failed", summary, evidence)
+            return GateResult("invariants", "failed", summary, found)
         beyond = _beyond(case, candidate)
     names = ", ".join(invariant.name for invariant in case.invariants)
     summary = (
@@ -81,7 +81,7 @@ def _beyond(case: Case, candidate: LockstepCandidate) -> float:
     tables = rng.uniform(low, high, (_TABLES, _ITEMS, len(inputs)))
     tables = np.where([feature.integer for feature in inputs], np.rint(tables), tables)
     picks = candidate.choose(tables).tolist()
-    broken = sum(
+    broken: int = sum(
         pick >= 0 and broken_by(case.kind, case.invariants, rows, pick) is not None
         for rows, pick in zip(tables.tolist(), picks, strict=True)
     )

@@ -108,7 +108,7 @@ class Tuning:
 
 
 def _strategy(dimensions: int, seed: int) -> Any:
-    import cma  # type: ignore[import-untyped]  # late: it brings matplotlib
+    import cma  # late: it brings matplotlib
     import numpy as np
 
     generator = np.random.default_rng(seed)

@@ -27,9 +27,8 @@ def main() -> None:
     """Fail loudly when the bare install is not enough for a service."""
     backends = [SimpleNamespace(inflight=i, ewma_ms=10.0, weight=1.0) for i in range(3)]
     assert pick(backends) is backends[0]
-    with testing.recording() as recorded:
-        with pick.decide(backends) as decision:
-            decision.outcome(latency_ms=3.0, ok=True)
+    with testing.recording() as recorded, pick.decide(backends) as decision:
+        decision.outcome(latency_ms=3.0, ok=True)
     assert len(recorded.decisions) == 1, recorded.decisions
     program = check("def score(inflight):\n    return inflight\n", gnomon.load_balancer.input_names)
     assert program.bind()(2.0, 0.0, 0.0, 0.0, 0.0) == 2.0
