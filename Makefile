@@ -35,7 +35,7 @@ lint: $(VENV)/.dev link ## Check format, lint and types
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
-	$(PY) -m pyright
+	$(PY) -m pyright --pythonpath $(PY)
 
 link:            ## Lay the folders out as one package, for type checkers
 	@rm -rf build/link && mkdir -p build/link/gnomon
