@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from .api import evolve, replay, ship, verify
     from .policies.load_balancer import load_balancer
     from .sdk.config import Settings, Sink
     from .sdk.errors import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         IsolationError,
         LanguageError,
         RolloutError,
+        SearchError,
         TraceError,
         TrustError,
         UnavailableError,
@@ -44,12 +46,17 @@ _HOMES = {
     "IsolationError": "sdk.errors",
     "LanguageError": "sdk.errors",
     "RolloutError": "sdk.errors",
+    "SearchError": "sdk.errors",
     "TraceError": "sdk.errors",
     "TrustError": "sdk.errors",
     "UnavailableError": "sdk.errors",
+    "evolve": "api",
     "hook": "sdk.hook",
     "invariant": "sdk.hook",
     "load_balancer": "policies.load_balancer",
+    "replay": "api",
+    "ship": "api",
+    "verify": "api",
 }
 
 __all__ = [
@@ -60,16 +67,21 @@ __all__ = [
     "IsolationError",
     "LanguageError",
     "RolloutError",
+    "SearchError",
     "TraceError",
     "TrustError",
     "UnavailableError",
     "__version__",
     "configure",
+    "evolve",
     "flush",
     "hook",
     "invariant",
     "load_balancer",
+    "replay",
+    "ship",
     "shutdown",
+    "verify",
 ]
 
 

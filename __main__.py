@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sys
 
+from .commands._extras import missing
+
 
 def main() -> None:
     """Run the command line, or say in one line what is missing for it."""
     try:
         from .cli import app
     except ImportError as error:
-        print(
-            f"gnomon: the command line needs {error.name}; install it with: "
-            "pip install 'gnomon[shadow,server]'",
-            file=sys.stderr,
-        )
+        remedy = missing(error)
+        if not remedy:
+            raise
+        print(f"gnomon: {remedy}", file=sys.stderr)
         sys.exit(2)
     app()
 

@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import math
+import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .sdk.errors import RolloutError
+from .sdk.errors import ConfigurationError, LanguageError, TraceError
 
 if TYPE_CHECKING:
-    from gnomon.v1 import rollouts_pb2
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+    from gnomon.v1 import policy_pb2, rollouts_pb2
+
+    from .policies.rollout.client import RolloutClient
+    from .policies.rollout.evidence import Effect
+    from .policies.rollout.ledger import Ledger
     from .policies.rollout.shipping import Ramp
+    from .sdk.channel import Peer
+    from .sdk.hook import Hook
     from .sdk.kind import Kind
     from .shadow.gate_case import Target, VerifyOptions
     from .shadow.isolation.compiled import CompiledOptions
@@ -29,8 +38,12 @@ if TYPE_CHECKING:
     from .shadow.trace import Trace
     from .shadow.verdict import GateResult, Verdict
 
+TRACES = Path(".gnomon/traces")
 LEDGER = Path(".gnomon/ledger.db")
 VERDICTS = Path(".gnomon/verdicts")
+RUNS = Path(".gnomon/runs")
+#: Name of the control plane's public key, where it is looked for beside the publisher's key.
+ROLLOUT_KEY = "rollout.pub"
 
 
 def opened(
@@ -39,7 +52,7 @@ def opened(
     """Return a recorded trace, and what a candidate on it would be for.
 
     Args:
-        traces: trace store, or a trace saved as ``.npz``.
+        traces: trace store (folder or URI), or a trace saved as ``.npz``.
         hook: its name, or ``module:attribute`` of the decorated function, which is imported and gives
             the kind, the invariants and the incumbent; None takes the store's only hook.
         incumbent: ``baseline:NAME``, a policy's file, ``recorded`` or ``module:attribute``; None takes
@@ -48,34 +61,66 @@ def opened(
     Raises:
         TraceError: the trace cannot be read.
         ConfigurationError: hook or incumbent name nothing that can be used.
+        LanguageError: the incumbent's file lies outside the policy language.
     """
     from .policies.registry import kind as kind_named
     from .shadow.gate_case import Target
     from .shadow.policy import RECORDED, hook_at
-    from .shadow.trace import Trace, load_trace
 
-    marked = hook_at(hook) if hook and ":" in hook else None
-    path = Path(traces)
-    name = marked.name if marked else hook
-    trace = Trace.load(path) if path.suffix == ".npz" else load_trace(path, name)
+    marked: Hook | None = hook_at(hook) if hook and ":" in hook else None
+    trace = _trace(str(traces), marked.name if marked else hook)
+    if marked and marked.kind.name != trace.kind:
+        raise ConfigurationError(
+            f"hook {hook!r} decides {marked.kind.name!r}, the trace is of kind {trace.kind!r}; "
+            "name the hook that it was recorded from"
+        )
     kind = marked.kind if marked else kind_named(trace.kind)
     policy = policy_named(incumbent or (hook if marked and hook else RECORDED), kind)
-    invariants = tuple(marked.invariants) if marked else tuple(kind.invariants)
-    return trace, Target(trace.hook, kind, policy, invariants)
+    invariants = marked.invariants if marked else kind.invariants
+    return trace, Target(trace.hook, kind, policy, tuple(invariants))
+
+
+def _trace(traces: str, hook: str | None) -> Trace:
+    from .shadow.trace import Trace, load_trace
+
+    if not traces.endswith(".npz"):
+        return load_trace(traces, hook)
+    trace = Trace.load(Path(traces))
+    if hook not in (None, trace.hook):
+        raise TraceError(f"{traces} holds hook {trace.hook!r}, not {hook!r}; leave --hook out")
+    return trace
 
 
 def policy_named(text: str, kind: Kind) -> Policy:
-    """Return a trusted policy: ``baseline:NAME``, a file, ``recorded`` or ``module:attribute``."""
-    from .shadow.policy import ScorePolicy, incumbent_policy, source_of
+    """Return a trusted policy: ``baseline:NAME``, a file, ``recorded`` or ``module:attribute``.
+
+    Raises:
+        ConfigurationError: it names nothing that can be replayed.
+        LanguageError: the file lies outside the policy language; names the file.
+    """
+    from .shadow.policy import ScorePolicy, incumbent_policy
 
     path = Path(text)
-    if path.suffix == ".py" or path.is_file():
-        return ScorePolicy(path.stem, source_of(path), kind)
-    return incumbent_policy(text, kind)
+    if path.suffix != ".py" and not path.is_file():
+        return incumbent_policy(text, kind)
+    return ScorePolicy(path.stem, _checked_source(path, kind), kind)
+
+
+def _checked_source(path: Path, kind: Kind) -> str:
+    """Return a policy's source; an error of the language names the file."""
+    from .sdk.language import check
+    from .shadow.policy import source_of
+
+    source = source_of(path)
+    try:
+        check(source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel)
+    except LanguageError as error:
+        raise LanguageError(f"{path}: {error}") from error
+    return source
 
 
 def replay(
-    traces: str | Path,
+    traces: str | Path = TRACES,
     policies: Iterable[str] = (),
     *,
     hook: str | None = None,
@@ -90,29 +135,41 @@ def replay(
     Args:
         traces, hook, incumbent: as for :func:`opened`.
         policies: files (run isolated) or ``baseline:NAME``; all baselines when empty.
-        replicas: replays per policy.
+        replicas: replays per policy, at least 2.
         seed: of all draws.
         isolation: of the files: ``strict`` or ``process``.
         progress: is told what happens, a line at a time.
+
+    Raises:
+        TraceError, ConfigurationError, LanguageError: as :func:`opened`, and for ``policies``.
+        IsolationError: the isolation cannot be had.
     """
     from .shadow.replay import replay as compare
 
+    if replicas < 2:
+        raise ConfigurationError(f"replicas={replicas} says nothing of luck; give at least 2")
     trace, target = opened(traces, hook, incumbent)
     with ExitStack() as stack:
         others = _isolated(tuple(policies), target.kind, isolation, stack)
-        base: Any = target.incumbent
         return compare(
-            trace, others, incumbent=base, replicas=replicas, seed=seed, progress=progress
+            trace,
+            others,
+            incumbent=target.incumbent,
+            replicas=replicas,
+            seed=seed,
+            progress=progress,
         )
 
 
 def _isolated(texts: tuple[str, ...], kind: Kind, isolation: str, stack: ExitStack) -> list[Policy]:
+    """Return the policies; sources from files run isolated, in forks of one clean process."""
     from .shadow.isolation.layers import known_mode
     from .shadow.isolation.lockstep import lockstep_zygote
-    from .shadow.policy import BASELINE, IsolatedPolicy, baseline_policy, source_of
+    from .shadow.policy import BASELINE, IsolatedPolicy, baseline_policy
 
     mode = known_mode(isolation)
-    sources = {text: source_of(Path(text)) for text in texts if not text.startswith(BASELINE)}
+    files = [text for text in texts if not text.startswith(BASELINE)]
+    sources = {text: _checked_source(Path(text), kind) for text in files}
     zygote = stack.enter_context(lockstep_zygote(mode)) if sources else None
     return [
         IsolatedPolicy(text, sources[text], kind, zygote)
@@ -123,46 +180,59 @@ def _isolated(texts: tuple[str, ...], kind: Kind, isolation: str, stack: ExitSta
 
 
 def evolve(
-    traces: str | Path,
-    out: str | Path,
+    traces: str | Path = TRACES,
+    out: str | Path | None = None,
     *,
     hook: str | None = None,
     incumbent: str | None = None,
     options: Options | None = None,
     engine: CompiledOptions | None = None,
     progress: Report = lambda _glance: None,
-) -> EvolveResult:
-    """Search for a better policy on a trace; leaves ``log.jsonl``, ``result.json``, ``best.py``.
+) -> tuple[EvolveResult, Path]:
+    """Search for a better policy on a trace; return what was found, and the folder of the run.
+
+    The folder holds ``log.jsonl``, ``result.json`` and, when there is a winner, ``best.py``.
 
     Args:
         traces, hook, incumbent: as for :func:`opened`.
-        out: folder of the run.
+        out: folder of the run; ``.gnomon/runs/HOOK`` when None.
         options: budget, seed and strategy.
-        engine: workers and isolation of the evaluations.
+        engine: workers and isolation of the evaluations; None takes seed and workers from
+            ``options``. The hook's own invariants are added to its.
         progress: called after every evaluation.
+
+    Raises:
+        TraceError, ConfigurationError, LanguageError: as :func:`opened`; or the folder holds
+            another run.
+        IsolationError: the isolation cannot be had.
+        SearchError: the evaluator does not work.
     """
     from dataclasses import replace
 
+    from .shadow.isolation.compiled import CompiledOptions
     from .shadow.policy import ScorePolicy
     from .shadow.search.driver import Options
     from .shadow.search.wiring import Arena, search
 
     trace, target = opened(traces, hook, incumbent)
-    base: Any = target.incumbent
-    chosen = options or Options()
+    folder = Path(out) if out is not None else RUNS / trace.hook
+    chosen, base = options or Options(), target.incumbent
+    runs = engine or CompiledOptions(seed=chosen.seed, workers=chosen.parallel)
+    own = tuple(each for each in target.invariants if each not in target.kind.invariants)
+    arena = Arena.of(target.kind, trace, replace(runs, invariants=(*runs.invariants, *own)))
+    measured = None if isinstance(base, ScorePolicy) else base
     if isinstance(base, ScorePolicy):
-        chosen, base = replace(chosen, incumbent=base.source), None
-    arena = Arena.of(target.kind, trace, engine)
-    return search(arena, chosen, Path(out), incumbent=base, progress=progress)
+        chosen = replace(chosen, incumbent=base.source)
+    return search(arena, chosen, folder, incumbent=measured, progress=progress), folder
 
 
 def verify(
     source: str,
-    traces: str | Path,
+    traces: str | Path = TRACES,
     *,
     hook: str | None = None,
     incumbent: str | None = None,
-    against: Mapping[str, str] | None = None,
+    against: Mapping[str, str] | Sequence[str | Path] = (),
     ledger: str | Path = LEDGER,
     out: str | Path | None = None,
     options: VerifyOptions | None = None,
@@ -173,23 +243,31 @@ def verify(
     Args:
         source: of the candidate.
         traces, hook, incumbent: as for :func:`opened`.
-        against: sources of further policies to predict the effect against, by digest.
+        against: further policies to predict the effect against: files, as for :func:`rivals`, or
+            sources by the name that the prediction shall have.
         ledger: takes the verdict, and counts openings of the holdout.
         out: verdict file; ``.gnomon/verdicts/DIGEST.json`` when None.
         options: isolation, seed and limits.
         progress: called with every gate's answer.
+
+    Raises:
+        TraceError, ConfigurationError, LanguageError: as :func:`opened`, and for ``against``; what
+            is wrong with the candidate is a verdict.
+        IsolationError: the isolation cannot be had.
+        TrustError: the ledger does not hold.
     """
     from .policies.rollout.ledger import Ledger
     from .shadow.gates import verify as judge
 
     trace, target = opened(traces, hook, incumbent)
+    others = against if isinstance(against, Mapping) else rivals(against, target)
     with closing(Ledger(Path(ledger))) as book:
         verdict = judge(
             trace,
             source,
             target,
             ledger=book,
-            against=against,
+            against=others,
             options=options,
             progress=progress,
         )
@@ -198,12 +276,52 @@ def verify(
     return verdict, path
 
 
+def rivals(policies: Iterable[str | Path], target: Target) -> dict[str, str]:
+    """Return sources by the name that a rollout would know them by.
+
+    Args:
+        policies: source files, which are named by their source digest, and ``.bundle`` files, which
+            are named by their bundle digest.
+        target: what they must be for.
+
+    Raises:
+        ConfigurationError: a file cannot be read, or a bundle is for another hook.
+        LanguageError: a source lies outside the policy language; names the file.
+    """
+    from .sdk.bundle import SUFFIX
+
+    found: dict[str, str] = {}
+    for path in map(Path, policies):
+        if path.suffix == SUFFIX:
+            found |= _bundled(path, target)
+        else:
+            source = _checked_source(path, target.kind)
+            found[source_digest(source)] = source
+    return found
+
+
+def _bundled(path: Path, target: Target) -> dict[str, str]:
+    """Return a bundle's source by the bundle's digest; it is run isolated, so nobody need vouch."""
+    from .sdk.bundle import bundle_digest, load_bundle, read_bundle
+
+    payload = load_bundle(path).payload
+    about = read_bundle(payload)
+    wanted = (target.hook, target.kind.name, target.kind.version)
+    if (about.hook, about.kind, about.kind_version) != wanted:
+        raise ConfigurationError(
+            f"{path} is for hook {about.hook!r} of kind {about.kind} v{about.kind_version}, not for "
+            f"{target.hook!r} of {target.kind.name} v{target.kind.version}; give another bundle"
+        )
+    return {bundle_digest(payload): about.source}
+
+
 def ship(
     verdict: str | Path,
-    control_plane: str,
+    control_plane: str | Peer,
     *,
     publisher_key: str | Path,
-    rollout_key: str | Path,
+    rollout_key: str | Path | None = None,
+    policy: str | Path | None = None,
     ramp: Ramp | None = None,
     ledger: str | Path = LEDGER,
     actor: str = "",
@@ -214,64 +332,95 @@ def ship(
 
     Args:
         verdict: file that :func:`verify` wrote; the ledger must vouch for it.
-        control_plane: ``host:port``.
+        control_plane: ``host:port``, with TLS as in ``GNOMON_TLS_*``.
         publisher_key: private key file; signs bundle and plan.
-        rollout_key: public key file of the control plane, which the plan allows to sign manifests.
+        rollout_key: public key file of the control plane, which the plan allows to sign manifests;
+            ``rollout.pub`` beside the publisher's key when None.
+        policy: source or bundle file that the verdict must be on; None takes the verdict's source.
         ramp: weights, blocks and levels.
         ledger: that holds the verdict.
-        actor: who ships; the user's name when empty.
+        actor: who ships; see :func:`acting` when empty.
         override: a reason for shipping what was not accepted; it goes into the provenance and so
             into the control plane's ledger. Empty refuses.
         bundle_out: file that also receives the signed bundle.
 
     Raises:
         TrustError: the ledger does not vouch for the verdict, or a key is wrong.
-        RolloutError: the verdict is not an acceptance, or the control plane refuses.
+        ConfigurationError: a file is missing or wrong.
+        RolloutError: the verdict is not an acceptance of this policy, or the control plane refuses.
         UnavailableError: the control plane does not answer.
     """
-    from .policies.registry import kind as kind_named
     from .policies.rollout.client import RolloutClient
-    from .policies.rollout.evidence import Effect
-    from .policies.rollout.ledger import Ledger
-    from .policies.rollout.shipping import Ramp, build_plan, sign_plan
-    from .sdk import dsse, keys
-    from .sdk.bundle import build_bundle, save_bundle
-    from .sdk.language import check
+    from .policies.rollout.shipping import Ramp, sign_plan
+    from .sdk import keys
+    from .sdk.bundle import save_bundle
+    from .shadow.bundling import bundle_for
     from .shadow.verdict import load_verdict
 
-    with closing(Ledger(Path(ledger))) as book:
+    with closing(existing_ledger(ledger)) as book:
         found = load_verdict(Path(verdict), book)
-    if found.decision != "accepted" and not override:
-        raise RolloutError(
-            f"verdict {found.digest[:12]} is {found.decision}: {found.summary} "
-            "Only an accepted policy is shipped; to go past the gates give a reason with override"
-        )
-    kind = kind_named(found.kind)
     publisher = keys.load_private(publisher_key)
-    program = check(
-        found.source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel
-    )
-    provenance = {"verdict": found.decision, "trace": found.trace, "tool": found.tool}
-    if override:
-        provenance["override"] = override
-    payload = build_bundle(program, found.hook, kind, found.digest, provenance)
-    envelope = dsse.sign(dsse.BUNDLE_TYPE, payload, publisher)
-    if bundle_out is not None:
-        save_bundle(Path(bundle_out), envelope)
+    pinned = keys.load_public(rollout_key or Path(publisher_key).with_name(ROLLOUT_KEY))
+    envelope = bundle_for(found, publisher, Path(policy) if policy else None, override=override)
     with RolloutClient(control_plane) as client:
-        plan = build_plan(
-            ramp or Ramp(),
-            payload,
-            kind,
-            keys.load_public(rollout_key),
-            time.time_ns(),
-            stable=client.stable(found.hook),
-            predicted={
-                name: Effect(effect["estimate"], effect["low"], effect["high"])
-                for name, effect in found.predicted.items()
-            },
-        )
-        return client.create(envelope, sign_plan(plan, publisher), actor or getpass.getuser())
+        payload = _plan(client, found, envelope, ramp or Ramp(), pinned)
+        if bundle_out is not None:
+            save_bundle(Path(bundle_out), envelope)
+        return client.create(envelope, sign_plan(payload, publisher), actor or acting())
+
+
+def _plan(
+    client: RolloutClient,
+    verdict: Verdict,
+    bundle: policy_pb2.Envelope,
+    ramp: Ramp,
+    rollout_key: Ed25519PublicKey,
+) -> bytes:
+    """Return the payload of a ramp plan against what is stable now."""
+    from .policies.rollout.shipping import build_plan
+    from .shadow.bundling import kind_of
+
+    return build_plan(
+        ramp,
+        bundle.payload,
+        kind_of(verdict),
+        rollout_key,
+        time.time_ns(),
+        stable=client.stable(verdict.hook),
+        predicted=_effects(verdict),
+    )
+
+
+def _effects(verdict: Verdict) -> dict[str, Effect]:
+    """Return what a verdict predicts; a number that was not finite stands in its file as text."""
+    from .policies.rollout.evidence import Effect
+
+    effects = {
+        name: Effect(*(float(effect[part]) for part in ("estimate", "low", "high")))
+        for name, effect in verdict.predicted.items()
+    }
+    return {
+        name: effect
+        for name, effect in effects.items()
+        if all(map(math.isfinite, (effect.estimate, effect.low, effect.high)))
+    }
+
+
+def existing_ledger(path: str | Path) -> Ledger:
+    """Open a ledger that is there already; raises ConfigurationError where there is none."""
+    from .policies.rollout.ledger import Ledger
+
+    if not Path(path).is_file():
+        raise ConfigurationError(f"ledger {path} does not exist; name the right one with --ledger")
+    return Ledger(path)
+
+
+def acting() -> str:
+    """Return who gives an order: ``$GNOMON_ACTOR``, or the name of the user."""
+    try:
+        return os.environ.get("GNOMON_ACTOR") or getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return f"uid {os.getuid()}"
 
 
 def source_digest(source: str) -> str:
@@ -280,10 +429,13 @@ def source_digest(source: str) -> str:
 
 
 __all__ = [
+    "acting",
     "evolve",
+    "existing_ledger",
     "opened",
     "policy_named",
     "replay",
+    "rivals",
     "ship",
     "source_digest",
     "verify",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from . import __version__
+
+#: Base of all that is wrong with a command line; where it lives depends on Typer's version.
+_UsageError: Any = typer.BadParameter.__base__
 
 #: In the order of the loop; ``gnomon --help`` shows them so.
 COMMANDS = (
@@ -24,8 +29,43 @@ COMMANDS = (
     "audit",
 )
 
+
+class OneLine(TyperGroup):
+    """The root of the command line: what is wrong with it is said in one line, as all else is."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run a command; leave with its exit code unless the caller wants it returned."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+        except typer.Abort:
+            sys.exit(130)
+        except _UsageError as error:
+            sys.exit(_told(error))
+        sys.exit(code or 0)
+
+
+def _told(error: Any) -> int:
+    """Print a usage error; a group without a command shows its help instead."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(error.ctx.get_help())
+        return 0
+    path = error.ctx.command_path if error.ctx else "gnomon"
+    line = " ".join(error.format_message().split())
+    print(f"gnomon: {line.rstrip('.')}; see: {path} --help", file=sys.stderr)
+    return int(error.exit_code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="gnomon",
+    cls=OneLine,
     help="Tune a production policy from its own traffic: record, replay, evolve, verify, canary.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -36,13 +76,13 @@ app = typer.Typer(
 @app.callback(epilog="Exit codes: 0 yes · 1 no · 2 bad input · 3 inconclusive · 4 peer unavailable")
 def root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and leave."
+        ),
     ] = False,
 ) -> None:
     """Tune a production policy from its own traffic: record, replay, evolve, verify, canary."""
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
 
 
 for _name in COMMANDS:

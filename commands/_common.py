@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import sys
@@ -12,6 +13,7 @@ from typing import Any, NoReturn
 import typer
 
 from ..sdk.errors import GnomonError, UnavailableError
+from ._extras import missing
 
 
 class Exit(IntEnum):
@@ -26,7 +28,7 @@ class Exit(IntEnum):
 
 def fail(message: str, code: Exit = Exit.BAD_INPUT) -> NoReturn:
     """Print one line on standard error and leave with ``code``."""
-    print(f"gnomon: {message}", file=sys.stderr)
+    print(f"gnomon: {' '.join(message.split())}", file=sys.stderr)
     raise typer.Exit(int(code))
 
 
@@ -39,7 +41,11 @@ def emit(data: Any, as_json: bool, show: Callable[[], None]) -> None:
 
 
 def handled(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a command so that Gnomon's own errors end in one line and an exit code."""
+    """Wrap a command so that what is expected to go wrong ends in one line and an exit code.
+
+    That is Gnomon's own errors, files that the machine refuses, and libraries that are missing; all
+    else is a fault of ours and shows where it happened.
+    """
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -49,5 +55,13 @@ def handled(command: Callable[..., Any]) -> Callable[..., Any]:
             fail(str(error), Exit.UNAVAILABLE)
         except GnomonError as error:
             fail(str(error))
+        except OSError as error:
+            if error.filename is None or error.errno == errno.EPIPE:
+                raise
+            fail(f"{error.filename}: {error.strerror}; name another path, or set its permissions")
+        except ImportError as error:
+            if not missing(error):
+                raise
+            fail(missing(error))
 
     return wrapper

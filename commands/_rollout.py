@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import math
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,15 +47,14 @@ def seconds(text: str) -> float:
     return value
 
 
-def actor() -> str:
-    """Return who gives an order: ``$GNOMON_ACTOR`` or the name of the user."""
-    return os.environ.get("GNOMON_ACTOR") or getpass.getuser()
+def quiet() -> None:
+    """Keep gRPC's core from writing log lines of its own for what ends in one of our errors."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def connect(address: str) -> RolloutClient:
     """Return a client of a control plane; TLS as in ``GNOMON_TLS_*``."""
-    # gRPC's core writes a log line of its own for what ends in one of our one-line errors.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    quiet()
     from ..policies.rollout.client import RolloutClient
 
     return RolloutClient(address)
@@ -198,13 +195,6 @@ def read_weights(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise ConfigurationError(f"weights {text!r} are no numbers; write 0.1,0.5,1.0") from error
-
-
-def require_file(path: Path, remedy: str) -> Path:
-    """Return a path that exists; raises ConfigurationError with the remedy where it does not."""
-    if not path.is_file():
-        raise ConfigurationError(f"{path} does not exist; {remedy}")
-    return path
 
 
 def _interval(found: policy_pb2.Interval) -> dict[str, float | None]:

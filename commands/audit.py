@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
+from ..api import LEDGER, existing_ledger
 from . import _rollout
 from ._common import Exit, emit, handled
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from ..policies.rollout.client import RolloutClient
     from ..policies.rollout.ledger import Entry, Ledger, LedgerCheck
 
-DEFAULT_LEDGER = Path(".gnomon/ledger.db")
 
 LedgerFile = Annotated[
     Path, typer.Option("--ledger", help="Ledger's file; not with --control-plane.")
@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     anchor: Annotated[str, typer.Option(help="SEQ:HASH kept outside; must be in the chain.")] = "",
-    ledger: LedgerFile = DEFAULT_LEDGER,
+    ledger: LedgerFile = LEDGER,
     control_plane: Address = "",
     as_json: _rollout.Json = False,
 ) -> None:
@@ -74,7 +74,7 @@ def verify(
 def list_entries(
     kind: Annotated[str, typer.Option(help="Only this kind and kinds below it.")] = "",
     limit: Annotated[int, typer.Option(help="At most so many, the newest; 0 for all.")] = 50,
-    ledger: LedgerFile = DEFAULT_LEDGER,
+    ledger: LedgerFile = LEDGER,
     control_plane: Address = "",
     as_json: _rollout.Json = False,
 ) -> None:
@@ -86,7 +86,7 @@ def list_entries(
 
 def explain(
     digest: Annotated[str, typer.Argument(help="Digest or rollout; 8 characters are enough.")],
-    ledger: LedgerFile = DEFAULT_LEDGER,
+    ledger: LedgerFile = LEDGER,
     control_plane: Address = "",
     as_json: _rollout.Json = False,
 ) -> None:
@@ -102,7 +102,7 @@ def explain(
 
 def export(
     out: Annotated[Path | None, typer.Option(help="File; standard output when left out.")] = None,
-    ledger: LedgerFile = DEFAULT_LEDGER,
+    ledger: LedgerFile = LEDGER,
     control_plane: Address = "",
 ) -> None:
     """Write all entries as JSON, one a line."""
@@ -146,10 +146,7 @@ def _open(ledger: Path, control_plane: str) -> Iterator[_Source]:
         with _rollout.connect(control_plane) as client:
             yield _Remote(client)
         return
-    from ..policies.rollout.ledger import Ledger
-
-    _rollout.require_file(ledger, "name one with --ledger, or --control-plane")
-    with closing(Ledger(ledger)) as found:
+    with closing(existing_ledger(ledger)) as found:
         yield _Local(found)
 
 

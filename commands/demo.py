@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ._common import fail, handled
+from ._common import handled
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     seed: Annotated[int, typer.Option(help="Of traffic, backends and search.")] = 0,
-    quick: Annotated[bool, typer.Option("--quick", help="Shorter capture, search, blocks.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Shorter capture, search, blocks.")
+    ] = False,
     null: Annotated[
         bool, typer.Option("--null", help="Equal backends and policies: nothing to promote.")
     ] = False,
@@ -39,14 +41,12 @@ def demo(
     Exit codes: 0 the good policy was promoted and the wrong one taken back (null run: nothing was
     promoted), 1 something happened that must not, 2 bad input, 3 inconclusive.
     """
-    try:
-        from ..demo.loop import run, write_summary
-    except ImportError as error:
-        fail(f"the demo needs {error.name}; install it with: pip install 'gnomon[demo]'")
     from rich.console import Console
 
+    from ..demo.loop import run
     from ..demo.pages import write_report
     from ..demo.plan import plan_for
+    from ..demo.run import write_summary
     from ..demo.screen import Screen
 
     screen = Screen(Console(stderr=as_json))

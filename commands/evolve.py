@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,12 +14,8 @@ from ..sdk.errors import ConfigurationError
 from ._common import Exit, emit, handled
 
 if TYPE_CHECKING:
-    from ..sdk.kind import Kind
-    from ..shadow.isolation.compiled import CompiledOptions
-    from ..shadow.policy import Policy
     from ..shadow.search.driver import Options, Progress, Report
     from ..shadow.search.result import EvolveResult, Finalist
-    from ..shadow.search.wiring import Arena
 
 _ISOLATION = ("strict", "process")
 _STRATEGIES = ("evolve", "independent", "seeds", "random")
@@ -63,10 +58,10 @@ def evolve(
 
     Exit codes: 0 a winner, 1 nothing beats the incumbent, 2 bad input, 3 interrupted.
     """
+    from .. import api
     from ..shadow.isolation.compiled import CompiledOptions
     from ..shadow.search.driver import Options
     from ..shadow.search.records import Budget
-    from ..shadow.search.wiring import search
 
     options = Options(
         budget=Budget(budget, seconds=seconds),
@@ -79,11 +74,16 @@ def evolve(
     engine = CompiledOptions(
         seed=seed, workers=parallel, isolation=_one_of("isolation", isolation, _ISOLATION)
     )
-    arena, source, policy = _opened(traces, hook, incumbent, engine)
-    options = replace(options, incumbent=source)
-    folder = out or Path(".gnomon/runs") / arena.trace.hook
     with _shown(options) as report:
-        result = search(arena, options, folder, incumbent=policy, progress=report)
+        result, folder = api.evolve(
+            traces,
+            out,
+            hook=hook,
+            incumbent=incumbent,
+            options=options,
+            engine=engine,
+            progress=report,
+        )
     emit(result.to_json() | {"out": str(folder)}, as_json, lambda: _show(result, folder))
     raise typer.Exit(int(_exit(result)))
 
@@ -169,29 +169,3 @@ def _number(value: float) -> str:
 
 def _size(finalist: Finalist) -> str:
     return str(finalist.nodes) if finalist.nodes else "-"
-
-
-def _opened(
-    traces: Path, hook: str | None, incumbent: str | None, engine: CompiledOptions
-) -> tuple[Arena, str, Policy | None]:
-    """Return what to search on, and the incumbent: its source, or else the policy itself."""
-    from ..policies.registry import kind as kind_named
-    from ..shadow.policy import hook_at
-    from ..shadow.search.wiring import Arena
-    from ..shadow.trace import load_trace
-
-    marked = hook_at(hook) if hook and ":" in hook else None
-    trace = load_trace(traces, marked.name if marked else hook)
-    kind = marked.kind if marked else kind_named(trace.kind)
-    arena = Arena.of(kind, trace, engine)
-    return arena, *_incumbent(incumbent or (hook if marked else "recorded") or "", kind)
-
-
-def _incumbent(text: str, kind: Kind) -> tuple[str, Policy | None]:
-    from ..shadow.policy import ScorePolicy, incumbent_policy, source_of
-
-    path = Path(text)
-    if path.suffix == ".py" or path.is_file():
-        return source_of(path), None
-    policy = incumbent_policy(text, kind)
-    return (policy.source, None) if isinstance(policy, ScorePolicy) else ("", policy)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +11,6 @@ import typer
 from ._common import Exit, emit, handled
 
 if TYPE_CHECKING:
-    from ..sdk.kind import Kind
-    from ..shadow.policy import Policy
     from ..shadow.replay import PolicyRow, ReplayTable
 
 _CODES = {
@@ -47,53 +44,24 @@ def replay(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Replay a trace: how faithful the simulator is, and what other policies would have done."""
-    from ..policies.registry import kind as kind_named
-    from ..shadow.policy import RECORDED, FunctionPolicy, hook_at, incumbent_policy
-    from ..shadow.replay import replay as compare
+    from .. import api
 
-    at = hook_at(hook) if hook and ":" in hook else None
-    trace = _trace(store, at.name if at else hook)
-    kind = kind_named(trace.kind)
-    base = (
-        FunctionPolicy(at)
-        if at and not incumbent
-        else incumbent_policy(incumbent or RECORDED, kind)
+    table = api.replay(
+        store,
+        policy or (),
+        hook=hook,
+        incumbent=incumbent,
+        replicas=replicas,
+        seed=seed,
+        isolation=isolation,
+        progress=_progress,
     )
-    with ExitStack() as stack:
-        policies = _policies(policy or [], kind, isolation, stack)
-        table = compare(
-            trace, policies, incumbent=base, replicas=replicas, seed=seed, progress=_progress
-        )
     emit(table.as_json(), as_json, lambda: _show(table))
     raise typer.Exit(int(_CODES[table.fidelity.answer]))
 
 
 def _progress(line: str) -> None:
     print(line, file=sys.stderr)
-
-
-def _trace(store: Path, hook: str | None) -> Any:
-    from ..shadow.trace import Trace, load_trace
-
-    return Trace.load(store) if store.suffix == ".npz" else load_trace(store, hook)
-
-
-def _policies(texts: list[str], kind: Kind, isolation: str, stack: ExitStack) -> list[Policy]:
-    """Return the policies asked for; sources from files run isolated, in one clean process's forks."""
-    from ..shadow.isolation.layers import known_mode
-    from ..shadow.isolation.lockstep import lockstep_zygote
-    from ..shadow.policy import BASELINE, IsolatedPolicy, baseline_policy, source_of
-
-    mode = known_mode(isolation)
-    files = [text for text in texts if not text.startswith(BASELINE)]
-    sources = {text: source_of(Path(text)) for text in files}
-    zygote = stack.enter_context(lockstep_zygote(mode)) if files else None
-    return [
-        IsolatedPolicy(text, sources[text], kind, zygote)
-        if zygote and text in sources
-        else baseline_policy(text.removeprefix(BASELINE), kind)
-        for text in texts
-    ]
 
 
 def _show(table: ReplayTable) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..api import acting
 from . import _rollout
 from ._common import emit, handled
 
@@ -85,7 +86,7 @@ def exclude(
 ) -> None:
     """Leave a stretch of time out of both arms of a canary."""
     with _rollout.connect(control_plane) as client:
-        blocks = client.exclude(hook, from_ns, to_ns, reason, _rollout.actor())
+        blocks = client.exclude(hook, from_ns, to_ns, reason, acting())
     emit({"blocks": blocks}, as_json, lambda: print(f"{blocks} blocks left out"))
 
 
@@ -98,7 +99,7 @@ def _order(action: str) -> Callable[..., None]:
     ) -> None:
         with _rollout.connect(control_plane) as client:
             request = secrets.token_hex(8)
-            found = client.act(rollout, action, _rollout.actor(), reason, request)
+            found = client.act(rollout, action, acting(), reason, request)
         emit(_rollout.as_data(found), as_json, lambda: _rollout.show(found))
 
     return order

@@ -11,8 +11,6 @@ import typer
 from ._common import Exit, emit, handled
 
 if TYPE_CHECKING:
-    from ..shadow.gate_case import Target
-    from ..shadow.trace import Trace
     from ..shadow.verdict import GateResult, Verdict
 
 _MARKS = {"passed": "[green]passed", "failed": "[red]failed", "skipped": "[dim]skipped"}
@@ -38,7 +36,10 @@ def verify(
         ),
     ] = None,
     against: Annotated[
-        list[Path] | None, typer.Option(help="Another policy to predict the effect against.")
+        list[Path] | None,
+        typer.Option(
+            help="Another policy to predict the effect against: a source or a .bundle; repeatable."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Verdict file; .gnomon/verdicts/DIGEST.json.")
@@ -54,62 +55,25 @@ def verify(
 
     Exit codes: 0 accepted, 1 refused, 2 bad input, 3 inconclusive.
     """
-    from ..policies.rollout.ledger import Ledger
+    from .. import api
     from ..shadow.gate_case import VerifyOptions
-    from ..shadow.gates import verify as judge
     from ..shadow.isolation.layers import known_mode
     from ..shadow.policy import source_of
 
-    options = VerifyOptions(isolation=known_mode(isolation), seed=seed)
-    source = source_of(policy)
-    others = _sources(against or [])
-    trace, target = _opened(traces, hook, incumbent)
-    book = Ledger(ledger)
-    try:
-        verdict = judge(
-            trace, source, target, ledger=book, against=others, options=options, progress=_said
-        )
-    finally:
-        book.close()
-    path = out or Path(".gnomon/verdicts") / f"{verdict.digest[:16]}.json"
-    verdict.save(path)
+    verdict, path = api.verify(
+        source_of(policy),
+        traces,
+        hook=hook,
+        incumbent=incumbent,
+        against=against or (),
+        ledger=ledger,
+        out=out,
+        options=VerifyOptions(isolation=known_mode(isolation), seed=seed),
+        progress=_said,
+    )
     shown = verdict.to_json() | {"digest": verdict.digest, "path": str(path)}
     emit(shown, as_json, lambda: _show(verdict, path))
     raise typer.Exit(int(_EXITS[verdict.decision]))
-
-
-def _sources(paths: list[Path]) -> dict[str, str]:
-    """Return the sources by their digests."""
-    import hashlib
-
-    from ..shadow.policy import source_of
-
-    sources = (source_of(path) for path in paths)
-    return {hashlib.sha256(source.encode()).hexdigest(): source for source in sources}
-
-
-def _opened(traces: Path, hook: str | None, incumbent: str | None) -> tuple[Trace, Target]:
-    """Return the trace, and what the candidate is for."""
-    from ..policies.registry import kind as kind_named
-    from ..shadow.gate_case import Target
-    from ..shadow.policy import hook_at
-    from ..shadow.trace import load_trace
-
-    marked = hook_at(hook) if hook and ":" in hook else None
-    trace = load_trace(traces, marked.name if marked else hook)
-    kind = marked.kind if marked else kind_named(trace.kind)
-    policy = _policy(incumbent or (hook if marked else "recorded") or "", kind)
-    invariants = tuple(marked.invariants) if marked else kind.invariants
-    return trace, Target(trace.hook, kind, policy, invariants)
-
-
-def _policy(text: str, kind: Any) -> Any:
-    from ..shadow.policy import ScorePolicy, incumbent_policy, source_of
-
-    path = Path(text)
-    if path.suffix == ".py" or path.is_file():
-        return ScorePolicy(path.stem, source_of(path), kind)
-    return incumbent_policy(text, kind)
 
 
 def _said(result: GateResult) -> None:

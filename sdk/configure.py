@@ -103,5 +103,5 @@ def _register_metrics(exported: Sequence[Any]) -> None:
     from .telemetry.metrics import register
 
     _metered.append(True)
-    account = (lambda: exported[0].account) if exported else None
+    account = exported[0].account if exported else None
     register(RUNTIME.hooks.values(), account=account)

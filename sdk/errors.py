@@ -8,6 +8,7 @@
     ├── IsolationError          the isolation that was asked for cannot be had on this machine
     ├── CandidateError          a candidate failed; never the evaluator's own fault
     ├── UnavailableError        a peer (control plane, recorder) cannot be reached
+    ├── SearchError             a search cannot go on, because its evaluator does not work
     └── RolloutError            a rollout may not do what was asked of it in its present state
 
 Nothing here is ever raised into a decorated service's call: a hook answers with the incumbent instead.

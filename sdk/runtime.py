@@ -141,8 +141,9 @@ class Runtime:
         self._stopping.set()
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(0.0, end - time.monotonic()))
+        self.round()  # before delivery stops: its last report covers these records
         self._stop_delivery()
-        self.round()
+        self.round()  # what was being decided meanwhile
         for sink in self._sinks:
             with self._survived("close"):
                 sink.close(max(0.0, end - time.monotonic()))

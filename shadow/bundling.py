@@ -1,0 +1,109 @@
+"""From a verdict to the signed bundle that it lets through."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..policies import registry
+from ..sdk import bundle as bundles
+from ..sdk import dsse
+from ..sdk.errors import ConfigurationError, RolloutError
+from ..sdk.kind import Kind
+from ..sdk.language import check
+from .policy import source_of
+from .verdict import Verdict
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from gnomon.v1 import policy_pb2
+
+
+def bundle_for(
+    verdict: Verdict,
+    publisher: Ed25519PrivateKey,
+    policy: Path | None = None,
+    *,
+    override: str = "",
+) -> policy_pb2.Envelope:
+    """Return the signed bundle of the policy that a verdict accepts.
+
+    Args:
+        verdict: as loaded through the ledger that vouches for it.
+        publisher: signs.
+        policy: source file or bundle file, which must be the one that the verdict is on; None takes
+            the source that the verdict holds.
+        override: a reason for shipping what was not accepted; it goes into the provenance.
+
+    Raises:
+        RolloutError: the verdict does not accept this policy.
+        ConfigurationError: the policy cannot be read, or its kind is not known here.
+    """
+    _require_accepted(verdict, override)
+    kind = kind_of(verdict)
+    if policy is not None and policy.suffix == bundles.SUFFIX:
+        return _given(verdict, policy, override)
+    source = verdict.source if policy is None else source_of(policy)
+    if policy is not None:
+        _require_same(verdict, source, policy)
+    program = check(source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel)
+    payload = bundles.build_bundle(
+        program, verdict.hook, kind, verdict.digest, _provenance(verdict, override)
+    )
+    return dsse.sign(dsse.BUNDLE_TYPE, payload, publisher)
+
+
+def kind_of(verdict: Verdict) -> Kind:
+    """Return the kind that a verdict is on; raises RolloutError when it has changed since."""
+    kind = registry.kind(verdict.kind)
+    if kind.version != verdict.kind_version:
+        raise RolloutError(
+            f"the verdict is on {kind.name} v{verdict.kind_version}, this is v{kind.version}; "
+            "verify again"
+        )
+    return kind
+
+
+def _require_accepted(verdict: Verdict, override: str) -> None:
+    if verdict.decision != "accepted" and not override:
+        raise RolloutError(
+            f"the verdict is {verdict.decision}: {verdict.summary} Only an accepted policy is "
+            "shipped; to go past the gates give a reason with --override"
+        )
+
+
+def _given(verdict: Verdict, policy: Path, override: str) -> policy_pb2.Envelope:
+    """Return a bundle from a file, after holding it to its verdict."""
+    envelope = bundles.load_bundle(policy)
+    about = bundles.read_bundle(envelope.payload)
+    _require_same(verdict, about.source, policy)
+    if about.evidence_digest != verdict.digest:
+        raise RolloutError(f"{policy} rests on another verdict; build it from this one's source")
+    if override != about.provenance.get("override", ""):
+        raise ConfigurationError(
+            f"{policy} is signed already and its provenance holds another override; "
+            "give the source file instead"
+        )
+    return envelope
+
+
+def _require_same(verdict: Verdict, source: str, policy: Path) -> None:
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    if digest != verdict.source_digest:
+        raise RolloutError(
+            f"{policy} has digest {digest[:12]}, the verdict is on {verdict.source_digest[:12]}; "
+            "verify this policy"
+        )
+
+
+def _provenance(verdict: Verdict, override: str) -> dict[str, str]:
+    words = {
+        "verdict": verdict.decision,
+        "calibration": verdict.calibration,
+        "trace": verdict.trace,
+        "source_digest": verdict.source_digest,
+        "tool": verdict.tool,
+    }
+    return words | {"override": override} if override else words
