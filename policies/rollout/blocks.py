@@ -10,6 +10,8 @@ from .evidence import Arm, Fault, Point
 
 #: Time after a pair's outcome deadline in which its last reports may still arrive.
 GRACE_NS = 3_000_000_000
+#: Time after a pair's end before which it is not judged, so that an exclusion can come first.
+EXCLUDE_NS = 500_000_000
 #: Time after a change of weight before which no pair starts, so that every process has heard of it.
 SETTLE_NS = 500_000_000
 
@@ -124,6 +126,8 @@ class Blocks:
             expected: processes that are connected; the pair is judged at once when all of them have
                 reported both blocks after their ends with no outcome awaited.
         """
+        if now < (2 * pair + 2) * design.block_ns + EXCLUDE_NS:
+            return None
         first, second = self.of(design.cell, 2 * pair), self.of(design.cell, 2 * pair + 1)
         both = first + second
         if not any(self._faults(pair, design, expected)):

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.policies.rollout.blocks import GRACE_NS, Blocks, Exclusion, Report, Window, excluded
+from gnomon.policies.rollout.blocks import (
+    EXCLUDE_NS,
+    GRACE_NS,
+    Blocks,
+    Exclusion,
+    Report,
+    Window,
+    excluded,
+)
 from gnomon.policies.rollout.evidence import Arm
 from gnomon.sdk.assignment import Switchback
 
@@ -17,6 +25,7 @@ SECOND = 1_000_000_000
 DESIGN = Switchback(b"salt" * 4, "a", SECOND, 0, 0, 0.5)
 PAIR = 850_000_000
 ENDED = (2 * PAIR + 2) * SECOND
+SOON = ENDED + EXCLUDE_NS
 LATE = ENDED + SECOND + GRACE_NS
 
 
@@ -40,15 +49,16 @@ def judge(blocks: Blocks, now: int, *expected: str) -> Any:
     return blocks.judge(PAIR, DESIGN, SECOND, now, expected)
 
 
-def test_a_complete_pair_is_judged_at_once_and_pooled_over_processes() -> None:
-    point = judge(filled("p", "q"), ENDED, "p", "q")
+def test_a_complete_pair_is_judged_once_exclusions_had_time_and_pooled_over_processes() -> None:
+    assert judge(filled("p", "q"), SOON - 1, "p", "q") is None
+    point = judge(filled("p", "q"), SOON, "p", "q")
     assert point.left_out == ""
     assert (point.stable, point.candidate) == (Arm(20, 20.0, 2), Arm(20, 40.0, 2))
 
 
 def test_a_missing_process_is_waited_for_then_held_against_the_pair() -> None:
     blocks = filled("p", "q", skip=("q", 2 * PAIR + 1))
-    assert judge(blocks, ENDED, "p", "q") is None
+    assert judge(blocks, SOON, "p", "q") is None
     point = judge(blocks, LATE, "p", "q")
     assert point.left_out == "process q has no decisions there"
     assert point.fault == side(2 * PAIR + 1)
@@ -56,13 +66,13 @@ def test_a_missing_process_is_waited_for_then_held_against_the_pair() -> None:
 
 def test_an_idle_process_is_waited_for_but_no_gap() -> None:
     blocks = filled("p")
-    assert judge(blocks, ENDED, "p", "idle") is None
+    assert judge(blocks, SOON, "p", "idle") is None
     assert judge(blocks, LATE, "p", "idle").left_out == ""
 
 
 def test_outcomes_that_are_still_awaited_leave_the_pair_out() -> None:
     blocks = filled("p", unresolved=3)
-    assert judge(blocks, ENDED, "p") is None
+    assert judge(blocks, SOON, "p") is None
     point = judge(blocks, LATE, "p")
     assert (point.left_out, point.fault) == ("process p awaits 3 outcomes", "both")
 
@@ -76,7 +86,7 @@ def test_a_process_that_fell_silent_leaves_the_pair_out() -> None:
 
 
 def test_silence_of_all_is_no_data() -> None:
-    assert judge(Blocks(), ENDED) is None
+    assert judge(Blocks(), SOON) is None
     point = judge(Blocks(), LATE)
     assert (point.left_out, point.fault) == ("no report", "both")
 
@@ -91,7 +101,7 @@ def test_a_process_that_ran_the_other_arm_leaves_the_pair_out() -> None:
 def test_a_later_report_replaces_an_earlier_one() -> None:
     blocks = filled("p")
     blocks.put(Report("p", "a", 2 * PAIR, side(2 * PAIR), Arm(5, 5.0), 0, 0))
-    point = judge(blocks, ENDED, "p")
+    point = judge(blocks, SOON, "p")
     assert {point.stable.count, point.candidate.count} == {5, 10}
 
 
@@ -120,7 +130,7 @@ def test_an_exclusion_covers_what_it_touches(start: int, length: int) -> None:
 
 @pytest.mark.parametrize(("blocks", "fault"), [((0,), None), ((0, 1), "both"), ((), "")])
 def test_excluded_blocks_take_their_pair_along(blocks: tuple[int, ...], fault: str | None) -> None:
-    point = judge(filled("p"), ENDED, "p")
+    point = judge(filled("p"), SOON, "p")
     gaps = [
         Exclusion((2 * PAIR + blocks[0]) * SECOND, (2 * PAIR + blocks[-1] + 1) * SECOND, "lag")
         for _ in blocks[:1]
