@@ -1,0 +1,95 @@
+"""The demo over several seeds: does a good policy win, and does an equal one not?
+
+``GNOMON_BENCH_SEEDS`` (3) quick runs and ``GNOMON_BENCH_NULLS`` (5) null runs. Each run is kept under
+``build/bench/demo/`` and not repeated, so an interrupted tally goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from results import OUT, Row
+
+RUNS = OUT / "demo"
+
+
+def run() -> list[Row]:
+    """Run what is missing and count how the runs ended."""
+    seeds = int(os.environ.get("GNOMON_BENCH_SEEDS", "3"))
+    nulls = int(os.environ.get("GNOMON_BENCH_NULLS", "5"))
+    quick = [_summary("quick", seed) for seed in range(seeds)]
+    null = [_summary("null", seed) for seed in range(nulls)]
+    return [*_quick_rows(quick), *_null_rows(null)]
+
+
+def _summary(kind: str, seed: int) -> dict[str, Any]:
+    folder = RUNS / f"{kind}-{seed}"
+    path = folder / "summary.json"
+    if not path.exists():
+        command = [sys.executable, "-m", "gnomon", "demo", "--quick", "--seed", str(seed)]
+        command += ["--out", str(folder), *(["--null"] if kind == "null" else [])]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with Path(f"{folder}.log").open("w") as log:
+            subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
+    summary: dict[str, Any] = json.loads(path.read_text())
+    print(f"   {kind} {seed}: {summary['ended']} after {summary['seconds']} s", flush=True)
+    return summary
+
+
+def _quick_rows(runs: list[dict[str, Any]]) -> list[Row]:
+    ended = [run["ended"] for run in runs]
+    rows = [
+        _share(
+            "quick demo: promoted and the wrong one taken back", ended.count("promoted"), runs, 0.8
+        ),
+        _count("quick demo: something happened that must not", ended.count("wrong"), runs),
+    ]
+    first = [run["rollouts"]["first"] for run in runs if "first" in run.get("rollouts", {})]
+    wrong = [run["wrong"]["cost"] for run in runs if "wrong" in run]
+    figures = {
+        "quick demo: measured effect of the promoted policy": (
+            [100 * canary["measured"]["estimate"] for canary in first],
+            "%",
+        ),
+        "quick demo: time from shipping to stable": ([canary["seconds"] for canary in first], "s"),
+        "quick demo: cost of the wrong policy": (
+            [cost["extra_ms_requests"] / 1e3 for cost in wrong],
+            "s x requests",
+        ),
+    }
+    rows += [_median(name, values, unit) for name, (values, unit) in figures.items() if values]
+    return rows
+
+
+def _null_rows(runs: list[dict[str, Any]]) -> list[Row]:
+    promoted = sum(run["null"]["promoted"] for run in runs if "null" in run)
+    held = sum(run["null"]["state"] == "HOLD" for run in runs if "null" in run)
+    note = f"{held} of {len(runs)} inconclusive, the rest aborted"
+    return [_share("null demo: promoted", promoted, runs, 0.05, "lower", note)]
+
+
+def _share(
+    name: str,
+    count: int,
+    runs: list[dict[str, Any]],
+    target: float,
+    better: Any = "higher",
+    note: str = "",
+) -> Row:
+    share = count / max(len(runs), 1)
+    note = note or f"{count} of {len(runs)}"
+    return Row(name, share, "of runs", better, target, (share, share), note=note)
+
+
+def _count(name: str, count: int, runs: list[dict[str, Any]]) -> Row:
+    return Row(name, count, "runs", "lower", 0, (count, count), note=f"of {len(runs)}")
+
+
+def _median(name: str, values: list[float], unit: str) -> Row:
+    return Row(name, median(values), unit, "lower", None, (min(values), max(values)))
