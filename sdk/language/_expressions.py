@@ -67,6 +67,8 @@ class Expressions:
         self.scope = scope
         self.lines: list[str] = []
         self.unverified: set[str] = set()
+        #: Locals that hold, as a whole number, what a loop's name holds as a float.
+        self.counters: dict[str, str] = {}
         self.counts_fuel = False
         self.fail = "return _NAN, -1" if scope.returns_fuel else "return _NAN"
         self._renamed: dict[str, str] = {}
@@ -368,10 +370,11 @@ class Expressions:
         self.emit(f"{best} = 0.0")
         self.emit(f"{some} = False")
         self.emit(f"for {index} in {over}:")
-        before = self._renamed
-        self._renamed = before | {part.target.id: element}
+        before = self._renamed, self.counters
+        self._renamed = self._renamed | {part.target.id: element}
+        self.counters = self.counters | {part.target.id: index}
         body, _ = self.captured(lambda: self._element(name, node, best, some))
-        self._renamed = before
+        self._renamed, self.counters = before
         self.indent([*self.charge(node), f"{element} = {index} + 0.0", *body])
         if name == "sum":
             return Value(best, False, True)

@@ -11,10 +11,13 @@ from ._grammar import body_of, refuse
 State = frozenset[str] | None
 
 
-def check_flow(function: ast.FunctionDef, constants: Iterable[str]) -> None:
-    """Refuse a function that may read an unassigned name or end without returning."""
+def check_flow(
+    function: ast.FunctionDef, constants: Iterable[str], *, may_end: bool = False
+) -> None:
+    """Refuse a function that may read an unassigned name or, unless it may, end without returning."""
     start = frozenset(argument.arg for argument in function.args.args) | frozenset(constants)
-    if _Flow().block(body_of(function), start) is not None:
+    end = _Flow().block(body_of(function), start)
+    if end is not None and not may_end:
         refuse(function, f"a path through '{function.name}' ends without return")
 
 
@@ -40,9 +43,12 @@ class _Flow:
 
     def _statement(self, node: ast.stmt, state: State) -> State:
         match node:
-            case ast.Return(value=ast.expr() as value):
-                self._read(value, state)
+            case ast.Return():
+                if node.value is not None:
+                    self._read(node.value, state)
                 return None
+            case ast.Expr():
+                self._read(node.value, state)
             case ast.Break():
                 self._breaks[-1] = _meet(self._breaks[-1], state)
                 return None
@@ -78,7 +84,12 @@ class _Flow:
             self._read(node.target, state)
         if node.value is not None:
             self._read(node.value, state)
-        return _with(state, node.targets if isinstance(node, ast.Assign) else [node.target])
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            for part in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if isinstance(part, ast.Subscript):
+                    self._read(part, state)
+                state = _with(state, [part])
+        return state
 
     def _read(self, node: ast.expr, state: State) -> None:
         if state is None:
@@ -112,7 +123,4 @@ def _operands(node: ast.expr) -> list[ast.expr]:
 def _with(state: State, targets: list[ast.expr]) -> State:
     if state is None:
         return None
-    bound = {
-        node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)
-    }
-    return state | bound
+    return state | {target.id for target in targets if isinstance(target, ast.Name)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -57,17 +58,25 @@ def outline(tree: ast.Module) -> Outline:
     return found
 
 
-def check_functions(found: Outline) -> None:
-    """Refuse everything in constants and functions that is not on the allow-list."""
+def check_functions(
+    found: Outline, grammar: Callable[[Outline, frozenset[str]], Grammar] | None = None
+) -> None:
+    """Refuse everything in constants and functions that is not on the allow-list.
+
+    Args:
+        found: the source's top level.
+        grammar: makes the visitor of a function from its local names; of the score form by default.
+    """
+    grammar = grammar or Grammar
     for value in found.constants.values():
-        _Grammar(Outline(found.constants, {}, found.imports_math), frozenset()).visit(value)
+        Grammar(Outline(found.constants, {}, found.imports_math), frozenset()).visit(value)
     for function in found.functions.values():
         _signature(function)
-        names = _bound_names(function)
+        names = bound_names(function)
         for name, node in names.items():
             if name in found.functions or name in found.constants:
                 refuse(node, f"'{name}' is already a name of the module; choose another")
-        _Grammar(found, frozenset(names)).check(body_of(function))
+        grammar(found, frozenset(names)).check(body_of(function))
 
 
 def check_identifier(name: str, node: ast.AST) -> None:
@@ -130,7 +139,8 @@ def _signature(function: ast.FunctionDef) -> None:
         _annotation(argument.annotation)
 
 
-def _bound_names(function: ast.FunctionDef) -> dict[str, ast.AST]:
+def bound_names(function: ast.FunctionDef) -> dict[str, ast.AST]:
+    """Return a function's parameters and locals, each with a node that binds it."""
     names: dict[str, ast.AST] = {argument.arg: argument for argument in function.args.args}
     for node in ast.walk(function):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -138,8 +148,8 @@ def _bound_names(function: ast.FunctionDef) -> dict[str, ast.AST]:
     return names
 
 
-class _Grammar(ast.NodeVisitor):
-    """Visits one function's statements, or one constant's expression."""
+class Grammar(ast.NodeVisitor):
+    """Visits one function's statements, or one constant's expression; of the score form."""
 
     def __init__(self, found: Outline, locals_: frozenset[str]) -> None:
         self._found = found
@@ -147,6 +157,7 @@ class _Grammar(ast.NodeVisitor):
         self._loops = 0
 
     def check(self, statements: list[ast.stmt]) -> None:
+        """Refuse statements that are not on the allow-list."""
         for statement in statements:
             self.visit(statement)
 

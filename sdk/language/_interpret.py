@@ -27,13 +27,16 @@ class Fault(Exception):
         super().__init__(f"line {line}: {reason}" if line else reason)
 
 
-class _Jump(Enum):
+class Jump(Enum):
+    """How a block ended when it gave no number; only the program form returns nothing."""
+
     BREAK = "break"
     CONTINUE = "continue"
+    RETURN = "return"
 
 
-#: How a block ended: a returned value, a jump, or None when it ran to its end.
-_End: TypeAlias = float | _Jump | None
+#: How a block ended: a returned value (in program form an array, too), a jump, or None at its end.
+End: TypeAlias = object
 
 
 def run(analysis: Analysis, entry: str, row: Names, fuel: int) -> float:
@@ -44,7 +47,7 @@ def run(analysis: Analysis, entry: str, row: Names, fuel: int) -> float:
             raise Fault(f"input '{argument.arg}' is not finite")
     remaining = fuel - int(analysis.costs[entry].straight)
     arguments = [row[argument.arg] for argument in function.args.args]
-    return _Interpreter(analysis, remaining).call(function, arguments)
+    return Interpreter(analysis, remaining).call(function, arguments)
 
 
 def constants(found: Outline) -> Names:
@@ -52,7 +55,7 @@ def constants(found: Outline) -> Names:
     values: Names = {}
     for name, node in found.constants.items():
         try:
-            values[name] = _Interpreter(Analysis({}, values), 0).value(node, {})
+            values[name] = Interpreter(Analysis({}, values), 0).value(node, {})
         except Fault as fault:
             refuse(node, f"constant '{name}' has no value: {fault}")
         except KeyError as missing:
@@ -60,12 +63,15 @@ def constants(found: Outline) -> Names:
     return values
 
 
-class _Interpreter:
+class Interpreter:
+    """Runs statements and expressions of the score form, fuel counted."""
+
     def __init__(self, analysis: Analysis, fuel: int) -> None:
         self._analysis = analysis
         self._fuel = fuel
 
     def call(self, function: ast.FunctionDef, arguments: list[float]) -> float:
+        """Return a function's value, or raise Fault."""
         names = {
             argument.arg: value
             for argument, value in zip(function.args.args, arguments, strict=True)
@@ -76,14 +82,14 @@ class _Interpreter:
 
     # statements
 
-    def _block(self, statements: list[ast.stmt], names: Names) -> _End:
+    def _block(self, statements: list[ast.stmt], names: Names) -> End:
         for statement in statements:
             end = self._statement(statement, names)
             if end is not None:
                 return end
         return None
 
-    def _statement(self, node: ast.stmt, names: Names) -> _End:
+    def _statement(self, node: ast.stmt, names: Names) -> End:
         match node:
             case ast.Return(value=ast.expr() as value):
                 return self.value(value, names)
@@ -96,32 +102,32 @@ class _Interpreter:
             case ast.For():
                 return self._for(node, names)
             case ast.Break():
-                return _Jump.BREAK
+                return Jump.BREAK
             case ast.Continue():
-                return _Jump.CONTINUE
+                return Jump.CONTINUE
             case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
                 self._assign(node, names)
         return None
 
-    def _while(self, node: ast.While, names: Names) -> _End:
+    def _while(self, node: ast.While, names: Names) -> End:
         while self._true(node.test, names):
             self._burn(node)
             end = self._block(node.body, names)
-            if end is _Jump.BREAK:
+            if end is Jump.BREAK:
                 return None
-            if isinstance(end, float):
+            if end is not None and end is not Jump.CONTINUE:
                 return end
         return None
 
-    def _for(self, node: ast.For, names: Names) -> _End:
+    def _for(self, node: ast.For, names: Names) -> End:
         assert isinstance(node.target, ast.Name)
         for index in self._range(node.iter, names):
             self._burn(node)
             names[node.target.id] = float(index)
             end = self._block(node.body, names)
-            if end is _Jump.BREAK:
+            if end is Jump.BREAK:
                 return None
-            if isinstance(end, float):
+            if end is not None and end is not Jump.CONTINUE:
                 return end
         return None
 
@@ -217,7 +223,7 @@ class _Interpreter:
         left = self.value(node.left, names)
         for operator, operand in zip(node.ops, node.comparators, strict=True):
             right = self.value(operand, names)
-            if not _COMPARISONS[type(operator)](left, right):
+            if not COMPARISONS[type(operator)](left, right):
                 return 0.0
             left = right
         return 1.0
@@ -339,7 +345,8 @@ _OPERATIONS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Mod: lambda left, right: left % right,
     ast.Pow: math.pow,
 }
-_COMPARISONS: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
+#: By node; shared with the program form's reference.
+COMPARISONS: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
     ast.Eq: lambda left, right: left == right,
     ast.NotEq: lambda left, right: left != right,
     ast.Lt: lambda left, right: left < right,

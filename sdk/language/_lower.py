@@ -62,7 +62,7 @@ def helpers(analysis: Analysis, entry: str, fuel: int) -> str:
     texts = []
     for name, function in analysis.functions.items():
         if name in reached:
-            texts.append(_Statements(Scope(analysis, metered, name in metered)).helper(function))
+            texts.append(Statements(Scope(analysis, metered, name in metered)).helper(function))
     return "".join(texts)
 
 
@@ -70,10 +70,10 @@ def _metered(analysis: Analysis, entry: str, fuel: int) -> frozenset[str]:
     return analysis.looping if analysis.costs[entry].bound > fuel else frozenset()
 
 
-def _entry_scope(analysis: Analysis, entry: str, fuel: int) -> tuple[_Statements, int | None]:
+def _entry_scope(analysis: Analysis, entry: str, fuel: int) -> tuple[Statements, int | None]:
     metered = _metered(analysis, entry, fuel)
     remaining = fuel - int(analysis.costs[entry].straight)
-    return _Statements(Scope(analysis, metered, False)), remaining if entry in metered else None
+    return Statements(Scope(analysis, metered, False)), remaining if entry in metered else None
 
 
 def _reached(analysis: Analysis, entry: str) -> set[str]:
@@ -84,7 +84,7 @@ def _reached(analysis: Analysis, entry: str) -> set[str]:
     return names
 
 
-class _Statements(Expressions):
+class Statements(Expressions):
     """Lowers the statements of one function."""
 
     inline = False

@@ -1,0 +1,129 @@
+"""What a kind declares for policies in program form: arrays, host operations and limits."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from ..errors import ConfigurationError
+from ._array_table import ARRAY_RESERVED
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One number or array that the host hands to a program.
+
+    Attributes:
+        name: identifier, as the program's parameter is named.
+        unit: UCUM unit or a word in braces.
+        description: one sentence.
+        low, high: the range in which the host promises to keep every element, inclusive; golden
+            cases draw from it.
+        dimensions: names of the lengths: none for a number, one for a vector, two for a matrix
+            (rows, columns). Arrays that share a name share the length.
+        integer: whether only whole numbers occur; of an output, whether it may hold nothing else
+            when the program ends.
+        writable: whether it is an output; its first content is what the host hands over.
+    """
+
+    name: str
+    unit: str
+    description: str
+    low: float
+    high: float
+    dimensions: tuple[str, ...] = ()
+    integer: bool = False
+    writable: bool = False
+
+    @property
+    def rank(self) -> int:
+        """0 for a number, 1 for a vector, 2 for a matrix."""
+        return len(self.dimensions)
+
+
+@dataclass(frozen=True, slots=True)
+class HostOperation:
+    """A function of the host's that a program may call, with no effect on what it is given.
+
+    Attributes:
+        name: identifier, as the program calls it.
+        description: one sentence.
+        parameters: rank of each argument; arrays arrive as fresh lists (of lists) of floats.
+        result: rank of what it returns.
+        fuel: charged per call, besides one unit for each element handed over or returned.
+    """
+
+    name: str
+    description: str
+    parameters: tuple[int, ...]
+    result: int = 0
+    fuel: int = 100
+
+
+@dataclass(frozen=True)
+class ProgramContract:
+    """What a program is given, may call, may use and must give.
+
+    Attributes:
+        parameters: in the order in which the host passes them; a program names those it wants.
+        dimensions: by name, the least and the greatest length; a matrix has one row and one column
+            at least.
+        operations: of the host.
+        entry: name of the program's function.
+        returns: whether it returns a number, or nothing.
+        max_nodes: limit of statements and expressions.
+        max_fuel: limit of fuel for one call.
+        max_elements: limit of array elements made in one call, those freed again included.
+
+    Raises:
+        ConfigurationError: a name is taken or cannot be one, a dimension or a range makes no sense.
+    """
+
+    parameters: tuple[Parameter, ...]
+    dimensions: Mapping[str, tuple[int, int]] = field(default_factory=lambda: MappingProxyType({}))
+    operations: tuple[HostOperation, ...] = ()
+    entry: str = "decide"
+    returns: bool = False
+    max_nodes: int = 1_500
+    max_fuel: int = 5_000_000
+    max_elements: int = 2_000_000
+
+    def __post_init__(self) -> None:
+        names = [*(part.name for part in self.parameters), *(part.name for part in self.operations)]
+        for name in [*names, self.entry]:
+            _check_name(name)
+            if names.count(name) > 1 or (name == self.entry and name in names):
+                raise ConfigurationError(f"'{name}' is declared twice; choose another name")
+        for parameter in self.parameters:
+            self._check_parameter(parameter)
+        for operation in self.operations:
+            if not {*operation.parameters, operation.result} <= {0, 1, 2} or operation.fuel < 0:
+                raise ConfigurationError(f"'{operation.name}': ranks are 0 to 2, fuel at least 0")
+
+    @property
+    def outputs(self) -> tuple[Parameter, ...]:
+        """The writable parameters, in order."""
+        return tuple(parameter for parameter in self.parameters if parameter.writable)
+
+    def _check_parameter(self, parameter: Parameter) -> None:
+        if parameter.rank > 2 or (parameter.writable and not parameter.rank):
+            raise ConfigurationError(
+                f"'{parameter.name}': an input has 0 to 2 dimensions, an output 1 or 2"
+            )
+        if not parameter.low <= parameter.high:
+            raise ConfigurationError(f"'{parameter.name}': low is above high; swap them")
+        for name in parameter.dimensions:
+            low, high = self.dimensions.get(name, (0, -1))
+            if not (low >= 0 if parameter.rank == 1 else low >= 1) or low > high:
+                raise ConfigurationError(
+                    f"'{parameter.name}': dimension '{name}' needs a range (least, greatest), "
+                    "from 0 for a vector and from 1 for a matrix"
+                )
+
+
+def _check_name(name: str) -> None:
+    usable = name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
+    if not usable or name.startswith("_") or "__" in name or name in ARRAY_RESERVED:
+        raise ConfigurationError(f"'{name}' cannot be used as a name here; use another identifier")
