@@ -1,0 +1,136 @@
+"""The documentation's code runs: Python blocks, console blocks, examples."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .pages import ROOT, Block, blocks
+
+RUN = ("README.md", "docs/getting-started.md", "docs/reference/hook.md", "docs/reference/kind.md")
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+BIN = Path(sys.executable).parent
+
+#: What the README's service has beside the code that is shown, and a request of it.
+PRELUDE = """
+from types import SimpleNamespace
+async def send(request, backend):
+    return SimpleNamespace(status=200)
+BACKENDS = [SimpleNamespace(name=n, inflight=0, ewma_ms=5.0, weight=1.0) for n in "ab"]
+"""
+AFTERWARDS = """
+import asyncio
+from gnomon import testing
+with testing.recording() as recorded:
+    asyncio.run(route(SimpleNamespace(session="s")))
+    assert len(recorded.decisions) == len(recorded.outcomes) == 1
+    assert recorded.outcomes[0].ok
+"""
+#: Enough to see that the commands work on what the example recorded, in seconds.
+SHORTER = {"thread_pool.py 60": "thread_pool.py 4", "--budget 200": "--budget 8"}
+
+
+def run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with this interpreter's folder first on the path, and nothing of Gnomon's set."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GNOMON_", "OTEL_"))}
+    env = kept | {"PATH": f"{BIN}:{os.environ['PATH']}", "COLUMNS": "160"} | variables
+    return subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=280, check=False
+    )
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_python_blocks_run(name: str, tmp_path: Path) -> None:
+    shown = [b for b in blocks(ROOT / name, "python") if not b.note.startswith("from ")]
+    parts = [f"# {name}:{block.line}\n{block.text}" for block in shown]
+    if name == "README.md":
+        parts = [PRELUDE, *parts, AFTERWARDS]
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(parts))
+    ended = run([sys.executable, "-W", "error", str(script)], tmp_path)
+    assert ended.returncode == 0, ended.stderr
+
+
+def place(folder: Path) -> Path:
+    """Return a folder that looks like a checkout to the commands of a page."""
+    (folder / "examples").symlink_to(ROOT / "examples")
+    return folder
+
+
+def script(shown: list[Block], replaced: dict[str, str]) -> str:
+    """Return the commands of blocks as one shell script that ends with the first unexpected code."""
+    lines = ["trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT"]
+    for block in shown:
+        allowed = "|".join(str(code) for code in sorted(block.exits))
+        for command in block.commands:
+            for old, new in replaced.items():
+                command = command.replace(old, new)
+            lines.append(command)
+            if command.endswith("&"):
+                lines.append("sleep 4")
+                continue
+            lines.append(f'case $? in {allowed}) ;; *) echo "line {block.line}: $?" >&2; exit 9;; esac')
+    return "\n".join(lines)
+
+
+def test_getting_started_works_up_to_the_keys(tmp_path: Path) -> None:
+    shown = [b for b in blocks(ROOT / "docs/getting-started.md", "console") if b.note.startswith("run")]
+    quick = [block for block in shown if block.note != "run in full"]
+    assert len(quick) == 5
+    replaced = {**SHORTER, "verify .gnomon": "verify --isolation process .gnomon"}
+    ended = run(["bash", "-c", script(quick, replaced)], place(tmp_path))
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / ".gnomon/run/best.py").is_file()
+    assert (tmp_path / ".gnomon/verdict.json").is_file()
+    assert (tmp_path / ".gnomon/keys/rollout.pub").is_file()
+
+
+@pytest.mark.soak
+def test_getting_started_works_to_its_end(tmp_path: Path) -> None:
+    """As it stands but for the port: a policy is found, accepted, shipped, promoted and killed."""
+    shown = [b for b in blocks(ROOT / "docs/getting-started.md", "console") if b.note.startswith("run")]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    replaced = {"gnomon serve": f"gnomon serve --listen 127.0.0.1:{port}", ":7400": f":{port}"}
+    ended = run(["bash", "-c", script(shown, replaced)], place(tmp_path))
+    assert ended.returncode == 0, ended.stderr
+    assert "FULL -> STABLE" in ended.stderr
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_are_short(example: Path) -> None:
+    code = [line for line in example.read_text("utf-8").splitlines() if line.strip()]
+    assert len(code) < 60
+
+
+def test_the_thread_pool_records_what_it_does(tmp_path: Path) -> None:
+    ended = run([sys.executable, "-W", "error", str(ROOT / "examples/thread_pool.py"), "2"], tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    from gnomon.recorder.store import TraceStore
+    from gnomon.recorder.summary import summarise
+
+    found = summarise(TraceStore(str(tmp_path / ".gnomon/traces")), "pool.pick")
+    assert found.decisions == found.matched > 50
+    assert found.failures == found.missing == 0
+
+
+@pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:9"])
+def test_the_asyncio_router_runs_with_and_without_a_recorder(tmp_path: Path, endpoint: str) -> None:
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint} if endpoint else {}
+    command = [sys.executable, str(ROOT / "examples/asyncio_router.py")]
+    ended = run(command, tmp_path, **variables)
+    assert ended.returncode == 0, ended.stderr
+    assert "'decisions': 60, 'recorded': 60, 'fallbacks': 0" in ended.stdout
+
+
+def test_the_example_tests_pass(tmp_path: Path) -> None:
+    (tmp_path / "test_hook.py").symlink_to(ROOT / "examples/testing_your_hook.py")
+    ended = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], tmp_path)
+    assert ended.returncode == 0, ended.stdout
+    assert "3 passed" in ended.stdout
