@@ -46,7 +46,7 @@ def _quick_rows(runs: list[dict[str, Any]]) -> list[Row]:
     ended = [run["ended"] for run in runs]
     rows = [
         _share(
-            "quick demo: promoted and the wrong one taken back", ended.count("promoted"), runs, 0.8
+            "quick demo: promoted and the wrong one taken back", ended.count("good"), runs, 0.8
         ),
         _count("quick demo: something happened that must not", ended.count("wrong"), runs),
     ]

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 from .plan import BackendSpec
 
-#: Equal to least outstanding requests in all that matters; only ties are broken another way.
+#: Least outstanding requests in other words: equal to the null run's incumbent, ties drawn anew.
 EQUAL = """\
-def score(inflight, since_picked):
-    return inflight - 1e-9 * since_picked
+def score(inflight):
+    return 2.0 * inflight + 1.0
 """
 
 #: Reads a file: outside the policy language, refused before anything runs.

@@ -31,7 +31,7 @@ def start(this: Run) -> None:
     screen.table(("backend", "service time", "slots", "weight", "slow spells"), rows)
     screen.say(
         f"Spread of speeds {slow / fast:.1f}x; 2 prefork routers; {plan.rate:g} requests/s, open "
-        "loop. The incumbent is smooth weighted round robin with last month's weights."
+        f"loop. The incumbent is {plan.incumbent}."
     )
 
 
@@ -175,7 +175,7 @@ def wrong_now(this: Run, client: RolloutClient, verdict: Path) -> DemoExit:
     harmless = not (during["non_2xx"] or during["resets"] or during["timeouts"])
     if shipped.state == "STABLE" or not harmless:
         return DemoExit.WRONG
-    return DemoExit.PROMOTED if taken_back else DemoExit.INCONCLUSIVE
+    return DemoExit.GOOD if taken_back else DemoExit.INCONCLUSIVE
 
 
 def finish(this: Run) -> None:

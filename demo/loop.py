@@ -93,4 +93,4 @@ def _null(this: Run) -> DemoExit:
     (this.screen.bad if promoted else this.screen.good)(
         f"An equal policy ended {shipped.state}: {'promoted' if promoted else 'not promoted'}."
     )
-    return DemoExit.WRONG if promoted else DemoExit.PROMOTED
+    return DemoExit.WRONG if promoted else DemoExit.GOOD

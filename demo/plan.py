@@ -74,6 +74,13 @@ class DemoPlan:
     lag_ms: float = 5.0
 
     @property
+    def incumbent(self) -> str:
+        """What the service does before anything is tuned, in words."""
+        if self.null:
+            return "least outstanding requests"
+        return "smooth weighted round robin with last month's weights"
+
+    @property
     def block_ns(self) -> int:
         """Length of a switchback block in ns."""
         return int(self.block_s * 1e9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import gnomon
@@ -19,8 +20,8 @@ from .service import Backend
     unit=lambda request: request.headers["X-Session"],
 )
 def pick(request: Any, backends: list[Backend]) -> Backend:
-    """Least outstanding requests; the first of equals."""
-    return min(backends, key=lambda backend: backend.inflight)
+    """Least outstanding requests; any of equals."""
+    return min(backends, key=lambda backend: (backend.inflight, random.random()))
 
 
 if __name__ == "__main__":

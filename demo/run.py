@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class DemoExit(IntEnum):
     """How a run of the demo ended."""
 
-    PROMOTED = 0  # and the wrong policy was taken back; of a null run: nothing was promoted
+    GOOD = 0  # promoted, and the wrong one taken back; of a null run: nothing was promoted
     WRONG = 1  # something that must not happen did
     INCONCLUSIVE = 3  # too noisy, or nothing won: the incumbent was kept
 
