@@ -18,8 +18,6 @@ from ._grammar import body_of
 from ._lower import Statements
 from ._value import Value
 
-_WHOLE_CONSTANT = 2**31
-
 
 def lower_program(analysis: Analysis, ranks: Ranks, entry: str, parameters: Sequence[str]) -> str:
     """Return the lowered text of a program, callees first; its entry function is ``_program``.
@@ -213,7 +211,7 @@ class _ArrayStatements(Statements):
             self.emit(f"if not 0 <= {index} < {limit}: {self.fail}")
             return index
         value = self.value(node)
-        if value.number is not None and value.number in range(_WHOLE_CONSTANT):
+        if value.number is not None and value.number.is_integer() and value.number >= 0:
             self.emit(f"if {limit} <= {int(value.number)}: {self.fail}")
             return str(int(value.number))
         name = self.named(value).text

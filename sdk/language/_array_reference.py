@@ -91,12 +91,7 @@ class ArrayInterpreter(Interpreter):
     def _assign(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign, names: Names) -> None:
         assert node.value is not None
         if isinstance(node, ast.AugAssign):
-            old, right = self.term(node.target, names), self.term(node.value, names)
-            value = self._combine(node, node.op, old, right)
-            if isinstance(node.target, ast.Name) and isinstance(old, Grid):
-                self._overwrite(old, value, node)
-            else:
-                self._place(node.target, value, names)
+            self._augment(node, names)
             return
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         if isinstance(node.value, ast.Tuple):
@@ -108,6 +103,20 @@ class ArrayInterpreter(Interpreter):
             for place, value in zip(places, values, strict=True):
                 self._place(place, value, names)
 
+    def _augment(self, node: ast.AugAssign, names: Names) -> None:
+        target = node.target
+        if isinstance(target, ast.Subscript):
+            array, indices = self._array(target.value), self._indices(target, names)
+            old, right = self._at(array, indices, target), self.term(node.value, names)
+            self._store(array, indices, self._combine(node, node.op, old, right), target)
+            return
+        old, right = self.term(target, names), self.term(node.value, names)
+        value = self._combine(node, node.op, old, right)
+        if isinstance(old, Grid):
+            self._overwrite(old, value, node)
+        else:
+            self._place(target, value, names)
+
     def _place(self, target: ast.expr, value: Term, names: Names) -> None:
         if isinstance(target, ast.Name):
             self._name(target.id, value, names)
@@ -117,15 +126,18 @@ class ArrayInterpreter(Interpreter):
         if isinstance(target.slice, ast.Slice):
             self._overwrite(array, value, target)
             return
-        at, length = array.span(self._indices(target, names), Reading(target))
+        self._store(array, self._indices(target, names), value, target)
+
+    def _store(self, array: Grid, indices: list[float], value: Term, node: ast.AST) -> None:
+        at, length = array.span(indices, Reading(node))
         if length is None:
             assert isinstance(value, float)
             array.cells[at] = value
             return
-        self.spend(length, target)
+        self.spend(length, node)
         cells = [value] * length if isinstance(value, float) else value.cells
         if len(cells) != length:
-            raise Fault(f"{len(cells)} elements written over {length}", target)
+            raise Fault(f"{len(cells)} elements written over {length}", node)
         array.cells[at : at + length] = cells
 
     def _overwrite(self, array: Grid, value: Term, node: ast.AST) -> None:
@@ -206,10 +218,12 @@ class ArrayInterpreter(Interpreter):
             end = reading.whole(stop, len(array.cells) + 1, "slice")
             begin = reading.whole(start, end + 1, "slice")
             return self.made(Grid(array.cells[begin:end], (end - begin,)), node)
-        at, length = array.span(self._indices(node, names), reading)
+        return self._at(array, self._indices(node, names), node)
+
+    def _at(self, array: Grid, indices: list[float], node: ast.AST) -> Term:
+        at, length = array.span(indices, Reading(node))
         if length is None:
             return array.cells[at]
-        # A row is charged what it holds, also where it holds nothing.
         return self.made(Grid(array.cells[at : at + length], (length,)), node)
 
     # calls

@@ -236,8 +236,9 @@ def _clip(reading: Reading) -> Callable[[float, float, float], float]:
     def clip(cell: float, low: float, high: float) -> float:
         if low > high:
             raise reading.refuse(f"clip from {low!r} to {high!r}")
-        raised = low if cell < low else cell
-        return high if raised > high else raised
+        if cell < low:
+            return low
+        return min(cell, high)
 
     return clip
 

@@ -96,9 +96,6 @@ class _Function:
         self._found.writes[name] = frozenset(
             index for index, argument in enumerate(arguments) if argument.arg in self.written
         )
-        if self._result not in (None, NOTHING) and self.written and self._given & set(self.written):
-            node = next(iter(self.written.values()))
-            refuse(node, f"'{name}' returns a value, so it may not write into what it is given")
 
     # statements
 
@@ -318,6 +315,8 @@ class _Function:
         if self._found.parameters[name] != ranks:
             wanted = ", ".join(RANKS[rank] for rank in self._found.parameters[name])
             refuse(node, f"'{name}' is called with ({wanted}) elsewhere; make two helpers")
+        if self._found.writes[name] and self._found.results[name] != NOTHING:
+            refuse(function, f"'{name}' returns a value, so it may not write into what it is given")
         for index in self._found.writes[name]:
             self._write(node.args[index])
         return self._found.results[name]
