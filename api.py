@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .sdk.errors import ConfigurationError, LanguageError, TraceError
+from .sdk.records import INCUMBENT
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     from gnomon.v1 import policy_pb2, rollouts_pb2
 
-    from .policies.rollout.client import RolloutClient
     from .policies.rollout.evidence import Effect
     from .policies.rollout.ledger import Ledger
     from .policies.rollout.shipping import Ramp
@@ -261,6 +261,7 @@ def verify(
 
     trace, target = opened(traces, hook, incumbent)
     others = against if isinstance(against, Mapping) else rivals(against, target)
+    path = _writable(Path(out)) if out else None
     with closing(Ledger(Path(ledger))) as book:
         verdict = judge(
             trace,
@@ -271,9 +272,17 @@ def verify(
             options=options,
             progress=progress,
         )
-    path = Path(out) if out else VERDICTS / f"{verdict.digest[:16]}.json"
+    path = path or VERDICTS / f"{verdict.digest[:16]}.json"
     verdict.save(path)
     return verdict, path
+
+
+def _writable(path: Path) -> Path:
+    """Return a path that can be written; found out now, before a holdout is opened for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigurationError(f"{path} cannot be written; name another file")
+    return path
 
 
 def rivals(policies: Iterable[str | Path], target: Target) -> dict[str, str]:
@@ -362,21 +371,23 @@ def ship(
     publisher = keys.load_private(publisher_key)
     pinned = keys.load_public(rollout_key or Path(publisher_key).with_name(ROLLOUT_KEY))
     envelope = bundle_for(found, publisher, Path(policy) if policy else None, override=override)
+    chosen = ramp or Ramp()
+    _plan(found, envelope, chosen, pinned, INCUMBENT)  # a bad ramp is refused, whoever answers
     with RolloutClient(control_plane) as client:
-        payload = _plan(client, found, envelope, ramp or Ramp(), pinned)
+        payload = _plan(found, envelope, chosen, pinned, client.stable(found.hook))
         if bundle_out is not None:
             save_bundle(Path(bundle_out), envelope)
         return client.create(envelope, sign_plan(payload, publisher), actor or acting())
 
 
 def _plan(
-    client: RolloutClient,
     verdict: Verdict,
     bundle: policy_pb2.Envelope,
     ramp: Ramp,
     rollout_key: Ed25519PublicKey,
+    stable: str,
 ) -> bytes:
-    """Return the payload of a ramp plan against what is stable now."""
+    """Return the payload of a ramp plan against what is stable."""
     from .policies.rollout.shipping import build_plan
     from .shadow.bundling import kind_of
 
@@ -386,7 +397,7 @@ def _plan(
         kind_of(verdict),
         rollout_key,
         time.time_ns(),
-        stable=client.stable(verdict.hook),
+        stable=stable,
         predicted=_effects(verdict),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -169,6 +170,17 @@ def follow_live(client: RolloutClient, rollout: str) -> rollouts_pb2.Rollout:
         return follow(client, rollout, _Lines())
     with Live(console=console, refresh_per_second=8) as live:
         return follow(client, rollout, lambda found: live.update(table(found)))
+
+
+def follow_lines(client: RolloutClient, rollout: str) -> rollouts_pb2.Rollout:
+    """Follow a rollout to its end, one line of JSON per change on standard output; return it."""
+    from ..policies.rollout.client import follow
+
+    return follow(
+        client,
+        rollout,
+        lambda found: print(json.dumps(as_data(found), sort_keys=True), flush=True),
+    )
 
 
 class _Lines:

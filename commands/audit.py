@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from ..api import LEDGER, existing_ledger
+from ..sdk.errors import ConfigurationError
 from . import _rollout
 from ._common import Exit, emit, handled
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ..policies.rollout.client import RolloutClient
     from ..policies.rollout.ledger import Entry, Ledger, LedgerCheck
 
+
+_LEAST_DIGEST = 8
 
 LedgerFile = Annotated[
     Path, typer.Option("--ledger", help="Ledger's file; not with --control-plane.")
@@ -73,7 +76,7 @@ def verify(
 
 def list_entries(
     kind: Annotated[str, typer.Option(help="Only this kind and kinds below it.")] = "",
-    limit: Annotated[int, typer.Option(help="At most so many, the newest; 0 for all.")] = 50,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many, the newest; 0 for all.")] = 50,
     ledger: LedgerFile = LEDGER,
     control_plane: Address = "",
     as_json: _rollout.Json = False,
@@ -93,6 +96,10 @@ def explain(
     """Show everything that led to a digest or rollout, with its evidence: 1 when nothing did."""
     from ..policies.rollout.ledger import explained
 
+    if len(digest) < _LEAST_DIGEST:
+        raise ConfigurationError(
+            f"{digest!r} is too short; give {_LEAST_DIGEST} characters or more"
+        )
     with _open(ledger, control_plane) as source:
         entries = explained(source.entries(), digest)
     _emit_entries(entries, as_json)
@@ -104,14 +111,21 @@ def export(
     out: Annotated[Path | None, typer.Option(help="File; standard output when left out.")] = None,
     ledger: LedgerFile = LEDGER,
     control_plane: Address = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --out: say as JSON what was written.")
+    ] = False,
 ) -> None:
-    """Write all entries as JSON, one a line."""
+    """Write all entries as JSON, one a line; a file is written whole or not at all."""
+    from ..sdk.state import write_atomically
+
     with _open(ledger, control_plane) as source:
         lines = [json.dumps(entry.as_json(), sort_keys=True) + "\n" for entry in source.entries()]
     if out is None:
         sys.stdout.writelines(lines)
-    else:
-        out.write_text("".join(lines))
+        return
+    write_atomically(out, "".join(lines).encode())
+    data = {"entries": len(lines), "out": str(out)}
+    emit(data, as_json, lambda: print(f"{len(lines)} entries in {out}"))
 
 
 class _Local:

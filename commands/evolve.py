@@ -28,7 +28,9 @@ def register(app: typer.Typer) -> None:
 
 
 def evolve(
-    traces: Annotated[Path, typer.Option(help="Trace store.")] = Path(".gnomon/traces"),
+    traces: Annotated[
+        str, typer.Option(help="Trace store (folder or URI), or a trace saved as .npz.")
+    ] = ".gnomon/traces",
     hook: Annotated[
         str | None, typer.Option(help="Hook: its name, or module:attr of the decorated function.")
     ] = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,9 +27,9 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    store: Annotated[Path, typer.Argument(help="Trace store, or a trace saved as .npz.")] = Path(
-        ".gnomon/traces"
-    ),
+    store: Annotated[
+        str, typer.Argument(help="Trace store (folder or URI), or a trace saved as .npz.")
+    ] = ".gnomon/traces",
     hook: Annotated[str | None, typer.Option(help="Name of the hook, or module:attribute.")] = None,
     policy: Annotated[
         list[str] | None, typer.Option(help="File or baseline:NAME; repeat. All baselines if none.")

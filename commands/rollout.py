@@ -58,10 +58,17 @@ def watch(
     control_plane: _rollout.Address = _rollout.DEFAULT_ADDRESS,
     as_json: _rollout.Json = False,
 ) -> None:
-    """Watch a rollout until it is decided: 0 promoted, 1 aborted, 3 held or inconclusive."""
+    """Watch a rollout until it is decided: 0 promoted, 1 aborted, 3 held or inconclusive.
+
+    With --json every change is one line on standard output, the last one how it ended.
+    """
     with _rollout.connect(control_plane) as client:
-        found = _rollout.follow_live(client, client.get(rollout).id)
-    emit(_rollout.as_data(found), as_json, lambda: _rollout.show(found))
+        named = client.get(rollout).id
+        if as_json:
+            found = _rollout.follow_lines(client, named)
+        else:
+            found = _rollout.follow_live(client, named)
+            _rollout.show(found)
     raise typer.Exit(int(_rollout.exit_code(found)))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..sdk.state import write_atomically
 from ._common import emit, handled
 from ._rollout import DEFAULT_ADDRESS
 
@@ -73,7 +74,7 @@ def _ready(plane: ControlPlane, host: str, ready_file: Path | None, as_json: boo
     address = f"{host}:{plane.port}"
     line = f"control plane on {address}, state in {plane.settings.state}"
     if ready_file is not None:
-        ready_file.write_text(address)
+        write_atomically(ready_file, address.encode())
     print(line, file=sys.stderr, flush=True)
     emit({"listening": address}, as_json, lambda: None)
     sys.stdout.flush()

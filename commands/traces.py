@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._common import emit, handled
+from ._common import Exit, emit, handled
 
 if TYPE_CHECKING:
     from ..recorder.summary import HookSummary
@@ -26,7 +26,10 @@ def traces(
     hook: Annotated[str | None, typer.Option(help="Only this hook.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
-    """Show what a trace store holds: decisions, outcomes, shares, latencies, damage."""
+    """Show what a trace store holds: decisions, outcomes, shares, latencies, damage.
+
+    Exit codes: 0 all of it can be read, 1 some of it is damaged or from the future, 2 bad input.
+    """
     from ..recorder.store import TraceStore
     from ..recorder.summary import summarise
 
@@ -35,6 +38,8 @@ def traces(
     summaries = [summarise(opened, name) for name in ([hook] if hook else known)]
     data = {"store": opened.files.root, "hooks": [asdict(each) for each in summaries]}
     emit(data, as_json, lambda: _show(opened.files.root, summaries))
+    if any(summary.damaged for summary in summaries):
+        raise typer.Exit(int(Exit.NEGATIVE))
 
 
 def _show(root: str, summaries: list[HookSummary]) -> None:

@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     policy: Annotated[Path, typer.Argument(help="Source of the candidate.")],
-    traces: Annotated[Path, typer.Option(help="Trace store.")] = Path(".gnomon/traces"),
+    traces: Annotated[
+        str, typer.Option(help="Trace store (folder or URI), or a trace saved as .npz.")
+    ] = ".gnomon/traces",
     hook: Annotated[
         str | None, typer.Option(help="Hook: its name, or module:attr of the decorated function.")
     ] = None,

@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 
+from ..sdk.channel import MOST_PORT
 from ..sdk.errors import ConfigurationError, TraceError
 from ..sdk.telemetry.retry import STATUS_DETAILS, retry_status
 from .decode import Decoded
@@ -88,7 +89,7 @@ class Receiver:
     def _bind(self) -> None:
         address = self._listening.address
         host, colon, port = address.rpartition(":")
-        if not colon or not host or not port.isdigit():
+        if not colon or not host or not port.isdigit() or int(port) > MOST_PORT:
             raise ConfigurationError(f"cannot listen on {address!r}: write HOST:PORT")
         credentials = self._credentials()
         try:
@@ -98,7 +99,8 @@ class Receiver:
                 bound = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise ConfigurationError(
-                f"cannot listen on {address}: the port is in use or not allowed; "
+                f"cannot listen on {address}: the port is in use or not allowed"
+                f"{', or certificate and key do not fit' * (credentials is not None)}; "
                 "choose another with --listen"
             ) from error
         self.address = f"{host}:{bound}"

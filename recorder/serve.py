@@ -53,11 +53,13 @@ async def serve(setup: Setup, report: Callable[[str], None], every_s: float = 5.
     await intake.start()
     try:
         await receiver.start()
-        report(f"recording into {store.files.root}, listening on {receiver.address}")
-        if setup.ready is not None:
-            _announce(setup.ready, receiver.address)
-        await _until(stop, intake.counts, report, every_s)
-        await receiver.stop()
+        try:
+            if setup.ready is not None:
+                _announce(setup.ready, receiver.address)
+            report(f"recording into {store.files.root}, listening on {receiver.address}")
+            await _until(stop, intake.counts, report, every_s)
+        finally:
+            await receiver.stop()
     finally:
         await intake.close()
     report(progress(intake.counts, 0.0))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MOST_S = 12.0
+MOST_PORT = 65_535
 _MAX_MESSAGE = 4 << 20
 
 #: Keepalive below what servers tolerate; own pool, so that our backoff is the only one.
@@ -54,7 +55,7 @@ class Peer:
             ConfigurationError: no port, half a client certificate, or plain text to another host.
         """
         host, colon, port = self.address.rpartition(":")
-        if not colon or not host or not port.isdigit():
+        if not colon or not host or not port.isdigit() or int(port) > MOST_PORT:
             raise ConfigurationError(f"control plane {self.address!r} is not of the form host:port")
         if (self.certificate is None) != (self.private_key is None):
             raise ConfigurationError("a client certificate needs its private key, and the reverse")
@@ -62,7 +63,8 @@ class Peer:
             raise ConfigurationError("a client certificate needs root_certificates as well")
         if not (self.root_certificates or self.insecure or is_loopback(host)):
             raise ConfigurationError(
-                f"plain text to {self.address} is refused; give root_certificates, or insecure=True"
+                f"plain text to {self.address} is refused; give root_certificates (GNOMON_TLS_ROOT), or "
+                "insecure (GNOMON_TLS_INSECURE=1)"
             )
 
     @classmethod

@@ -113,14 +113,16 @@ def load_private(path: str | os.PathLike[str]) -> Ed25519PrivateKey:
     """
     file = Path(path)
     data = _read(file)
-    if stat.S_IMODE(file.stat().st_mode) & 0o077:
-        raise ConfigurationError(f"private key {file} is open to others; run: chmod 600 {file}")
     try:
         key = load_pem_private_key(data, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigurationError(f"{file} holds no private key in unencrypted PEM") from error
+        raise ConfigurationError(
+            f"{file} holds no private key in unencrypted PEM; give the .pem file"
+        ) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigurationError(f"{file} holds no ed25519 key; make one with: gnomon keys new")
+    if stat.S_IMODE(file.stat().st_mode) & 0o077:
+        raise ConfigurationError(f"private key {file} is open to others; run: chmod 600 {file}")
     return key
 
 
@@ -183,4 +185,6 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"cannot read key {path}: {error.strerror}") from error
+        raise ConfigurationError(
+            f"cannot read key {path}: {error.strerror}; make one with: gnomon keys new"
+        ) from error

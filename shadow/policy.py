@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -295,11 +297,14 @@ def hook_at(text: str) -> Any:
         raise ConfigurationError(
             f"{text!r} is no policy; give {BASELINE}NAME, {RECORDED} or module:attribute of a hook"
         )
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a console script, unlike ``python -m``, does not look here
     try:
         found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # the service's own module may raise anything
         raise ConfigurationError(
-            f"cannot import {text!r} ({error}); run where {module!r} can be imported"
+            f"cannot import {text!r} ({type(error).__name__}: {error}); "
+            f"run where {module!r} can be imported"
         ) from error
     hook = getattr(found, "hook", found)
     if not hasattr(hook, "incumbent"):
@@ -311,7 +316,9 @@ def source_of(path: Path) -> str:
     """Read a policy's source; raises ConfigurationError when that cannot be done."""
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigurationError(
-            f"cannot read policy {path} ({error}); give a text file"
+            f"cannot read policy {path} ({error.strerror}); name its source file"
         ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"policy {path} is no UTF-8 text; name its source file") from error

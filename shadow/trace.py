@@ -147,13 +147,13 @@ def arrays_in(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise ValueError(str(error)) from error
 
 
-def load_trace(store: Path, hook: str | None = None) -> Trace:
+def load_trace(store: str | Path, hook: str | None = None) -> Trace:
     """Read a hook's decisions from a trace store.
 
     When members came or went, the longest stretch with the same members is taken.
 
     Args:
-        store: folder of the trace store.
+        store: folder or URI of the trace store.
         hook: name of the hook; None when the store holds one only.
 
     Raises:
@@ -167,10 +167,12 @@ def load_trace(store: Path, hook: str | None = None) -> Trace:
     return checked(_trace_columns.trace(stored.decisions(name), stored.workload(name), name))
 
 
-def _only_hook(hooks: Any, store: Path) -> str:
+def _only_hook(hooks: Any, store: str | Path) -> str:
     names = sorted(hooks)
+    if not names:
+        raise TraceError(f"{store} holds no hooks yet; record some traffic first")
     if len(names) != 1:
-        raise TraceError(f"{store} holds {names or 'no hooks'}; name one with --hook")
+        raise TraceError(f"{store} holds {', '.join(names)}; name one with --hook")
     return str(names[0])
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ..policies.rollout.ledger import Ledger
 from ..sdk.errors import TrustError
+from ..sdk.state import write_atomically
 
 Decision = Literal["accepted", "refused", "inconclusive"]
 Answer = Literal["passed", "failed", "inconclusive", "skipped"]
@@ -106,9 +107,8 @@ class Verdict:
         return text.encode("ascii") + b"\n"
 
     def save(self, path: Path) -> None:
-        """Write the file, with its folder."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.to_bytes())
+        """Write the file, with its folder, whole or not at all."""
+        write_atomically(path, self.to_bytes())
 
     def record(self, ledger: Ledger, actor: str) -> None:
         """Append the verdict to a ledger, under its digest."""

@@ -180,9 +180,7 @@ class Ledger:
         self._clock = clock
         self._lock = threading.Lock()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(
-            self.path, isolation_level=None, timeout=10.0, check_same_thread=False
-        )
+        self._connection = _connected(self.path)
         try:
             self._prepare()
         except sqlite3.DatabaseError as error:
@@ -317,6 +315,13 @@ class Ledger:
             rows = cursor.fetchall()
         for row in rows:
             yield _Row(*row)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
+    except sqlite3.OperationalError as error:
+        raise TrustError(f"{path} is not a ledger: {error}; name another file") from error
 
 
 def explained(entries: Sequence[Entry], subject: str) -> Entries:

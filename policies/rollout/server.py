@@ -27,7 +27,7 @@ from gnomon.v1 import (
     rollouts_pb2_grpc,
 )
 
-from ...sdk.channel import is_loopback
+from ...sdk.channel import MOST_PORT, is_loopback
 from ...sdk.errors import ConfigurationError
 from .control import Control, Identity
 from .ledger import Ledger
@@ -91,7 +91,7 @@ class ServerSettings:
             ConfigurationError: no port, no publisher, half of TLS, or plain text to the world.
         """
         host, colon, port = self.listen.rpartition(":")
-        if not colon or not host or not port.isdigit():
+        if not colon or not host or not port.isdigit() or int(port) > MOST_PORT:
             raise ConfigurationError(f"listen address {self.listen!r} is not of the form host:port")
         if not self.publishers:
             raise ConfigurationError("no publisher key: nothing could ever be shipped; name one")
@@ -195,8 +195,9 @@ class ControlPlane:
                 return int(server.add_insecure_port(settings.listen))
             return int(server.add_secure_port(settings.listen, _credentials(settings)))
         except RuntimeError as error:
+            unfit = ", see that certificate and key fit" if settings.certificate else ""
             raise ConfigurationError(
-                f"cannot listen on {settings.listen}; stop what uses it, or choose another port"
+                f"cannot listen on {settings.listen}; stop what uses it{unfit}, or choose another port"
             ) from error
 
     async def _say(self, status: Any) -> None:

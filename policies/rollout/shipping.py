@@ -11,6 +11,7 @@ from gnomon.v1 import policy_pb2
 
 from ...sdk import dsse, keys
 from ...sdk.bundle import bundle_digest, read_bundle
+from ...sdk.errors import RolloutError
 from ...sdk.kind import Kind
 from ...sdk.records import INCUMBENT
 from .evidence import Effect
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
         Ed25519PrivateKey,
         Ed25519PublicKey,
     )
+
+
+_MOST_COUNT = (1 << 31) - 1
+_MOST_S = 1e9  # as nanoseconds since 1970 it still fits into 63 bits for 190 years
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,21 @@ class Ramp:
     soak_s: float = 60.0
     lease_s: float = 15.0
     valid_s: float = 7 * 86400.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no plan can say; raises RolloutError with the value."""
+        for name in ("min_pairs", "max_pairs", "shadow_decisions"):
+            if not 0 <= getattr(self, name) <= _MOST_COUNT:
+                raise RolloutError(
+                    f"{name} {getattr(self, name)} must be a number from 0 to {_MOST_COUNT}"
+                )
+        for name in ("block_s", "burn_in_s", "skew_s", "soak_s", "lease_s", "valid_s"):
+            if not 0.0 <= getattr(self, name) <= _MOST_S:
+                raise RolloutError(
+                    f"{name} {getattr(self, name):g} must lie between 0 and {_MOST_S:g} seconds"
+                )
+        if not 0.0 <= self.shadow_rate <= 1.0:
+            raise RolloutError(f"shadow_rate {self.shadow_rate:g} must lie between 0 and 1")
 
 
 def build_plan(

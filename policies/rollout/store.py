@@ -158,7 +158,9 @@ class Store:
             self._prepare(path)
         except sa.exc.DatabaseError as error:
             self.close()
-            raise TrustError(f"{path} is not a control plane's store: {error.orig}") from error
+            raise TrustError(
+                f"{path} is not a control plane's store: {error.orig}; restore it, or name another folder"
+            ) from error
 
     def _prepare(self, path: str | Path) -> None:
         with self._engine.begin() as connection:

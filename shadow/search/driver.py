@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -63,7 +64,8 @@ class Options:
                 f"parallel={self.parallel} is not within 1 and window={self.window}: "
                 "lower it, or raise the window"
             )
-        if self.budget.evaluations < 0 or self.budget.proposals < 0 or self.finalists < 1:
+        spent = (self.budget.evaluations, self.budget.proposals, self.budget.seconds)
+        if not min(spent) >= 0 or math.isnan(self.budget.seconds) or self.finalists < 1:
             raise ConfigurationError(
                 f"{self.budget} with finalists={self.finalists}: limits are not negative, and there "
                 "is at least one finalist"

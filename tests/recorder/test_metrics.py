@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import opentelemetry.metrics
+import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from gnomon.sdk import configure as configuring
+from gnomon.sdk.runtime import RUNTIME
 from gnomon.sdk.telemetry import metrics
 from gnomon.sdk.telemetry.accounting import Accounting
 
@@ -71,3 +75,19 @@ def test_every_counter_exists_in_a_real_hook() -> None:
     for _, _, _, counters in _COUNTERS:
         for counter in counters.values():
             assert f'"{counter}"' in source
+
+
+def test_what_configure_registers_can_be_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The account reaches a collection through configure as it does directly."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    monkeypatch.setattr(opentelemetry.metrics, "get_meter_provider", lambda: provider)
+    monkeypatch.setattr(configuring, "_metered", [])
+    try:
+        configuring.configure(service="tests", otlp_endpoint="http://127.0.0.1:1")
+        found = collected(reader)
+    finally:
+        RUNTIME.shutdown()
+        provider.shutdown()
+    fates = {("acknowledged",): 0, ("dropped",): 0, ("unknown",): 0}
+    assert found["gnomon.records.exported"] == fates

@@ -155,6 +155,23 @@ def test_delivery_runs_beside_the_drainer(pick: Any) -> None:
     assert done == ["gnomon", "stop"]
 
 
+def test_the_last_records_are_measured_before_delivery_stops(pick: Any) -> None:
+    """Else the last block report would be made without them."""
+    measured: list[Record] = []
+    at_stop: list[int] = []
+    client = SimpleNamespace(start=lambda: None, stop=lambda: at_stop.append(len(measured)))
+    RUNTIME.configure(Settings(flush_interval_s=60.0), [], lambda: client)
+    pick(None, items())
+    end = time.monotonic() + 5
+    while RUNTIME.delivery is None and time.monotonic() < end:
+        time.sleep(0.01)
+    pick.hook.measure = SimpleNamespace(add=measured.append)
+    for _ in range(5):
+        pick(None, items())
+    gnomon.shutdown()
+    assert at_stop == [7]  # six decisions, and who the items are
+
+
 def test_a_local_store_takes_the_records(pick: Any, tmp_path: Path) -> None:
     gnomon.configure(store=tmp_path / "traces", service="tests")
     with pick.decide("u", items()) as decision:
