@@ -46,7 +46,7 @@ async def handle(session: str, backends: list[Backend]) -> str:
 async def main(requests: int = 60) -> None:
     backends = [Backend("elm", 0.002), Backend("fir", 0.006)]
     await asyncio.gather(*(handle(f"session-{n % 7}", backends) for n in range(requests)))
-    gnomon.flush()
+    gnomon.flush(timeout_s=0.2)
     print({name: pick.hook.counters[name] for name in ("decisions", "recorded", "fallbacks")})
 
 

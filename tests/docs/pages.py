@@ -104,3 +104,15 @@ def mentioned_commands(page: Path) -> list[list[str]]:
     """Return the words of every ``gnomon`` command that the text of a page mentions."""
     text = _FENCE.sub("", page.read_text("utf-8"))
     return [words.split()[1:] for words in _INLINE.findall(text)]
+
+
+def table_names(page: Path, heading: str) -> list[str]:
+    """Return what stands in backquotes in the first cells of the tables below a heading."""
+    section = re.search(
+        rf"^#+ {re.escape(heading)}$(.*?)(?=^#|\Z)",
+        page.read_text("utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert section, f"{page.name} has no heading {heading!r}"
+    cells = [row.split("|")[1] for row in section[1].splitlines() if row.startswith("| `")]
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
