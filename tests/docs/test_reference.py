@@ -1,0 +1,118 @@
+"""The reference's tables name what the code has: all of it, and nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+import gnomon
+from gnomon import testing
+from gnomon.sdk import config
+from gnomon.sdk.hook import Hook
+from gnomon.sdk.kind import Kind
+from gnomon.shadow.simulators import Simulator
+from gnomon.v1 import audit_pb2, delivery_pb2, rollouts_pb2
+
+from .pages import ROOT, table_names
+
+REFERENCE = ROOT / "docs" / "reference"
+HOOK = REFERENCE / "hook.md"
+KIND = REFERENCE / "kind.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
+SOURCES = "".join(
+    path.read_text("utf-8")
+    for room in ("sdk", "policies", "shadow", "commands", "recorder")
+    for path in (ROOT / room).rglob("*.py")
+)
+
+
+@gnomon.hook(
+    "docs.pick",
+    kind=gnomon.load_balancer,
+    items="items",
+    item_features=lambda item: (0.0, item, 1.0),
+)
+def pick(items: list[float]) -> float:
+    return items[0]
+
+
+def test_arguments_of_a_hook() -> None:
+    parameters = set(inspect.signature(gnomon.hook).parameters) - {"name"}
+    assert set(table_names(HOOK, "Arguments")) - {".", "_", "-", "/"} == parameters
+
+
+def test_arguments_of_configure_and_the_environment() -> None:
+    names = table_names(HOOK, "Configuration")
+    assert set(names) == set(inspect.signature(gnomon.configure).parameters)
+    text = HOOK.read_text("utf-8")
+    for variable in config._VARIABLES:
+        assert f"`{variable}`" in text
+
+
+def test_defaults_of_configure() -> None:
+    text = HOOK.read_text("utf-8")
+    for name in ("sample", "min_epoch", "flush_interval_s", "ring_size"):
+        default = getattr(config.Settings(), name)
+        row = re.search(rf"^\| `{name}` \|[^|]*\| ([^|]+) \|", text, re.MULTILINE)
+        assert row and float(row[1]) == default, name
+
+
+def test_counters() -> None:
+    documented = table_names(HOOK, "Counters")
+    assert sorted(documented) == sorted(Hook.of(pick).counters)
+
+
+def test_fields_of_a_kind() -> None:
+    named = table_names(KIND, "Kinds (v1 draft)")
+    assert set(named) == {field.name for field in fields(Kind)} - {"description"}
+
+
+def test_methods_of_a_simulator() -> None:
+    text = KIND.read_text("utf-8")
+    methods = [
+        name for name, _ in inspect.getmembers(Simulator, inspect.isfunction) if name[0] != "_"
+    ]
+    assert methods
+    for name in methods:
+        names = ", ".join(list(inspect.signature(getattr(Simulator, name)).parameters)[1:])
+        assert f"`{name}({names})`" in text
+
+
+@pytest.mark.parametrize(
+    ("file", "service"),
+    [(delivery_pb2, "Delivery"), (rollouts_pb2, "Rollouts"), (audit_pb2, "Audit")],
+)
+def test_methods_of_the_wire_services(file: Any, service: str) -> None:
+    text = (REFERENCE / "proto.md").read_text("utf-8")
+    row = re.search(rf"^\| `{service}` \|(.*)$", text, re.MULTILINE)
+    assert row
+    methods = [method.name for method in file.DESCRIPTOR.services_by_name[service].methods]
+    assert re.findall(r"`(\w+)`", row[1]) == methods
+
+
+@pytest.mark.parametrize(
+    "heading", ["`gnomon ship` is refused", "HOLD", "A process refuses", "ABORTED"]
+)
+def test_causes_are_what_the_code_says(heading: str) -> None:
+    """The words between the gaps of every quoted cause stand in some source."""
+    causes = table_names(OPERATIONS, heading)
+    assert len(causes) > 3
+    plain = re.sub(r'"\s*\n\s*f?"', "", SOURCES)
+    for cause in causes:
+        for piece in cause.split("…"):
+            assert piece.strip(" ,;") in plain, f"no source says {piece!r}"
+
+
+def test_details_of_a_fallback() -> None:
+    rows = table_names(HOOK, "Which policy answers")
+    with testing.recording() as recorded:
+        testing.force(pick, "def score(ewma_ms):\n    return 1.0 / ewma_ms\n")
+        pick([-1.0])
+        for _ in range(4):
+            pick([0.0])
+    seen = {decision.detail for decision in recorded.decisions}
+    assert seen == {"features", "fault", "breaker"} == set(rows) - {"violation:NAME"}
