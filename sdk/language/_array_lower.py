@@ -44,9 +44,11 @@ class _ArrayStatements(Statements):
         super().__init__(Scope(analysis, frozenset(), False))
         self.fail = "raise _Fault"
         self._ranks = ranks
+        self._running = ""
 
     def function(self, function: ast.FunctionDef, name: str, parameters: list[str]) -> str:
         """Return the text of one function."""
+        self._running = name
         self._block(body_of(function))
         head = f"def {name}({', '.join([*parameters, '_m'])}):"
         return "\n".join([head, *(f" {line}" for line in self.lines or ["pass"]), ""])
@@ -102,9 +104,19 @@ class _ArrayStatements(Statements):
             for place, value in zip(places, values, strict=True):
                 self._put(place, value)
 
+    def _store(self, targets: Sequence[ast.expr], values: Sequence[Value]) -> None:
+        super()._store(targets, values)
+        for target in targets:
+            self._hold(target)
+
+    def _hold(self, target: ast.expr) -> None:
+        if isinstance(target, ast.Name) and id(target) in self._ranks.arrays:
+            self.emit(f"_m.hold('{self._running} {target.id}', {target.id})")
+
     def _put(self, target: ast.expr, value: Value) -> None:
         if isinstance(target, ast.Name):
             self.emit(f"{target.id} = {value.text}")
+            self._hold(target)
             return
         assert isinstance(target, ast.Subscript)
         array = self.value(target.value).text

@@ -1,8 +1,7 @@
 """The operations on arrays for lowered text: copies in, a fresh array or a number out, all paid for.
 
 An operation costs one unit of fuel for each element of its array arguments and one for each element
-that it makes (``sort`` and ``argsort``: the former times the bits of the length), and what it makes
-counts against the limit of elements. Sums are left folds: the built-in compensates on some versions.
+that it makes (``sort`` and ``argsort``: the former times the bits of the length). Sums are left folds: the built-in compensates on some versions.
 """
 
 from __future__ import annotations
@@ -46,13 +45,19 @@ class Faulted(Exception):
 
 
 class Meter:
-    """What is left of a call's fuel and elements."""
+    """What is left of a call's fuel and elements.
 
-    __slots__ = ("elements", "fuel")
+    A name holds as many elements as the largest array that it was ever given; what all names hold
+    together is limited. An array without a name is limited by what they leave, and lives no longer
+    than its statement.
+    """
+
+    __slots__ = ("_held", "elements", "fuel")
 
     def __init__(self, fuel: int, elements: int) -> None:
         self.fuel = fuel
         self.elements = elements
+        self._held: dict[str, int] = {}
 
     def pay(self, fuel: int) -> None:
         """Charge fuel."""
@@ -60,17 +65,23 @@ class Meter:
         if self.fuel < 0:
             raise Faulted
 
-    def make(self, number: int) -> None:
-        """Charge elements that were made."""
-        self.fuel -= number
-        self.elements -= number
-        if self.fuel < 0 or self.elements < 0:
-            raise Faulted
-
     def room(self, number: int) -> None:
         """Fault before so many elements are made, where they could not be paid for."""
         if number > self.fuel or number > self.elements:
             raise Faulted
+
+    def make(self, number: int) -> None:
+        """Charge fuel for elements that were made."""
+        self.room(number)
+        self.fuel -= number
+
+    def hold(self, name: str, array: Vector) -> None:
+        """Charge a name for its array."""
+        number, before = size(array), self._held.get(name, 0)
+        if number > before:
+            self.room(number - before)
+            self.elements -= number - before
+            self._held[name] = number
 
 
 # elementwise

@@ -35,6 +35,8 @@ class ArrayInterpreter(Interpreter):
         self._elements = elements
         self._host = host
         self._arrays: dict[str, Grid] = {}
+        self._held: dict[str, int] = {}
+        self._running = ""
 
     @property
     def fuel(self) -> int:
@@ -43,12 +45,16 @@ class ArrayInterpreter(Interpreter):
 
     def invoke(self, function: ast.FunctionDef, terms: list[Term]) -> Term | None:
         """Return a function's value, or None where it returns nothing; or raise Fault."""
-        outer, self._arrays = self._arrays, {}
+        outer, caller = self._arrays, self._running
+        self._arrays, self._running = {}, function.name
         names: Names = {}
         for argument, term in zip(function.args.args, terms, strict=True):
-            self._name(argument.arg, term, names)
+            if isinstance(term, Grid):
+                self._arrays[argument.arg] = term
+            else:
+                names[argument.arg] = term
         end = self._block(body_of(function), names)
-        self._arrays = outer
+        self._arrays, self._running = outer, caller
         return end if isinstance(end, float | Grid) else None
 
     def spend(self, fuel: int, node: ast.AST) -> None:
@@ -60,10 +66,8 @@ class ArrayInterpreter(Interpreter):
     def made(self, term: Term, node: ast.AST) -> Term:
         """Charge for a term that was made, and return it."""
         if isinstance(term, Grid):
+            self.room(term.charge, node)
             self.spend(term.charge, node)
-            self._elements -= term.charge
-            if self._elements < 0:
-                raise Fault("out of elements", node)
         elif not math.isfinite(term):
             raise Fault("overflow", node)
         return term
@@ -72,8 +76,8 @@ class ArrayInterpreter(Interpreter):
         """Fault before so many elements are made, where they could not be paid for."""
         if number > self._elements:
             raise Fault("out of elements", node)
-        self.spend(number, node)
-        self._fuel += number
+        if number > self._fuel:
+            raise Fault("out of fuel", node)
 
     # statements
 
@@ -119,7 +123,7 @@ class ArrayInterpreter(Interpreter):
 
     def _place(self, target: ast.expr, value: Term, names: Names) -> None:
         if isinstance(target, ast.Name):
-            self._name(target.id, value, names)
+            self._name(target, value, names)
             return
         assert isinstance(target, ast.Subscript)
         array = self._array(target.value)
@@ -147,11 +151,17 @@ class ArrayInterpreter(Interpreter):
         count = len(array.cells)
         array.cells[:] = list(value.cells) if isinstance(value, Grid) else [value] * count
 
-    def _name(self, name: str, value: Term, names: Names) -> None:
-        if isinstance(value, Grid):
-            self._arrays[name] = value
-        else:
-            names[name] = value
+    def _name(self, target: ast.Name, value: Term, names: Names) -> None:
+        if isinstance(value, float):
+            names[target.id] = value
+            return
+        self._arrays[target.id] = value
+        key = f"{self._running} {target.id}"
+        more = value.charge - self._held.get(key, 0)
+        if more > 0:
+            self.room(more, target)
+            self._elements -= more
+            self._held[key] = value.charge
 
     # expressions
 

@@ -158,6 +158,8 @@ class _Function:
         if self._names.setdefault(target.id, rank) != rank:
             was = RANKS[self._names[target.id]]
             refuse(target, f"'{target.id}' is a {was} and cannot become a {RANKS[rank]}")
+        if rank:
+            self._found.arrays[id(target)] = rank
         if rank and isinstance(value, ast.Name):
             refuse(value, f"'{value.id}' would have two names; write copy({value.id})")
 

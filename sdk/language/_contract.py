@@ -75,7 +75,9 @@ class ProgramContract:
         returns: whether it returns a number, or nothing.
         max_nodes: limit of statements and expressions.
         max_fuel: limit of fuel for one call.
-        max_elements: limit of array elements made in one call, those freed again included.
+        max_elements: limit of the elements that all names hold together, each counted with the
+            largest array that it was given during the call, and of any array beside them; the host's
+            own arrays are not counted.
 
     Raises:
         ConfigurationError: a name is taken or cannot be one, a dimension or a range makes no sense.
@@ -87,8 +89,8 @@ class ProgramContract:
     entry: str = "decide"
     returns: bool = False
     max_nodes: int = 1_500
-    max_fuel: int = 5_000_000
-    max_elements: int = 2_000_000
+    max_fuel: int = 10_000_000
+    max_elements: int = 1_000_000
 
     def __post_init__(self) -> None:
         names = [*(part.name for part in self.parameters), *(part.name for part in self.operations)]

@@ -30,7 +30,7 @@ def contract(**limits: Any) -> ProgramContract:
         dimensions={"rows": (1, 8), "columns": (1, 6)},
         operations=OPERATIONS,
         returns=True,
-        **({"max_nodes": 6000, "max_fuel": 20_000, "max_elements": 3_000} | limits),
+        **({"max_nodes": 6000, "max_fuel": 20_000, "max_elements": 400} | limits),
     )
 
 
