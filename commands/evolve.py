@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,13 +110,29 @@ def _shown(options: Options) -> Iterator[Report]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Tenths()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task("calibrating", total=options.budget.evaluations)
         yield lambda glance: bars.update(
             task, description=_line(glance), completed=glance.done, total=glance.total
         )
+
+
+class _Tenths:
+    """Prints a line on standard error whenever another tenth of a phase is done."""
+
+    def __init__(self) -> None:
+        self._told = ("", -1)
+
+    def __call__(self, glance: Progress) -> None:
+        now = (glance.phase, 10 * glance.done // max(glance.total, 1))
+        if now != self._told:
+            self._told = now
+            print(f"{glance.done}/{glance.total} {_line(glance)}", file=sys.stderr, flush=True)
 
 
 def _line(glance: Progress) -> str:

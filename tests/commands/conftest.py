@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +19,7 @@ from gnomon.cli import app
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.recorder.sink import StoreSink
 from gnomon.recorder.store import TraceStore
+from gnomon.sdk.keys import Role, generate, save
 from gnomon.sdk.records import Decision, Outcome, Record
 from gnomon.shadow.trace import Trace
 
@@ -89,3 +94,42 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
 def tree() -> Callable[[Path], set[str]]:
     """Return a lister of all files below a folder."""
     return lambda root: {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()}
+
+
+@contextmanager
+def serving(*words: object, ready: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a server's command until the block ends; yields the process and the bound address."""
+    command = [sys.executable, "-m", "gnomon", *map(str, words), "--ready-file", str(ready)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        end = time.monotonic() + 30
+        while not ready.exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+        assert ready.exists(), process.communicate(timeout=5)
+        yield process, ready.read_text().strip()
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of keys: ``publisher``, ``other`` and ``rollout``."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("publisher", "other", "rollout"):
+        role: Role = "rollout" if name == "rollout" else "publisher"
+        save(generate(), folder, name, role)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def control_plane(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a control plane that runs."""
+    state = tmp_path_factory.mktemp("control-plane")
+    words = ["serve", "--state", state, "--listen", "127.0.0.1:0"]
+    words += ["--rollout-key", keys / "rollout.pem", "--publisher-key", keys / "publisher.pub"]
+    with serving(*words, ready=state / "ready") as (_, address):
+        yield address
