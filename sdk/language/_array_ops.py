@@ -14,7 +14,7 @@ from functools import reduce
 from itertools import accumulate, compress, count, repeat
 from typing import Any
 
-from ._arrays import Matrix, Term, Vector, elements, size
+from ._arrays import Matrix, Term, Vector, copy_of, elements, size
 from ._names import MATH, WHOLE_LIMIT
 from ._runtime import namespace
 
@@ -271,12 +271,6 @@ def _take(meter: Meter, array: Vector | Matrix, places: Vector) -> Vector | Matr
 # arrays made from arrays
 
 
-def _copy(array: Vector | Matrix) -> Vector | Matrix:
-    if isinstance(array, Matrix):
-        return Matrix((row.copy() for row in array), array.columns)
-    return array.copy()
-
-
 def _argsort(vector: Vector) -> Vector:
     return list(map(float, sorted(range(len(vector)), key=vector.__getitem__)))
 
@@ -353,7 +347,7 @@ _FROM_ARRAYS: dict[str, Callable[..., Term]] = {
     "column": _column,
     "column_sums": _column_sums,
     "concat": operator.add,
-    "copy": _copy,
+    "copy": copy_of,
     "cumsum": lambda vector: _finite(list(accumulate(vector))),
     "dot": _dot,
     "flatten": lambda matrix: list(elements(matrix)),

@@ -276,7 +276,11 @@ class ArrayInterpreter(Interpreter):
         operation, function = self._host[name]
         self.spend(operation.fuel, node)
         self._read_all(terms, node)
-        return self.made(function(*terms), node)
+        result = function(*terms)
+        cells = result.cells if isinstance(result, Grid) else [result]
+        if not all(math.isfinite(cell) for cell in cells):
+            raise Fault(f"'{name}' gave a number that is not finite", node)
+        return self.made(result, node)
 
     def _call_helper(self, node: ast.Call, names: Names) -> Term | None:
         assert isinstance(node.func, ast.Name)

@@ -90,6 +90,13 @@ def copied(argument: Any, rank: int, what: str) -> Term:
     return Matrix(rows, len(rows[0]) if rows else 0)
 
 
+def copy_of(term: Term) -> Term:
+    """Return a term that shares nothing with another."""
+    if isinstance(term, Matrix):
+        return Matrix((row.copy() for row in term), term.columns)
+    return term.copy() if isinstance(term, list) else term
+
+
 def unsuitable(contract: ProgramContract, terms: Mapping[str, Term]) -> str:
     """Return why a program faults before it starts, or an empty string."""
     for parameter in contract.parameters:

@@ -20,7 +20,18 @@ from ._array_reference import ArrayInterpreter
 from ._array_reference_ops import Grid
 from ._array_reference_ops import Term as ReferenceTerm
 from ._array_types import infer
-from ._arrays import Matrix, Term, accept, copied, elements, released, size, unfinished, unsuitable
+from ._arrays import (
+    Matrix,
+    Term,
+    accept,
+    copied,
+    copy_of,
+    elements,
+    released,
+    size,
+    unfinished,
+    unsuitable,
+)
 from ._contract import HostOperation, ProgramContract
 from ._flow import check_flow
 from ._grammar import check_functions, outline
@@ -207,14 +218,7 @@ def _check_host(contract: ProgramContract, host: Host) -> None:
 def _metered(operation: HostOperation, function: Callable[..., Any]) -> Callable[..., Term]:
     def run(meter: Meter, *terms: Term) -> Term:
         meter.pay(operation.fuel + sum(map(size, terms)))
-        plain = [
-            [row.copy() for row in term]
-            if isinstance(term, Matrix)
-            else term.copy()
-            if isinstance(term, list)
-            else term
-            for term in terms
-        ]
+        plain = [copy_of(term) for term in terms]
         result = copied(function(*plain), operation.result, f"the result of '{operation.name}'")
         if not all(map(math.isfinite, elements(result))):
             raise Faulted
@@ -228,20 +232,19 @@ def _on_grids(
     operation: HostOperation, function: Callable[..., Any]
 ) -> Callable[..., ReferenceTerm]:
     def run(*terms: ReferenceTerm) -> ReferenceTerm:
-        plain = [
-            term
-            if isinstance(term, float)
-            else list(term.cells)
-            if len(term.shape) == 1
-            else [term.row(index) for index in range(term.shape[0])]
-            for term in terms
-        ]
+        plain = [_rows(term) for term in terms]
         result = copied(function(*plain), operation.result, f"the result of '{operation.name}'")
-        if not all(map(math.isfinite, elements(result))):
-            raise Fault(f"'{operation.name}' gave a number that is not finite")
         return _grid(result)
 
     return run
+
+
+def _rows(term: ReferenceTerm) -> float | list[float] | list[list[float]]:
+    if isinstance(term, float):
+        return term
+    if len(term.shape) == 1:
+        return list(term.cells)
+    return [term.row(index) for index in range(term.shape[0])]
 
 
 def _grid(term: Term) -> ReferenceTerm:
@@ -251,8 +254,7 @@ def _grid(term: Term) -> ReferenceTerm:
 
 
 def _term(grid: ReferenceTerm) -> Term:
-    if isinstance(grid, float):
-        return grid
-    if len(grid.shape) == 1:
-        return list(grid.cells)
-    return Matrix((grid.row(index) for index in range(grid.shape[0])), grid.shape[1])
+    rows = _rows(grid)
+    if isinstance(grid, Grid) and len(grid.shape) == 2:
+        return Matrix(rows, grid.shape[1])  # type: ignore[arg-type]
+    return rows  # type: ignore[return-value]
