@@ -81,7 +81,7 @@ def list_entries(
     control_plane: Address = "",
     as_json: _rollout.Json = False,
 ) -> None:
-    """List entries."""
+    """List entries, oldest first."""
     with _open(ledger, control_plane) as source:
         entries = [e for e in source.entries() if not kind or (e.kind + ".").startswith(kind + ".")]
     _emit_entries(entries[-limit:] if limit > 0 else entries, as_json)

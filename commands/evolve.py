@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..sdk.errors import ConfigurationError
+from . import _trace
 from ._common import Exit, emit, handled
 
 if TYPE_CHECKING:
@@ -29,22 +30,12 @@ def register(app: typer.Typer) -> None:
 
 
 def evolve(
-    traces: Annotated[
-        str, typer.Option(help="Trace store (folder or URI), or a trace saved as .npz.")
-    ] = ".gnomon/traces",
-    hook: Annotated[
-        str | None, typer.Option(help="Hook: its name, or module:attr of the decorated function.")
-    ] = None,
-    incumbent: Annotated[
-        str | None,
-        typer.Option(
-            help="Policy in production: baseline:NAME, a file, recorded or module:attr; else the "
-            "function of --hook module:attr, or what was recorded."
-        ),
-    ] = None,
+    traces: _trace.Traces = _trace.DEFAULT_TRACES,
+    hook: _trace.HookName = None,
+    incumbent: _trace.Incumbent = None,
     budget: Annotated[int, typer.Option(help="Most programs evaluated.")] = 300,
     seconds: Annotated[float, typer.Option(help="Most seconds, finalists included.")] = math.inf,
-    seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
+    seed: _trace.Seed = 0,
     strategy: Annotated[
         str, typer.Option(help="evolve, or a control arm: independent, seeds, random.")
     ] = "evolve",
@@ -54,7 +45,7 @@ def evolve(
     parallel: Annotated[int, typer.Option(help="Evaluations at once; same result.")] = 2,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; .gnomon/runs/HOOK.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
-    isolation: Annotated[str, typer.Option(help="strict, or the weaker process.")] = "strict",
+    isolation: _trace.Isolation = "strict",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Search for a better policy; the winner is then for `gnomon verify` to judge.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import _trace
 from ._common import Exit, emit, handled
 
 if TYPE_CHECKING:
@@ -27,19 +28,15 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    store: Annotated[
-        str, typer.Argument(help="Trace store (folder or URI), or a trace saved as .npz.")
-    ] = ".gnomon/traces",
-    hook: Annotated[str | None, typer.Option(help="Name of the hook, or module:attribute.")] = None,
+    store: Annotated[str, typer.Argument(help=_trace.TRACES_HELP)] = _trace.DEFAULT_TRACES,
+    hook: _trace.HookName = None,
     policy: Annotated[
         list[str] | None, typer.Option(help="File or baseline:NAME; repeat. All baselines if none.")
     ] = None,
-    incumbent: Annotated[
-        str | None, typer.Option(help="baseline:NAME, recorded or module:attribute of the hook.")
-    ] = None,
+    incumbent: _trace.Incumbent = None,
     replicas: Annotated[int, typer.Option(min=2, help="Replays per policy.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
-    isolation: Annotated[str, typer.Option(help="For files: strict or process.")] = "strict",
+    seed: _trace.Seed = 0,
+    isolation: _trace.Isolation = "strict",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Replay a trace: how faithful the simulator is, and what other policies would have done."""

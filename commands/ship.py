@@ -22,7 +22,7 @@ def ship(
     key: Annotated[Path, typer.Option(help="The publisher's private key (.pem).")],
     rollout_key: Annotated[
         Path | None,
-        typer.Option(help="Public key of the control plane [rollout.pub beside --key]."),
+        typer.Option(help="Public key of the control plane; else rollout.pub beside --key."),
     ] = None,
     control_plane: _rollout.Address = _rollout.DEFAULT_ADDRESS,
     ledger: Annotated[Path, typer.Option(help="Ledger that holds the verdict.")] = Path(
@@ -49,7 +49,11 @@ def ship(
     follow: Annotated[bool, typer.Option(help="Watch until it is decided.")] = False,
     as_json: _rollout.Json = False,
 ) -> None:
-    """Ship a verified policy. With --follow: 0 promoted, 1 aborted, 3 held or inconclusive."""
+    """Ship a verified policy: sign it with its ramp plan and begin its rollout.
+
+    Exit codes: 0 begun, 2 bad input or refused, 4 control plane unavailable. With --follow:
+    0 promoted, 1 aborted, 3 held or inconclusive.
+    """
     from .. import api
     from ..policies.rollout.shipping import Ramp
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import _trace
 from ._common import Exit, emit, handled
 
 if TYPE_CHECKING:
@@ -24,19 +25,9 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     policy: Annotated[Path, typer.Argument(help="Source of the candidate.")],
-    traces: Annotated[
-        str, typer.Option(help="Trace store (folder or URI), or a trace saved as .npz.")
-    ] = ".gnomon/traces",
-    hook: Annotated[
-        str | None, typer.Option(help="Hook: its name, or module:attr of the decorated function.")
-    ] = None,
-    incumbent: Annotated[
-        str | None,
-        typer.Option(
-            help="Policy in production: baseline:NAME, a file, recorded or module:attr; else the "
-            "function of --hook module:attr, or what was recorded."
-        ),
-    ] = None,
+    traces: _trace.Traces = _trace.DEFAULT_TRACES,
+    hook: _trace.HookName = None,
+    incumbent: _trace.Incumbent = None,
     against: Annotated[
         list[Path] | None,
         typer.Option(
@@ -49,8 +40,8 @@ def verify(
     ledger: Annotated[Path, typer.Option(help="Ledger that takes the verdict.")] = Path(
         ".gnomon/ledger.db"
     ),
-    isolation: Annotated[str, typer.Option(help="strict, or the weaker process.")] = "strict",
-    seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
+    isolation: _trace.Isolation = "strict",
+    seed: _trace.Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """Put a candidate through the gates and write the verdict that `gnomon ship` asks for.
