@@ -33,7 +33,8 @@ async def pick(session: str, backends: list[Backend]) -> Backend:
 
 async def handle(session: str, backends: list[Backend]) -> str:
     async with pick.decide(session, backends) as decision:
-        backend, begin = decision.action, time.perf_counter()
+        backend: Backend = decision.action
+        begin = time.perf_counter()
         backend.inflight += 1
         try:
             await asyncio.sleep(backend.seconds)  # in a real router: the call; it may also raise

@@ -103,7 +103,8 @@ def typed_commands(page: Path) -> list[list[str]]:
 def mentioned_commands(page: Path) -> list[list[str]]:
     """Return the words of every ``gnomon`` command that the text of a page mentions."""
     text = _FENCE.sub("", page.read_text("utf-8"))
-    return [words.split()[1:] for words in _INLINE.findall(text)]
+    found = [words.split()[1:] for words in _INLINE.findall(text)]
+    return [words for words in found if not words[0].isupper()]  # COMMAND stands for any of them
 
 
 def table_names(page: Path, heading: str) -> list[str]:
