@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -39,7 +40,7 @@ def configure(
         return settings
     exported = (_otlp_sink(settings),) if settings.otlp_endpoint else ()
     RUNTIME.configure(settings, (*sinks, *exported), _delivery(settings))
-    _register_metrics(exported)
+    _register_metrics(exported, bool(settings.control_plane))
     return settings
 
 
@@ -96,7 +97,7 @@ def _delivery(settings: Settings) -> Callable[[], Delivery] | None:
 _metered: list[bool] = []
 
 
-def _register_metrics(exported: Sequence[Any]) -> None:
+def _register_metrics(exported: Sequence[Any], delivered: bool) -> None:
     """Offer the counters to OpenTelemetry, once, and only where the service uses its metrics."""
     if _metered or "opentelemetry.metrics" not in sys.modules:
         return
@@ -104,4 +105,13 @@ def _register_metrics(exported: Sequence[Any]) -> None:
 
     _metered.append(True)
     account = exported[0].account if exported else None
-    register(RUNTIME.hooks.values(), account=account)
+    fresh_ns = _heard_ns if delivered else None
+    register(RUNTIME.hooks.values(), account=account, fresh_ns=fresh_ns)
+
+
+def _heard_ns() -> int:
+    """Return the monotonic time at which the control plane was last heard from."""
+    stale_s = getattr(
+        RUNTIME.delivery, "staleness_s", 0.0
+    )  # there is no client before a first call
+    return time.monotonic_ns() - int(stale_s * 1e9)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .pages import ROOT, Block, blocks
+from .pages import ROOT, Block, blocks, table_names
 
 RUN = ("README.md", "docs/getting-started.md", "docs/reference/hook.md", "docs/reference/kind.md")
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -141,3 +141,41 @@ def test_the_example_tests_pass(tmp_path: Path) -> None:
     ended = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], tmp_path)
     assert ended.returncode == 0, ended.stdout
     assert "3 passed" in ended.stdout
+
+
+METRICS = """
+import time
+from pathlib import Path
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+import gnomon
+from gnomon.sdk import keys
+
+reader = InMemoryMetricReader()
+metrics.set_meter_provider(MeterProvider([reader]))
+_, public = keys.save(keys.generate(), Path("keys"), "publisher", "publisher")
+
+@gnomon.hook("m.pick", kind=gnomon.load_balancer, items="items", item_features=lambda i: (0, i, 1))
+def pick(items):
+    return items[0]
+
+gnomon.configure(otlp_endpoint="http://127.0.0.1:9", control_plane="127.0.0.1:9", publisher_keys=[public])
+pick([1.0])
+time.sleep(0.2)
+for resource in reader.get_metrics_data().resource_metrics:
+    for scope in resource.scope_metrics:
+        for metric in scope.metrics:
+            print(metric.name, metric.unit, max(p.value for p in metric.data.data_points))
+gnomon.shutdown(0.2)
+"""
+
+
+def test_a_service_offers_the_metrics_that_events_md_names(tmp_path: Path) -> None:
+    (tmp_path / "service.py").write_text(METRICS)
+    ended = run([sys.executable, "service.py"], tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    offered = {line.split()[0]: line.split() for line in ended.stdout.splitlines()}
+    assert sorted(offered) == sorted(table_names(ROOT / "docs/reference/events.md", "Metrics"))
+    assert offered["gnomon.decisions"][2] == "1"
+    assert 0.0 < float(offered["gnomon.policy.staleness"][2]) < 60.0
