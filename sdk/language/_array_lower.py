@@ -8,6 +8,7 @@ the text before it is used.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 
 from ._analysis import Analysis
@@ -17,6 +18,8 @@ from ._expressions import Scope
 from ._grammar import body_of
 from ._lower import Statements
 from ._value import Value
+
+_LENGTHS = {"len": "len({})", "shape0": "len({})", "shape1": "{}.columns"}
 
 
 def lower_program(analysis: Analysis, ranks: Ranks, entry: str, parameters: Sequence[str]) -> str:
@@ -45,10 +48,14 @@ class _ArrayStatements(Statements):
         self.fail = "raise _Fault"
         self._ranks = ranks
         self._running = ""
+        self._read: list[str] = []
+        #: Whole numbers that cannot reach a length, which is that of an array under one name.
+        self._below: set[tuple[str, str]] = set()
 
     def function(self, function: ast.FunctionDef, name: str, parameters: list[str]) -> str:
         """Return the text of one function."""
         self._running = name
+        self._read = _reads(function.body)
         self._block(body_of(function))
         head = f"def {name}({', '.join([*parameters, '_m'])}):"
         return "\n".join([head, *(f" {line}" for line in self.lines or ["pass"]), ""])
@@ -72,16 +79,34 @@ class _ArrayStatements(Statements):
         self.emit(f"return {self.checked(value).text}")
 
     def _for(self, node: ast.For) -> None:
-        # The whole number behind the loop's name can be an index as it is, unless the name is reused.
+        # The whole number behind the loop's name can be an index as it is, unless the name is reused;
+        # the name itself is only needed where it is read as a number.
         assert isinstance(node.target, ast.Name)
         name, before = node.target.id, self.counters
         index = self.temporary()
         self.emit(f"for {index} in {self.range_text(node.iter)}:")
-        if name not in _stores(node.body):
-            self.counters = before | {name: index}
+        if name not in _names(node.body, ast.Store):
+            self.count(name, index, node.iter, node.body)
         body = self._branch(node.body)
         self.counters = before
-        self.indent([*self.charge(node), f"{name} = {index} + 0.0", *body])
+        inside = _reads(node.body).count(name) == self._read.count(name)
+        read = not inside or any(re.search(rf"\b{name}\b", line) for line in body)
+        item = [f"{name} = {index} + 0.0"] if read else []
+        self.indent([*self.charge(node), *item, *body])
+
+    def count(self, name: str, index: str, iterable: ast.expr, body: Sequence[ast.stmt]) -> None:
+        super().count(name, index, iterable, body)
+        match iterable:
+            case ast.Call(args=[ast.Call(func=ast.Name(id=length), args=[ast.Name(id=array)])]):
+                if length in _LENGTHS and array not in _names(body, ast.Store):
+                    self._below.add((index, _LENGTHS[length].format(array)))
+
+    def _whole(self, node: ast.expr) -> str:
+        match node:
+            case ast.Call(func=ast.Name(id=length), args=[ast.Name(id=array)]):
+                if length in _LENGTHS:
+                    return _LENGTHS[length].format(array)
+        return super()._whole(node)
 
     def _assign(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> None:
         if isinstance(node, ast.AugAssign):
@@ -181,10 +206,8 @@ class _ArrayStatements(Statements):
             return self._arrays(f"_each_{node.func.attr}", values)
         assert isinstance(node.func, ast.Name)
         name = node.func.id
-        if name in ("len", "shape0"):
-            return Value(f"(len({values[0].text}) + 0.0)", True)
-        if name == "shape1":
-            return Value(f"({values[0].text}.columns + 0.0)", True)
+        if name in _LENGTHS:
+            return Value(f"({_LENGTHS[name].format(values[0].text)} + 0.0)", True)
         if name in ("abs", "int", "round"):
             return self._arrays(f"_each_{name}", values)
         return self._arrays(f"_o_{name}", values)
@@ -220,7 +243,8 @@ class _ArrayStatements(Statements):
             node = node.elts[0]
         if isinstance(node, ast.Name) and node.id in self.counters:
             index = self.counters[node.id]
-            self.emit(f"if not 0 <= {index} < {limit}: {self.fail}")
+            if (index, limit) not in self._below:
+                self.emit(f"if not 0 <= {index} < {limit}: {self.fail}")
             return index
         value = self.value(node)
         if value.number is not None and value.number.is_integer() and value.number >= 0:
@@ -236,10 +260,20 @@ def _has_subscript(target: ast.expr) -> bool:
     return any(isinstance(part, ast.Subscript) for part in parts)
 
 
-def _stores(body: list[ast.stmt]) -> set[str]:
-    return {
+def _names(body: Sequence[ast.stmt], context: type[ast.expr_context]) -> list[str]:
+    return [
         child.id
         for node in body
         for child in ast.walk(node)
-        if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store)
-    }
+        if isinstance(child, ast.Name) and isinstance(child.ctx, context)
+    ]
+
+
+def _reads(body: Sequence[ast.stmt]) -> list[str]:
+    augmented = [
+        child.target.id
+        for node in body
+        for child in ast.walk(node)
+        if isinstance(child, ast.AugAssign) and isinstance(child.target, ast.Name)
+    ]
+    return _names(body, ast.Load) + augmented

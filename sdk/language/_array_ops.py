@@ -112,19 +112,20 @@ def _columns(terms: tuple[Term, ...]) -> int | None:
     return shapes.pop()[1]
 
 
-def _elementwise(function: Number) -> Callable[..., Vector]:
-    def run(meter: Meter, *terms: Term) -> Vector:
+def _elementwise(function: Number) -> Callable[..., Term]:
+    def run(meter: Meter, *terms: Term) -> Term:
         total = sum(map(size, terms))
         meter.pay(total)
         columns = _columns(terms)
-        lines = [term if isinstance(term, list) else repeat(term) for term in terms]
+        lines: list[Any] = [term if isinstance(term, list) else repeat(term) for term in terms]
         if columns is None:
-            result = _line(function, *lines)  # type: ignore[arg-type]
-        else:
-            wide = [line if isinstance(line, Matrix) else repeat(line) for line in lines]
-            result = Matrix((_line(function, *map(iter, row)) for row in zip(*wide)), columns)
-        meter.make(size(result))
-        return result
+            vector = _line(function, *lines)
+            meter.make(len(vector))
+            return vector
+        rows = zip(*(line if isinstance(line, Matrix) else repeat(line) for line in lines))
+        matrix = Matrix((_line(function, *row) for row in rows), columns)
+        meter.make(size(matrix))
+        return matrix
 
     return run
 
@@ -144,7 +145,7 @@ def _clip(x: float, low: float, high: float) -> float:
     return min(max(x, low), high)
 
 
-_ELEMENTWISE: dict[str, Number] = {
+_ELEMENTWISE: dict[str, Any] = {
     "_e_add": operator.add,
     "_e_sub": operator.sub,
     "_e_mul": operator.mul,
@@ -191,7 +192,7 @@ def _slice(meter: Meter, vector: Vector, low: float, high: float) -> Vector:
 
 def _put_row(meter: Meter, matrix: Matrix, index: int, value: float | Vector) -> None:
     meter.pay(matrix.columns)
-    row = [value] * matrix.columns if isinstance(value, float) else value.copy()
+    row = value.copy() if isinstance(value, list) else [value] * matrix.columns
     if len(row) != matrix.columns:
         raise Faulted
     matrix[index] = row
@@ -206,7 +207,7 @@ def _put_all(meter: Meter, array: Vector | Matrix, value: Term) -> None:
         for index in range(len(array)):
             array[index] = rows[index].copy() if rows is not None else [value] * array.columns  # type: ignore[list-item]
         return
-    line = [value] * len(array) if isinstance(value, float) else value
+    line = value if isinstance(value, list) else [value] * len(array)
     if len(line) != len(array):
         raise Faulted
     array[:] = line  # type: ignore[assignment]
@@ -383,7 +384,7 @@ def _paid(name: str) -> Callable[..., Term]:
     return run
 
 
-def _each() -> dict[str, Callable[..., Vector]]:
+def _each() -> dict[str, Callable[..., Term]]:
     helpers = namespace()
     helpers |= {"_fabs": abs, "_int": helpers["_trunc"]}
     names = [name for name, arity in MATH.items() if arity == 1]
@@ -392,10 +393,10 @@ def _each() -> dict[str, Callable[..., Vector]]:
 
 def array_namespace() -> dict[str, Any]:
     """Return fresh globals for a lowered program; they hold nothing but helpers and operations."""
-    names = namespace() | _each()
+    names: dict[str, Any] = namespace() | _each()
     names |= {name: _elementwise(function) for name, function in _ELEMENTWISE.items()}
     names |= {f"_o_{name}": _paid(name) for name in [*_FROM_NUMBERS, *_FROM_ARRAYS]}
     names |= {"_row": _row, "_slice": _slice, "_put_row": _put_row, "_put_all": _put_all}
     names["_Fault"] = Faulted
-    names["__builtins__"] = {**names["__builtins__"], "len": len}
+    names["__builtins__"] |= {"len": len}
     return names

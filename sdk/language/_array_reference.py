@@ -139,7 +139,7 @@ class ArrayInterpreter(Interpreter):
             array.cells[at] = value
             return
         self.spend(length, node)
-        cells = [value] * length if isinstance(value, float) else value.cells
+        cells = value.cells if isinstance(value, Grid) else [value] * length
         if len(cells) != length:
             raise Fault(f"{len(cells)} elements written over {length}", node)
         array.cells[at : at + length] = cells
@@ -152,7 +152,7 @@ class ArrayInterpreter(Interpreter):
         array.cells[:] = list(value.cells) if isinstance(value, Grid) else [value] * count
 
     def _name(self, target: ast.Name, value: Term, names: Names) -> None:
-        if isinstance(value, float):
+        if not isinstance(value, Grid):
             names[target.id] = value
             return
         self._arrays[target.id] = value

@@ -43,9 +43,9 @@ def size(term: Term) -> int:
 
 def elements(term: Term) -> Iterable[float]:
     """Return the elements in row-major order."""
-    if isinstance(term, float):
-        return (term,)
-    return itertools.chain.from_iterable(term) if isinstance(term, Matrix) else term
+    if isinstance(term, Matrix):
+        return itertools.chain.from_iterable(term)
+    return term if isinstance(term, list) else (term,)
 
 
 def accept(contract: ProgramContract, arguments: Sequence[Any]) -> dict[str, Term]:
@@ -80,7 +80,8 @@ def copied(argument: Any, rank: int, what: str) -> Term:
         if rank == 0:
             return float(raw)
         if rank == 1:
-            return list(map(float, raw))
+            vector: Vector = list(map(float, raw))
+            return vector
         rows = [list(map(float, row)) for row in raw]
     except (TypeError, ValueError, OverflowError):
         name = ("a number", "a sequence of numbers", "a sequence of rows of numbers")[rank]
@@ -92,9 +93,11 @@ def copied(argument: Any, rank: int, what: str) -> Term:
 
 def copy_of(term: Term) -> Term:
     """Return a term that shares nothing with another."""
+    if not isinstance(term, list):
+        return term
     if isinstance(term, Matrix):
         return Matrix((row.copy() for row in term), term.columns)
-    return term.copy() if isinstance(term, list) else term
+    return term.copy()
 
 
 def unsuitable(contract: ProgramContract, terms: Mapping[str, Term]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -105,6 +106,10 @@ class Expressions:
             return []
         cost = self.scope.analysis.charges[id(loop)]
         return [f"_fuel -= {cost}", f"if _fuel < 0: {self.fail}"]
+
+    def count(self, name: str, index: str, iterable: ast.expr, body: Sequence[ast.stmt]) -> None:
+        """Note that in a loop's body a local holds, as a whole number, what a name holds."""
+        self.counters = self.counters | {name: index}
 
     # tests
 
@@ -372,10 +377,12 @@ class Expressions:
         self.emit(f"for {index} in {over}:")
         before = self._renamed, self.counters
         self._renamed = self._renamed | {part.target.id: element}
-        self.counters = self.counters | {part.target.id: index}
+        self.count(part.target.id, index, part.iter, [])
         body, _ = self.captured(lambda: self._element(name, node, best, some))
         self._renamed, self.counters = before
-        self.indent([*self.charge(node), f"{element} = {index} + 0.0", *body])
+        used = any(re.search(rf"\b{element}\b", line) for line in body)
+        item = [f"{element} = {index} + 0.0"] if used else []
+        self.indent([*self.charge(node), *item, *body])
         if name == "sum":
             return Value(best, False, True)
         self.emit(f"if not {some}: {self.fail}")

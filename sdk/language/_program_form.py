@@ -232,29 +232,31 @@ def _on_grids(
     operation: HostOperation, function: Callable[..., Any]
 ) -> Callable[..., ReferenceTerm]:
     def run(*terms: ReferenceTerm) -> ReferenceTerm:
-        plain = [_rows(term) for term in terms]
+        plain = [_plain(term) for term in terms]
         result = copied(function(*plain), operation.result, f"the result of '{operation.name}'")
         return _grid(result)
 
     return run
 
 
-def _rows(term: ReferenceTerm) -> float | list[float] | list[list[float]]:
-    if isinstance(term, float):
+def _rows(grid: Grid) -> list[list[float]]:
+    return [grid.row(index) for index in range(grid.shape[0])]
+
+
+def _plain(term: ReferenceTerm) -> float | list[float] | list[list[float]]:
+    if not isinstance(term, Grid):
         return term
-    if len(term.shape) == 1:
-        return list(term.cells)
-    return [term.row(index) for index in range(term.shape[0])]
+    return list(term.cells) if len(term.shape) == 1 else _rows(term)
 
 
 def _grid(term: Term) -> ReferenceTerm:
-    if isinstance(term, Matrix):
-        return Grid(list(elements(term)), (len(term), term.columns))
-    return Grid(list(term), (len(term),)) if isinstance(term, list) else term
+    if not isinstance(term, list):
+        return term
+    cells = list(elements(term))
+    return Grid(cells, (len(term), term.columns) if isinstance(term, Matrix) else (len(cells),))
 
 
-def _term(grid: ReferenceTerm) -> Term:
-    rows = _rows(grid)
-    if isinstance(grid, Grid) and len(grid.shape) == 2:
-        return Matrix(rows, grid.shape[1])  # type: ignore[arg-type]
-    return rows  # type: ignore[return-value]
+def _term(term: ReferenceTerm) -> Term:
+    if not isinstance(term, Grid):
+        return term
+    return list(term.cells) if len(term.shape) == 1 else Matrix(_rows(term), term.shape[1])

@@ -312,6 +312,34 @@ def test_targets_are_written_from_left_to_right() -> None:
     assert answers(source).outputs["out"] == [7.0, 8.0, 9.0]
 
 
+def test_a_loops_name_is_a_number_too() -> None:
+    """It is only assigned where it is read; each of these reads it in another way."""
+    assert answers(body("i = 7", "for i in range(3):", "    out[i] = 1", "x = v[i]")).ok
+    after = body("i = 9", "for i in range(len(out)):", "    out[i] = 1", "i += 1", "out[0] = i")
+    assert answers(after).outputs["out"] == [3.0, 1.0, 1.0]
+    bumped = body("for i in range(2):", "    i += 1", "    out[i] = i")
+    assert answers(bumped).outputs["out"] == [0.0, 1.0, 2.0]
+    nested = body("for i in range(3):", "    for j in range(i):", "        out[j] += i")
+    assert answers(nested).outputs["out"] == [3.0, 2.0, 0.0]
+    shadowed = body("for i in range(3):", "    out[i] = sum(v[i] for i in range(len(v))) + i")
+    assert answers(shadowed).outputs["out"] == [7.0, 8.0, 9.0]
+
+
+def test_an_index_is_only_left_untested_where_it_cannot_be_out_of_range() -> None:
+    lines = ["a = ones(4)", "for i in range(len(a)):", "    a = ones(2)", "    x = a[i]"]
+    assert not answers(body(*lines)).ok
+    assert not answers(body("for i in range(len(v)):", "    x = out[i]")).ok
+    assert not answers(body("for i in range(len(m)):", "    x = m[0, i]")).ok
+    assert not answers(body("for i in range(1 + len(v)):", "    x = v[i]")).ok
+    lowered = check_program(body("for i in range(len(v)):", "    x = v[i]"), contract()).lowered
+    assert lowered.splitlines()[1:5] == [
+        " for _1 in range(len(v)):",
+        "  _m.fuel -= 6",
+        "  if _m.fuel < 0: raise _Fault",
+        "  x = v[_1]",
+    ]
+
+
 def test_helpers_write_into_what_they_are_given() -> None:
     source = (
         "def fill(p, q):\n    for i in range(len(p)):\n        if i > q:\n            return\n"
