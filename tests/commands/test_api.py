@@ -1,0 +1,151 @@
+"""The Python calls that the commands are thin over."""
+
+from __future__ import annotations
+
+import getpass
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gnomon
+from gnomon import api
+from gnomon.policies.load_balancer import load_balancer
+from gnomon.sdk.bundle import build_bundle, bundle_digest, save_bundle
+from gnomon.sdk.dsse import BUNDLE_TYPE, sign
+from gnomon.sdk.keys import generate
+from gnomon.sdk.kind import Kind
+from gnomon.sdk.language import check
+from gnomon.sdk.runtime import RUNTIME
+from gnomon.shadow.policy import FunctionPolicy, RecordedPolicy, ScorePolicy
+from gnomon.shadow.trace import load_trace
+
+from .conftest import HOOK, Folder
+
+PEAK = load_balancer.baselines["peak_ewma"].source or ""
+SERVICE = """
+import gnomon
+
+@gnomon.hook("router.pick", kind=gnomon.load_balancer, items="backends",
+             item_features=lambda b: (b.inflight, b.ewma_ms, b.weight))
+def pick(request, backends):
+    return backends[0]
+
+@gnomon.invariant(pick)
+def never_the_first(items, picked):
+    \"\"\"Nobody may pick the first.\"\"\"
+    return picked is not items[0]
+
+@gnomon.hook("router.other", kind=gnomon.load_balancer, items="backends",
+             item_features=lambda b: (b.inflight, b.ewma_ms, b.weight))
+def other(request, backends):
+    return backends[0]
+"""
+
+
+@pytest.fixture
+def service(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module in the folder that marks two hooks."""
+    name = f"service_{folder.path.name}".replace("-", "_")
+    Path(f"{name}.py").write_text(SERVICE)
+    monkeypatch.setattr(RUNTIME, "hooks", {})
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return name
+
+
+def bundle(path: Path, hook: str = HOOK, kind: Kind = load_balancer) -> str:
+    """Write a bundle of a published policy; return its digest."""
+    program = check(PEAK, kind.input_names)
+    payload = build_bundle(program, hook, kind, "e" * 64, {})
+    save_bundle(path, sign(BUNDLE_TYPE, payload, generate()))
+    return bundle_digest(payload)
+
+
+def test_the_public_names_are_these_calls_and_cost_nothing_to_have() -> None:
+    for name in ("replay", "evolve", "verify", "ship"):
+        assert getattr(gnomon, name) is getattr(api, name)
+        assert name in gnomon.__all__
+    code = "import gnomon, sys; gnomon.ship; gnomon.SearchError; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    heavy = {"numpy", "grpc", "pyarrow", "numba", "typer", "sqlalchemy"}
+    assert not heavy & set(loaded.stdout.split())
+
+
+def test_a_hook_by_its_function_gives_incumbent_and_invariants(service: str, store: Path) -> None:
+    trace, target = api.opened(store, f"{service}:pick")
+    assert (trace.hook, target.kind) == (HOOK, load_balancer)
+    assert isinstance(target.incumbent, FunctionPolicy)
+    names = [invariant.name for invariant in target.invariants]
+    assert names == [*(i.name for i in load_balancer.invariants), "never_the_first"]
+    with pytest.raises(gnomon.TraceError, match=r"no hook 'router\.other'"):
+        api.opened(store, f"{service}:other")
+
+
+def test_a_hook_by_its_name_is_what_was_recorded(folder: Folder, store: Path) -> None:
+    _, target = api.opened(store)
+    assert isinstance(target.incumbent, RecordedPolicy)
+    assert target.invariants == tuple(load_balancer.invariants)
+    Path("mine.py").write_text(PEAK)
+    _, target = api.opened(store, HOOK, "mine.py")
+    assert isinstance(target.incumbent, ScorePolicy)
+    assert target.incumbent.source == PEAK
+
+
+def test_a_saved_trace_is_of_its_own_hook_only(folder: Folder, store: Path) -> None:
+    load_trace(store).save(Path("trace.npz"))
+    assert api.opened("trace.npz", HOOK)[0].digest == load_trace(store).digest
+    with pytest.raises(gnomon.TraceError, match="holds hook 'router.pick', not 'another'"):
+        api.opened("trace.npz", "another")
+
+
+def test_a_search_is_held_to_the_hooks_own_invariants(
+    folder: Folder, service: str, store: Path
+) -> None:
+    words = ["evolve", "--traces", store, "--incumbent", "baseline:round_robin", "--budget", "3"]
+    free = folder.json(*words, "--hook", HOOK, "--out", "free")
+    assert "violation" not in free["counts"]
+    held = folder.json(*words, "--hook", f"{service}:pick", "--out", "held", code=1)
+    assert (
+        held["counts"]["violation"] >= 3
+    )  # whoever looks at the backends picks the first at times
+    assert held["winner"] is None
+
+
+def test_rivals_are_known_by_what_a_rollout_calls_them(folder: Folder, store: Path) -> None:
+    digest = bundle(Path("stable.bundle"))
+    Path("rival.py").write_text("def score(inflight):\n    return inflight\n")
+    _, target = api.opened(store)
+    source = Path("rival.py").read_text()
+    found = api.rivals(["stable.bundle", Path("rival.py")], target)
+    assert found == {digest: PEAK, api.source_digest(source): source}
+    Path("policy.py").write_text(PEAK)
+    words = ["--traces", store, "--incumbent", "baseline:round_robin"]
+    words += ["--against", "stable.bundle", "--against", "rival.py"]
+    verdict = folder.json("verify", "policy.py", *words)
+    assert set(verdict["predicted"]) == {"incumbent", *found}
+    assert verdict["predicted"][digest]["estimate"] == 0.0  # it is the same policy
+
+
+def test_the_command_says_what_the_call_returns(folder: Folder, store: Path) -> None:
+    policies = ("baseline:random", "baseline:peak_ewma")
+    table = gnomon.replay(store, policies, incumbent="baseline:round_robin", replicas=3, seed=5)
+    options = [word for policy in policies for word in ("--policy", policy)]
+    options += ["--incumbent", "baseline:round_robin", "--replicas", "3", "--seed", "5"]
+    assert folder.json("replay", store, *options) == table.as_json()
+    with pytest.raises(gnomon.ConfigurationError, match="at least 2"):
+        gnomon.replay(store, replicas=1)
+
+
+def test_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GNOMON_ACTOR", "pipeline")
+    assert api.acting() == "pipeline"
+    monkeypatch.delenv("GNOMON_ACTOR")
+
+    def nameless() -> str:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    assert api.acting().startswith("uid ")
