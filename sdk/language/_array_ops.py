@@ -1,6 +1,6 @@
 """The operations on arrays for lowered text: copies in, a fresh array or a number out, all paid for.
 
-An operation costs one unit of fuel for each element of its array arguments and one for each element
+An operation costs a flat amount of fuel, one unit for each element of its array arguments and one for each element
 that it makes (``sort`` and ``argsort``: the former times the bits of the length). Sums are left folds: the built-in compensates on some versions.
 """
 
@@ -14,6 +14,7 @@ from functools import reduce
 from itertools import accumulate, compress, count, repeat
 from typing import Any
 
+from ._array_table import OPERATION_FUEL
 from ._arrays import Matrix, Term, Vector, copy_of, elements, size
 from ._names import MATH, WHOLE_LIMIT
 from ._runtime import namespace
@@ -115,7 +116,7 @@ def _columns(terms: tuple[Term, ...]) -> int | None:
 def _elementwise(function: Number) -> Callable[..., Term]:
     def run(meter: Meter, *terms: Term) -> Term:
         total = sum(map(size, terms))
-        meter.pay(total)
+        meter.pay(OPERATION_FUEL + total)
         columns = _columns(terms)
         lines: list[Any] = [term if isinstance(term, list) else repeat(term) for term in terms]
         if columns is None:
@@ -192,7 +193,7 @@ def _slice(meter: Meter, vector: Vector, low: float, high: float) -> Vector:
 
 def _put_row(meter: Meter, matrix: Matrix, index: int, value: float | Vector) -> None:
     meter.pay(matrix.columns)
-    row = value.copy() if isinstance(value, list) else [value] * matrix.columns
+    row: Vector = value.copy() if isinstance(value, list) else [value] * matrix.columns
     if len(row) != matrix.columns:
         raise Faulted
     matrix[index] = row
@@ -373,7 +374,7 @@ def _paid(name: str) -> Callable[..., Term]:
 
     def run(meter: Meter, *terms: Term) -> Term:
         total = sum(map(size, terms))
-        meter.pay(total * total.bit_length() if sorts else total)
+        meter.pay(OPERATION_FUEL + (total * total.bit_length() if sorts else total))
         result: Term = function(meter, *terms) if allocates else function(*terms)
         if isinstance(result, list):
             meter.make(size(result))

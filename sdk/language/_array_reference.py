@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from ._analysis import Analysis
 from ._array_reference_ops import Grid, Reading, Term, apply_each, operate
-from ._array_table import EACH, OPERATIONS
+from ._array_table import EACH, OPERATION_FUEL, OPERATIONS
 from ._contract import HostOperation
 from ._grammar import body_of
 from ._interpret import COMPARISONS, End, Fault, Interpreter, Jump, Names
@@ -203,6 +203,7 @@ class ArrayInterpreter(Interpreter):
     def _each(self, node: ast.AST, terms: list[Term], function: Callable[..., float]) -> Term:
         if all(isinstance(term, float) for term in terms):
             return function(*terms)
+        self.spend(OPERATION_FUEL, node)
         self._read_all(terms, node)
         return self.made(apply_each(function, terms, Reading(node)), node)
 
@@ -266,6 +267,7 @@ class ArrayInterpreter(Interpreter):
 
     def _operate(self, name: str, terms: list[Term], node: ast.AST) -> Term:
         if name not in ("len", "shape0", "shape1"):
+            self.spend(OPERATION_FUEL, node)
             total = self._read_all(terms, node)
             if name in ("sort", "argsort"):
                 self.spend(total * (total.bit_length() - 1) if total else 0, node)

@@ -53,6 +53,9 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
     "zeros": ("s>v", "ss>m"),
 }
 
+#: Fuel of every operation, however small its arrays are.
+OPERATION_FUEL = 10
+
 #: Functions of one number that work on every element of an array as well.
 EACH = frozenset({"abs", "int", "round"} | {name for name, arity in MATH.items() if arity == 1})
 

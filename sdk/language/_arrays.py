@@ -43,9 +43,9 @@ def size(term: Term) -> int:
 
 def elements(term: Term) -> Iterable[float]:
     """Return the elements in row-major order."""
-    if isinstance(term, Matrix):
-        return itertools.chain.from_iterable(term)
-    return term if isinstance(term, list) else (term,)
+    if not isinstance(term, list):
+        return (term,)
+    return itertools.chain.from_iterable(term) if isinstance(term, Matrix) else term
 
 
 def accept(contract: ProgramContract, arguments: Sequence[Any]) -> dict[str, Term]:

@@ -10,7 +10,7 @@ import ast
 import math
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ._analysis import Analysis
 from ._grammar import Outline, body_of, refuse
@@ -310,13 +310,13 @@ def _apply_builtin(name: str, values: list[float], node: ast.AST) -> float:
 
 
 _ROUNDING = frozenset({"int", "round", "floor", "ceil", "trunc"})
-_BUILTINS: dict[str, Callable[..., float]] = {
+_BUILTINS: dict[str, Any] = {
     "abs": abs,
     "float": float,
     "int": int,
     "round": round,
 }
-_MATH: dict[str, Callable[..., float]] = {
+_MATH: dict[str, Any] = {
     "atan": math.atan,
     "atan2": math.atan2,
     "ceil": math.ceil,

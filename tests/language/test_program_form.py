@@ -455,9 +455,9 @@ def test_fuel_of_operations_is_what_they_read_and_make() -> None:
     base = fuel("a = 1")
     made = fuel("a = zeros(50)")
     # Statements and expressions, names included (of what is called, too), then elements.
-    assert made - base == 2 + 50
-    assert fuel("a = zeros(50)", "b = a + a") - made == 5 + 50 + 50 + 50
-    assert fuel("a = zeros(50)", "b = sort(a)") - made == 5 + 50 * 6 + 50
+    assert made - base == 2 + 10 + 50
+    assert fuel("a = zeros(50)", "b = a + a") - made == 5 + 10 + 50 + 50 + 50
+    assert fuel("a = zeros(50)", "b = sort(a)") - made == 5 + 10 + 50 * 6 + 50
     assert fuel("a = zeros(50)", "b = len(a)") - made == 5
     assert fuel("a = cost(v, x)") - base == 3 + 10 + len(V)
 
