@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigurationError
+from .forking import claim_grpc
 
 if TYPE_CHECKING:
     import grpc
@@ -95,9 +96,11 @@ def open_channel(peer: Peer) -> grpc.Channel:
 
     Raises:
         ConfigurationError: a certificate file cannot be read.
+        UnavailableError: this process was forked from one that had used gRPC.
     """
     import grpc
 
+    claim_grpc()
     if peer.root_certificates is None:
         return grpc.insecure_channel(peer.address, options=_OPTIONS)
     credentials = grpc.ssl_channel_credentials(

@@ -27,7 +27,8 @@ from gnomon.v1 import delivery_pb2, policy_pb2
 from .assignment import Assignment
 from .bundle import read_bundle
 from .channel import Peer, backoff_s, open_channel
-from .errors import TrustError
+from .errors import TrustError, UnavailableError
+from .forking import grpc_usable
 from .manifest import Anchors, Now
 from .measure import BlockMeasure
 from .session import HookLike, HookPolicy, Node, Session, Step, hook_report
@@ -109,8 +110,9 @@ class DeliveryClient:
         now: both clocks.
         rng: for the jitter of reconnects.
 
-    The stream is closed around a fork, because gRPC does not survive one in mid-call: the parent
-    connects again by itself, in the child nothing runs before :meth:`start` is called there.
+    The stream is closed around a fork, because gRPC does not survive one in mid-call, and the parent
+    connects again by itself. A child forked before the first connection starts anew; one forked later
+    cannot use gRPC (see ``forking.py``): it receives nothing, and :attr:`status` says why.
     """
 
     def __init__(
@@ -212,6 +214,12 @@ class DeliveryClient:
 
     def _run(self) -> None:
         attempt = 0
+        if not grpc_usable():
+            self._note(
+                UnavailableError("forked from a process that had used gRPC: no delivery here")
+            )
+            _log.warning("no policies are received in this process: %s", self._last_error)
+            return
         while not self._stopping.is_set():
             opened = self._now().monotonic_ns
             try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from ..forking import claim_grpc
 from . import wire
 from .retry import Backoff, retry_delay
 from .settings import Settings
@@ -124,6 +125,7 @@ class Courier:
 
 
 def _channel(settings: Settings) -> grpc.Channel:
+    claim_grpc()
     options = (("grpc.max_send_message_length", -1), ("grpc.max_reconnect_backoff_ms", 2000))
     if not settings.secure:
         return grpc.insecure_channel(settings.target, options)

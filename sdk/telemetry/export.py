@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from ..forking import grpc_usable
 from ..records import Record
 from . import names
 from .accounting import Account, Accounting
@@ -44,8 +45,9 @@ class Limits:
 class OtlpSink:
     """Sends records to an OTLP receiver over gRPC.
 
-    Nothing is connected and no thread runs before the first write, and a forked child starts anew:
-    what the parent has yet to send stays the parent's.
+    Nothing is connected and no thread runs before the first write. A child that is forked before then
+    starts anew; one that is forked later cannot use gRPC (see ``forking.py``), and its records are
+    counted as dropped, reason ``forked``. What the parent has yet to send stays the parent's.
 
     Args:
         endpoint: instead of ``OTEL_EXPORTER_OTLP_ENDPOINT``.
@@ -78,8 +80,9 @@ class OtlpSink:
     def write(self, hook: HookLike, records: Sequence[Record]) -> None:
         """Encode records and queue them; what does not fit the backlog is dropped and counted."""
         self._accounting.record(len(records))
-        if self._closed:
-            self._accounting.settle(dropped=len(records), why="closed")
+        if self._closed or not grpc_usable():
+            why = "closed" if self._closed else "forked"
+            self._accounting.settle(dropped=len(records), why=why)
             return
         for batch in self._batches(hook, records):
             self._enqueue(batch)

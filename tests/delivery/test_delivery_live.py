@@ -196,9 +196,12 @@ child = os.fork()
 if child == 0:
     ok = client.stop()  # nothing runs here, and nothing of the parent's is harmed
     process_id[0] = os.urandom(8).hex()
-    client.start()
-    ok = ok and connected(client) and client.stop()
-    os._exit(0 if ok else 3)
+    client.start()  # must not freeze: gRPC cannot be used in here
+    end = time.monotonic() + 10
+    while "fork" not in client.status.last_error and time.monotonic() < end:
+        time.sleep(0.01)
+    ok = ok and "fork" in client.status.last_error and not client.status.connected
+    sys.exit(0 if ok and client.stop() else 3)
 _, status = os.waitpid(child, 0)
 assert os.waitstatus_to_exitcode(status) == 0, status
 assert connected(client)
@@ -206,14 +209,40 @@ assert client.stop()
 """
 
 
-def test_a_forked_child_has_a_stream_of_its_own(serve, world, tmp_path) -> None:
+def test_a_child_forked_after_gRPC_was_used_stays_alive_and_says_why(
+    serve, world, tmp_path
+) -> None:
+    """gRPC freezes such a child, interpreter and all, when it makes a channel; so none is made."""
     listener, port = serve()
     _, public = keys.save(world.publisher, tmp_path, "publisher", "publisher")
     command = [sys.executable, "-c", FORKING, str(port), str(public), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    instances = [listener.hellos.get(timeout=1).node.instance for _ in range(3)]
-    assert len(set(instances)) == 2, "the parent came back after the fork, the child on its own"
+    instances = [listener.hellos.get(timeout=1).node.instance for _ in range(2)]
+    assert len(set(instances)) == 1, "the parent came back after the fork"
+    assert listener.hellos.empty(), "the child never spoke"
+
+
+EARLY = (
+    FORKING.replace("client.start()\nassert connected(client)\nchild", "child")
+    .replace(
+        FORKING[FORKING.index("if child == 0:") : FORKING.index("_, status")],
+        "if child == 0:\n    client.start()\n    sys.exit(0 if connected(client) and client.stop() else 3)\n",
+    )
+    .replace("assert connected(client)\nassert client.stop()\n", "")
+)
+
+
+def test_a_child_forked_before_gRPC_was_used_has_a_stream_of_its_own(
+    serve, world, tmp_path
+) -> None:
+    """As the workers of a prefork server are."""
+    listener, port = serve()
+    _, public = keys.save(world.publisher, tmp_path, "publisher", "publisher")
+    command = [sys.executable, "-c", EARLY, str(port), str(public), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert listener.hellos.get(timeout=1).node.service == "s"
 
 
 def test_starting_twice_is_one_thread(serve, make_client) -> None:
