@@ -174,4 +174,4 @@ class Kind:
     @cached_property
     def item_type(self) -> Any:
         """Named tuple of one item's features, as invariants see it."""
-        return namedtuple("Item", self.input_names)  # noqa: PYI024 - the fields are data
+        return namedtuple("Item", self.input_names)
