@@ -6,7 +6,6 @@ Each call takes what the command of the same name takes and returns a typed resu
 from __future__ import annotations
 
 import getpass
-import hashlib
 import math
 import os
 import time
@@ -15,8 +14,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .sdk.errors import ConfigurationError, LanguageError, TraceError
+from .sdk.errors import ConfigurationError
 from .sdk.records import INCUMBENT
+from .shadow.opening import isolated, opened, policy_named, rivals, source_digest
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -27,15 +27,11 @@ if TYPE_CHECKING:
     from .policies.rollout.ledger import Ledger
     from .policies.rollout.shipping import Ramp
     from .sdk.channel import Peer
-    from .sdk.hook import Hook
-    from .sdk.kind import Kind
-    from .shadow.gate_case import Target, VerifyOptions
+    from .shadow.gate_case import VerifyOptions
     from .shadow.isolation.compiled import CompiledOptions
-    from .shadow.policy import Policy
     from .shadow.replay import ReplayTable
     from .shadow.search.driver import Options, Report
     from .shadow.search.result import EvolveResult
-    from .shadow.trace import Trace
     from .shadow.verdict import GateResult, Verdict
 
 TRACES = Path(".gnomon/traces")
@@ -44,79 +40,6 @@ VERDICTS = Path(".gnomon/verdicts")
 RUNS = Path(".gnomon/runs")
 #: Name of the control plane's public key, where it is looked for beside the publisher's key.
 ROLLOUT_KEY = "rollout.pub"
-
-
-def opened(
-    traces: str | Path, hook: str | None = None, incumbent: str | None = None
-) -> tuple[Trace, Target]:
-    """Return a recorded trace, and what a candidate on it would be for.
-
-    Args:
-        traces: trace store (folder or URI), or a trace saved as ``.npz``.
-        hook: its name, or ``module:attribute`` of the decorated function, which is imported and gives
-            the kind, the invariants and the incumbent; None takes the store's only hook.
-        incumbent: ``baseline:NAME``, a policy's file, ``recorded`` or ``module:attribute``; None takes
-            the hook's own function if ``hook`` names one, else what was recorded.
-
-    Raises:
-        TraceError: the trace cannot be read.
-        ConfigurationError: hook or incumbent name nothing that can be used.
-        LanguageError: the incumbent's file lies outside the policy language.
-    """
-    from .policies.registry import kind as kind_named
-    from .shadow.gate_case import Target
-    from .shadow.policy import RECORDED, hook_at
-
-    marked: Hook | None = hook_at(hook) if hook and ":" in hook else None
-    trace = _trace(str(traces), marked.name if marked else hook)
-    if marked and marked.kind.name != trace.kind:
-        raise ConfigurationError(
-            f"hook {hook!r} decides {marked.kind.name!r}, the trace is of kind {trace.kind!r}; "
-            "name the hook that it was recorded from"
-        )
-    kind = marked.kind if marked else kind_named(trace.kind)
-    policy = policy_named(incumbent or (hook if marked and hook else RECORDED), kind)
-    invariants = marked.invariants if marked else kind.invariants
-    return trace, Target(trace.hook, kind, policy, tuple(invariants))
-
-
-def _trace(traces: str, hook: str | None) -> Trace:
-    from .shadow.trace import Trace, load_trace
-
-    if not traces.endswith(".npz"):
-        return load_trace(traces, hook)
-    trace = Trace.load(Path(traces))
-    if hook not in (None, trace.hook):
-        raise TraceError(f"{traces} holds hook {trace.hook!r}, not {hook!r}; leave --hook out")
-    return trace
-
-
-def policy_named(text: str, kind: Kind) -> Policy:
-    """Return a trusted policy: ``baseline:NAME``, a file, ``recorded`` or ``module:attribute``.
-
-    Raises:
-        ConfigurationError: it names nothing that can be replayed.
-        LanguageError: the file lies outside the policy language; names the file.
-    """
-    from .shadow.policy import ScorePolicy, incumbent_policy
-
-    path = Path(text)
-    if path.suffix != ".py" and not path.is_file():
-        return incumbent_policy(text, kind)
-    return ScorePolicy(path.stem, _checked_source(path, kind), kind)
-
-
-def _checked_source(path: Path, kind: Kind) -> str:
-    """Return a policy's source; an error of the language names the file."""
-    from .sdk.language import check
-    from .shadow.policy import source_of
-
-    source = source_of(path)
-    try:
-        check(source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel)
-    except LanguageError as error:
-        raise LanguageError(f"{path}: {error}") from error
-    return source
 
 
 def replay(
@@ -150,7 +73,7 @@ def replay(
         raise ConfigurationError(f"replicas={replicas} says nothing of luck; give at least 2")
     trace, target = opened(traces, hook, incumbent)
     with ExitStack() as stack:
-        others = _isolated(tuple(policies), target.kind, isolation, stack)
+        others = isolated(tuple(policies), target.kind, isolation, stack)
         return compare(
             trace,
             others,
@@ -159,24 +82,6 @@ def replay(
             seed=seed,
             progress=progress,
         )
-
-
-def _isolated(texts: tuple[str, ...], kind: Kind, isolation: str, stack: ExitStack) -> list[Policy]:
-    """Return the policies; sources from files run isolated, in forks of one clean process."""
-    from .shadow.isolation.layers import known_mode
-    from .shadow.isolation.lockstep import lockstep_zygote
-    from .shadow.policy import BASELINE, IsolatedPolicy, baseline_policy
-
-    mode = known_mode(isolation)
-    files = [text for text in texts if not text.startswith(BASELINE)]
-    sources = {text: _checked_source(Path(text), kind) for text in files}
-    zygote = stack.enter_context(lockstep_zygote(mode)) if sources else None
-    return [
-        IsolatedPolicy(text, sources[text], kind, zygote)
-        if zygote and text in sources
-        else baseline_policy(text.removeprefix(BASELINE), kind)
-        for text in texts
-    ]
 
 
 def evolve(
@@ -283,45 +188,6 @@ def _writable(path: Path) -> Path:
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ConfigurationError(f"{path} cannot be written; name another file")
     return path
-
-
-def rivals(policies: Iterable[str | Path], target: Target) -> dict[str, str]:
-    """Return sources by the name that a rollout would know them by.
-
-    Args:
-        policies: source files, which are named by their source digest, and ``.bundle`` files, which
-            are named by their bundle digest.
-        target: what they must be for.
-
-    Raises:
-        ConfigurationError: a file cannot be read, or a bundle is for another hook.
-        LanguageError: a source lies outside the policy language; names the file.
-    """
-    from .sdk.bundle import SUFFIX
-
-    found: dict[str, str] = {}
-    for path in map(Path, policies):
-        if path.suffix == SUFFIX:
-            found |= _bundled(path, target)
-        else:
-            source = _checked_source(path, target.kind)
-            found[source_digest(source)] = source
-    return found
-
-
-def _bundled(path: Path, target: Target) -> dict[str, str]:
-    """Return a bundle's source by the bundle's digest; it is run isolated, so nobody need vouch."""
-    from .sdk.bundle import bundle_digest, load_bundle, read_bundle
-
-    payload = load_bundle(path).payload
-    about = read_bundle(payload)
-    wanted = (target.hook, target.kind.name, target.kind.version)
-    if (about.hook, about.kind, about.kind_version) != wanted:
-        raise ConfigurationError(
-            f"{path} is for hook {about.hook!r} of kind {about.kind} v{about.kind_version}, not for "
-            f"{target.hook!r} of {target.kind.name} v{target.kind.version}; give another bundle"
-        )
-    return {bundle_digest(payload): about.source}
 
 
 def ship(
@@ -432,11 +298,6 @@ def acting() -> str:
         return os.environ.get("GNOMON_ACTOR") or getpass.getuser()
     except (KeyError, OSError):  # a container's user need not have a name
         return f"uid {os.getuid()}"
-
-
-def source_digest(source: str) -> str:
-    """Return the name of a bare source: sha256 hex of its text."""
-    return hashlib.sha256(source.encode()).hexdigest()
 
 
 __all__ = [
