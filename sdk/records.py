@@ -22,7 +22,7 @@ class Decision(NamedTuple):
         unit: randomisation unit as given by ``unit=``, or an empty string.
         arm: whose answer was used.
         reason: why.
-        detail: for a fallback what failed (``fault``, ``violation:NAME``, ``slow``, ``breaker``).
+        detail: for a fallback what failed (``fault``, ``violation:NAME``, ``features``, ``breaker``).
         policy: digest of the policy that answered, or ``incumbent``.
         epoch: of the manifest in force; 0 without one.
         block: switchback block; -1 outside a canary.

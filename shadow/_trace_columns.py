@@ -19,7 +19,7 @@ _MEMBERS = "members"
 
 
 def trace(decisions: pa.Table, workload: pa.Table, hook: str) -> Trace:
-    """Return the longest stretch of decisions over the same members."""
+    """Return the longest stretch of decisions over the same members by one policy."""
     rows = _ordered(decisions, hook)
     kind = _kind(rows, hook)
     members = _members(workload)
@@ -71,10 +71,15 @@ def _kind(rows: pa.Table, hook: str) -> Kind:
 
 
 def _stretch(rows: pa.Table, members: list[_Named]) -> pa.Table:
-    """Return the longest run of decisions over the same items, by number and by name."""
+    """Return the longest run of decisions over the same items, by number and by name, and one policy.
+
+    A canary therefore never counts as what one policy was recorded doing.
+    """
     changes = [after.time for before, after in pairwise(members) if after.names != before.names]
     era = np.searchsorted(np.array(changes, np.int64), rows["time"].to_numpy(), side="right")
+    _, policy = np.unique(rows["policy"].to_numpy(zero_copy_only=False), return_inverse=True)
     differs = (np.diff(rows["n_items"].to_numpy()) != 0) | (np.diff(era) != 0)
+    differs |= np.diff(policy) != 0
     edges = np.concatenate(([0], np.flatnonzero(differs) + 1, [len(era)]))
     longest = int(np.argmax(np.diff(edges)))
     return rows.slice(int(edges[longest]), int(edges[longest + 1] - edges[longest]))

@@ -150,7 +150,8 @@ def arrays_in(path: Path) -> dict[str, npt.NDArray[Any]]:
 def load_trace(store: str | Path, hook: str | None = None) -> Trace:
     """Read a hook's decisions from a trace store.
 
-    When members came or went, the longest stretch with the same members is taken.
+    When members came or went, or another policy decided (a canary, a promotion), the longest stretch
+    with the same members and one policy is taken.
 
     Args:
         store: folder or URI of the trace store.
@@ -180,7 +181,7 @@ def checked(trace: Trace) -> Trace:
     """Return the trace; raises TraceError when a replay of it could not be trusted."""
     if len(trace) < LEAST_DECISIONS:
         raise TraceError(
-            f"trace {trace.hook!r} has {len(trace)} decisions with the same members, too little data; "
+            f"trace {trace.hook!r} has {len(trace)} decisions with the same members and policy, too little data; "
             f"capture at least {LEAST_DECISIONS}"
         )
     broken = broken_share(trace)

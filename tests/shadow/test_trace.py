@@ -184,6 +184,20 @@ def test_a_change_of_members_leaves_the_longest_stretch(small: Trace, tmp_path: 
     assert len(trace) == ((small.time < 3.0) & (small.instance == 0)).sum()
 
 
+def test_a_canary_is_not_what_the_incumbent_did(small: Trace, tmp_path: Path) -> None:
+    source = Source(small.instances[0], "router", "router.pick", "load_balancer", 1)
+    later = START + 3_000_000_000
+    made = [
+        each._replace(policy="f" * 64)
+        if isinstance(each, Decision) and each.time_ns >= later
+        else each
+        for each in records(small, 0)
+    ]
+    TraceStore(tmp_path).write_records(source, made)
+    trace = load_trace(tmp_path, "router.pick")
+    assert len(trace) == ((small.time < 3.0) & (small.instance == 0)).sum()
+
+
 def test_an_unsampled_record_is_left_out(small: Trace, tmp_path: Path) -> None:
     source = Source(small.instances[0], "router", "router.pick", "load_balancer", 1)
     fallback = [
