@@ -319,6 +319,8 @@ def test_a_loops_name_is_a_number_too() -> None:
     assert answers(after).outputs["out"] == [3.0, 1.0, 1.0]
     bumped = body("for i in range(2):", "    i += 1", "    out[i] = i")
     assert answers(bumped).outputs["out"] == [0.0, 1.0, 2.0]
+    augmented = body("i = 1e308", "for i in range(3):", "    out[i] = 1", "i *= 10")
+    assert answers(augmented).ok
     nested = body("for i in range(3):", "    for j in range(i):", "        out[j] += i")
     assert answers(nested).outputs["out"] == [3.0, 2.0, 0.0]
     shadowed = body("for i in range(3):", "    out[i] = sum(v[i] for i in range(len(v))) + i")
@@ -338,6 +340,24 @@ def test_an_index_is_only_left_untested_where_it_cannot_be_out_of_range() -> Non
         "  if _m.fuel < 0: raise _Fault",
         "  x = v[_1]",
     ]
+
+
+def test_arrays_share_no_elements() -> None:
+    lines = [
+        "a = take(m, zeros(2))", "a[0, 0] = 70", "put[0, 0] = m[0, 0]", "put[0, 1] = a[1, 0]",
+        "b = copy(m)", "b[0, 0] = 70", "c = transpose(transpose(m))", "c[0, 0] = 70",
+        "put[0, 2] = m[0, 0]", "d = zeros(2, 2)", "d[0] = 1", "put[1, 0] = d[1, 1]",
+        "e = ones(2)", "d[0] = e", "d[1] = e", "e[0] = 70", "d[0, 1] = 70", "put[1, 1] = d[1, 1]",
+        "put[2] = put[0]", "put[2, 0] = 9", "f = copy(put)", "f[:] = put", "f[0, 0] = 70",
+    ]  # fmt: skip
+    wanted = [[1, 1, 1], [0, 1, 0], [9, 1, 1], [0, 0, 0]]
+    assert answers(body(*lines)).outputs["put"] == wanted
+
+
+def test_whole_results_are_never_a_negative_zero() -> None:
+    answer = answers(body("out[:] = v[0:3] % -1", "out += int(v[0:3] * -0.1) + -v[0:3] // 8 + 1"))
+    assert repr(answer.outputs["out"]) == "[0.0, 0.0, 0.0]"
+    assert repr(answers(body("out[:] = v[0:3] % -1")).outputs["out"]) == "[0.0, 0.0, 0.0]"
 
 
 def test_helpers_write_into_what_they_are_given() -> None:
@@ -427,6 +447,7 @@ STATEMENT_FAULTS = [
     (["put[:] = 0.5", "out[0] = v[9]"], "index 9 out of range"),
     (["a = zeros(390)", "b = zeros(11)"], "out of elements"),
     (["a = zeros(100)", "a = zeros(300)", "b = zeros(101)"], "out of elements"),
+    (["a = zeros(300)", "a = zeros(100)", "b = zeros(101)"], "out of elements"),
     (["while True:", "    x = 1"], "out of fuel"),
     (["a = zeros(200)", "while True:", "    a = a + 1"], "out of fuel"),
     (["a = zeros(200)", "for i in range(100):", "    a[:] = sort(a)"], "out of fuel"),
@@ -459,6 +480,9 @@ def test_fuel_of_operations_is_what_they_read_and_make() -> None:
     assert fuel("a = zeros(50)", "b = a + a") - made == 5 + 10 + 50 + 50 + 50
     assert fuel("a = zeros(50)", "b = sort(a)") - made == 5 + 10 + 50 * 6 + 50
     assert fuel("a = zeros(50)", "b = len(a)") - made == 5
+    # Without columns a matrix still has rows, and the other way round.
+    assert fuel("a = zeros(0, 50)") == fuel("a = zeros(50, 0)") == fuel("a = zeros(5, 10)")
+    assert fuel("a = zeros(50, 0)", "b = transpose(a)") - fuel("a = zeros(50, 0)") == 5 + 10 + 100
     assert fuel("a = cost(v, x)") - base == 3 + 10 + len(V)
 
 
