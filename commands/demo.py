@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from ..sdk.errors import ConfigurationError
 from ._common import handled
 
 
@@ -51,7 +54,13 @@ def demo(
 
     screen = Screen(Console(stderr=as_json))
     plan = plan_for(seed, quick=quick, null=null)
-    ended, summary = run(replace(plan, rate=rate) if rate else plan, out, screen)
+    plan = plan if rate is None else replace(plan, rate=_positive(rate))
+    # Told to end, it takes its processes with it, as after an interrupt.
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    try:
+        ended, summary = run(plan, out, screen)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     write_summary(summary, out / "summary.json")
     write_report(summary, out)
     screen.stage(f"Ended: {ended.name.lower()}")
@@ -61,3 +70,9 @@ def demo(
         json.dump(json.loads((out / "summary.json").read_text()), sys.stdout, indent=2)
         print()
     raise typer.Exit(int(ended))
+
+
+def _positive(rate: float) -> float:
+    if not 0.0 < rate < math.inf:
+        raise ConfigurationError(f"--rate {rate:g} requests/s; give a number above 0")
+    return rate

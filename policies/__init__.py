@@ -1,1 +1,1 @@
-"""TODO."""
+"""What a hook decides: the kinds, their published baselines and, below, rollouts."""
