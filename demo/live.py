@@ -11,6 +11,7 @@ from gnomon.v1 import rollouts_pb2
 from .. import api
 from ..policies.rollout.client import RolloutClient
 from ..policies.rollout.ledger import Ledger
+from ..recorder.store import TraceStore
 from ..shadow.trace import load_trace
 from .canary import ACTOR, LateBlocks, extra_latency, follow, progress_note
 from .run import DemoExit, Run, Shipped, finite
@@ -48,16 +49,19 @@ def capture(this: Run) -> None:
     this.stack.pause(2.5)  # a flush of the hooks, and a publication of the recorder
     trace = load_trace(this.stack.store, HOOK)
     trace.save(this.capture)
+    events = TraceStore(this.stack.store).workload(HOOK).num_rows
     traffic = this.stack.traffic()
     this.summary["capture"] = {
         "decisions": len(trace),
+        "workload_events": events,
         "trace": trace.digest,
         "requests": traffic.faults(),
         "latency": traffic.latency(),
     }
     screen.good(
-        f"{len(trace)} decisions with outcomes of {traffic.faults()['requests']} requests, by "
-        f"{len(trace.instances)} processes, as OTLP log records, stored as Parquet."
+        f"{len(trace)} decisions with outcomes of {traffic.faults()['requests']} requests and "
+        f"{events} workload events, by {len(trace.instances)} processes: OTLP log records over gRPC, "
+        "joined and stored as Parquet."
     )
 
 
