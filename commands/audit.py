@@ -172,7 +172,9 @@ def _print(entries: Iterable[Entry]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    view = Table("seq", "time", "kind", "actor", "subject", "what")
+    view = Table()
+    for name in ("seq", "time", "kind", "actor", "subject", "what"):
+        view.add_column(name, no_wrap=name in ("seq", "kind"))
     for entry in entries:
         time = datetime.fromtimestamp(entry.time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
         what = _what(entry.body)
