@@ -45,9 +45,7 @@ def _summary(kind: str, seed: int) -> dict[str, Any]:
 def _quick_rows(runs: list[dict[str, Any]]) -> list[Row]:
     ended = [run["ended"] for run in runs]
     rows = [
-        _share(
-            "quick demo: promoted and the wrong one taken back", ended.count("good"), runs, 0.8
-        ),
+        _share("quick demo: promoted and the wrong one taken back", ended.count("good"), runs, 0.8),
         _count("quick demo: something happened that must not", ended.count("wrong"), runs),
     ]
     first = [run["rollouts"]["first"] for run in runs if "first" in run.get("rollouts", {})]

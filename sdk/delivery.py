@@ -308,7 +308,12 @@ class DeliveryClient:
     def _take_up(self, hook: HookLike) -> None:
         saved = self._store.load(hook.name)
         policy = HookPolicy(
-            hook.name, hook.kind, self._settings.cell, self._settings.anchors, saved
+            hook.name,
+            hook.kind,
+            self._settings.cell,
+            self._settings.anchors,
+            saved,
+            has_outcomes=lambda: hook.has_outcomes,
         )
         for digest, data in self._store.bundles().items():
             self._restore(policy, digest, data)

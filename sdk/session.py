@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -55,6 +55,11 @@ class HookLike(Protocol):
         """Why this process took the candidate back; empty where it did not."""
         ...
 
+    @property
+    def has_outcomes(self) -> bool:
+        """Whether outcomes of its decisions can be expected."""
+        ...
+
     measure: Any  # set by delivery; its ``add`` takes every drained record
 
     def install(self, assignment: Assignment) -> None:
@@ -104,15 +109,24 @@ class HookPolicy:
         cell: of this process, for the switchback.
         anchors: keys and limits from the configuration.
         saved: state of an earlier life.
+        has_outcomes: whether outcomes can be expected; without them no candidate is taken.
     """
 
     def __init__(
-        self, name: str, kind: Kind, cell: str, anchors: Anchors, saved: Saved | None = None
+        self,
+        name: str,
+        kind: Kind,
+        cell: str,
+        anchors: Anchors,
+        saved: Saved | None = None,
+        *,
+        has_outcomes: Callable[[], bool] = lambda: True,
     ) -> None:
         self.name = name
         self.kind = kind
         self._cell = cell
         self._anchors = anchors
+        self._has_outcomes = has_outcomes
         self.guard = ManifestGuard(name, anchors, saved)
         self.programs: dict[str, Program] = {}
 
@@ -162,6 +176,11 @@ class HookPolicy:
         if plan is None:
             raise TrustError("manifest names a candidate without a ramp plan")
         self._check_objective(plan)
+        if not self._has_outcomes():
+            raise TrustError(
+                f"hook {self.name!r} reports no outcomes, so nothing can be canaried on it; use "
+                "decide() or outcome="
+            )
         return Assignment(
             epoch=manifest.epoch,
             phase=_PHASES[manifest.phase],

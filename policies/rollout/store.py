@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event, exc
 from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.pool import StaticPool
 
 from ...sdk.errors import TrustError
 from .blocks import Report
@@ -152,11 +154,11 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.StaticPool)
-        sa.event.listen(self._engine, "connect", _pragmas)
+        self._engine = sa.create_engine(f"sqlite:///{path}", poolclass=StaticPool)
+        event.listen(self._engine, "connect", _pragmas)
         try:
             self._prepare(path)
-        except sa.exc.DatabaseError as error:
+        except exc.DatabaseError as error:
             self.close()
             raise TrustError(
                 f"{path} is not a control plane's store: {error.orig}; restore it, or name another folder"

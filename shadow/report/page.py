@@ -48,7 +48,7 @@ def render(title: str, lead: str, sections: Sequence[Section]) -> str:
     """Return the page as HTML."""
     environment = Environment(autoescape=select_autoescape(default=True, default_for_string=True))
     template = environment.from_string(
-        files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+        files(__name__.rpartition(".")[0]).joinpath("page.html").read_text(encoding="utf-8")
     )
     return template.render(title=title, lead=lead, sections=sections, svg=Markup)
 

@@ -139,7 +139,7 @@ def _backend(trace: Trace, member: int, clip_ms: float) -> Backend:
         [[_log_density(seen.service(slots, each)) for each in overhead] for slots in counts]
     )
     best = density.sum(axis=2).argmax(axis=1)
-    levelled = [_levelled(seen, slots, overhead[best[slots - 1]]) for slots in counts]
+    levelled = [_levelled(seen, slots, float(overhead[best[slots - 1]])) for slots in counts]
     return Backend(
         seen,
         overhead,

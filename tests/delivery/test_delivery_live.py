@@ -175,6 +175,7 @@ from gnomon.sdk.manifest import Anchors
 
 class Hook:
     name, kind, counters, breaker, measure = "h", load_balancer, {}, "", None
+    has_outcomes = True
     def install(self, assignment): pass
 
 port, public, state = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])

@@ -164,6 +164,17 @@ def test_a_plan_in_another_unit_is_refused(session, world, shipped, change) -> N
     assert "ramp plan judges" in step.reply.ack.error
 
 
+def test_a_hook_without_outcomes_takes_no_candidate(world, shipped) -> None:
+    envelope, _, manifest = shipped
+    silent = HookPolicy(HOOK, world.kind, "cell-a", world.anchors, has_outcomes=lambda: False)
+    session = Session(NODE, {HOOK: silent})
+    assert session.receive(bundle_push(envelope), world.now).reply.ack.ok
+    step = session.receive(manifest_push(manifest(4)), world.now)
+    assert not step.reply.ack.ok
+    assert "reports no outcomes" in step.reply.ack.error
+    assert (step.install, step.save) == (None, None)
+
+
 def test_the_right_digest_of_another_payload_is_refused(session, world) -> None:
     wanted = bundle_digest(world.bundle(LEAST).payload)
     step = session.receive(bundle_push(world.bundle(FAST), digest=wanted), world.now)
