@@ -12,7 +12,7 @@ import numpy as np
 
 from gnomon.v1 import rollouts_pb2
 
-from ..policies.rollout.client import ENDED, RolloutClient
+from ..policies.rollout.client import ENDED, RolloutClient, acknowledged
 from ..recorder.store import TraceStore
 from .plan import DemoPlan
 from .stack import HOOK, Stack
@@ -68,20 +68,8 @@ def follow(
         found = client.get(rollout)
         show(found)
         if rollouts_pb2.State.Name(found.state) in ENDED:
-            return _acknowledged(stack, client, found)
+            return acknowledged(client, found, stack.pause)
         stack.pause(0.25)
-
-
-def _acknowledged(
-    stack: Stack, client: RolloutClient, found: rollouts_pb2.Rollout
-) -> rollouts_pb2.Rollout:
-    """Give the processes two seconds to acknowledge the last manifest."""
-    for _ in range(20):
-        if found.acked == found.clients:
-            break
-        stack.pause(0.1)
-        found = client.get(found.id)
-    return found
 
 
 def progress_note(found: rollouts_pb2.Rollout, plan: DemoPlan) -> tuple[float, str]:

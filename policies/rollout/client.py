@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -166,5 +167,19 @@ def follow(
     for found in client.watch(rollout):
         show(found)
         if rollouts_pb2.State.Name(found.state) in ENDED:
-            return found
+            return acknowledged(client, found)
     raise UnavailableError(f"control plane {client.peer.address} ended the watch; watch again")
+
+
+def acknowledged(
+    client: RolloutClient,
+    found: rollouts_pb2.Rollout,
+    sleep: Callable[[float], None] = time.sleep,
+) -> rollouts_pb2.Rollout:
+    """Return a rollout once every process has acknowledged its last manifest, or after two seconds."""
+    for _ in range(20):
+        if found.acked == found.clients:
+            break
+        sleep(0.1)
+        found = client.get(found.id)
+    return found
