@@ -127,10 +127,14 @@ class ControlPlane:
     ) -> None:
         self.settings = settings
         self.port = 0
-        self._store = Store(settings.state / "rollouts.db")
-        self._ledger = Ledger(settings.state / "ledger.db", clock)
         identity = Identity(settings.rollout_key, settings.publishers)
-        self.control = Control(self._store, self._ledger, identity, clock, random_bytes)
+        with contextlib.ExitStack() as opened:
+            self._store = Store(settings.state / "rollouts.db")
+            opened.callback(self._store.close)
+            self._ledger = Ledger(settings.state / "ledger.db", clock)
+            opened.callback(self._ledger.close)
+            self.control = Control(self._store, self._ledger, identity, clock, random_bytes)
+            self._files = opened.pop_all()
         self._delivery = DeliveryService(self.control)
         self._rollouts = RolloutsService(self.control)
         self._health = health_aio.HealthServicer()
@@ -161,12 +165,15 @@ class ControlPlane:
             self._delivery.close()
             self._rollouts.close()
             await self._server.stop(grace_s)
-        self._store.close()
-        self._ledger.close()
+        self._files.close()
 
     async def __aenter__(self) -> Self:
         """Start."""
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:  # not started, so nobody will stop it
+            await self.stop()
+            raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:

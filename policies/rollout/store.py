@@ -163,6 +163,9 @@ class Store:
             raise TrustError(
                 f"{path} is not a control plane's store: {error.orig}; restore it, or name another folder"
             ) from error
+        except TrustError:
+            self.close()
+            raise
 
     def _prepare(self, path: str | Path) -> None:
         with self._engine.begin() as connection:
