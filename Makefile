@@ -46,8 +46,8 @@ proto: build/protoc/bin/python ## Regenerate the wire code
 	  --grpc_python_out=proto proto/gnomon/v1/*.proto
 
 dist: $(VENV)/.dev ## Build the wheel and the sdist into dist/
-	@rm -rf build/lib dist
-	$(PY) -m build --no-isolation --outdir dist
+	@rm -rf build/lib dist; mkdir -p build
+	$(PY) -m build --no-isolation --outdir dist >build/dist.log 2>&1 || { tail -20 build/dist.log; exit 1; }
 
 smoke: dist      ## Install the wheel built from the sdist elsewhere and try it there
 	bash tests/smoke/run.sh $(PY)

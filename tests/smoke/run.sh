@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install the built wheel, without extras, into an environment of its own outside the tree and use it.
 set -euo pipefail
-python=$(realpath "$1"); here=$(realpath "$(dirname "$0")"); dist=$(realpath dist)
+python=$(cd "$(dirname "$1")" && pwd)/$(basename "$1"); here=$(realpath "$(dirname "$0")"); dist=$(realpath dist)
 away=$(mktemp -d); trap 'rm -rf "$away"' EXIT
 sdist=$(ls "$dist"/gnomon-*.tar.gz)
 "$python" -m build --no-isolation --wheel --outdir "$away/wheel" "$(mkdir "$away/src" && tar -xzf "$sdist" -C "$away/src" && ls -d "$away"/src/gnomon-*)" >"$away/build.log" || { tail -20 "$away/build.log"; exit 1; }
