@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,19 +199,19 @@ def test_a_ledger_from_the_future_is_refused(tmp_path: Path) -> None:
         Ledger(tmp_path / "ledger.db", ticking())
 
 
-def _append_many(path: Path, name: str) -> None:
-    ledger = Ledger(path)
-    for index in range(20):
-        ledger.append("verdict", name, name, {"index": index})
+APPENDING = """
+import sys
+from gnomon.policies.rollout.ledger import Ledger
+
+ledger = Ledger(sys.argv[1])
+for index in range(20):
+    ledger.append("verdict", sys.argv[2], sys.argv[2], {"index": index})
+"""
 
 
 def test_two_processes_append_to_one_chain(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_append_many, args=(path, name)) for name in "ab"]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    workers = [subprocess.Popen([sys.executable, "-c", APPENDING, path, name]) for name in "ab"]
+    assert [worker.wait(30) for worker in workers] == [0, 0]
     check = Ledger(path, ticking()).verify()
     assert (check.ok, check.entries) == (True, 40)
