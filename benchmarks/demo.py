@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,6 +38,8 @@ def _summary(kind: str, seed: int) -> dict[str, Any]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with Path(f"{folder}.log").open("w") as log:
             subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
+    if not path.exists():
+        raise SystemExit(f"{kind} run {seed} left no summary; see {folder}.log")
     summary: dict[str, Any] = json.loads(path.read_text())
     print(f"   {kind} {seed}: {summary['ended']} after {summary['seconds']} s", flush=True)
     return summary
@@ -67,8 +70,8 @@ def _quick_rows(runs: list[dict[str, Any]]) -> list[Row]:
 
 def _null_rows(runs: list[dict[str, Any]]) -> list[Row]:
     promoted = sum(run["null"]["promoted"] for run in runs if "null" in run)
-    held = sum(run["null"]["state"] == "HOLD" for run in runs if "null" in run)
-    note = f"{held} of {len(runs)} inconclusive, the rest aborted"
+    states = Counter(run["null"]["state"] for run in runs if "null" in run)
+    note = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     return [_share("null demo: promoted", promoted, runs, 0.05, "lower", note)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from gnomon.v1 import rollouts_pb2
 
 from ..policies.rollout.client import ENDED, RolloutClient, acknowledged
 from ..recorder.store import TraceStore
+from ..sdk.errors import RolloutError
 from .plan import DemoPlan
 from .stack import HOOK, Stack
 
@@ -64,11 +66,14 @@ def follow(
     """Poll a rollout until it ends, report late blocks, watch the processes; return the last state."""
     while True:
         stack.check()
-        late.report(client)
         found = client.get(rollout)
         show(found)
         if rollouts_pb2.State.Name(found.state) in ENDED:
             return acknowledged(client, found, stack.pause)
+        with contextlib.suppress(
+            RolloutError
+        ):  # it may have ended since: nothing is left to exclude
+            late.report(client)
         stack.pause(0.25)
 
 

@@ -14,8 +14,8 @@ from ..policies.rollout.ledger import Ledger
 from ..recorder.store import TraceStore
 from ..shadow.trace import load_trace
 from .canary import ACTOR, LateBlocks, extra_latency, follow, progress_note
-from .run import DemoExit, Run, Shipped, finite
-from .screen import interval, ms, percent
+from .run import Run, Shipped, finite
+from .screen import interval, ms
 from .stack import HOOK
 
 
@@ -129,6 +129,7 @@ def _tell(this: Run, name: str, shipped: Shipped, late: int) -> None:
         "state": shipped.state,
         "seconds": round(shipped.seconds, 1),
         "acked": found.acked,
+        "clients": found.clients,
         "pairs": evidence.pairs,
         "blocks_left_out": {"stable": excluded[0], "candidate": excluded[1], "late": late},
         "incomplete": evidence.incomplete,
@@ -147,7 +148,7 @@ def _tell(this: Run, name: str, shipped: Shipped, late: int) -> None:
     }
 
 
-def wrong_now(this: Run, client: RolloutClient, verdict: Path) -> DemoExit:
+def wrong_now(this: Run, client: RolloutClient, verdict: Path) -> None:
     """Degrade a backend, ship the second policy on its old verdict, and see it taken back."""
     plan, screen = this.plan, this.screen
     screen.stage("The world changes, and the second policy is shipped on its old verdict")
@@ -176,10 +177,6 @@ def wrong_now(this: Run, client: RolloutClient, verdict: Path) -> DemoExit:
         f"{during['timeouts']} time-outs ({quiet['timeouts']} before)"
     )
     screen.say(f"simulator: {shipped.found.calibration or 'not compared'}")
-    harmless = not (during["non_2xx"] or during["resets"] or during["timeouts"])
-    if shipped.state == "STABLE" or not harmless:
-        return DemoExit.WRONG
-    return DemoExit.GOOD if taken_back else DemoExit.INCONCLUSIVE
 
 
 def finish(this: Run) -> None:
@@ -203,9 +200,15 @@ def finish(this: Run) -> None:
     one, five, _ = os.getloadavg()
     cores = len(os.sched_getaffinity(0))
     traffic = this.stack.traffic()
-    this.summary["machine"] = {"load_1m": one, "load_5m": five, "cores": cores}
+    late = this.stack.late_share()
+    this.summary["machine"] = {
+        "load_1m": one,
+        "load_5m": five,
+        "cores": cores,
+        "late_blocks_share": late,
+    }
     this.summary["traffic"] = {**traffic.faults(), **traffic.latency()}
     screen.say(
         f"machine: load {one:.1f} (5 min {five:.1f}) on {cores} cores; "
-        f"{percent(this.stack.late_share())} of all blocks with a late generator"
+        f"{late:.1%} of all blocks with a late generator"
     )

@@ -12,6 +12,7 @@ from ..policies.rollout.client import RolloutClient
 from ..sdk import keys
 from ..sdk.errors import ConfigurationError
 from . import candidates, live, offline
+from .judge import judge
 from .plan import DemoPlan
 from .processes import Processes
 from .run import DemoExit, Run
@@ -35,9 +36,10 @@ def run(plan: DemoPlan, folder: Path, screen: Screen) -> tuple[DemoExit, dict[st
         this = Run(plan, folder, screen, Stack(plan, folder, processes))
         this.summary["plan"] = asdict(plan)
         started = time.monotonic()
-        ended = _null(this) if plan.null else _full(this)
+        _null(this) if plan.null else _full(this)
         live.finish(this)
         this.summary["seconds"] = round(time.monotonic() - started, 1)
+    ended = judge(this.summary)
     this.summary["ended"] = ended.name.lower()
     return ended, this.summary
 
@@ -53,33 +55,33 @@ def _make_empty(folder: Path) -> None:
     (folder / MARK).touch()
 
 
-def _full(this: Run) -> DemoExit:
+def _full(this: Run) -> None:
     live.start(this)
     live.capture(this)
     if not offline.fidelity(this):
         this.screen.bad("The simulator is not trusted, so nothing is searched or shipped.")
-        return DemoExit.INCONCLUSIVE
+        return
     found = offline.search(this)
     verdict, path = offline.gates(this, found)
     offline.refusals(this)
     if verdict.decision != "accepted":
         this.screen.bad(f"Nothing is shipped; the incumbent stays. {verdict.summary}")
-        return DemoExit.INCONCLUSIVE
+        return
     with RolloutClient(this.stack.control_plane) as client:
         this.stack.start_load()
         first = live.canary(this, client, path, "first")
         this.stack.stop_load()
         if first.state != "STABLE":
             this.screen.bad(f"The canary ended {first.state}. The incumbent stays.")
-            return DemoExit.INCONCLUSIVE
+            return
         second, second_path = offline.second(this, first)
         if second.decision != "accepted":
             this.screen.bad("The second policy is not accepted, so nothing is shipped.")
-            return DemoExit.INCONCLUSIVE
-        return live.wrong_now(this, client, second_path)
+            return
+        live.wrong_now(this, client, second_path)
 
 
-def _null(this: Run) -> DemoExit:
+def _null(this: Run) -> None:
     """An equal policy goes through the full canary past the gates; it must not be promoted."""
     live.start(this)
     live.capture(this)
@@ -93,4 +95,3 @@ def _null(this: Run) -> DemoExit:
     (this.screen.bad if promoted else this.screen.good)(
         f"An equal policy ended {shipped.state}: {'promoted' if promoted else 'not promoted'}."
     )
-    return DemoExit.WRONG if promoted else DemoExit.GOOD
