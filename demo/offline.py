@@ -22,6 +22,7 @@ _FREE_GATES = ("language", "determinism", "invariants")
 
 
 def fidelity(this: Run) -> bool:
+    """Calibrate, replay the incumbent, and return whether the simulator is trusted."""
     screen = this.screen
     screen.stage(
         "Calibrate the simulator and replay the incumbent",
@@ -52,6 +53,7 @@ def fidelity(this: Run) -> bool:
 
 
 def search(this: Run) -> EvolveResult:
+    """Search for a better policy and show what was found."""
     plan, screen = this.plan, this.screen
     out = this.folder / "search"
     screen.stage(
@@ -87,6 +89,7 @@ def _origin(found: EvolveResult) -> str:
 
 
 def gates(this: Run, found: EvolveResult) -> tuple[Verdict, Path]:
+    """Put the winner through the gates; return the verdict and its file."""
     screen = this.screen
     assert found.winner is not None
     screen.stage(
@@ -135,6 +138,7 @@ def _through_first_gates(
 def verify(
     this: Run, source: str, name: str, against: Mapping[str, str] | None = None
 ) -> tuple[Verdict, Path]:
+    """Verify one candidate and keep its verdict in the summary."""
     with this.screen.progress("verifying") as show:
         asked = [0]
 
