@@ -6,7 +6,10 @@ What an attacker may try, and what stops it:
 * replay and rollback: epochs only rise, and the highest one is remembered on disk;
 * freeze: a manifest carries its time of issue, a lease is renewed only by a later one;
 * mix and match: stable, candidate, weights and blocks must be those of the plan inside;
-* a stolen rollout key: raises stay within what the publisher signed, and end with the plan.
+* a stolen rollout key: raises stay within what the publisher signed, and end with the plan. That
+  holds for promotion too: past ``not_after`` a plan's candidate becomes stable only where it ran in
+  full already, so a process without such a past runs the source's function until it is shipped
+  again. Nothing but the rollout key's word would tell it a promoted candidate from an aborted one.
 
 Going back must never be refused for a formality: a kill, or less of the candidate than now, needs
 neither plan nor freshness, only a trusted signature and a higher epoch.
@@ -119,6 +122,8 @@ class ManifestGuard:
         if not manifest.kill and not self._lowers(manifest, plan):
             _check_fresh(manifest, now, self._anchors.skew_ns)
             _check_plan(manifest, plan, now)
+            if plan is not None and manifest.stable == plan.candidate:
+                self._check_promotion(plan, now)
         return self._admitted(manifest, plan, envelope, self._lease(manifest, now))
 
     def commit(self, admitted: Admitted) -> None:
@@ -222,6 +227,13 @@ class ManifestGuard:
             and plan.candidate == manifest.candidate
             and _is_less(manifest, current)
         )
+
+    def _check_promotion(self, plan: policy_pb2.RampPlan, now: Now) -> None:
+        """Refuse an expired plan's candidate as stable, unless it was in full force here."""
+        current = self.current.manifest if self.current else policy_pb2.Manifest()
+        ran_in_full = current.phase == policy_pb2.PHASE_FULL and current.candidate == plan.candidate
+        if current.kill or not ran_in_full:
+            _check_unexpired(plan, now)
 
     def _lease(self, manifest: policy_pb2.Manifest, now: Now) -> int:
         """Return the lease of a manifest from its reception; a stale one extends nothing."""

@@ -196,7 +196,62 @@ def test_an_expired_plan_gives_nothing_to_a_candidate(world, guard) -> None:
     for renewed in (world.manifest(1, plan=plan), world.manifest(2, plan=plan, weight=0.5)):
         with pytest.raises(TrustError, match="ramp plan has expired"):
             guard.check(renewed, world.now)
-    admit(guard, world.stable(3, plan=plan, stable="b" * 64), world.now)
+    with pytest.raises(TrustError, match="ramp plan has expired"):
+        guard.check(world.stable(3, plan=plan, stable="b" * 64), world.now)
+    admit(guard, world.stable(3, plan=plan), world.now)
+
+
+DAY = 24 * 3600
+
+
+@pytest.mark.parametrize("past", ["nothing", "canary", "aborted", "killed"])
+def test_an_expired_plan_promotes_nothing_that_did_not_run_in_full(world, guard, past) -> None:
+    plan, full = world.plan(), {"phase": PHASE.PHASE_FULL, "weight": 1.0}
+    if past == "canary":
+        admit(guard, world.manifest(1, plan=plan), world.now)
+    if past in ("aborted", "killed"):
+        admit(guard, world.manifest(1, plan=plan, **full), world.now)
+        end = world.stable(2, plan=plan) if past == "aborted" else world.manifest(2, kill=True)
+        admit(guard, end, world.now)
+    world.later(10 * DAY)
+    reborn = ManifestGuard(HOOK, world.anchors, guard.current.saved if guard.current else None)
+    for one in (guard, reborn):
+        with pytest.raises(TrustError, match="ramp plan has expired; ship again"):
+            one.check(world.stable(3, plan=plan, stable="b" * 64), world.now)
+        admit(one, world.stable(3, plan=plan), world.now)
+
+
+def test_an_unexpired_plan_promotes_in_a_process_that_has_just_begun(world, guard) -> None:
+    admitted = admit(guard, world.stable(5, stable="b" * 64), world.now)
+    assert admitted.manifest.stable == "b" * 64
+
+
+def test_what_ran_in_full_is_promoted_after_the_plan_ended(world, guard) -> None:
+    plan = world.plan()
+    full = world.manifest(1, plan=plan, phase=PHASE.PHASE_FULL, weight=1.0)
+    reborn = ManifestGuard(HOOK, world.anchors, admit(guard, full, world.now).saved)
+    world.later(10 * DAY)
+    for one in (guard, reborn):
+        promoted = admit(one, world.stable(2, plan=plan, stable="b" * 64), world.now)
+        assert promoted.manifest.stable == "b" * 64
+
+
+def test_a_promoted_policy_outlives_its_plan_and_restarts(world, guard) -> None:
+    plan = world.plan()
+    saved = admit(guard, world.stable(1, plan=plan, stable="b" * 64), world.now).saved
+    world.later(10 * DAY)
+    reborn = ManifestGuard(HOOK, world.anchors, saved)
+    assert reborn.current.manifest.stable == "b" * 64
+    for one in (guard, reborn):
+        renewed = admit(one, world.stable(1, plan=plan, stable="b" * 64), world.now)
+        assert renewed.lease_until_ns == world.now.monotonic_ns + 10 * SECOND
+        admit(one, world.stable(2, plan=plan, stable="b" * 64), world.now)
+
+
+def test_a_later_plan_against_a_promoted_policy_brings_it_to_new_processes(world, guard) -> None:
+    world.later(10 * DAY)
+    plan = world.plan(stable="b" * 64, candidate="c" * 64, id="plan-2")
+    admit(guard, world.stable(4, plan=plan, stable="b" * 64), world.now)
 
 
 def test_the_lease_may_not_exceed_the_plans(world, guard) -> None:

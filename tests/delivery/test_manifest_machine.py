@@ -72,6 +72,7 @@ class Guarded(RuleBasedStateMachine):
         if age > 70 * SECOND:
             assert self.is_lower(facts), "stale, and no step back"
         if not facts["candidate"]:
+            assert self.may_be_stable(facts), "promoted after the plan, without a past"
             return
         assert facts["plan"] is not None or self.is_lower(facts)
         plan = facts["plan"] or self.running["plan"]
@@ -82,6 +83,20 @@ class Guarded(RuleBasedStateMachine):
         assert facts["candidate"] == self.world.plan_message(**PLANS[plan]).candidate
         expiry = self.world.plan_message(**PLANS[plan]).not_after_unix_ns
         assert self.world.now.unix_ns <= expiry or self.is_lower(facts)
+
+    def may_be_stable(self, facts: dict[str, Any]) -> bool:
+        """Return whether a promotion is within its plan's time, or of what runs here in full."""
+        stable, now = facts["stable"], self.running
+        if stable == "incumbent":
+            return True
+        running = bool(now) and not now["kill"]
+        if running and now["stable"] == stable:
+            return True
+        plan = self.world.plan_message(**PLANS[facts["plan"] or now["plan"]])
+        if plan.candidate != stable or max(plan.weights) <= 0.5:
+            return False
+        in_full = running and now["phase"] == PHASE.PHASE_FULL and now["candidate"] == stable
+        return bool(in_full) or self.world.now.unix_ns <= plan.not_after_unix_ns
 
     def is_lower(self, facts: dict[str, Any]) -> bool:
         """Return whether a manifest gives the candidate no more than the one in force."""
@@ -111,6 +126,7 @@ class Guarded(RuleBasedStateMachine):
             "phase": phase,
             "plan": plan,
             "candidate": candidate,
+            "stable": "incumbent",
             "signer": signer,
             "issued": self.world.now.unix_ns - age * SECOND,
             "kill": kill,
@@ -136,6 +152,7 @@ class Guarded(RuleBasedStateMachine):
             "phase": PHASE.PHASE_CANARY,
             "plan": plan,
             "candidate": self.world.plan_message(**PLANS[plan]).candidate,
+            "stable": "incumbent",
             "signer": "rollout",
             "issued": self.world.now.unix_ns,
             "kill": False,
@@ -147,6 +164,25 @@ class Guarded(RuleBasedStateMachine):
         expiry = self.world.plan_message(**PLANS[plan]).not_after_unix_ns
         expected = self.world.now.unix_ns <= expiry or self.is_lower(facts)
         assert self.offer(envelope, facts) == expected
+
+    @rule(plan=st.sampled_from([*PLANS, None]), stable=st.sampled_from(["b" * 64, "c" * 64]))
+    def promote(self, plan, stable) -> None:
+        facts = {
+            "epoch": self.highest + 1,
+            "weight": 0.0,
+            "phase": PHASE.PHASE_STABLE,
+            "plan": plan,
+            "candidate": "",
+            "stable": stable,
+            "signer": "rollout",
+            "issued": self.world.now.unix_ns,
+            "kill": False,
+        }
+        envelope = self.world.stable(
+            facts["epoch"], plan=self.plans[plan] if plan else None, stable=stable
+        )
+        self.sent.append((envelope, facts))
+        self.offer(envelope, facts)
 
     @rule()
     def a_signed_kill_of_a_higher_epoch_is_never_refused(self) -> None:
