@@ -16,6 +16,8 @@ from ..sdk.kind import Kind
 from .trace import Trace, clipped
 
 _MEMBERS = "members"
+#: Time without any decision after which a trace begins anew.
+PAUSE_NS = 30_000_000_000
 
 
 def trace(decisions: pa.Table, workload: pa.Table, hook: str) -> Trace:
@@ -73,13 +75,15 @@ def _kind(rows: pa.Table, hook: str) -> Kind:
 def _stretch(rows: pa.Table, members: list[_Named]) -> pa.Table:
     """Return the longest run of decisions over the same items, by number and by name, and one policy.
 
-    A canary therefore never counts as what one policy was recorded doing.
+    A canary therefore never counts as what one policy was recorded doing, and neither does the time
+    around a pause (a restart, a deployment, an idle night).
     """
     changes = [after.time for before, after in pairwise(members) if after.names != before.names]
     era = np.searchsorted(np.array(changes, np.int64), rows["time"].to_numpy(), side="right")
     _, policy = np.unique(rows["policy"].to_numpy(zero_copy_only=False), return_inverse=True)
     differs = (np.diff(rows["n_items"].to_numpy()) != 0) | (np.diff(era) != 0)
     differs |= np.diff(policy) != 0
+    differs |= np.diff(rows["time"].to_numpy()) > PAUSE_NS
     edges = np.concatenate(([0], np.flatnonzero(differs) + 1, [len(era)]))
     longest = int(np.argmax(np.diff(edges)))
     return rows.slice(int(edges[longest]), int(edges[longest + 1] - edges[longest]))

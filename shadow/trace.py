@@ -150,8 +150,8 @@ def arrays_in(path: Path) -> dict[str, npt.NDArray[Any]]:
 def load_trace(store: str | Path, hook: str | None = None) -> Trace:
     """Read a hook's decisions from a trace store.
 
-    When members came or went, or another policy decided (a canary, a promotion), the longest stretch
-    with the same members and one policy is taken.
+    When members came or went, another policy decided (a canary, a promotion) or nothing was decided for
+    half a minute, the longest stretch without such a change is taken.
 
     Args:
         store: folder or URI of the trace store.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -105,6 +106,24 @@ class ServerSettings:
             )
 
 
+@contextlib.contextmanager
+def alone_in(state: Path) -> Iterator[None]:
+    """Hold a state folder for this process; raises ConfigurationError where another one has it.
+
+    Two control planes on one folder would each lead the fleet by epochs of their own.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(
+                f"state folder {state} is in use by another control plane; stop that one, or name "
+                "another --state"
+            ) from error
+        yield
+
+
 class ControlPlane:
     """A running control plane; use it as an asynchronous context manager.
 
@@ -129,6 +148,7 @@ class ControlPlane:
         self.port = 0
         identity = Identity(settings.rollout_key, settings.publishers)
         with contextlib.ExitStack() as opened:
+            opened.enter_context(alone_in(settings.state))
             self._store = Store(settings.state / "rollouts.db")
             opened.callback(self._store.close)
             self._ledger = Ledger(settings.state / "ledger.db", clock)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+
+_LOG = logging.getLogger("gnomon")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +34,15 @@ class Account:
 
 
 class Accounting:
-    """Counts records; every change keeps the sum right."""
+    """Counts records; every change keeps the sum right. Every cause of a loss is logged once.
 
-    def __init__(self) -> None:
+    Args:
+        where: where records go, for the log.
+    """
+
+    def __init__(self, where: str = "") -> None:
+        self._where = where
+        self._told: set[str] = set()
         self._lock = threading.Lock()
         self._recorded = self._acknowledged = self._unknown = 0
         self._reasons: Counter[str] = Counter()
@@ -52,6 +61,15 @@ class Accounting:
             self._unknown += unknown
             if dropped:
                 self._reasons[why] += dropped
+        if dropped:
+            self._tell(why, "dropped")
+        if unknown:
+            self._tell("no answer", "sent, but nobody can tell whether they arrived")
+
+    def _tell(self, why: str, fate: str) -> None:
+        if why not in self._told:
+            self._told.add(why)
+            _LOG.warning("records for %s are %s (%s)", self._where or "OTLP", fate, why)
 
     def account(self) -> Account:
         """Return the present state."""

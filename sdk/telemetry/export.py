@@ -115,7 +115,7 @@ class OtlpSink:
 
     def _reset(self) -> None:
         """Start without threads, connection or backlog, as a forked child must."""
-        self._accounting = Accounting()
+        self._accounting = Accounting(self._settings.target)
         self._changed = threading.Condition()
         self._backlog: deque[Batch] = deque()
         self._waiting = 0

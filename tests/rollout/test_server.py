@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gnomon.policies.rollout.client import RolloutClient, follow
 from gnomon.policies.rollout.ledger import Ledger, check_entries
-from gnomon.policies.rollout.server import ControlPlane, ServerSettings
+from gnomon.policies.rollout.server import ControlPlane, ServerSettings, alone_in
 from gnomon.policies.rollout.shipping import Ramp
 from gnomon.sdk import keys
 from gnomon.sdk.assignment import Switchback
@@ -410,3 +410,11 @@ def steer(client: RolloutClient, rollout: str, made: int, until: float) -> int:
         action = "resume" if state == rollouts_pb2.HOLD else "hold"
         made = len(client.act(rollout, action, "op", "drill").transitions)
     return made
+
+
+def test_a_second_control_plane_on_one_state_folder_is_refused(tmp_path: Path) -> None:
+    refused = pytest.raises(ConfigurationError, match="in use by another")
+    with alone_in(tmp_path), refused, alone_in(tmp_path):
+        pass
+    with alone_in(tmp_path):
+        pass  # the lock ends with its holder

@@ -198,6 +198,20 @@ def test_a_canary_is_not_what_the_incumbent_did(small: Trace, tmp_path: Path) ->
     assert len(trace) == ((small.time < 3.0) & (small.instance == 0)).sum()
 
 
+def test_a_pause_leaves_the_longest_stretch(small: Trace, tmp_path: Path) -> None:
+    source = Source(small.instances[0], "router", "router.pick", "load_balancer", 1)
+    later, pause = START + 3_000_000_000, 31_000_000_000
+    made = [
+        each._replace(time_ns=each.time_ns + pause) if each.time_ns >= later else each
+        for each in records(small, 0)
+    ]
+    TraceStore(tmp_path).write_records(source, made)
+    trace = load_trace(tmp_path, "router.pick")
+    early = int(((small.time < 3.0) & (small.instance == 0)).sum())
+    assert len(trace) == max(early, int((small.instance == 0).sum()) - early)
+    assert trace.span_s < 30.0
+
+
 def test_an_unsampled_record_is_left_out(small: Trace, tmp_path: Path) -> None:
     source = Source(small.instances[0], "router", "router.pick", "load_balancer", 1)
     fallback = [
