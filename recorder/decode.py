@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -20,6 +21,8 @@ from .rows import Source
 
 _INT32 = 2**31
 _INT64 = 2**63
+#: Bytes of a name; a hook's counts as the store's folder quotes it, which file systems end at 255.
+_NAME_BYTES = 250
 Attributes = Mapping[str, Any]
 
 
@@ -111,6 +114,9 @@ def _record(
         raise Malformed("time lies beyond the year 2262")
     kind, version = _kind(_take(attributes, names.SCHEMA, str))
     hook = _take(attributes, names.FLAG_KEY, str)
+    _bounded(names.FLAG_KEY, hook, len(quote(hook, safe="")))
+    _bounded(names.SCHEMA, kind, len(kind.encode()))
+    _bounded(names.SERVICE_NAME, service, len(service.encode()))
     source = Source(identifier[:8].hex(), service, hook, kind, version)
     return source, read(log, attributes, identifier)
 
@@ -214,6 +220,11 @@ def _kind(schema: str) -> tuple[str, int]:
     if not kind or not version.isascii() or not version.isdigit() or len(version) > 9:
         raise Malformed(f"{names.SCHEMA} {schema[:64]!r} is not KIND/VERSION")
     return kind, int(version)
+
+
+def _bounded(key: str, name: str, size: int) -> None:
+    if size > _NAME_BYTES:
+        raise Malformed(f"{key} {name[:32]!r}... has {size} bytes, more than {_NAME_BYTES}")
 
 
 def _identifier(data: bytes, size: int) -> int:

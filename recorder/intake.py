@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..sdk.errors import GnomonError, TraceError
+from ..sdk.errors import GnomonError
 from .decode import Batch, Decoded, decode
+from .faults import of_the_place, words
 from .publish import Published, Seen, publish
 from .spool import Segment, Spool, read_segment
 from .store import TraceStore
+
+_log = logging.getLogger("gnomon.recorder")
 
 
 class BusyError(GnomonError):
@@ -44,7 +48,10 @@ class Limits:
         roll_bytes: size at which it is sealed.
         queue_bytes: requests that wait for the disk; more are refused.
         spool_bytes: acknowledged and not yet in the store; above it requests are refused.
-        retry_s: what refused senders are told to wait.
+        retry_s: what refused senders are told to wait; also before the second attempt at a segment
+            that the store does not take, twice as long before the third, and so on.
+        tries: attempts at such a segment before it is set aside; a store that is full, away or
+            not permitted does not count.
     """
 
     roll_s: float = 2.0
@@ -52,6 +59,7 @@ class Limits:
     queue_bytes: int = 64 << 20
     spool_bytes: int = 1 << 30
     retry_s: float = 1.0
+    tries: int = 6
 
 
 @dataclass(slots=True)
@@ -94,6 +102,8 @@ class _Sealed:
     path: Path
     size: int
     batches: list[Batch]
+    failures: int = 0  # that were not the place's
+    due: float = 0.0
 
 
 class Intake:
@@ -128,6 +138,7 @@ class Intake:
         self._segment: Segment | None = None
         self._batches: list[Batch] = []
         self._opened = 0.0
+        self._pause = min(self._limits.roll_s / 4.0, 0.25)
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()  # a segment is sealed only between two appends
         self._stopping = asyncio.Event()
@@ -139,10 +150,12 @@ class Intake:
         """Publish what an earlier process left in the spool, then begin to take requests."""
         loop = asyncio.get_running_loop()
         for path in self._spool.leftovers():
-            sealed = await loop.run_in_executor(self._publisher, self._recover, path)
-            self._keep(sealed)
+            sealed = await loop.run_in_executor(self._publisher, self._leftover, path)
+            if sealed is not None:
+                self._keep(sealed)
         await self._publish_sealed()
-        self._tasks = [asyncio.create_task(self._commits()), asyncio.create_task(self._rolls())]
+        steps = (self._commits, self._rolls)
+        self._tasks = [asyncio.create_task(self._supervised(step)) for step in steps]
 
     async def submit(self, payload: bytes) -> Decoded:
         """Take one serialised OTLP request; return what was in it once it is durable.
@@ -170,7 +183,7 @@ class Intake:
         self._wake.set()
         await asyncio.gather(*self._tasks)
         self._seal()
-        await self._publish_sealed()
+        await self._publish_sealed(at_once=True)
         self._disk.shutdown()
         self._publisher.shutdown()
         self._spool.close()
@@ -197,6 +210,17 @@ class Intake:
         self.counts.foreign += decoded.foreign
         self.counts.malformed.update(decoded.malformed)
 
+    async def _supervised(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Run a step to its end, again after whatever it raised."""
+        while True:
+            try:
+                return await step()
+            except Exception as error:  # noqa: BLE001 - a recorder must not only look alive
+                _log.exception("the recorder goes on after an error")
+                self._problem(f"the recorder goes on after {words(error)}")
+                await asyncio.sleep(self._pause)
+                self._wake.set()  # the step may have been about to look at the queue
+
     async def _commits(self) -> None:
         """Write whatever has queued up, with one sync, again and again."""
         while not self._stopping.is_set() or self._queue:
@@ -209,19 +233,18 @@ class Intake:
                     await self._commit(group)
 
     async def _commit(self, group: list[_Waiting]) -> None:
-        if self._segment is None:
-            self._segment = self._spool.segment(time.time_ns())
-            self._opened = self._clock()
-        segment = self._segment
+        segment = self._open()
         before = segment.size
         payloads = [waiting.payload for waiting in group]
         try:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._disk, segment.append, payloads)
-        except OSError as error:
-            self._problem(f"cannot write {segment.path}: {error.strerror}")
+        except Exception as error:  # noqa: BLE001 - the senders wait for an answer
+            self._problem(f"cannot write {segment.path}: {words(error)}")
             refusal = BusyError("the recorder cannot write its spool", self._limits.retry_s)
             _settle(group, refusal)
+            if segment.broken:
+                self._seal()
             return
         self.counts.spooled_bytes += segment.size - before
         self._batches += [batch for waiting in group for batch in waiting.batches]
@@ -231,32 +254,75 @@ class Intake:
 
     async def _rolls(self) -> None:
         """Seal segments that are old enough, and publish."""
-        pause = min(self._limits.roll_s / 4.0, 0.25)
         while not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                await asyncio.wait_for(self._stopping.wait(), self._pause)
             async with self._writing:
-                if self._clock() - self._opened >= self._limits.roll_s:
+                if self._batches and self._clock() - self._opened >= self._limits.roll_s:
                     self._seal()
             await self._publish_sealed()
 
-    def _seal(self) -> None:
-        if self._segment is not None and self._batches:
-            self._segment.close()
-            self._sealed.append(_Sealed(self._segment.path, self._segment.size, self._batches))
-            self._segment, self._batches = None, []
+    def _open(self) -> Segment:
+        if self._segment is None:
+            self._segment = self._spool.segment(time.time_ns())
+            self._opened = self._clock()
+        return self._segment
 
-    async def _publish_sealed(self) -> None:
-        while self._sealed:
+    def _seal(self) -> None:
+        segment, batches = self._segment, self._batches
+        if segment is None:
+            return
+        self._segment, self._batches = None, []
+        segment.close()
+        if batches:
+            self._sealed.append(_Sealed(segment.path, segment.size, batches))
+
+    async def _publish_sealed(self, at_once: bool = False) -> None:
+        """Try every sealed segment that is due once, or all; what fails goes behind the others.
+
+        A place that refuses one refuses the next too: then the round ends.
+        """
+        for _ in range(len(self._sealed)):
             sealed = self._sealed[0]
+            if sealed.due > self._clock() and not at_once:
+                self._sealed.rotate(-1)
+                continue
             loop = asyncio.get_running_loop()
             try:
                 done = await loop.run_in_executor(self._publisher, self._publish, sealed)
-            except (TraceError, OSError) as error:
-                self._problem(f"{error}; {sealed.path} is kept and tried again")
-                return
-            self._sealed.popleft()
-            self._published(sealed, done)
+            except Exception as error:  # noqa: BLE001 - the other segments are published
+                self._failed(sealed, error)
+                if of_the_place(error):
+                    return
+            else:
+                self._sealed.popleft()
+                self._published(sealed, done)
+
+    def _failed(self, sealed: _Sealed, error: Exception) -> None:
+        """Keep the first of the sealed segments for another attempt, or set it aside."""
+        if not of_the_place(error):
+            _log.warning("a segment was not stored", exc_info=error)
+            sealed.failures += 1
+            wait = self._limits.retry_s * 2 ** (min(sealed.failures, self._limits.tries) - 1)
+            sealed.due = self._clock() + wait
+        if sealed.failures < self._limits.tries or not self._taken_out(sealed.path, error):
+            self._problem(f"{words(error)}; {sealed.path} is kept and tried again")
+            self._sealed.rotate(-1)
+            return
+        self._sealed.popleft()
+        self.counts.spooled_bytes -= sealed.size
+
+    def _taken_out(self, path: Path, error: Exception) -> bool:
+        try:
+            kept = self._spool.take_out(path)
+        except OSError as refused:
+            self._problem(f"cannot set {path} aside: {words(refused)}")
+            return False
+        self._problem(
+            f"{words(error)}; its records are not stored but kept in {kept}: when the cause is "
+            f"gone, rename it to {path.name} and start the recorder again"
+        )
+        return True
 
     def _publish(self, sealed: _Sealed) -> Published:
         done = publish(self._store, sealed.path.stem, sealed.batches, self._seen)
@@ -271,6 +337,17 @@ class Intake:
         self.counts.workload += done.workload
         self.counts.duplicates += done.duplicates
 
+    def _leftover(self, path: Path) -> _Sealed | None:
+        """Return a segment of an earlier process, or None for one that cannot be read."""
+        try:
+            return self._recover(path)
+        except OSError as error:
+            self._problem(f"cannot read {path}: {words(error)}; the next start tries again")
+        except Exception as error:  # noqa: BLE001 - one must not keep the rest out
+            _log.exception("a segment was not read")
+            self._taken_out(path, error)
+        return None
+
     def _recover(self, path: Path) -> _Sealed:
         contents = read_segment(path)
         if contents.rest:
@@ -279,7 +356,12 @@ class Intake:
                 f"the last {contents.rest} bytes of {kept} are no whole request: never "
                 "acknowledged, or damaged since; the rest was stored"
             )
-        batches = [batch for frame in contents.frames for batch in decode(frame).batches]
+        decoded = [decode(frame) for frame in contents.frames]
+        malformed = sum((each.malformed for each in decoded), Counter[str]())
+        if malformed:
+            reason, _ = malformed.most_common(1)[0]
+            self._problem(f"{malformed.total()} records of {path} are not stored: {reason}")
+        batches = [batch for each in decoded for batch in each.batches]
         return _Sealed(path, path.stat().st_size, batches)
 
     def _keep(self, sealed: _Sealed) -> None:

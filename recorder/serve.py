@@ -62,6 +62,7 @@ async def serve(setup: Setup, report: Callable[[str], None], every_s: float = 5.
             await receiver.stop()
     finally:
         await intake.close()
+        _tell(intake.counts, report)
     report(progress(intake.counts, 0.0))
     return intake.counts
 
@@ -95,8 +96,12 @@ async def _until(
             now = time.monotonic()
             report(progress(counts, (counts.records - before) / (now - since)))
             before, since = counts.records, now
-        while counts.problems:
-            report(counts.problems.popleft())
+        _tell(counts, report)
+
+
+def _tell(counts: Counts, report: Callable[[str], None]) -> None:
+    while counts.problems:
+        report(counts.problems.popleft())
 
 
 def _on_signals() -> asyncio.Event:

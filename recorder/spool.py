@@ -9,6 +9,7 @@ that is stored twice replaces itself.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import struct
@@ -93,7 +94,7 @@ class Spool:
         hidden.write_bytes(b"".join(keys))
         sync(str(hidden))
         hidden.rename(kept)
-        segment.unlink()
+        segment.unlink(missing_ok=True)  # the call may be a repetition
         for old in sorted(self.folder.glob("*" + _KEYS))[:-_REMEMBERED]:
             old.unlink()
         sync(str(self.folder))
@@ -105,39 +106,73 @@ class Spool:
             os.link(segment, kept)
         return kept
 
+    def take_out(self, segment: Path) -> Path:
+        """Keep a segment under another name only, so that no recorder publishes it; return that.
+
+        Raises:
+            OSError: the disk refused; the segment is as before.
+        """
+        kept = self.set_aside(segment)
+        segment.unlink()
+        sync(str(self.folder))
+        return kept
+
 
 class Segment:
-    """A segment that is being written; the file is made by the first append."""
+    """A segment that is being written; the file is made by the first append.
+
+    Attributes:
+        size: bytes of whole frames.
+        broken: a failed append could not be undone: what came after it would be lost, so that
+            nothing more may be appended.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
+        self.broken = False
         self._descriptor = -1
 
     def append(self, payloads: Iterable[bytes]) -> None:
         """Make payloads durable, all or none.
 
         Raises:
-            OSError: the disk refused; the segment is as before.
+            OSError: the disk refused; the segment holds what it held before, see ``broken``.
         """
+        if self.broken:
+            raise OSError(errno.EIO, "an earlier write to this segment could not be undone")
         data = b"".join(_FRAME.pack(len(p), zlib.crc32(p)) + p for p in payloads)
-        if self._descriptor < 0:
-            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            sync(str(self.path.parent))
         try:
+            self._open()
             self._write(data)
             os.fdatasync(self._descriptor)
-        except OSError:
-            os.ftruncate(self._descriptor, self.size)
-            os.lseek(self._descriptor, self.size, os.SEEK_SET)
+        except BaseException:
+            self._undo()
             raise
         self.size += len(data)
 
     def close(self) -> None:
-        """Write no more."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Write no more; a segment without a frame leaves no file."""
+        descriptor, self._descriptor = self._descriptor, -1
+        with contextlib.suppress(OSError):  # what was acknowledged was synced before
+            if descriptor >= 0:
+                os.close(descriptor)
+            if not self.size:
+                self.path.unlink(missing_ok=True)
+
+    def _open(self) -> None:
+        if self._descriptor < 0:
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            sync(str(self.path.parent))
+
+    def _undo(self) -> None:
+        """Take back what a failed append left in the file."""
+        self.broken = not self.size  # perhaps it is not even in its folder
+        try:
+            os.ftruncate(self._descriptor, self.size)
+            os.lseek(self._descriptor, self.size, os.SEEK_SET)
+        except OSError:
+            self.broken = True
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
