@@ -235,7 +235,8 @@ def ship(
     with closing(existing_ledger(ledger)) as book:
         found = load_verdict(Path(verdict), book)
     publisher = keys.load_private(publisher_key)
-    pinned = keys.load_public(rollout_key or Path(publisher_key).with_name(ROLLOUT_KEY))
+    pinned = keys.load_public(rollout_key or Path(publisher_key).with_name(ROLLOUT_KEY), "rollout")
+    keys.check_separate(pinned, (publisher.public_key(),))
     envelope = bundle_for(found, publisher, Path(policy) if policy else None, override=override)
     chosen = ramp or Ramp()
     _plan(found, envelope, chosen, pinned, INCUMBENT)  # a bad ramp is refused, whoever answers

@@ -31,6 +31,7 @@ def record(
     ),
     tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate; turns TLS on.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
+    insecure: Annotated[bool, typer.Option(help="Allow plain text from elsewhere.")] = False,
     spool: Annotated[
         Path | None, typer.Option(help="Local folder for what is not in the store yet.")
     ] = None,
@@ -49,7 +50,7 @@ def record(
     from ..recorder.receiver import Listening
     from ..recorder.serve import Setup, serve
 
-    listening = Listening(listen, tls_cert, tls_key)
+    listening = Listening(listen, tls_cert, tls_key, insecure=insecure)
     setup: Setup = Setup(store, spool=spool, listening=listening, ready=ready_file)
     counts = asyncio.run(serve(setup, _report))
     emit(_totals(counts), as_json, lambda: None)

@@ -41,7 +41,10 @@ def serve(
     tls_client_ca: Annotated[
         Path | None, typer.Option(help="PEM authorities that must vouch for clients (mTLS).")
     ] = None,
-    insecure: Annotated[bool, typer.Option(help="Allow plain text beyond this machine.")] = False,
+    insecure: Annotated[
+        bool,
+        typer.Option(help="Allow clients without certificate, and plain text, from elsewhere."),
+    ] = False,
     verbose: Annotated[bool, typer.Option(help="Log every ledger entry with its anchor.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the bound address as JSON when ready.")
@@ -60,7 +63,7 @@ def serve(
         listen=listen,
         state=state,
         rollout_key=keys.load_private(rollout_key),
-        publishers=keys.load_publics(publisher_key),
+        publishers=keys.load_publics(publisher_key, "publisher"),
         certificate=tls_cert,
         private_key=tls_key,
         client_authorities=tls_client_ca,

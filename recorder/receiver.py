@@ -11,7 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 
-from ..sdk.channel import MOST_PORT
+from ..sdk.channel import MOST_PORT, is_loopback
 from ..sdk.errors import ConfigurationError, TraceError
 from ..sdk.telemetry.retry import STATUS_DETAILS, retry_status
 from .decode import Decoded
@@ -28,12 +28,20 @@ class Listening:
         address: host:port; port 0 takes a free one.
         certificate, key: PEM files for TLS; both or neither.
         message_bytes: largest request, after decompression.
+        insecure: whether plain text may be received from beyond this machine.
     """
 
     address: str = "127.0.0.1:4317"
     certificate: Path | None = None
     key: Path | None = None
     message_bytes: int = 16 << 20
+    insecure: bool = False
+
+    @property
+    def exposed(self) -> bool:
+        """Whether plain text would cross the network without anybody having allowed it."""
+        host = self.address.rpartition(":")[0]
+        return self.certificate is None and not self.insecure and not is_loopback(host)
 
 
 class Receiver:
@@ -64,7 +72,8 @@ class Receiver:
         """Bind and serve.
 
         Raises:
-            ConfigurationError: the address cannot be had, or the TLS files cannot be read.
+            ConfigurationError: the address cannot be had, the TLS files cannot be read, or plain text
+                would cross the network.
         """
         handler = grpc.unary_unary_rpc_method_handler(
             self._export,
@@ -92,6 +101,10 @@ class Receiver:
         if not colon or not host or not port.isdigit() or int(port) > MOST_PORT:
             raise ConfigurationError(f"cannot listen on {address!r}: write HOST:PORT")
         credentials = self._credentials()
+        if self._listening.exposed:
+            raise ConfigurationError(
+                f"plain text on {address} is refused; give --tls-cert and --tls-key, or --insecure"
+            )
         try:
             if credentials is None:
                 bound = self._server.add_insecure_port(address)

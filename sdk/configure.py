@@ -76,7 +76,7 @@ def _delivery(settings: Settings) -> Callable[[], Delivery] | None:
     from .keys import load_publics
 
     peer = Peer.from_environment(settings.control_plane, os.environ)
-    keys = load_publics(settings.publisher_keys)
+    keys = load_publics(settings.publisher_keys, "publisher")
 
     def make() -> Delivery:
         from . import delivery

@@ -126,37 +126,69 @@ def load_private(path: str | os.PathLike[str]) -> Ed25519PrivateKey:
     return key
 
 
-def load_public(path: str | os.PathLike[str]) -> Ed25519PublicKey:
-    """Read a public key file; raises ConfigurationError where it is missing or holds none."""
+def load_public(path: str | os.PathLike[str], role: Role | None = None) -> Ed25519PublicKey:
+    """Read a public key file.
+
+    Args:
+        path: of the ``.pub`` file.
+        role: that the key must have; a file whose heading names none is taken at its word.
+
+    Raises:
+        ConfigurationError: it is missing, holds no ed25519 public key, or has another role.
+    """
     file = Path(path)
+    data = _read(file)
     try:
-        key = load_pem_public_key(_read(file))
+        key = load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigurationError(
             f"{file} holds no public key in PEM; give the .pub file"
         ) from error
     if not isinstance(key, Ed25519PublicKey):
         raise ConfigurationError(f"{file} holds no ed25519 key; make one with: gnomon keys new")
+    stated = _stated_role(data)
+    if role and stated not in ("", role):
+        raise ConfigurationError(f"{file} is a {stated} key; give the {role} key's .pub file")
     return key
 
 
-def load_publics(paths: Iterable[str | os.PathLike[str]]) -> tuple[Ed25519PublicKey, ...]:
-    """Read several public key files, in order."""
-    return tuple(load_public(path) for path in paths)
+def load_publics(
+    paths: Iterable[str | os.PathLike[str]], role: Role | None = None
+) -> tuple[Ed25519PublicKey, ...]:
+    """Read several public key files, in order, as :func:`load_public` reads one."""
+    return tuple(load_public(path, role) for path in paths)
+
+
+def check_separate(rollout: Ed25519PublicKey, publishers: Iterable[Ed25519PublicKey]) -> None:
+    """Refuse one key in both roles: who holds the control plane could then sign policies.
+
+    Raises:
+        ConfigurationError: the rollout key is also a publisher's.
+    """
+    if raw(rollout) in map(raw, publishers):
+        raise ConfigurationError(
+            f"key {keyid(rollout)[:16]} is named as rollout and as publisher key; make another "
+            "with: gnomon keys new NAME --role rollout"
+        )
 
 
 def describe(path: str | os.PathLike[str]) -> KeyFile:
     """Read a public key file and what its heading says of it."""
     file = Path(path)
     public = load_public(file)
-    role = _ROLE.search(_read(file).decode("utf-8", "replace"))
     private = file.with_suffix(PRIVATE_SUFFIX).exists()
-    return KeyFile(file.stem, role.group(1) if role else "", keyid(public), file, private)
+    return KeyFile(file.stem, _stated_role(_read(file)), keyid(public), file, private)
 
 
 def listing(folder: Path) -> list[KeyFile]:
     """Return the public keys in a folder by name; an absent folder holds none."""
     return [describe(path) for path in sorted(folder.glob("*" + PUBLIC_SUFFIX))]
+
+
+def _stated_role(data: bytes) -> str:
+    """Return the role in a public key file's heading, or an empty string."""
+    role = _ROLE.search(data.decode("utf-8", "replace"))
+    return role.group(1) if role else ""
 
 
 def _private_pem(private: Ed25519PrivateKey) -> bytes:

@@ -273,17 +273,18 @@ def read_plan(
         raise TrustError(f"payload of {len(payload)} bytes is no ramp plan") from error
     if plan.hook != hook:
         raise TrustError(f"ramp plan is for hook {plan.hook!r}, not {hook!r}")
-    _check_plan_key(plan)
+    _check_plan_key(plan, publishers)
     _check_plan_numbers(plan)
     return plan
 
 
-def _check_plan_key(plan: policy_pb2.RampPlan) -> None:
+def _check_plan_key(plan: policy_pb2.RampPlan, publishers: Sequence[Ed25519PublicKey]) -> None:
     try:
-        named = keys.keyid(keys.from_raw(plan.rollout_public_key))
+        key = keys.from_raw(plan.rollout_public_key)
+        keys.check_separate(key, publishers)
     except ConfigurationError as error:
         raise TrustError(f"ramp plan's rollout key: {error}") from error
-    if named != plan.rollout_keyid:
+    if keys.keyid(key) != plan.rollout_keyid:
         raise TrustError(
             f"ramp plan names rollout key {plan.rollout_keyid[:16]!r} but holds another"
         )

@@ -30,6 +30,7 @@ from gnomon.v1 import (
 
 from ...sdk.channel import MOST_PORT, is_loopback
 from ...sdk.errors import ConfigurationError
+from ...sdk.keys import check_separate
 from .control import Control, Identity
 from .ledger import Ledger
 from .service import AuditService, DeliveryService, RolloutsService
@@ -73,7 +74,8 @@ class ServerSettings:
         publishers: keys that may sign bundles and plans.
         certificate, private_key: PEM files of the server; both turn TLS on.
         client_authorities: PEM file; clients must then show a certificate that it vouches for.
-        insecure: whether plain text may be served beyond this machine.
+        insecure: whether clients without certificate, and plain text, may be served beyond this
+            machine.
     """
 
     listen: str
@@ -89,20 +91,32 @@ class ServerSettings:
         """Refuse what could not work or would be open to eavesdroppers.
 
         Raises:
-            ConfigurationError: no port, no publisher, half of TLS, or plain text to the world.
+            ConfigurationError: no port, no publisher, one key in both roles, half of TLS, or open
+                to whoever reaches the port.
         """
         host, colon, port = self.listen.rpartition(":")
         if not colon or not host or not port.isdigit() or int(port) > MOST_PORT:
             raise ConfigurationError(f"listen address {self.listen!r} is not of the form host:port")
         if not self.publishers:
             raise ConfigurationError("no publisher key: nothing could ever be shipped; name one")
+        check_separate(self.rollout_key.public_key(), self.publishers)
         if (self.certificate is None) != (self.private_key is None):
             raise ConfigurationError("a certificate needs its private key, and the reverse")
         if self.client_authorities and not self.certificate:
             raise ConfigurationError("client authorities need a certificate and its private key")
-        if not (self.certificate or self.insecure or is_loopback(host)):
+        if not (self.insecure or is_loopback(host)):
+            self._check_closed()
+
+    def _check_closed(self) -> None:
+        """Refuse a listener beyond this machine that anybody could read, or give orders to."""
+        if not self.certificate:
             raise ConfigurationError(
                 f"plain text on {self.listen} is refused; give a certificate, or --insecure"
+            )
+        if not self.client_authorities:
+            raise ConfigurationError(
+                f"{self.listen} would take orders from whoever reaches it; give client authorities "
+                "(--tls-client-ca), or --insecure"
             )
 
 

@@ -293,6 +293,8 @@ SERVE = "serve --state cp --listen {} --rollout-key keys/{}.pem --publisher-key 
         ("nowhere", "", "'nowhere'"),
         ("127.0.0.1:70000", "", "70000"),
         ("0.0.0.0:0", "", "plain text on 0.0.0.0:0 is refused"),
+        ("0.0.0.0:0", "--tls-cert missing --tls-key missing", "--tls-client-ca"),
+        ("127.0.0.1:0", "--publisher-key keys/rollout.pub", "is a rollout key"),
     ],
 )
 def test_a_control_plane_that_cannot_start(
@@ -364,6 +366,7 @@ def test_what_cannot_be_shipped(
         ("--ledger cut.db", "cut.db is not a ledger"),
         ("--rollout-key missing.pub", "missing.pub"),
         ("--rollout-key keys/publisher.pem", "no public key"),
+        ("--rollout-key keys/publisher.pub", "is a publisher key"),
         ("--weights a,b", "are no numbers"),
         ("--weights nan,1", "weights"),
         ("--weights 0.9,1.0", "must ascend"),

@@ -23,6 +23,7 @@ from .conftest import Folder, serving
         ("--store store --listen nowhere", "'nowhere'"),
         ("--store store --listen 127.0.0.1:70000", "70000"),
         ("--store store --tls-cert file", "--tls-key"),
+        ("--store store --listen 0.0.0.0:0", "plain text on 0.0.0.0:0 is refused"),
         ("--store store --tls-cert missing --tls-key missing", "cannot read missing"),
         ("--store store --tls-cert file --tls-key file", "certificate and key do not fit"),
     ],

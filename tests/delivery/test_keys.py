@@ -99,6 +99,40 @@ def test_another_algorithm_is_refused(tmp_path) -> None:
             load(path)
 
 
+def test_a_key_of_another_role_is_refused(tmp_path) -> None:
+    _, public = keys.save(keys.generate(), tmp_path, "prod", "rollout")
+    assert keys.load_publics([public], "rollout") == (keys.load_public(public),)
+    for load in (lambda: keys.load_public(public, "publisher"), lambda: _publishers(public)):
+        with pytest.raises(ConfigurationError, match=r"prod\.pub is a rollout key"):
+            load()
+
+
+def test_a_key_without_a_heading_is_taken_for_any_role(tmp_path) -> None:
+    _, public = keys.save(keys.generate(), tmp_path, "prod", "rollout")
+    text = public.read_text()
+    public.write_text(text[text.index("-----BEGIN") :])
+    assert keys.load_public(public, "publisher") == keys.load_public(public, "rollout")
+
+
+def test_one_key_in_both_roles_is_refused() -> None:
+    one, other = keys.generate().public_key(), keys.generate().public_key()
+    keys.check_separate(one, [other])
+    with pytest.raises(ConfigurationError, match="as rollout and as publisher"):
+        keys.check_separate(one, [other, keys.from_raw(keys.raw(one))])
+
+
+def test_a_service_pins_no_rollout_key_as_publisher(tmp_path) -> None:
+    from gnomon.sdk.configure import configure
+
+    _, public = keys.save(keys.generate(), tmp_path, "prod", "rollout")
+    with pytest.raises(ConfigurationError, match="is a rollout key"):
+        configure(publisher_keys=[public], control_plane="127.0.0.1:1")
+
+
+def _publishers(*paths):
+    return keys.load_publics(paths, "publisher")
+
+
 @pytest.fixture
 def run():
     """Run ``gnomon keys`` with arguments; returns the click result."""

@@ -69,6 +69,14 @@ def test_a_plan_that_names_one_key_and_holds_another_is_refused(world, guard) ->
         guard.check(world.manifest(1, plan=world.plan(rollout_public_key=b"x")), world.now)
 
 
+def test_a_plan_that_makes_its_publisher_the_rollout_key_is_refused(world, guard) -> None:
+    public = world.publisher.public_key()
+    named = {"rollout_keyid": keys.keyid(public), "rollout_public_key": keys.raw(public)}
+    envelope = world.manifest(1, signer=world.publisher, plan=world.plan(**named))
+    with pytest.raises(TrustError, match="as rollout and as publisher"):
+        guard.check(envelope, world.now)
+
+
 def test_replay_of_an_older_epoch_is_refused(world, guard) -> None:
     old = world.manifest(3)
     admit(guard, old, world.now)

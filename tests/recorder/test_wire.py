@@ -25,6 +25,15 @@ from gnomon.sdk.telemetry.settings import Settings
 from .fakes import FakeHook, decision, outcome
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0:4317", "[::]:4317", "recorder.example:4317"])
+def test_plain_text_beyond_this_machine_needs_a_word(address: str) -> None:
+    assert Listening(address).exposed
+    assert not Listening(address, insecure=True).exposed
+    assert not Listening(address, Path("cert.pem"), Path("key.pem")).exposed
+    assert not Listening("127.0.0.1:4317").exposed
+    assert not Listening("[::1]:4317").exposed
+
+
 class Running:
     """A recorder in a thread of its own."""
 

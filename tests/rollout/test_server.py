@@ -264,6 +264,13 @@ def test_errors_come_back_as_their_own_kind(
         RolloutClient("127.0.0.1:1", 1.0).get()
 
 
+WORLD_TLS: dict[str, Any] = {
+    "listen": "0.0.0.0:7400",
+    "certificate": Path("x"),
+    "private_key": Path("x"),
+}
+
+
 def test_health_and_reflection_are_served(running: Running) -> None:
     with grpc.insecure_channel(running.address) as channel:
         health = health_pb2_grpc.HealthStub(channel)
@@ -283,6 +290,7 @@ def test_health_and_reflection_are_served(running: Running) -> None:
         ({"publishers": ()}, "no publisher key"),
         ({"certificate": Path("x")}, "needs its private key"),
         ({"client_authorities": Path("x")}, "need a certificate"),
+        (WORLD_TLS, "would take orders from whoever reaches it"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(
@@ -290,6 +298,19 @@ def test_settings_that_cannot_work_are_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
         replace(settings, **change)
+
+
+def test_beyond_this_machine_mutual_tls_or_an_explicit_word_is_enough(
+    settings: ServerSettings,
+) -> None:
+    for more in ({"client_authorities": Path("x")}, {"insecure": True}):
+        replace(settings, **WORLD_TLS, **more)
+    replace(settings, **{**WORLD_TLS, "listen": "127.0.0.1:7400"})
+
+
+def test_one_key_in_both_roles_is_refused(settings: ServerSettings) -> None:
+    with pytest.raises(ConfigurationError, match="as rollout and as publisher"):
+        replace(settings, publishers=(settings.rollout_key.public_key(),))
 
 
 def test_a_port_in_use_is_one_line(
