@@ -229,8 +229,12 @@ class Intake:
             group = list(self._queue)
             self._queue.clear()
             if group:
-                async with self._writing:
-                    await self._commit(group)
+                refusal = BusyError("the recorder cannot write its spool", self._limits.retry_s)
+                try:
+                    async with self._writing:
+                        await self._commit(group)
+                finally:  # nobody waits for ever
+                    _settle(group, refusal)
 
     async def _commit(self, group: list[_Waiting]) -> None:
         segment = self._open()
@@ -239,10 +243,8 @@ class Intake:
         try:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._disk, segment.append, payloads)
-        except Exception as error:  # noqa: BLE001 - the senders wait for an answer
+        except Exception as error:  # noqa: BLE001 - those who come next are served
             self._problem(f"cannot write {segment.path}: {words(error)}")
-            refusal = BusyError("the recorder cannot write its spool", self._limits.retry_s)
-            _settle(group, refusal)
             if segment.broken:
                 self._seal()
             return

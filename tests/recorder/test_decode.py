@@ -99,6 +99,33 @@ def test_a_bad_record_does_not_spoil_its_neighbours() -> None:
     assert decoded.malformed.total() == 1
 
 
+@pytest.mark.parametrize(
+    ("longest", "key"),
+    [("h" * 250, names.FLAG_KEY), ("☃" * 27 + "x" * 7, names.FLAG_KEY), ("k" * 250, names.SCHEMA)],
+)
+def test_a_name_that_is_too_long_is_named_and_its_neighbours_stay(longest: str, key: str) -> None:
+    """A hook's name counts as its folder quotes it: nine bytes for a snowman."""
+    version = "/1" * (key == names.SCHEMA)
+    message = Request.FromString(encoded([decision(0), decision(1), outcome(decision(0))]))
+    logs = message.resource_logs[0].scope_logs[0].log_records
+    attribute(logs[1], key).string_value = longest + version
+    assert not decode(message.SerializeToString()).malformed
+    attribute(logs[1], key).string_value = longest + "x" + version
+    decoded = decode(message.SerializeToString())
+    assert [batch.count for batch in decoded.batches] == [2]
+    (reason,) = decoded.malformed
+    assert f"{key} {longest[:32]!r}... has 251 bytes, more than 250" in reason
+
+
+def test_a_service_name_that_is_too_long_is_named() -> None:
+    message, _ = one(decision(0))
+    service = attribute(message.resource_logs[0].resource, names.SERVICE_NAME)
+    service.string_value = "é" * 125
+    assert not decode(message.SerializeToString()).malformed
+    service.string_value = "é" * 126
+    assert "service.name" in reason(message)
+
+
 def test_a_batch_cut_in_two_is_not_a_repetition() -> None:
     """A Collector may split a batch; the parts keep its id but are different batches."""
     whole = Request.FromString(encoded([decision(i) for i in range(4)]))

@@ -334,6 +334,6 @@ def test_a_loss_is_said_once_per_cause(caplog: pytest.LogCaptureFixture) -> None
     sink.close(0.1)
     for _ in range(3):
         sink.write(FakeHook(), [decision(0)])
-    assert [record.getMessage() for record in caplog.records if "closed" in record.getMessage()] == [
-        "records for 127.0.0.1:9 are dropped (closed)"
-    ]
+    assert [
+        record.getMessage() for record in caplog.records if "closed" in record.getMessage()
+    ] == ["records for 127.0.0.1:9 are dropped (closed)"]

@@ -122,9 +122,8 @@ def test_a_store_that_fails_keeps_the_spool(tmp_path: Path) -> None:
     blocked = tmp_path / "store" / "decisions"
 
     async def scenario() -> None:
-        intake = Intake(
-            TraceStore(tmp_path / "store"), Spool(tmp_path / "spool"), Limits(roll_s=0.05)
-        )
+        limits = Limits(roll_s=0.05, retry_s=0.1)
+        intake = Intake(TraceStore(tmp_path / "store"), Spool(tmp_path / "spool"), limits)
         await intake.start()
         blocked.parent.mkdir()
         blocked.write_text("in the way")
