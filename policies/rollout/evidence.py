@@ -17,6 +17,12 @@ Two families of bets are mixed in equal parts, and a mixture of e-processes is o
 
 Each family is itself a mixture over a grid of fractions, so that none has to be tuned. Ties bet
 nothing.
+
+What the signs alone claim is that the candidate wins most pairs: the median. Rare large losses pass
+them, so a promotion needs more: the e-process on the mean of ``wealth.py``, the pooled mean below
+stable's, and no pair beyond that e-process' bound among few; for failures the e-process there, which
+is on the rate over all outcomes. Guardrails on a mean or a p99 claim the median pair, and their
+margin over all pairs pooled as a plain estimate.
 """
 
 from __future__ import annotations
@@ -28,6 +34,7 @@ from statistics import median
 from typing import Literal
 
 from ...sdk.measure import quantile
+from .wealth import BOUND, DILUTED, Failures, Gains, log_mean_exp
 
 #: Fractions of the wealth that the mixture bets; 1.0 is allowed because a lost bet of it costs this
 #: component only.
@@ -169,30 +176,40 @@ class RailEvidence:
 
     Attributes:
         worse: against "the candidate keeps within the margin".
-        fine: against "the candidate exceeds the margin in at least half of the pairs".
+        fine: against "the candidate exceeds the margin in at least half of the pairs", for failures
+            against "its rate reaches the limit".
         sizes: sizes of the differences so far, for the scale of the next bet.
     """
 
     rail: Rail
+    fine: Betting | Failures
     worse: Side = field(default_factory=Side)
-    fine: Betting = field(default_factory=Betting)
     sizes: tuple[float, ...] = ()
+
+    @classmethod
+    def start(cls, rail: Rail) -> RailEvidence:
+        """Return the evidence of no pair at all."""
+        if rail.statistic != "failure_rate":
+            return cls(rail, Betting())
+        limit = (1.0 + rail.margin, 0.0) if rail.relative else (1.0, rail.margin)
+        return cls(rail, Failures(*limit))
 
     def add(self, point: Point, clip: float) -> RailEvidence:
         """Return the evidence after one more pair."""
-        stable = self.rail.value(point.stable, clip)
-        limit = self.rail.limit(stable)
-        if self.rail.statistic == "failure_rate":
-            # One failure is the finest that a block can tell; the margin itself is held over all
-            # pairs pooled, see Evidence.superior.
-            limit = max(limit, stable + 1.0 / point.candidate.count)
-        excess = self.rail.value(point.candidate, clip) - limit
-        return RailEvidence(
-            self.rail,
-            self.worse.bet(excess, scale_of(self.sizes)),
-            self.fine.bet(1.0 if excess <= 0.0 else -1.0),
-            (*self.sizes, abs(excess)),
-        )
+        stable, candidate = point.stable, point.candidate
+        value = self.rail.value(stable, clip)
+        limit = self.rail.limit(value)
+        if isinstance(self.fine, Failures):
+            # One failure is the finest that a block can tell.
+            limit = max(limit, value + 1.0 / candidate.count)
+        excess = self.rail.value(candidate, clip) - limit
+        if isinstance(self.fine, Failures):
+            arms = (stable.count, stable.failures), (candidate.count, candidate.failures)
+            fine: Betting | Failures = self.fine.bet(*arms)
+        else:
+            fine = self.fine.bet(1.0 if excess <= 0.0 else -1.0)
+        worse = self.worse.bet(excess, scale_of(self.sizes))
+        return RailEvidence(self.rail, fine, worse, (*self.sizes, abs(excess)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +234,7 @@ class Evidence:
         clip: of the objective.
         rails: one per guardrail of the plan.
         better, worse: e-processes on the objective, each against the other direction or equality.
+        gains: e-process on the mean of the differences, against "not below 0".
         differences: logarithm of candidate over stable, one per pair that counts, as judged.
         imbalance: bettors on either arm being at fault for pairs left out.
         stable, candidate: pooled over the pairs that count.
@@ -227,6 +245,7 @@ class Evidence:
     rails: tuple[RailEvidence, ...]
     better: Side = field(default_factory=Side)
     worse: Side = field(default_factory=Side)
+    gains: Gains = field(default_factory=Gains)
     differences: tuple[float, ...] = ()
     imbalance: tuple[Betting, Betting] = (Betting(), Betting())
     stable: Arm = Arm()
@@ -236,7 +255,7 @@ class Evidence:
     @classmethod
     def start(cls, rails: Iterable[Rail], clip: float) -> Evidence:
         """Return the evidence of no pair at all."""
-        return cls(clip, tuple(RailEvidence(rail) for rail in rails))
+        return cls(clip, tuple(RailEvidence.start(rail) for rail in rails))
 
     def add(self, point: Point) -> Evidence:
         """Return the evidence after one more judged pair."""
@@ -250,6 +269,7 @@ class Evidence:
             rails=tuple(rail.add(point, self.clip) for rail in self.rails),
             better=self.better.bet(-difference, scale),
             worse=self.worse.bet(difference, scale),
+            gains=self.gains.bet(difference),
             differences=(*self.differences, difference),
             stable=self.stable.plus(point.stable),
             candidate=self.candidate.plus(point.candidate),
@@ -318,19 +338,25 @@ class Evidence:
     def superior(self, alpha: float) -> bool:
         """Return whether the objective is better and every guardrail fine, each beyond doubt.
 
-        All must hold, so each is tested at ``alpha`` itself. A guardrail must also keep its margin
-        over all pairs pooled, because most pairs being fine does not rule out a few bad ones.
+        All must hold, so each is tested at ``alpha`` itself.
         """
-        needed = -math.log(alpha)
-        return self.better.log_e >= needed and all(
-            rail.fine.log_e >= needed and self._within(rail.rail) for rail in self.rails
-        )
+        return self._leans(-math.log(alpha)) and not self._extreme()
 
     def promising(self) -> bool:
         """Return whether the wealth leans towards the candidate everywhere: enough for a next step."""
-        return self.better.log_e >= 0.0 and all(
-            rail.fine.log_e >= 0.0 and self._within(rail.rail) for rail in self.rails
+        return self._leans(0.0)
+
+    def _leans(self, needed: float) -> bool:
+        """Return whether every e-process reaches a log e-value and every pooled estimate agrees."""
+        return (
+            min(self.better.log_e, self.gains.log_e) >= needed
+            and self.candidate.mean < self.stable.mean
+            and all(rail.fine.log_e >= needed and self._within(rail.rail) for rail in self.rails)
         )
+
+    def _extreme(self) -> bool:
+        """Return whether a pair lies beyond what the bet on the mean counts, among few pairs."""
+        return self.pairs < DILUTED and max(self.differences, default=0.0) > BOUND
 
     def values(self, rail: Rail) -> tuple[float, float]:
         """Return a guardrail's statistic over all pairs pooled: stable, candidate."""
@@ -377,14 +403,6 @@ def merged(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
     if not one or not other:
         return tuple(one or other)
     return tuple(a + b for a, b in zip(one, other, strict=True))
-
-
-def log_mean_exp(logs: Sequence[float]) -> float:
-    """Return the logarithm of the mean of exponentials."""
-    top = max(logs)
-    if top == -math.inf:
-        return top
-    return top + math.log(sum(math.exp(log - top) for log in logs) / len(logs))
 
 
 def effect_of(differences: Sequence[float], alpha: float) -> Effect:

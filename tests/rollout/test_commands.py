@@ -241,13 +241,13 @@ def test_serving_beyond_this_machine_needs_tls(place: Place) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("2s", 2.0), ("250ms", 0.25), ("1.5h", 5400.0), ("3", 3.0), ("7d", 604800.0)],
+    [("2s", 2.0), ("250ms", 0.25), ("1.5h", 5400.0), ("7d", 604800.0)],
 )
 def test_durations(text: str, value: float) -> None:
     assert seconds(text) == pytest.approx(value)
 
 
-@pytest.mark.parametrize("text", ["", "s", "-1s", "1x", "nan", "infs"])
+@pytest.mark.parametrize("text", ["", "s", "-1s", "1x", "nan", "infs", "3", "0"])
 def test_no_durations(text: str) -> None:
     with pytest.raises(ConfigurationError, match="is no duration"):
         seconds(text)

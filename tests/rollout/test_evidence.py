@@ -144,7 +144,7 @@ def test_a_zero_mean_is_infinitely_better() -> None:
 
 
 def test_a_guardrail_within_its_margin_is_fine() -> None:
-    good = [point(10.0, 9.0, (1, 1))] * 8
+    good = [point(10.0, 7.0, (0, 0))] * 10
     found = evidence(good, FAILURES, TAIL)
     assert found.superior(0.025)
     assert found.regression(0.025) == ""
@@ -157,9 +157,10 @@ def test_a_broken_guardrail_blocks_and_aborts() -> None:
 
 
 def test_a_few_very_bad_pairs_block_promotion_though_most_are_fine() -> None:
-    pairs = [point(10.0, 9.0)] * 15 + [point(10.0, 9.0, (0, 60))]
-    found = evidence(pairs, FAILURES)
-    assert found.rails[0].fine.log_e >= math.log(40)
+    pairs = [point(10.0, 7.0)] * 15
+    assert evidence(pairs, FAILURES).superior(0.025)
+    found = evidence([*pairs, point(10.0, 7.0, (0, 60))], FAILURES)
+    assert found.better.log_e >= math.log(40)
     assert not found.superior(0.025)
     assert not found.promising()
 

@@ -105,9 +105,9 @@ def test_the_way_up() -> None:
     assert (state.status, state.target.phase) == (Status.SHADOW, "shadow")
     state = step(state, Shadowed(100, 5, 0, 0), START + SECOND)
     assert (state.status, state.weight) == (Status.CANARY, 0.1)
-    state = feed(state, 3, 10.0, 9.0)
+    state = feed(state, 3, 10.0, 7.0)
     assert (state.status, state.weight) == (Status.RAMP, 0.5)
-    state = feed(state, 6, 10.0, 9.0)
+    state = feed(state, 6, 10.0, 7.0)
     assert (state.status, state.weight) == (Status.FULL, 1.0)
     now = state.entered_ns
     state = step(state, Served(100, 0), now + 4 * SECOND)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -14,6 +15,7 @@ from gnomon.sdk.assignment import Switchback
 ALPHA = 0.025
 PAIRS = 30
 FAST, FULL = 400, 2000
+COUNT = 120
 #: Largest false-alarm rate that is accepted: of the upper end of the exact 95 % interval.
 LIMIT = 0.035
 CLIP = 1000.0
@@ -66,6 +68,32 @@ REGIMES: dict[str, Noise] = {
 }
 
 
+@dataclass(frozen=True)
+class Change:
+    """What a candidate does.
+
+    Attributes:
+        effect: relative change of a block's mean.
+        rare, share: another change, of this share of the blocks.
+        fails: failure rates of stable and candidate.
+    """
+
+    effect: float = 0.0
+    rare: float = 0.0
+    share: float = 0.0
+    fails: tuple[float, float] = (0.0, 0.0)
+
+    def of(self, rng: random.Random) -> float:
+        return self.rare if self.share and rng.random() < self.share else self.effect
+
+    def failures(self, rng: random.Random, candidate: bool) -> int:
+        rate = self.fails[candidate]
+        return sum(rng.random() < rate for _ in range(COUNT)) if rate else 0
+
+
+NOTHING = Change()
+
+
 def upper_limit(hits: int, runs: int, level: float = 0.025) -> float:
     """Return the exact (Clopper-Pearson) upper limit of a binomial share."""
     low, high = hits / runs, 1.0
@@ -86,14 +114,14 @@ def upper_limit(hits: int, runs: int, level: float = 0.025) -> float:
 
 
 def play(
-    seed: int, noise: Noise, effect: float = 0.0, carry: float = 0.0, drop: float = 0.0
+    seed: int, noise: Noise, change: Change = NOTHING, carry: float = 0.0, drop: float = 0.0
 ) -> str:
     """Run one canary over paired blocks as assigned by its salt; say how it ends and when.
 
     Args:
         seed: of the run.
         noise: of the blocks.
-        effect: relative change by the candidate.
+        change: by the candidate.
         carry: share of the effect that stays in the block after a candidate's.
         drop: chance that a pair is left out, for a block drawn at random.
     """
@@ -105,10 +133,10 @@ def play(
         for block in (2 * pair, 2 * pair + 1):
             candidate = design.candidate(block)
             share = 1.0 if candidate else carry * touched
-            means[candidate] = min(CLIP, next(blocks) * (1.0 + effect * share))
+            means[candidate] = min(CLIP, next(blocks) * (1.0 + change.of(rng) * share))
             touched = candidate
         stable, treated = (
-            Arm(100, 100.0 * means[side], rng.randrange(2)) for side in (False, True)
+            Arm(COUNT, COUNT * means[side], change.failures(rng, side)) for side in (False, True)
         )
         gap = ("lag", rng.choice(("stable", "candidate"))) if rng.random() < drop else ("", "")
         found = found.add(Point(pair, "a", stable, treated, gap[0], gap[1]))
@@ -122,8 +150,8 @@ def play(
     return "hold"
 
 
-def tally(runs: int, noise: Noise, **how: float) -> dict[str, int]:
-    ends = [play(seed, noise, **how).split()[0] for seed in range(runs)]
+def tally(runs: int, noise: Noise, *change: Change, **how: float) -> dict[str, int]:
+    ends = [play(seed, noise, *change, **how).split()[0] for seed in range(runs)]
     return {end: ends.count(end) for end in ("abort", "promote", "hold", "doubt")}
 
 
@@ -152,7 +180,7 @@ def test_dropping_pairs_by_chance_does_not_raise_false_alarms() -> None:
 
 
 def test_carry_over_hides_an_effect_but_never_turns_it_round() -> None:
-    clean, carried = (tally(100, iid, effect=-0.15, carry=c) for c in (0.0, 0.5))
+    clean, carried = (tally(100, iid, Change(-0.15), carry=c) for c in (0.0, 0.5))
     assert clean["promote"] >= carried["promote"]
     assert carried["abort"] == 0
 
@@ -162,17 +190,59 @@ def test_carry_over_hides_an_effect_but_never_turns_it_round() -> None:
     [(-0.3, "promote", 0.97), (-0.15, "promote", 0.6), (0.15, "abort", 0.6), (0.3, "abort", 0.97)],
 )
 def test_power_at_a_block_noise_of_ten_percent(effect: float, end: str, least: float) -> None:
-    counts = tally(150, iid, effect=effect)
+    counts = tally(150, iid, Change(effect))
     assert counts[end] / 150 >= least, counts
     wrong = {"promote": "abort", "abort": "promote"}[end]
     assert counts[wrong] == 0
 
 
 def test_a_worse_policy_is_not_promoted() -> None:
-    counts = tally(FAST, correlated(0.6), effect=0.05)
+    counts = tally(FAST, correlated(0.6), Change(0.05))
     assert counts["promote"] <= 4
 
 
 def test_the_exact_limit_agrees_with_the_rule_of_three() -> None:
     assert upper_limit(0, 400) == pytest.approx(1.0 - 0.025 ** (1 / 400), rel=1e-6)
     assert 0.024 < upper_limit(4, 400) < 0.027
+
+
+#: Candidates that must not be promoted though most of their pairs win: too many failures, or rare
+#: losses that outweigh the gains of the other blocks.
+NULLS = {
+    "failures": Change(-0.1, fails=(0.0, 0.007)),
+    "failures at the limit": Change(-0.3, fails=(0.002, 0.007)),
+    "rare doublings": Change(-0.05, 1.0, 0.1),
+    "rare losses": Change(-0.06, 0.3, 0.2),
+}
+
+
+def quiet(rng: random.Random) -> Iterator[float]:
+    """So little noise that every block without a loss wins its pair."""
+    while True:
+        yield rng.lognormvariate(3.0, 0.02)
+
+
+def assert_rarely_promoted(change: Change, runs: int) -> None:
+    counts = tally(runs, quiet, change)
+    assert upper_limit(counts["promote"], runs) <= LIMIT, counts
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_most_pairs_winning_does_not_promote(name: str) -> None:
+    assert_rarely_promoted(NULLS[name], 150)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", NULLS)
+def test_most_pairs_winning_does_not_promote_in_many_runs(name: str) -> None:
+    assert_rarely_promoted(NULLS[name], FULL)
+
+
+def test_a_quarter_less_is_promoted_within_a_short_canary() -> None:
+    ends = [play(seed, iid, Change(-0.25)) for seed in range(100)]
+    assert sum(end in {f"promote {pairs}" for pairs in range(8, 14)} for end in ends) >= 90
+
+
+def test_equal_failures_within_the_margin_are_promoted_later() -> None:
+    rare = Change(-0.25, fails=(0.001, 0.001))
+    assert tally(60, iid, rare)["promote"] >= 45
