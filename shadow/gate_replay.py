@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,8 @@ from ..sdk.invariant import Violation
 from ..sdk.kind import Guardrail
 from .gate_case import Case
 from .gate_effects import Effect, statistic_effect, worst_mean_effect
-from .holdout import open_holdout
+from .holdout import Holdout, open_holdout
+from .questions import question
 from .simulators.base import Replay
 from .verdict import Answer, GateResult
 from .watch import as_case
@@ -81,10 +81,11 @@ def holdout(case: Case) -> tuple[GateResult, dict[str, dict[str, float]]]:
         the answer, and the predicted effect against every policy compared with.
     """
     trace = case.splits["holdout"]
-    grant = open_holdout(case.ledger, trace.digest, _question(case), case.options.actor)
+    opened = Holdout.of(trace)
+    grant = open_holdout(case.ledger, opened, question(case), case.options.actor)
     if grant.spent:
         summary = (
-            f"This holdout was opened {grant.opening - 1} times and is spent; "
+            f"This time of the hook was opened as holdout {grant.opening - 1} times and is spent; "
             "a newer trace is required."
         )
         return GateResult("holdout", "inconclusive", summary, {"opening": grant.opening}), {}
@@ -213,12 +214,6 @@ def _holds(predicate: Any, replay: Replay) -> bool:
 def _broken(name: str, case: Case, broken: list[Violation]) -> GateResult:
     evidence = {"counterexample": as_case(case.kind, broken[0], case.source)}
     return GateResult(name, "failed", f"{broken[0].invariant} broken: {broken[0].detail}", evidence)
-
-
-def _question(case: Case) -> str:
-    """Return a digest of what the holdout's answer depends on besides the holdout."""
-    parts = (case.source, case.calibration_digest, str(case.options.seed))
-    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 
 
 def _as_json(effect: Effect) -> dict[str, float]:

@@ -198,6 +198,11 @@ class FunctionPolicy(Policy):
         if inspect.iscoroutinefunction(self._hook.incumbent):
             raise ConfigurationError(f"hook {self._hook.name!r} is asynchronous; {self._remedy}")
 
+    @property
+    def function(self) -> Any:
+        """The function that is called, as the service wrote it."""
+        return self._hook.incumbent
+
     def replay(self, simulator: Simulator, trace: Trace, calibration: Any, seed: int) -> Replay:
         """Replay by calling the function for every decision."""
         return drive(simulator.stream(trace, calibration, seed), trace, self._choose(trace))

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -224,15 +225,51 @@ class Ledger:
         """
         raw = canonical(body)
         texts = (kind.encode(), actor.encode(), subject.encode())
+        with self._writing():
+            row = self._insert(texts, raw)
+        return _entry(row)
+
+    def append_if(
+        self,
+        kind: str,
+        actor: str,
+        subject: str,
+        decide: Callable[[Entries], Mapping[str, Any] | None],
+    ) -> Entry | None:
+        """Append what follows from earlier entries; no other writer comes between.
+
+        Args:
+            kind: of the new entry, and of the earlier ones that are looked at.
+            actor: who or what causes it.
+            subject: digest or rollout id that it is about.
+            decide: is given all entries of the kind, in order, and returns the new one's body, or
+                None for no new entry; it must not use the ledger.
+
+        Raises:
+            ConfigurationError: the body is not finite plain JSON.
+        """
+        with self._writing():
+            cursor = self._connection.execute(
+                f"select {_COLUMNS} from entries where kind = ? order by seq", (kind,)
+            )
+            body = decide([_entry(_Row(*row)) for row in cursor.fetchall()])
+            if body is None:
+                return None
+            texts = (kind.encode(), actor.encode(), subject.encode())
+            row = self._insert(texts, canonical(body))
+        return _entry(row)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the file's only write transaction; what fails leaves nothing behind."""
         with self._lock:
             self._connection.execute("begin immediate")
             try:
-                row = self._insert(texts, raw)
+                yield
                 self._connection.execute("commit")
             except BaseException:
                 self._connection.execute("rollback")
                 raise
-        return _entry(row)
 
     def _insert(self, texts: tuple[bytes, bytes, bytes], raw: bytes) -> _Row:
         head = self._connection.execute(

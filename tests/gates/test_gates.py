@@ -194,6 +194,8 @@ def test_asking_the_holdout_again_costs_nothing(make: Make) -> None:
 class _Failing(Policy):
     """The usual incumbent, but with failures or a tail of its own."""
 
+    name = "failing"
+
     def __init__(self, change: Callable[[Replay], Replay]) -> None:
         self._base = target().incumbent
         self._change = change

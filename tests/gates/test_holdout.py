@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -12,13 +15,23 @@ from hypothesis import strategies as st
 
 from gnomon.policies.rollout.ledger import Ledger
 from gnomon.sdk.errors import TrustError
-from gnomon.shadow.holdout import ALPHA, LEAST_GRANT, OPENED, granted, open_holdout
+from gnomon.shadow.holdout import ALPHA, LEAST_GRANT, OPENED, Grant, Holdout, granted
+from gnomon.shadow.holdout import open_holdout as opened
+from gnomon.shadow.trace import Trace
 from gnomon.shadow.verdict import GateResult, Verdict, finite, load_verdict
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "ledger.db", clock=lambda: 1)
+
+
+def window(hook: str, start: int, end: int, digest: str = "") -> Holdout:
+    return Holdout(hook, digest or f"{hook}-{start}-{end}", start, end)
+
+
+def open_holdout(ledger: Ledger, hook: str, question: str, actor: str) -> Grant:
+    return opened(ledger, window(hook, 100, 200), question, actor)
 
 
 def test_all_openings_together_stay_within_alpha() -> None:
@@ -52,6 +65,67 @@ def test_a_spent_holdout_stays_spent_and_is_not_counted_on(ledger: Ledger) -> No
     count = len(ledger.list(kind=OPENED))
     assert open_holdout(ledger, "h", "one more", "me").spent
     assert len(ledger.list(kind=OPENED)) == count == 5
+
+
+def test_a_longer_trace_is_no_new_holdout(ledger: Ledger) -> None:
+    ranges = [(100, 200), (101, 201), (200, 300), (50, 400), (150, 150)]
+    openings = [opened(ledger, window("h", *one), f"q{one}", "me").opening for one in ranges]
+    assert openings == [1, 2, 3, 4, 4]
+    assert opened(ledger, window("h", 401, 500), "q", "me").opening == 1
+    assert opened(ledger, window("other", 100, 200), "q", "me").opening == 1
+
+
+def test_the_same_question_to_an_overlapping_holdout_is_counted(ledger: Ledger) -> None:
+    opened(ledger, window("h", 100, 200), "q", "me")
+    assert opened(ledger, window("h", 100, 201), "q", "me").opening == 2
+    assert opened(ledger, window("h", 100, 200), "q", "me").opening == 1
+
+
+def test_openings_without_a_time_count_by_their_digest(ledger: Ledger) -> None:
+    ledger.append(OPENED, "me", "d", {"question": "q", "opening": 1, "alpha": 0.025})
+    assert opened(ledger, window("h", 1, 2, "d"), "new", "me").opening == 2
+    assert opened(ledger, window("h", 5, 6, "e"), "new", "me").opening == 1
+
+
+_ranges = st.tuples(st.integers(0, 12), st.integers(0, 12)).map(sorted)
+
+
+@given(st.lists(_ranges, max_size=12))
+def test_questions_that_share_a_moment_stay_within_alpha(ranges: list[list[int]]) -> None:
+    with TemporaryDirectory() as folder:
+        ledger = Ledger(Path(folder) / "l.db", clock=lambda: 1)
+        asked = [window("h", *one) for one in ranges]
+        grants = [opened(ledger, one, f"q{i}", "me") for i, one in enumerate(asked)]
+        ledger.close()
+    for moment in range(13):
+        spent = [
+            grant.alpha
+            for one, grant in zip(asked, grants, strict=True)
+            if one.start_ns <= moment <= one.end_ns
+        ]
+        assert sum(spent) <= ALPHA
+
+
+def test_two_at_the_same_time_get_different_openings(tmp_path: Path) -> None:
+    def ask(number: int) -> int:
+        ledger = Ledger(tmp_path / "ledger.db")
+        waiting.wait()
+        opening = opened(ledger, window("h", 100, 200 + number), f"q{number}", "me").opening
+        ledger.close()
+        return opening
+
+    Ledger(tmp_path / "ledger.db").close()
+    waiting = threading.Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(ask, range(4))) == [1, 2, 3, 4]
+
+
+def test_a_holdout_is_named_by_its_wall_clock(trace: Trace) -> None:
+    late = trace.window(30, 41)
+    found = Holdout.of(late)
+    assert (found.hook, found.digest) == (trace.hook, late.digest)
+    assert found.start_ns == trace.start_ns + round(late.time[0] * 1e9)
+    assert found.end_ns - found.start_ns == pytest.approx(late.span_s * 1e9, abs=2)
 
 
 def test_a_tampered_ledger_opens_nothing(tmp_path: Path) -> None:
