@@ -48,10 +48,13 @@ class OneLine(TyperGroup):
 
 
 def _told(error: Any) -> int:
-    """Print a usage error; a group without a command shows its help instead."""
+    """Print a usage error; a group without a command shows its help instead.
+
+    ``gnomon`` alone asks for help and is given it; a group alone lacks its command.
+    """
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(error.ctx.get_help())
-        return 0
+        return 0 if error.ctx.parent is None else 2
     path = error.ctx.command_path if error.ctx else "gnomon"
     line = " ".join(error.format_message().split())
     print(f"gnomon: {line.rstrip('.')}; see: {path} --help", file=sys.stderr)

@@ -8,12 +8,19 @@ import json
 import sys
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from ..sdk.errors import GnomonError, UnavailableError
 from ._extras import missing
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+#: Columns of what is not a terminal: no line is ever as long, so nothing is wrapped or cut.
+_UNBOUNDED = 100_000
 
 
 class Exit(IntEnum):
@@ -38,6 +45,24 @@ def emit(data: Any, as_json: bool, show: Callable[[], None]) -> None:
         print(json.dumps(data, indent=2, sort_keys=True))
     else:
         show()
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return where tables and lines for people go: as wide as the terminal, else unbounded.
+
+    What is printed is text: square brackets in a path or a name are no markup.
+    """
+    from rich.console import Console
+
+    tty = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, width=None if tty else _UNBOUNDED, markup=False, emoji=False)
+
+
+def folded(table: Table) -> Table:
+    """Return a table that breaks what is too long for the terminal over lines and cuts nothing."""
+    for column in table.columns:
+        column.overflow, column.no_wrap = "fold", False
+    return table
 
 
 def handled(command: Callable[..., Any]) -> Callable[..., Any]:

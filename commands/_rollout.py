@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..sdk.errors import ConfigurationError
-from ._common import Exit
+from ._common import Exit, console, folded
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,7 +38,9 @@ def seconds(text: str) -> float:
         ConfigurationError: it is not a number with one of the units.
     """
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
-    unit = text[len(number) :] or "s"
+    unit = text[len(number) :]
+    if number and not unit:
+        raise ConfigurationError(f"{text!r} is no duration without a unit; write 2s, 250ms or 1.5h")
     try:
         value = float(number) * _UNITS[unit]
     except (ValueError, KeyError) as error:
@@ -148,27 +150,24 @@ def table(found: rollouts_pb2.Rollout) -> RenderableType:
         view.add_row("calibration", found.calibration)
     if found.transitions:
         view.add_row("last", f"{found.transitions[-1].cause} ({found.transitions[-1].actor})")
-    return view
+    return folded(view)
 
 
 def show(found: rollouts_pb2.Rollout) -> None:
     """Print a rollout for people."""
-    from rich.console import Console
-
-    Console().print(table(found))
+    console().print(table(found))
 
 
 def follow_live(client: RolloutClient, rollout: str) -> rollouts_pb2.Rollout:
     """Follow a rollout to its end, live on a terminal, else one line per transition; return it."""
-    from rich.console import Console
     from rich.live import Live
 
     from ..policies.rollout.client import follow
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    screen = console(stderr=True)
+    if not screen.is_terminal:
         return follow(client, rollout, _Lines())
-    with Live(console=console, refresh_per_second=8) as live:
+    with Live(console=screen, refresh_per_second=8) as live:
         return follow(client, rollout, lambda found: live.update(table(found)))
 
 

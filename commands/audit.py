@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -15,10 +14,10 @@ import typer
 from ..api import LEDGER, existing_ledger
 from ..sdk.errors import ConfigurationError
 from . import _rollout
-from ._common import Exit, emit, handled
+from ._common import Exit, console, emit, fail, folded, handled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from ..policies.rollout.client import RolloutClient
     from ..policies.rollout.ledger import Entry, Ledger, LedgerCheck
@@ -84,7 +83,9 @@ def list_entries(
     """List entries, oldest first."""
     with _open(ledger, control_plane) as source:
         entries = [e for e in source.entries() if not kind or (e.kind + ".").startswith(kind + ".")]
-    _emit_entries(entries[-limit:] if limit > 0 else entries, as_json)
+    of_kind = f" of kind {kind}" if kind else ""
+    newest = entries[-limit:] if limit > 0 else entries
+    _emit_entries(newest, as_json, f"the ledger holds no entries{of_kind}")
 
 
 def explain(
@@ -102,9 +103,9 @@ def explain(
         )
     with _open(ledger, control_plane) as source:
         entries = explained(source.entries(), digest)
-    _emit_entries(entries, as_json)
+    _emit_entries(entries, as_json, "")
     if not entries:
-        raise typer.Exit(int(Exit.NEGATIVE))
+        fail(f"nothing led to {digest}; see what there is with: gnomon audit list", Exit.NEGATIVE)
 
 
 def export(
@@ -164,26 +165,22 @@ def _open(ledger: Path, control_plane: str) -> Iterator[_Source]:
         yield _Local(found)
 
 
-def _emit_entries(entries: list[Entry], as_json: bool) -> None:
-    emit([entry.as_json() for entry in entries], as_json, lambda: _print(entries))
+def _emit_entries(entries: list[Entry], as_json: bool, when_none: str) -> None:
+    emit([entry.as_json() for entry in entries], as_json, lambda: _print(entries, when_none))
 
 
-def _print(entries: Iterable[Entry]) -> None:
-    from rich.console import Console
+def _print(entries: list[Entry], when_none: str) -> None:
+    if not entries:
+        print(when_none, end="\n" if when_none else "")
+        return
     from rich.table import Table
 
-    view = Table()
-    for name in ("seq", "time", "kind", "actor", "subject", "what"):
-        view.add_column(name, no_wrap=name in ("seq", "kind"))
+    view = Table("seq", "time", "kind", "actor", "subject", "what")
     for entry in entries:
         time = datetime.fromtimestamp(entry.time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
         what = _what(entry.body)
         view.add_row(str(entry.seq), time, entry.kind, entry.actor, entry.subject[:16], what)
-    Console(width=None if sys.stdout.isatty() else _width()).print(view)
-
-
-def _width() -> int:
-    return int(os.environ.get("COLUMNS", "160"))
+    console().print(folded(view))
 
 
 def _what(body: Any) -> str:

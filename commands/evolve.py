@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ import typer
 
 from ..sdk.errors import ConfigurationError
 from . import _trace
-from ._common import Exit, emit, handled
+from ._common import Exit, console, emit, folded, handled
 
 if TYPE_CHECKING:
     from ..shadow.search.driver import Options, Progress, Report
@@ -50,13 +52,15 @@ def evolve(
 ) -> None:
     """Search for a better policy; the winner is then for `gnomon verify` to judge.
 
-    Exit codes: 0 a winner, 1 nothing beats the incumbent, 2 bad input, 3 interrupted.
+    Exit codes: 0 a winner, 1 nothing beats the incumbent, 2 bad input, 3 interrupted by SIGINT or
+    SIGTERM: what was found is kept, --resume goes on.
     """
     from .. import api
     from ..shadow.isolation.compiled import CompiledOptions
     from ..shadow.search.driver import Options
     from ..shadow.search.records import Budget
 
+    _require_limits(budget, seconds, parallel)
     options = Options(
         budget=Budget(budget, seconds=seconds),
         seed=seed,
@@ -68,7 +72,7 @@ def evolve(
     engine = CompiledOptions(
         seed=seed, workers=parallel, isolation=_one_of("isolation", isolation, _ISOLATION)
     )
-    with _shown(options) as report:
+    with _stoppable(), _shown(options) as report:
         result, folder = api.evolve(
             traces,
             out,
@@ -80,6 +84,32 @@ def evolve(
         )
     emit(result.to_json() | {"out": str(folder)}, as_json, lambda: _show(result, folder))
     raise typer.Exit(int(_exit(result)))
+
+
+def _require_limits(budget: int, seconds: float, parallel: int) -> None:
+    from ..shadow.search.core import WINDOW
+
+    if budget < 1:
+        raise ConfigurationError(f"--budget {budget} evaluates no program; give 1 or more")
+    if not seconds > 0.0:
+        raise ConfigurationError(
+            f"--seconds {seconds:g} leaves no time to search; give a positive number"
+        )
+    if not 1 <= parallel <= WINDOW:
+        raise ConfigurationError(f"--parallel {parallel}: choose a number from 1 to {WINDOW}")
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM end the block as SIGINT does, so that what was found is kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:
@@ -98,15 +128,14 @@ def _exit(result: EvolveResult) -> Exit:
 @contextmanager
 def _shown(options: Options) -> Iterator[Report]:
     """Show progress on standard error while the block runs; yields what is to be called with it."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    screen = console(stderr=True)
+    if not screen.is_terminal:
         yield _Tenths()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
+    with Progress(*columns, console=screen, transient=True) as bars:
         task = bars.add_task("calibrating", total=options.budget.evaluations)
         yield lambda glance: bars.update(
             task, description=_line(glance), completed=glance.done, total=glance.total
@@ -134,24 +163,28 @@ def _line(glance: Progress) -> str:
 
 
 def _show(result: EvolveResult, folder: Path) -> None:
-    from rich.console import Console
-    from rich.syntax import Syntax
     from rich.table import Table
 
-    console = Console()
+    out = console()
     table = Table("policy", "train", "validation", "nodes", title="Mean outcome, lower is better")
     for name, finalist in _rows(result):
         table.add_row(name, _number(finalist.train), _number(finalist.validation), _size(finalist))
-    console.print(table)
+    out.print(folded(table))
     counts = ", ".join(f"{n} {outcome}" for outcome, n in result.counts.items())
-    console.print(f"proposals: {counts}; stopped: {result.stopped}; log {result.log_hash[:16]}")
+    out.print(f"proposals: {counts}; stopped: {result.stopped}; log {result.log_hash[:16]}")
     for sentence in result.diagnosis:
-        console.print(f"- {sentence}")
+        out.print(f"- {sentence}")
     if result.stopped == "interrupted":
-        console.print(f"Interrupted. Continue with the same options and --resume; see {folder}")
+        out.print(f"Interrupted. Continue with the same options and --resume; see {folder}")
     elif result.winner is not None:
-        console.print(f"winner: {result.origin}{_added(result)}; written to {folder / 'best.py'}")
-        console.print(Syntax(result.winner.source, "python"))
+        out.print(f"winner: {result.origin}{_added(result)}; written to {folder / 'best.py'}")
+        out.print(_source(result.winner.source) if out.is_terminal else result.winner.source)
+
+
+def _source(text: str) -> Any:
+    from rich.syntax import Syntax
+
+    return Syntax(text, "python", word_wrap=True)
 
 
 def _rows(result: EvolveResult) -> list[tuple[str, Finalist]]:

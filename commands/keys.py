@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._common import emit, handled
+from ._common import console, emit, folded, handled
 
 if TYPE_CHECKING:
     from ..sdk.keys import KeyFile
@@ -91,16 +91,14 @@ def _print_fields(data: dict[str, Any]) -> None:
 
 
 def _print_table(rows: list[dict[str, Any]], folder: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     if not rows:
         print(f"no keys in {folder}; make one with: gnomon keys new NAME --dir {folder}")
         return
-    table = Table("name", "role", "private")
-    table.add_column("keyid", overflow="fold")
+    table = Table("name", "role", "private", "keyid")
     for row in rows:
         table.add_row(
             row["name"], row["role"], "yes" if row["private_at_hand"] else "", row["keyid"]
         )
-    Console().print(table)
+    console().print(folded(table))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import _trace
-from ._common import Exit, emit, handled
+from ._common import Exit, console, emit, folded, handled
 
 if TYPE_CHECKING:
     from ..shadow.replay import PolicyRow, ReplayTable
@@ -61,13 +61,11 @@ def _progress(line: str) -> None:
 
 
 def _show(table: ReplayTable) -> None:
-    from rich.console import Console
-
-    console = Console()
-    console.print(f"{table.decisions} decisions of {table.hook} over {', '.join(table.members)}")
-    console.print(_fidelity(table))
-    console.print(f"fidelity: {table.fidelity.answer}")
-    console.print(_comparison(table))
+    out = console()
+    out.print(f"{table.decisions} decisions of {table.hook} over {', '.join(table.members)}")
+    out.print(folded(_fidelity(table)))
+    out.print(f"fidelity: {table.fidelity.answer}")
+    out.print(folded(_comparison(table)))
 
 
 def _fidelity(table: ReplayTable) -> Any:
@@ -76,7 +74,7 @@ def _fidelity(table: ReplayTable) -> Any:
     shown = Table(title=f"{table.fidelity.policy}, recorded and simulated", title_justify="left")
     for name in ("metric", "stretch", "recorded", "simulated", "error (95 %)", "answer"):
         left = name in ("metric", "stretch")
-        shown.add_column(name, justify="left" if left else "right", no_wrap=True)
+        shown.add_column(name, justify="left" if left else "right")
     for row in table.fidelity.rows:
         shown.add_row(
             row.metric,
@@ -98,7 +96,7 @@ def _comparison(table: ReplayTable) -> Any:
     )
     for name in ("policy", "tier", "mean", "p50", "p99", "failed", "change of the mean"):
         left = name in ("policy", "tier")
-        shown.add_column(name, justify="left" if left else "right", no_wrap=name == "policy")
+        shown.add_column(name, justify="left" if left else "right")
     for row in table.rows:
         shown.add_row(row.policy, row.tier, *_numbers(row))
     return shown

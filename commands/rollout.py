@@ -10,7 +10,7 @@ import typer
 
 from ..api import acting
 from . import _rollout
-from ._common import emit, handled
+from ._common import console, emit, folded, handled
 
 if TYPE_CHECKING:
     from gnomon.v1 import rollouts_pb2
@@ -124,10 +124,9 @@ def _client(found: rollouts_pb2.Client) -> dict[str, Any]:
 
 
 def _print_clients(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     view = Table("service", "instance", "cell", "epoch", "connected", "last error")
     for row in rows:
         view.add_row(*(str(value) for value in row.values()))
-    Console().print(view)
+    console().print(folded(view))

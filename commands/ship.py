@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..sdk.errors import ConfigurationError, GnomonError, TrustError
 from . import _rollout
 from ._common import emit, handled
+from ._ramp import ramp_of
 
 
 def register(app: typer.Typer) -> None:
@@ -55,38 +59,83 @@ def ship(
     0 promoted, 1 aborted, 3 held or inconclusive.
     """
     from .. import api
-    from ..policies.rollout.shipping import Ramp
 
-    ramp = Ramp(
-        weights=_rollout.read_weights(weights),
-        block_s=_rollout.seconds(block),
-        burn_in_s=_rollout.seconds(burn_in),
-        skew_s=_rollout.seconds(skew),
-        min_pairs=min_pairs,
-        max_pairs=max_pairs,
-        alpha_promote=alpha,
-        alpha_abort=alpha,
-        shadow_decisions=shadow_decisions,
+    ramp = ramp_of(
+        weights,
+        {
+            "--block": block,
+            "--burn-in": burn_in,
+            "--skew": skew,
+            "--soak": soak,
+            "--lease": lease,
+            "--valid": valid,
+        },
+        {
+            "--min-pairs": min_pairs,
+            "--max-pairs": max_pairs,
+            "--shadow-decisions": shadow_decisions,
+        },
+        alpha=alpha,
         shadow_rate=shadow_rate,
-        soak_s=_rollout.seconds(soak),
-        lease_s=_rollout.seconds(lease),
-        valid_s=_rollout.seconds(valid),
     )
+    _require_whole(policy, key)
     _rollout.quiet()
-    found = api.ship(
-        verdict,
-        control_plane,
-        publisher_key=key,
-        rollout_key=rollout_key,
-        policy=policy,
-        ramp=ramp,
-        ledger=ledger,
-        override=override,
-        bundle_out=bundle_out,
-    )
+    with _naming(key, policy, control_plane):
+        found = api.ship(
+            verdict,
+            control_plane,
+            publisher_key=key,
+            rollout_key=rollout_key,
+            policy=policy,
+            ramp=ramp,
+            ledger=ledger,
+            override=override,
+            bundle_out=bundle_out,
+        )
     if follow:
         with _rollout.connect(control_plane) as client:
             found = _rollout.follow_live(client, found.id)
     emit(_rollout.as_data(found), as_json, lambda: _rollout.show(found))
     if follow:
         raise typer.Exit(int(_rollout.exit_code(found)))
+
+
+def _require_whole(policy: Path, key: Path) -> None:
+    """Refuse a bundle file that is damaged; one that another key signed is the server's to judge."""
+    from ..sdk import bundle, dsse, keys
+
+    if policy.suffix != bundle.SUFFIX or not policy.exists():
+        return
+    try:
+        envelope = bundle.load_bundle(policy)
+        bundle.read_bundle(envelope.payload)
+        public = keys.load_private(key).public_key()
+        if any(found.keyid == keys.keyid(public) for found in envelope.signatures):
+            dsse.verify(envelope, dsse.BUNDLE_TYPE, [public])
+    except GnomonError as error:
+        if str(key) in str(error):
+            raise
+        raise ConfigurationError(
+            f"{policy} is no bundle, or a damaged one ({error}); give the policy's source file, "
+            "which is signed anew"
+        ) from error
+
+
+@contextmanager
+def _naming(key: Path, policy: Path, control_plane: str) -> Iterator[None]:
+    """Let a refusal of a signature say by which file it came."""
+    from ..sdk import keys
+
+    try:
+        yield
+    except TrustError as error:
+        if "not a trusted key" not in str(error):
+            raise
+        own = keys.keyid(keys.load_private(key).public_key())[:16]
+        signed = (
+            f"--key {key} (keyid {own})" if own in str(error) else f"the key that signed {policy}"
+        )
+        raise TrustError(
+            f"{signed} is not trusted by control plane {control_plane}; sign with another key, or "
+            "start it with this one as --publisher-key"
+        ) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._common import Exit, emit, handled
+from ._common import Exit, console, emit, folded, handled
 
 if TYPE_CHECKING:
     from ..recorder.summary import HookSummary
@@ -43,17 +43,16 @@ def traces(
 
 
 def _show(root: str, summaries: list[HookSummary]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    out = console()
     if not summaries:
-        console.print(f"{root} holds no hooks yet")
+        out.print(f"{root} holds no hooks yet")
     for summary in summaries:
         table = Table(title=summary.hook, show_header=False, title_justify="left")
         for name, value in _lines(summary):
             table.add_row(name, value)
-        console.print(table)
+        out.print(folded(table))
 
 
 def _lines(of: HookSummary) -> list[tuple[str, str]]:

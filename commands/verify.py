@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import _trace
-from ._common import Exit, emit, handled
+from ._common import Exit, console, emit, folded, handled
 
 if TYPE_CHECKING:
     from ..shadow.verdict import GateResult, Verdict
 
-_MARKS = {"passed": "[green]passed", "failed": "[red]failed", "skipped": "[dim]skipped"}
+_STYLES = {"passed": "green", "failed": "red", "skipped": "dim"}
 _EXITS = {"accepted": Exit.OK, "refused": Exit.NEGATIVE, "inconclusive": Exit.INCONCLUSIVE}
 
 
@@ -74,22 +74,27 @@ def _said(result: GateResult) -> None:
 
 
 def _show(verdict: Verdict, path: Path) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("gate", "answer", "why", "seconds")
     for gate in verdict.gates:
-        mark = _MARKS.get(gate.answer, f"[yellow]{gate.answer}")
-        table.add_row(gate.name, mark, escape(gate.summary), f"{gate.seconds:.1f}")
-    console = Console()
-    console.print(table)
+        mark = Text(gate.answer, _STYLES.get(gate.answer, "yellow"))
+        table.add_row(gate.name, mark, gate.summary, f"{gate.seconds:.1f}")
+    out = console()
+    out.print(folded(table))
     counterexample = verdict.gates[-1].evidence.get("counterexample")
     if counterexample:
-        console.print(_items(counterexample))
-    console.print(escape(verdict.summary))
-    console.print(escape(f"Isolation: {verdict.isolation} ({', '.join(verdict.layers)})."))
-    console.print(escape(f"Verdict {verdict.digest[:16]} in {path}"))
+        out.print(folded(_items(counterexample)))
+    out.print(verdict.summary)
+    out.print(_isolation(verdict))
+    out.print(f"Verdict {verdict.digest[:16]} in {path}")
+
+
+def _isolation(verdict: Verdict) -> str:
+    """Return what the candidate ran under; a source outside the language never runs."""
+    layers = ", ".join(verdict.layers) or "the candidate was not run"
+    return f"Isolation: {verdict.isolation} ({layers})."
 
 
 def _items(case: dict[str, Any]) -> Any:

@@ -22,7 +22,7 @@ from .isolation.zygote import CandidateStopped
 from .simulators import simulator_for
 from .splits import split
 from .trace import Trace
-from .verdict import Decision, GateResult, Verdict
+from .verdict import GATES, Decision, GateResult, Verdict
 
 Progress = Callable[[GateResult], None]
 Predicted = dict[str, dict[str, float]]
@@ -103,19 +103,19 @@ def _ask(case: Case, progress: Progress) -> tuple[list[GateResult], Predicted]:
         predicted.update(effects)
         return result
 
-    gates: tuple[tuple[str, Callable[[Case], GateResult]], ...] = (
-        ("language", language),
-        ("determinism", determinism),
-        ("invariants", invariants),
-        ("fidelity", fidelity),
-        ("sampled replay", sampled),
-        ("full replay", validation),
-        ("holdout", opened),
-        ("bound", bound),
-        ("budget", budget),
+    gates: tuple[Callable[[Case], GateResult], ...] = (
+        language,
+        determinism,
+        invariants,
+        fidelity,
+        sampled,
+        validation,
+        opened,
+        bound,
+        budget,
     )
     answers: list[GateResult] = []
-    for name, gate in gates:
+    for name, gate in zip(GATES, gates, strict=True):
         answers.append(_timed(name, gate, case))
         progress(answers[-1])
         if not answers[-1].passed:
@@ -153,7 +153,7 @@ def _verdict(case: Case, gates: list[GateResult], predicted: Predicted) -> Verdi
         # a candidate that was refused before any replay has cost no calibration
         calibration=case.calibration_digest if len(gates) > 1 else "",
         predicted=predicted,
-        layers=case.zygote.layers,
+        layers=case.zygote.layers if len(gates) > 1 else (),  # the first gate only reads it
         isolation=case.options.isolation,
         seed=case.options.seed,
         tool=_tool(),

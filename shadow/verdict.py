@@ -19,6 +19,18 @@ Answer = Literal["passed", "failed", "inconclusive", "skipped"]
 
 FORMAT = 1
 KIND = "verdict"  # of the ledger's entry
+#: Names of all gates, in the order in which they are asked.
+GATES = (
+    "language",
+    "determinism",
+    "invariants",
+    "fidelity",
+    "sampled replay",
+    "full replay",
+    "holdout",
+    "bound",
+    "budget",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +76,7 @@ class Verdict:
         calibration: digest over all calibrations.
         predicted: by ``incumbent`` and by digest of every other policy compared with: relative change
             of the objective on holdout (``estimate``, ``low``, ``high``; below 0 is better).
-        layers: isolation layers in force.
+        layers: isolation layers in force; empty when the candidate was never run.
         isolation: the mode.
         seed: of all draws.
         tool: version of gnomon.

@@ -67,8 +67,9 @@ class Options:
         spent = (self.budget.evaluations, self.budget.proposals, self.budget.seconds)
         if not min(spent) >= 0 or math.isnan(self.budget.seconds) or self.finalists < 1:
             raise ConfigurationError(
-                f"{self.budget} with finalists={self.finalists}: limits are not negative, and there "
-                "is at least one finalist"
+                f"evaluations={spent[0]}, proposals={spent[1]}, seconds={spent[2]}, "
+                f"finalists={self.finalists}: limits are not negative, and there is at least one "
+                "finalist"
             )
 
     def header(self, kind: Kind) -> dict[str, Any]:

@@ -135,7 +135,10 @@ class Finals:
             counts={str(outcome): n for outcome, n in sorted(self._search.counts.items())},
             best_by_step=improvements(records),
             lineage=lineage(records, winner.program) if winner else (),
-            diagnosis=diagnosis(records, winner, baseline, incumbent, finalists),
+            # half a run says nothing of why it failed: its finalists may not be scored
+            diagnosis=()
+            if stopped == "interrupted"
+            else diagnosis(records, winner, baseline, incumbent, finalists),
             log_hash=log_hash,
             seconds=seconds,
         )

@@ -24,6 +24,19 @@ from .records import Outcome, Record
 VERSION = 1
 _FORMAT = "gnomon.search"
 _HEAD = len('{"id":"') + 64 + len('",')
+#: Settings by their names in the header: the option that says them, and what is too long to show.
+_OPTIONS = {
+    "budget.evaluations": "--budget",
+    "seed": "--seed",
+    "start": "--start",
+    "strategy": "--strategy",
+    "subject.hook": "--hook",
+}
+_OTHERS = {
+    "incumbent": "incumbent (--incumbent)",
+    "subject.calibrations": "trace or seed",
+    "subject.trace": "trace (--traces)",
+}
 Line = dict[str, Any]
 
 
@@ -162,13 +175,35 @@ def _require_chain(text: bytes, line: Line, previous: str, number: int, path: Pa
 
 
 def _require_same(found: Line, wanted: Line, path: Path) -> None:
-    wanted = json.loads(json.dumps(wanted))
-    for key in sorted(found.keys() | wanted.keys()):
-        if found.get(key) != wanted.get(key):
+    before, now = _flat(found), _flat(json.loads(json.dumps(wanted)))
+    for key in sorted(before.keys() | now.keys(), key=lambda key: (key.startswith("scales."), key)):
+        if before.get(key) != now.get(key):
             raise ConfigurationError(
-                f"{path} was made with {key}={found.get(key)!r}, not {wanted.get(key)!r}; "
-                "resume with the same settings, or name another folder with --out"
+                f"{path} was made with {_told(key, before.get(key), now.get(key))}, or name another "
+                "folder with --out"
             )
+
+
+def _flat(config: Line, prefix: str = "") -> Line:
+    """Return a configuration as one level: what is in an object stands under ``object.name``."""
+    flat: Line = {}
+    for key, value in config.items():
+        inner = (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+        flat.update(inner)
+    return flat
+
+
+def _told(key: str, before: Any, now: Any) -> str:
+    """Return how a setting differs; one that is long (a source, a digest) is not shown."""
+    if key in _OTHERS or key.startswith("scales."):
+        thing = _OTHERS.get(key, "trace (--traces)")
+        return f"another {thing}; resume with the same one"
+    if key in _OPTIONS:
+        was = f"{_OPTIONS[key]} {before}"
+        return f"{was}, not {now}; resume with {was}"
+    return f"{key}={before}, not {now}; resume with the same settings"
 
 
 def _without_trailing_errors(lines: list[Line], size: int) -> tuple[list[Line], int]:

@@ -54,7 +54,8 @@ class EvolveResult:
         counts: proposals by outcome.
         best_by_step: (step, train score) whenever the best on train improved.
         lineage: (program, operator) from the winner back to a seed.
-        diagnosis: what went wrong, one sentence each; empty when nothing did.
+        diagnosis: what went wrong, one sentence each; empty when nothing did, or when the run was
+            interrupted.
         log_hash: of the log; the same for the same configuration and results.
         seconds: wall time.
     """
@@ -169,12 +170,13 @@ def _overfitted(baseline: Finalist | None, finalists: Sequence[Finalist]) -> str
         return ""
     best = min(evolved, key=lambda f: f.train)
     train, validation = gain(baseline.train, best.train), gain(baseline.validation, best.validation)
-    if train > 2 * EQUAL and not validation >= train / 2:
-        return (
-            f"overfitting: the best on train gains {train:.1%} over {baseline.name} there and "
-            f"{validation:.1%} on validation; record a longer trace"
-        )
-    return ""
+    if not train > 2 * EQUAL or validation >= train / 2 or math.isnan(baseline.validation):
+        return ""
+    there = "is without a score" if math.isnan(best.validation) else f"{validation:.1%}"
+    return (
+        f"overfitting: the best on train gains {train:.1%} over {baseline.name} there and "
+        f"{there} on validation; record a longer trace"
+    )
 
 
 def _drifted(finalists: Sequence[Finalist]) -> str:

@@ -20,7 +20,7 @@ from gnomon.recorder.schema import VERSION_KEY
 from gnomon.sdk.bundle import save_bundle
 from gnomon.sdk.keys import load_private
 from gnomon.shadow.bundling import bundle_for
-from gnomon.shadow.verdict import Verdict
+from gnomon.shadow.verdict import GATES, GateResult, Verdict
 
 from .conftest import HOOK, Folder
 
@@ -37,7 +37,7 @@ VERDICT = Verdict(
     source=PEAK,
     source_digest="",
     form="score",
-    gates=(),
+    gates=tuple(GateResult(name, "passed", "") for name in GATES),
     fidelity={},
     trace="t" * 64,
     splits={},
@@ -133,6 +133,7 @@ def place(folder: Folder, keys: Path) -> Iterator[Folder]:
     elsewhere = verdict(book, "elsewhere.json", hook="other.pick")
     save_bundle("elsewhere.bundle", bundle_for(elsewhere, load_private("keys/publisher.pem")))
     verdict(book, "refused.json", decision="refused", summary="Worse.")
+    verdict(book, "gateless.json", gates=())
     verdict(book, "later.json", kind_version=99)
     verdict(book, "unknown.json", kind="no_such_kind")
     book.close()
@@ -223,11 +224,12 @@ def test_a_hook_or_incumbent_that_cannot_be_used(
         ("replay {} --policy missing.py", "missing.py"),
         ("replay {} --policy baseline:best", "no baseline 'best'"),
         ("replay {} --replicas 1", "'--replicas'"),
-        ("evolve --traces {} --budget -1", "evaluations=-1"),
+        ("evolve --traces {} --budget -1", "--budget -1 evaluates no program"),
         ("evolve --traces {} --budget many", "'--budget'"),
-        ("evolve --traces {} --seconds -1", "seconds=-1.0"),
-        ("evolve --traces {} --seconds nan", "seconds=nan"),
-        ("evolve --traces {} --parallel 0", "parallel=0"),
+        ("evolve --traces {} --budget 0", "--budget 0 evaluates no program; give 1"),
+        ("evolve --traces {} --seconds -1", "--seconds -1 leaves no time"),
+        ("evolve --traces {} --seconds nan", "--seconds nan"),
+        ("evolve --traces {} --parallel 0", "--parallel 0: choose a number from 1 to 8"),
         ("evolve --traces {} --strategy best", "'best'"),
         ("evolve --traces {} --out file", "file: File exists"),
         ("verify missing.py --traces {}", "missing.py"),
@@ -337,12 +339,13 @@ SHIP = "ship {} --verdict {} --key keys/{}.pem --ledger ledger.db --control-plan
     [
         (SHIP.format("missing.py", "verdict.json", "publisher", DOWN), "missing.py"),
         (SHIP.format("other.py", "verdict.json", "publisher", DOWN), "verify this policy"),
-        (SHIP.format("junk.bundle", "verdict.json", "publisher", DOWN), "is no bundle"),
+        (SHIP.format("junk.bundle", "verdict.json", "publisher", DOWN), "junk.bundle is no bundle"),
         (SHIP.format("mine.bundle", "elsewhere.json", "publisher", DOWN), "another verdict"),
         (SHIP.format("policy.py", "missing.json", "publisher", DOWN), "missing.json"),
         (SHIP.format("policy.py", "edited.json", "publisher", DOWN), "edited.json was edited"),
         (SHIP.format("policy.py", "cut.json", "publisher", DOWN), "cut.json was edited"),
         (SHIP.format("policy.py", "refused.json", "publisher", DOWN), "refused: Worse."),
+        (SHIP.format("policy.py", "gateless.json", "publisher", DOWN), "full list of gates"),
         (SHIP.format("policy.py", "later.json", "publisher", DOWN), "v99"),
         (SHIP.format("policy.py", "unknown.json", "publisher", DOWN), "'no_such_kind'"),
         (SHIP.format("policy.py", "verdict.json", "missing", DOWN), "missing.pem"),
@@ -368,21 +371,23 @@ def test_what_cannot_be_shipped(
         ("--rollout-key keys/publisher.pem", "no public key"),
         ("--rollout-key keys/publisher.pub", "is a publisher key"),
         ("--weights a,b", "are no numbers"),
-        ("--weights nan,1", "weights"),
-        ("--weights 0.9,1.0", "must ascend"),
-        ("--block soon", "'soon' is no duration"),
-        ("--block 0s", "block of 0 ns"),
-        ("--block 9000000d", "block_s"),
+        ("--weights nan,1", "--weights nan,1 must ascend"),
+        ("--weights 0.9,1.0", "--weights 0.9,1.0 must ascend"),
+        ("--block soon", "--block 'soon' is no duration"),
+        ("--block 2", "--block '2' is no duration without a unit; write 2s"),
+        ("--valid 0s", "--valid 0s must be above 0"),
+        ("--block 0s", "--block 0s must be above 0"),
+        ("--block 9000000d", "--block 9000000d must be"),
         ("--burn-in 20s", "make the block longer"),
         ("--soak -1s", "'-1s' is no duration"),
-        ("--lease 0s", "lease must be positive"),
-        ("--min-pairs 99", "min_pairs 99"),
-        ("--min-pairs -1", "min_pairs -1"),
-        ("--max-pairs 99999999999", "max_pairs 99999999999"),
-        ("--alpha nan", "alpha_promote nan"),
-        ("--alpha 2", "alpha_promote 2.0"),
-        ("--shadow-rate 7", "shadow_rate 7"),
-        ("--shadow-decisions -1", "shadow_decisions -1"),
+        ("--lease 0s", "--lease 0s must be above 0"),
+        ("--min-pairs 99", "raise --max-pairs"),
+        ("--min-pairs -1", "--min-pairs -1"),
+        ("--max-pairs 99999999999", "--max-pairs 99999999999"),
+        ("--alpha nan", "--alpha nan"),
+        ("--alpha 2", "--alpha 2 "),
+        ("--shadow-rate 7", "--shadow-rate 7"),
+        ("--shadow-decisions -1", "--shadow-decisions -1"),
     ],
 )
 def test_a_ramp_that_cannot_be_carried_out(
@@ -415,14 +420,16 @@ def test_a_control_plane_that_is_down(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (SHIP.format("policy.py", "verdict.json", "other", "{}"), "key"),  # not a pinned publisher
-        (SHIP.format("stranger.bundle", "verdict.json", "publisher", "{}"), "key"),
+        (SHIP.format("policy.py", "verdict.json", "other", "{}"), "--key keys/other.pem (keyid "),
+        (
+            SHIP.format("stranger.bundle", "verdict.json", "publisher", "{}"),
+            "the key that signed stranger.bundle is not trusted",
+        ),
         (
             SHIP.format("policy.py", "verdict.json", "publisher", "{}")
             + " --rollout-key keys/other.pub",
             "rollout key",
         ),
-        (SHIP.format("policy.py", "verdict.json", "publisher", "{}") + " --valid 0s", "expired"),
         ("rollout status no-such-rollout --control-plane {}", "no rollout 'no-such-rollout'"),
         ("rollout hold no-such-rollout --control-plane {}", "no rollout 'no-such-rollout'"),
         ("rollout exclude nobody --from-ns 1 --to-ns 2 --reason x --control-plane {}", "'nobody'"),

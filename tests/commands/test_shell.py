@@ -32,7 +32,13 @@ def test_without_a_command_there_is_help() -> None:
     shown = CliRunner().invoke(app, [])
     assert shown.exit_code == 0
     assert all(command in shown.stdout for command in COMMANDS)
-    assert "explain" in CliRunner().invoke(app, ["audit"]).stdout
+
+
+@pytest.mark.parametrize("group", ["audit", "keys", "rollout"])
+def test_a_group_without_a_command_is_wrong_usage(group: str) -> None:
+    shown = CliRunner().invoke(app, [group])
+    assert shown.exit_code == 2
+    assert f"Usage: gnomon {group} " in shown.stdout
 
 
 def test_a_caller_may_have_the_code_returned() -> None:

@@ -23,7 +23,7 @@ from gnomon.policies.rollout.server import ControlPlane, ServerSettings
 from gnomon.sdk import keys
 from gnomon.sdk.bundle import load_bundle, save_bundle
 from gnomon.sdk.errors import ConfigurationError
-from gnomon.shadow.verdict import Verdict
+from gnomon.shadow.verdict import GATES, GateResult, Verdict
 
 SOURCE = f"def score({', '.join(load_balancer.input_names)}):\n    return inflight\n"
 app = typer.Typer()
@@ -40,7 +40,7 @@ ACCEPTED = Verdict(
     source=SOURCE,
     source_digest=hashlib.sha256(SOURCE.encode()).hexdigest(),
     form="score",
-    gates=(),
+    gates=tuple(GateResult(name, "passed", "") for name in GATES),
     fidelity={},
     trace="t" * 64,
     splits={},
@@ -182,7 +182,7 @@ def test_an_edited_or_unknown_verdict_is_refused(place: Place) -> None:
         (("--weights", "a,b"), "are no numbers"),
         (("--weights", "0.9,1.0"), "must ascend"),
         (("--block", "soon"), "'soon' is no duration"),
-        (("--min-pairs", "99"), "min_pairs 99"),
+        (("--min-pairs", "99"), "--min-pairs 99"),
     ],
 )
 def test_a_bad_ramp_names_the_value(place: Place, words: tuple[str, ...], message: str) -> None:

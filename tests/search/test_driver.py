@@ -289,6 +289,6 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path, rank_engine: type[R
         run(rank_engine(), tmp_path, Options(strategy="best"))
     with pytest.raises(ConfigurationError, match="--incumbent"):
         run(rank_engine(), tmp_path, Options(start="incumbent"))
-    with pytest.raises(ConfigurationError, match=r"seed=3, not 5"):
+    with pytest.raises(ConfigurationError, match=r"--seed 3, not 5"):
         run(rank_engine(), tmp_path / "a", SMALL)
         run(rank_engine(), tmp_path / "a", replace(SMALL, seed=5, resume=True))

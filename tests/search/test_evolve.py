@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -185,7 +186,7 @@ def test_the_hooks_own_function_is_the_incumbent(
     monkeypatch.syspath_prepend(str(tmp_path))
     ended = runner.invoke(
         app,
-        ["evolve", "--traces", str(store), "--hook", "own_router:pick", "--budget", "0", "--json"],
+        ["evolve", "--traces", str(store), "--hook", "own_router:pick", "--budget", "1", "--json"],
     )
     assert ended.exit_code == 0, ended.output
     result = json.loads(ended.stdout)
@@ -198,7 +199,7 @@ def test_an_incumbent_that_nothing_beats_is_kept(
 ) -> None:
     ended = runner.invoke(
         app,
-        ["evolve", "--traces", str(store), "--budget", "0", "--incumbent", "baseline:peak_ewma"],
+        ["evolve", "--traces", str(store), "--budget", "1", "--incumbent", "baseline:peak_ewma"],
     )
     assert ended.exit_code == 1, ended.output
     assert "keep the incumbent" in ended.stdout
@@ -214,7 +215,7 @@ def test_an_incumbent_that_nothing_beats_is_kept(
         (["--start", "incumbent"], "--incumbent"),
         (["--incumbent", "baseline:none"], "no baseline 'none'"),
         (["--incumbent", "gone.py"], "gone.py"),
-        (["--parallel", "99"], "window=8"),
+        (["--parallel", "99"], "--parallel 99: choose a number from 1 to 8"),
         (["--resume"], "no log of a run"),
     ],
 )
@@ -246,8 +247,23 @@ def wait_for(process: subprocess.Popen[bytes], log: Path, lines: int) -> None:
         time.sleep(0.02)
 
 
+def from_the_keyboard(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt the whole group, as a terminal does."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def from_a_supervisor(process: subprocess.Popen[bytes]) -> None:
+    """Ask the command alone to end, as a supervisor does."""
+    process.terminate()
+
+
+@pytest.mark.parametrize("stop", [from_the_keyboard, from_a_supervisor])
 def test_a_run_that_was_interrupted_and_killed_resumes_to_the_same_log(
-    runner: CliRunner, app: typer.Typer, store: Path, tmp_path: Path
+    runner: CliRunner,
+    app: typer.Typer,
+    store: Path,
+    tmp_path: Path,
+    stop: Callable[[subprocess.Popen[bytes]], None],
 ) -> None:
     arguments = ["evolve", "--traces", str(store), "--budget", "14", "--out", "whole"]
     assert runner.invoke(app, arguments).exit_code == 0
@@ -255,11 +271,13 @@ def test_a_run_that_was_interrupted_and_killed_resumes_to_the_same_log(
 
     interrupted = started(store, tmp_path)
     wait_for(interrupted, log, 4)
-    os.killpg(interrupted.pid, signal.SIGINT)
+    stop(interrupted)
     said, _ = interrupted.communicate(timeout=60)
     assert interrupted.returncode == 3, said
     assert b"--resume" in said
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["stopped"] == "interrupted"
+    assert b"nan" not in said
+    left = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (left["stopped"], left["diagnosis"]) == ("interrupted", [])
 
     killed = started(store, tmp_path, "--resume")
     wait_for(killed, log, log.read_bytes().count(b"\n") + 2)

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -119,9 +120,42 @@ def test_an_old_run_is_not_overwritten(tmp_path: Path) -> None:
     written(tmp_path, [record(0)])
     with pytest.raises(ConfigurationError, match="--resume"):
         RunLog(tmp_path, CONFIG)
-    with pytest.raises(ConfigurationError, match="seed=1, not 2"):
+    with pytest.raises(ConfigurationError, match="--seed 1, not 2; resume with --seed 1, or name"):
         RunLog(tmp_path, CONFIG | {"seed": 2}, resume=True)
     RunLog(tmp_path, CONFIG, resume=True).close()  # the refusals released the folder
+
+
+WHOLE: dict[str, Any] = {
+    "budget": {"evaluations": 24, "proposals": 0},
+    "incumbent": "def score(inflight): return inflight",
+    "scales": {"weight": 1.0},
+    "subject": {"hook": "router.pick", "trace": "t" * 64},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"budget": {"evaluations": 14, "proposals": 0}},
+            "--budget 24, not 14; resume with --budget 24",
+        ),
+        ({"incumbent": ""}, "another incumbent (--incumbent); resume with the same one"),
+        ({"scales": {"weight": 2.0}}, "another trace (--traces)"),
+        ({"subject": WHOLE["subject"] | {"trace": "u"}, "scales": {}}, "another trace (--traces)"),
+        ({"subject": WHOLE["subject"] | {"hook": "x"}}, "--hook router.pick, not x"),
+        ({"kind_version": 2}, "kind_version=None, not 2"),
+    ],
+)
+def test_another_configuration_is_named_by_its_option(
+    tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    RunLog(tmp_path, WHOLE).close()
+    with pytest.raises(ConfigurationError) as refused:
+        RunLog(tmp_path, WHOLE | change, resume=True)
+    assert says in str(refused.value)
+    assert "or name another folder with --out" in str(refused.value)
+    assert "{" not in str(refused.value) and "def score" not in str(refused.value)
 
 
 def test_nothing_to_resume_is_said(tmp_path: Path) -> None:

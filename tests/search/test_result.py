@@ -86,7 +86,10 @@ def test_a_published_winner_means_that_the_search_added_nothing() -> None:
 
 def test_overfitting_is_a_gain_on_train_that_validation_does_not_confirm() -> None:
     assert "overfitting" in told(BASE, BASE, finalist("evolved", 9.0, 9.9))
-    assert "overfitting" in told(BASE, BASE, finalist("evolved", 9.0, math.nan))
+    failed = told(BASE, BASE, finalist("evolved", 9.0, math.nan))
+    assert "is without a score on validation" in failed and "nan" not in failed
+    unscored = finalist("peak_ewma", 10.0, math.nan)
+    assert "overfitting" not in told(None, unscored, finalist("evolved", 9.0, math.nan))
     assert "overfitting" not in told(BASE, BASE, finalist("evolved", 9.0, 9.4))
 
 
