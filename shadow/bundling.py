@@ -13,7 +13,7 @@ from ..sdk.errors import ConfigurationError, RolloutError
 from ..sdk.kind import Kind
 from ..sdk.language import check
 from .policy import source_of
-from .verdict import Verdict
+from .verdict import GATES, GateResult, Verdict
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -38,16 +38,17 @@ def bundle_for(
         override: a reason for shipping what was not accepted; it goes into the provenance.
 
     Raises:
-        RolloutError: the verdict does not accept this policy.
+        RolloutError: the verdict does not accept this policy, or accepts it without every gate.
         ConfigurationError: the policy cannot be read, or its kind is not known here.
     """
     _require_accepted(verdict, override)
     kind = kind_of(verdict)
+    if not override:
+        _require_gates(verdict, kind)
     if policy is not None and policy.suffix == bundles.SUFFIX:
         return _given(verdict, policy, override)
     source = verdict.source if policy is None else source_of(policy)
-    if policy is not None:
-        _require_same(verdict, source, policy)
+    _require_same(verdict, source, policy or "the verdict's own source")
     program = check(source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel)
     payload = bundles.build_bundle(
         program, verdict.hook, kind, verdict.digest, _provenance(verdict, override)
@@ -74,6 +75,27 @@ def _require_accepted(verdict: Verdict, override: str) -> None:
         )
 
 
+def _require_gates(verdict: Verdict, kind: Kind) -> None:
+    """Refuse an acceptance that does not rest on every gate, in order."""
+    asked = tuple(gate.name for gate in verdict.gates)
+    if asked != GATES:
+        missing = ", ".join(name for name in GATES if name not in asked) or "none in its place"
+        raise RolloutError(
+            f"the verdict accepts without the full list of gates (missing: {missing}); verify again"
+        )
+    for gate in verdict.gates:
+        if not _passed(gate, kind):
+            raise RolloutError(
+                f"the verdict accepts, but its gate {gate.name} is {gate.answer}; verify again"
+            )
+
+
+def _passed(gate: GateResult, kind: Kind) -> bool:
+    """Return whether a gate passed; only the bound of a kind without one may be skipped."""
+    skippable = gate.name == "bound" and not kind.has_bound
+    return gate.answer == "passed" or (gate.answer == "skipped" and skippable)
+
+
 def _given(verdict: Verdict, policy: Path, override: str) -> policy_pb2.Envelope:
     """Return a bundle from a file, after holding it to its verdict."""
     envelope = bundles.load_bundle(policy)
@@ -81,6 +103,12 @@ def _given(verdict: Verdict, policy: Path, override: str) -> policy_pb2.Envelope
     _require_same(verdict, about.source, policy)
     if about.evidence_digest != verdict.digest:
         raise RolloutError(f"{policy} rests on another verdict; build it from this one's source")
+    wanted = (verdict.hook, verdict.kind, verdict.kind_version)
+    if (about.hook, about.kind, about.kind_version) != wanted:
+        raise RolloutError(
+            f"{policy} is for hook {about.hook!r} of kind {about.kind} v{about.kind_version}, the "
+            f"verdict for {verdict.hook!r} of {verdict.kind} v{verdict.kind_version}; verify again"
+        )
     if override != about.provenance.get("override", ""):
         raise ConfigurationError(
             f"{policy} is signed already and its provenance holds another override; "
@@ -89,7 +117,7 @@ def _given(verdict: Verdict, policy: Path, override: str) -> policy_pb2.Envelope
     return envelope
 
 
-def _require_same(verdict: Verdict, source: str, policy: Path) -> None:
+def _require_same(verdict: Verdict, source: str, policy: Path | str) -> None:
     digest = hashlib.sha256(source.encode()).hexdigest()
     if digest != verdict.source_digest:
         raise RolloutError(

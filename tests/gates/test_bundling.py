@@ -1,0 +1,107 @@
+"""Only a verdict that rests on every gate becomes a bundle, and only for its own hook and kind."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gnomon.policies import registry
+from gnomon.policies.load_balancer import load_balancer
+from gnomon.sdk import dsse, keys
+from gnomon.sdk.bundle import build_bundle, read_bundle, save_bundle
+from gnomon.sdk.errors import RolloutError
+from gnomon.sdk.language import check
+from gnomon.shadow.bundling import bundle_for
+from gnomon.shadow.verdict import GATES, Answer, GateResult, Verdict
+
+from .conftest import INPUTS, PEAK, ROUND_ROBIN
+
+KEY = keys.generate()
+
+
+def gates(**answers: Answer) -> tuple[GateResult, ...]:
+    return tuple(GateResult(name, answers.get(name, "passed"), "") for name in GATES)
+
+
+VERDICT = Verdict(
+    decision="accepted",
+    reason="",
+    summary="8 % better.",
+    hook="router.pick",
+    kind="load_balancer",
+    kind_version=load_balancer.version,
+    source=PEAK,
+    source_digest=hashlib.sha256(PEAK.encode()).hexdigest(),
+    form="score",
+    gates=gates(),
+    fidelity={},
+    trace="t" * 64,
+    splits={},
+    calibration="c" * 64,
+    predicted={"incumbent": {"estimate": -0.08, "low": -0.1, "high": -0.06}},
+    layers=(),
+    isolation="strict",
+    seed=0,
+    tool="test",
+    created_ns=1,
+)
+
+
+def test_a_verdict_with_every_gate_passed_becomes_a_bundle() -> None:
+    about = read_bundle(bundle_for(VERDICT, KEY).payload)
+    assert (about.hook, about.source) == (VERDICT.hook, PEAK)
+
+
+@pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize("answer", ["failed", "inconclusive", "skipped"])
+def test_every_gate_must_have_passed(name: str, answer: Answer) -> None:
+    with pytest.raises(RolloutError, match=f"its gate {name} is {answer}"):
+        bundle_for(replace(VERDICT, gates=gates(**{name: answer})), KEY)
+
+
+@pytest.mark.parametrize("missing", range(len(GATES)))
+def test_no_gate_may_be_missing(missing: int) -> None:
+    left = tuple(gate for i, gate in enumerate(VERDICT.gates) if i != missing)
+    with pytest.raises(RolloutError, match=f"missing: {GATES[missing]}"):
+        bundle_for(replace(VERDICT, gates=left), KEY)
+
+
+@pytest.mark.parametrize("wrong", [(), VERDICT.gates[::-1], (*VERDICT.gates, VERDICT.gates[0])])
+def test_the_list_of_gates_is_exactly_that(wrong: Any) -> None:
+    with pytest.raises(RolloutError, match="full list of gates"):
+        bundle_for(replace(VERDICT, gates=wrong), KEY)
+
+
+def test_a_kind_without_a_bound_may_skip_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "kind", lambda _: replace(load_balancer, has_bound=False))
+    assert bundle_for(replace(VERDICT, gates=gates(bound="skipped")), KEY).payload
+    with pytest.raises(RolloutError, match="budget is skipped"):
+        bundle_for(replace(VERDICT, gates=gates(budget="skipped")), KEY)
+
+
+def test_an_override_goes_past_the_gates_and_is_kept() -> None:
+    refused = replace(VERDICT, decision="refused", gates=gates(budget="failed"))
+    about = read_bundle(bundle_for(refused, KEY, override="known slow").payload)
+    assert about.provenance["override"] == "known slow"
+
+
+@pytest.mark.parametrize("change", [{"hook": "other.pick"}, {"kind": "another"}, {"version": 99}])
+def test_a_bundle_of_another_hook_or_kind_is_refused(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    hook = change.pop("hook", VERDICT.hook)
+    kind = replace(load_balancer, **({"name": change.pop("kind")} if "kind" in change else change))
+    program = check(PEAK, INPUTS)
+    payload = build_bundle(program, hook, kind, VERDICT.digest, {})
+    save_bundle(tmp_path / "p.bundle", dsse.sign(dsse.BUNDLE_TYPE, payload, KEY))
+    with pytest.raises(RolloutError, match="the verdict for 'router.pick' of load_balancer"):
+        bundle_for(VERDICT, KEY, tmp_path / "p.bundle")
+
+
+def test_a_verdict_whose_source_is_not_the_one_it_names_is_refused() -> None:
+    with pytest.raises(RolloutError, match="the verdict is on"):
+        bundle_for(replace(VERDICT, source=ROUND_ROBIN), KEY)
