@@ -14,6 +14,7 @@ from ..sdk.kind import Kind
 from ..sdk.language import check
 from .policy import source_of
 from .verdict import GATES, GateResult, Verdict
+from .watch import blocking
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -91,9 +92,9 @@ def _require_gates(verdict: Verdict, kind: Kind) -> None:
 
 
 def _passed(gate: GateResult, kind: Kind) -> bool:
-    """Return whether a gate passed; only the bound of a kind without one may be skipped."""
-    skippable = gate.name == "bound" and not kind.has_bound
-    return gate.answer == "passed" or (gate.answer == "skipped" and skippable)
+    """Return whether a gate passed; skipped counts only where the kind gives it nothing to ask."""
+    skippable = {"bound": not kind.has_bound, "invariants": not blocking(kind.invariants)}
+    return gate.answer == "passed" or (gate.answer == "skipped" and skippable.get(gate.name, False))
 
 
 def _given(verdict: Verdict, policy: Path, override: str) -> policy_pb2.Envelope:

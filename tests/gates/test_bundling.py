@@ -14,6 +14,7 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk import dsse, keys
 from gnomon.sdk.bundle import build_bundle, read_bundle, save_bundle
 from gnomon.sdk.errors import RolloutError
+from gnomon.sdk.invariant import Invariant
 from gnomon.sdk.language import check
 from gnomon.shadow.bundling import bundle_for
 from gnomon.shadow.verdict import GATES, Answer, GateResult, Verdict
@@ -56,8 +57,20 @@ def test_a_verdict_with_every_gate_passed_becomes_a_bundle() -> None:
     assert (about.hook, about.source) == (VERDICT.hook, PEAK)
 
 
+CAP = Invariant("cap", lambda items, picked: bool(items))
+
+
+@pytest.fixture
+def full_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the kind both an invariant and a bound, so that no gate has nothing to ask."""
+    monkeypatch.setattr(
+        registry, "kind", lambda _: replace(load_balancer, invariants=(CAP,), has_bound=True)
+    )
+
+
 @pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("answer", ["failed", "inconclusive", "skipped"])
+@pytest.mark.usefixtures("full_kind")
 def test_every_gate_must_have_passed(name: str, answer: Answer) -> None:
     with pytest.raises(RolloutError, match=f"its gate {name} is {answer}"):
         bundle_for(replace(VERDICT, gates=gates(**{name: answer})), KEY)
@@ -76,9 +89,11 @@ def test_the_list_of_gates_is_exactly_that(wrong: Any) -> None:
         bundle_for(replace(VERDICT, gates=wrong), KEY)
 
 
-def test_a_kind_without_a_bound_may_skip_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "kind", lambda _: replace(load_balancer, has_bound=False))
-    assert bundle_for(replace(VERDICT, gates=gates(bound="skipped")), KEY).payload
+def test_a_kind_without_invariants_or_bound_may_skip_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = replace(load_balancer, has_bound=False, invariants=())
+    monkeypatch.setattr(registry, "kind", lambda _: bare)
+    skipped = gates(bound="skipped", invariants="skipped")
+    assert bundle_for(replace(VERDICT, gates=skipped), KEY).payload
     with pytest.raises(RolloutError, match="budget is skipped"):
         bundle_for(replace(VERDICT, gates=gates(budget="skipped")), KEY)
 
