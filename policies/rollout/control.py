@@ -10,6 +10,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gnomon.v1 import delivery_pb2, policy_pb2
@@ -105,6 +106,9 @@ class Control:
         self._desks: dict[str, Desk] = {}
         self._past: dict[str, State] = {}
         self._bundles = store.bundles()
+        #: Number of the last event up to which the ledger holds all, and later ones that it holds.
+        self._accounted = 0
+        self._ahead: set[int] = set()
         self._manifests: dict[str, tuple[int, int, policy_pb2.Envelope]] = {}
         self._restore()
 
@@ -120,7 +124,8 @@ class Control:
         except GnomonError as error:
             body = {"reason": str(error), "plan": bundle_digest(plan.payload)}
             digest = bundle_digest(bundle.payload)
-            self._account([self._store.note(Happened("rollout.refused", actor, digest, body))])
+            self._store.note(Happened("rollout.refused", actor, digest, body))
+            self._account()
             raise
 
     def act(self, rollout: str, action: str, actor: str, reason: str, request_id: str) -> State:
@@ -221,12 +226,28 @@ class Control:
             self._apply(desk, Broke(instance, report.breaker[:500]))
 
     def tick(self) -> None:
-        """Let time pass: judge pairs, renew leases, end soaks; call it a few times a second."""
-        for desk in self._desks.values():
-            if desk.state is not None:
-                self._flush(desk)
-                self._look(desk)
-                self._renew(desk)
+        """Let time pass: judge pairs, renew leases, end soaks; call it a few times a second.
+
+        One hook's trouble, or the ledger's, keeps no other hook from its turn; the first is raised
+        once all had theirs.
+        """
+        troubles: list[Exception] = []
+        turns: list[Callable[[], None]] = [partial(self._turn, d) for d in self._desks.values()]
+        for turn in (self._account, *turns):
+            try:
+                turn()
+            except Exception as error:  # noqa: BLE001 - hooks must not fall for each other
+                troubles.append(error)
+        for trouble in troubles[1:]:
+            _log.error("a tick failed once more", exc_info=trouble)
+        if troubles:
+            raise troubles[0]
+
+    def _turn(self, desk: Desk) -> None:
+        if desk.state is not None:
+            self._flush(desk)
+            self._look(desk)
+            self._renew(desk)
 
     def _create(self, bundle: policy_pb2.Envelope, plan: policy_pb2.Envelope, actor: str) -> State:
         publishers = self._identity.publishers
@@ -316,13 +337,14 @@ class Control:
 
     def _acked(self, desk: Desk, seat: Seat, ack: delivery_pb2.Ack) -> None:
         if ack.ok:
-            if ack.resource == "manifest":
+            if ack.resource == "manifest" and ack.epoch <= desk.epoch:
                 seat.epoch = max(seat.epoch, ack.epoch)
         else:
             seat.error = ack.error[:500]
             body = {"hook": desk.hook, "resource": ack.resource, "error": seat.error}
             happened = Happened("delivery.refused", seat.instance, ack.name, body)
-            self._account([self._store.note(happened)])
+            self._store.note(happened)
+            self._account()
             self._apply(desk, Nacked(seat.instance, ack.resource, seat.error))
         self._store.put_clients([_client_row(desk.hook, seat)])
         self._notify(desk)
@@ -374,11 +396,13 @@ class Control:
         self._past[after.plan.id] = after
         made = describe.transitions(before, after, desk.epoch)
         told = [*extra, *made] if before is None else [*made, *extra]
-        happened = self._store.save(_row(desk, after), told, request_id)
+        self._store.save(_row(desk, after), told, request_id)
         if moved:
             self.published(desk.hook)
-        self._account(happened)
-        self.changed(after.plan.id)
+        try:
+            self._account()
+        finally:
+            self.changed(after.plan.id)
 
     def _overtake(self, desk: Desk, epoch: int) -> None:
         """Go on from an epoch that a process has seen, as after a loss of the control plane's state."""
@@ -389,11 +413,19 @@ class Control:
             self._store.save(_row(desk, desk.state), [])
             self.published(desk.hook)
 
-    def _account(self, happened: Iterable[Happened]) -> None:
-        for event in happened:
-            body = {**event.body, "event": event.number}
-            entry = self.ledger.append(event.kind, event.actor, event.subject, body)
-            _log.info("%s %s %s ledger %s", event.kind, event.subject, event.actor, entry.anchor)
+    def _account(self) -> None:
+        """Write to the ledger, in order, what it does not hold yet; stop where it takes no more.
+
+        What is left stays the store's backlog, which every later call begins with.
+        """
+        for event in self._store.events(self._accounted):
+            if event.number not in self._ahead:
+                body = {**event.body, "event": event.number}
+                entry = self.ledger.append(event.kind, event.actor, event.subject, body)
+                said = (event.kind, event.subject, event.actor, entry.anchor)
+                _log.info("%s %s %s ledger %s", *said)
+            self._accounted = event.number
+            self._ahead.discard(event.number)
 
     def _notify(self, desk: Desk) -> None:
         if desk.state is not None:
@@ -451,8 +483,8 @@ class Control:
             seat = Seat(client.service, client.instance, client.cell)
             seat.epoch, seat.error = client.epoch, client.error
             self._desk(client.hook).seats[client.instance] = seat
-        last = max((entry.body.get("event", 0) for entry in self.ledger.list()), default=0)
-        self._account(self._store.events(last))
+        self._ahead = {entry.body.get("event", 0) for entry in self.ledger.list()}
+        self._account()
 
     def _restore_row(self, row: Row) -> None:
         envelope = policy_pb2.Envelope.FromString(row.plan)

@@ -38,6 +38,7 @@ def transitions(before: State | None, after: State, epoch: int) -> list[Happened
             "to": made.after.value,
             "cause": made.cause,
             "attempt": made.attempt,
+            "alpha_promote": after.alpha_promote,
             "epoch": epoch,
             "candidate": after.plan.candidate,
             "stable": after.plan.stable,
@@ -84,6 +85,8 @@ def evidence(found: Evidence) -> dict[str, Any]:
         "left_out": {fault or "none": count for fault, count in found.left_out},
         "log_e_better": finite(found.better.log_e),
         "log_e_worse": finite(found.worse.log_e),
+        "log_e_mean": finite(found.gains.log_e),
+        "log_e_fine": {rail.rail.name: finite(rail.fine.log_e) for rail in found.rails},
         "effect": effect(found.effect()),
     }
 

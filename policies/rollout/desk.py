@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gnomon.v1 import delivery_pb2
 
+from ...sdk.assignment import Switchback
 from ...sdk.measure import BUCKETS
 from .blocks import SETTLE_NS, Blocks, Report
 from .evidence import Arm, Point
 from .machine import MEASURING, RUNNING, Served, Shadowed, State, Status
+
+_log = logging.getLogger("gnomon.rollout")
 
 #: Blocks of a cell that are kept behind the newest one.
 KEPT_BLOCKS = 4096
@@ -55,6 +58,7 @@ class Desk:
         seats: processes by instance.
         blocks: reports of this attempt.
         dirty: reports that are not stored yet.
+        ignored: block reports of processes whose clocks are ahead.
     """
 
     hook: str
@@ -66,6 +70,7 @@ class Desk:
     seats: dict[str, Seat] = field(default_factory=dict)
     blocks: Blocks = field(default_factory=Blocks)
     dirty: list[Report] = field(default_factory=list)
+    ignored: int = 0
 
     def connected(self) -> list[Seat]:
         """Return the processes whose streams are open."""
@@ -93,19 +98,36 @@ class Desk:
         # A process first heard of in mid-phase has counted before, nobody knows what.
         self.marks.setdefault(seat.instance, dict(seat.counters))
         if state.status in RUNNING:
-            self._take_blocks(state, seat, report)
+            self._take_blocks(state, seat, report, now)
             self.blocks.heard(seat.instance, now)
         return True
 
-    def _take_blocks(self, state: State, seat: Seat, report: delivery_pb2.HookReport) -> None:
+    def _take_blocks(
+        self, state: State, seat: Seat, report: delivery_pb2.HookReport, now: int
+    ) -> None:
+        # Only the own clock says how new a block can be, and which are old.
+        newest = now // state.plan.block_ns + 1
+        self.blocks.forget(seat.cell, newest - KEPT_BLOCKS)
         since = state.windows[0].from_ns if state.windows else state.entered_ns
         for block in report.blocks:
+            if block.block > newest:
+                self._ignore(seat, block.block)
+                continue
             sound = block.cell == seat.cell and sound_block(block, state.plan.clip)
             if sound and block.block * state.plan.block_ns >= since:
                 found = _report(seat.instance, block)
                 self.blocks.put(found)
                 self.dirty.append(found)
-                self.blocks.forget(seat.cell, block.block - KEPT_BLOCKS)
+
+    def _ignore(self, seat: Seat, block: int) -> None:
+        if not self.ignored:
+            _log.warning(
+                "hook %s: process %s reports block %d of the future; set its clock",
+                self.hook,
+                seat.instance,
+                block,
+            )
+        self.ignored += 1
 
     def shadowed(self) -> Shadowed:
         """Return the totals of the live shadow since the mark."""
@@ -124,27 +146,39 @@ class Desk:
         return Served(decisions, fallbacks, total.count, total.failures)
 
     def judged(self, now: int) -> tuple[Point, ...]:
-        """Return the points of pairs that can be judged now and were not yet."""
+        """Return the points of pairs that can be judged now and were not yet, in the order of pairs.
+
+        A pair that still waits holds back all later ones: what decides is always a stretch without
+        gaps, so that slow outcomes cannot choose which pairs are looked at.
+        """
         state = self.state
         if state is None or state.status not in MEASURING:
             return ()
+        found: list[Point] = []
+        for pair, cell, design in self._ended(state, now):
+            seats = {seat.instance for seat in self.connected() if seat.cell == cell}
+            point = self.blocks.judge(pair, design, state.plan.deadline_ns, now, seats)
+            if point is None:
+                break
+            found.append(point)
+        return tuple(found)
+
+    def _ended(self, state: State, now: int) -> list[tuple[int, str, Switchback]]:
+        """Return the live pairs that have ended and were not judged: pair, cell and its design."""
         known = {(point.cell, point.pair) for point in state.points}
         cells = {seat.cell for seat in self.connected()} | self.blocks.cells()
-        return tuple(p for cell in sorted(cells) for p in self._judge_cell(state, cell, known, now))
-
-    def _judge_cell(
-        self, state: State, cell: str, known: set[tuple[str, int]], now: int
-    ) -> Iterator[Point]:
-        plan = state.plan
-        expected = {seat.instance for seat in self.connected() if seat.cell == cell}
-        for window in state.windows:
-            design = plan.switchback(state.salt, cell, window.weight)
-            for pair in window.pairs(plan.block_ns, now):
-                if (cell, pair) in known or not design.live(pair):
-                    continue
-                point = self.blocks.judge(pair, design, plan.deadline_ns, now, expected)
-                if point is not None:
-                    yield point
+        designs = [
+            (window, state.plan.switchback(state.salt, cell, window.weight))
+            for window in state.windows
+            for cell in cells
+        ]
+        ended = [
+            (pair, design.cell, design)
+            for window, design in designs
+            for pair in window.pairs(state.plan.block_ns, now)
+            if (design.cell, pair) not in known and design.live(pair)
+        ]
+        return sorted(ended, key=lambda one: one[:2])
 
     def entered(self, before: State | None, after: State) -> bool:
         """Note a new state; return whether counting starts anew with it."""

@@ -22,9 +22,10 @@ from typing import Literal
 from ...sdk.assignment import Switchback
 from ...sdk.errors import RolloutError
 from ...sdk.records import INCUMBENT
-from .blocks import SETTLE_NS, Exclusion, Window, excluded
-from .evidence import Effect, Evidence, Point, log_mean_exp
+from .blocks import GRACE_NS, SETTLE_NS, Exclusion, Window, excluded
+from .evidence import Effect, Evidence, Point
 from .plan import Plan
+from .wealth import log_mean_exp
 
 #: Share of shadow decisions that may fault or violate an invariant, and how many are too few to say.
 SHADOW_FAULTS = 0.001
@@ -32,6 +33,10 @@ SHADOW_MIN_FAULTS = 3
 #: At full weight: level of the watch over failures, and the least failure rate that it allows.
 WATCH_ALPHA = 0.001
 LEAST_FAILURE_LIMIT = 0.005
+#: Share of decisions at full weight that the incumbent may answer.
+FULL_FALLBACKS = 0.05
+#: Level that no number of retries goes below; it keeps the logarithm finite.
+LEAST_ALPHA = 1e-300
 MACHINE = "gnomon"  # the actor of what nobody ordered
 
 Action = Literal["hold", "resume", "promote", "abort", "retry", "kill", "recalibrated"]
@@ -229,6 +234,11 @@ class State:
         return 1.0 if self.status in (Status.FULL, Status.STABLE) else 0.0
 
     @property
+    def alpha_promote(self) -> float:
+        """Level of this attempt's promotion: halved by every retry, so all add up to twice the plan's."""
+        return max(self.plan.alpha_promote * 0.5 ** (self.attempt - 1), LEAST_ALPHA)
+
+    @property
     def target(self) -> Target:
         """What the manifest in force must say."""
         plan = self.plan
@@ -293,10 +303,13 @@ def step(state: State, event: Event, now: int) -> State:
 
 def _judge(state: State, points: tuple[Point, ...]) -> State:
     points = tuple(excluded(p, _design(state, p.cell), state.exclusions) for p in points)
-    evidence = state.evidence
+    return replace(state, points=state.points + points, evidence=_folded(state.evidence, points))
+
+
+def _folded(evidence: Evidence, points: tuple[Point, ...]) -> Evidence:
     for point in points:
         evidence = evidence.add(point)
-    return replace(state, points=state.points + points, evidence=evidence)
+    return evidence
 
 
 def _exclude(state: State, exclusion: Exclusion, now: int) -> State:
@@ -307,9 +320,7 @@ def _exclude(state: State, exclusion: Exclusion, now: int) -> State:
     )
     if points == state.points:
         return state
-    evidence = state.plan.evidence()
-    for point in points:
-        evidence = evidence.add(point)
+    evidence = _folded(state.plan.evidence(), points)
     return _decide(replace(state, points=points, evidence=evidence), now)
 
 
@@ -348,7 +359,7 @@ def _decide_canary(state: State, now: int) -> State:
     if worse:
         return _abort(state, worse, now, measured="worse")
     ready = state.step_pairs >= plan.min_pairs
-    superior = ready and evidence.superior(plan.alpha_promote)
+    superior = ready and evidence.superior(state.alpha_promote)
     doubt = evidence.doubt(few=superior)
     if doubt:
         return _hold(state, f"inconclusive: {doubt}", now, spent=True)
@@ -370,10 +381,31 @@ def _decide_full(state: State, now: int) -> State:
         return _abort(state, worse, now)
     if now - state.entered_ns < state.plan.soak_ns:
         return state
-    if not served.decisions:
-        return _hold(state, "inconclusive: no decision was reported at full weight", now)
-    cause = f"{served.decisions} decisions at full weight, {served.fallbacks} fallbacks"
+    if served.decisions and not served.outcomes and now < _last_outcome(state):
+        return state
+    silence = _silence(served)
+    if silence:
+        return _hold(state, f"inconclusive: {silence} at full weight", now)
+    seen = f"{served.decisions} decisions and {served.outcomes} outcomes at full weight"
+    cause = f"{seen}, {served.fallbacks} fallbacks"
     return _settle(_move(state, Status.STABLE, cause, now))
+
+
+def _last_outcome(state: State) -> int:
+    """Return the time by which the first outcomes at full weight must have been reported."""
+    plan = state.plan
+    return state.entered_ns + plan.soak_ns + 2 * plan.block_ns + plan.deadline_ns + GRACE_NS
+
+
+def _silence(served: Served) -> str:
+    """Say why nothing is known of the candidate at full weight; empty when enough is."""
+    if not served.decisions:
+        return "no decision was reported"
+    if not served.outcomes:
+        return f"no outcome of {served.decisions} decisions was reported"
+    if served.fallbacks > FULL_FALLBACKS * served.decisions:
+        return f"{served.fallbacks} of {served.decisions} decisions fell back"
+    return ""
 
 
 _DECISIONS: dict[Status, Callable[[State, int], State]] = {

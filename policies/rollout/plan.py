@@ -88,7 +88,7 @@ def read_plan(payload: bytes) -> Plan:
     except DecodeError as error:
         raise RolloutError(f"payload of {len(payload)} bytes is no ramp plan") from error
     plan = _plan(message)
-    problem = _names(plan) or _switchback(plan) or _statistics(plan, message)
+    problem = _names(plan) or _switchback(plan) or _statistics(plan, message) or _effects(plan)
     if problem:
         raise RolloutError(f"plan {plan.id or '(no id)'}: {problem}")
     return plan
@@ -164,6 +164,18 @@ def _statistics(plan: Plan, message: policy_pb2.RampPlan) -> str:
     if plan.lease_ns <= 0 or plan.deadline_ns < 0 or plan.soak_ns < 0:
         return "lease must be positive, outcome deadline and soak not negative"
     return _rails(plan, message)
+
+
+def _effects(plan: Plan) -> str:
+    if not 0.0 <= plan.shadow_rate <= 1.0:
+        return f"shadow_rate {plan.shadow_rate} must be 0 to 1"
+    if plan.shadow_decisions and not plan.shadow_rate:
+        return f"shadow_rate 0 never computes {plan.shadow_decisions} shadow decisions"
+    for digest, effect in plan.predicted.items():
+        if not -1.0 <= effect.low <= effect.estimate <= effect.high < math.inf:
+            ends = f"{effect.low} <= {effect.estimate} <= {effect.high}"
+            return f"predicted against {digest[:16]!r}: {ends} must hold, from -1, finite"
+    return ""
 
 
 def _rails(plan: Plan, message: policy_pb2.RampPlan) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from gnomon.policies.rollout.blocks import Exclusion
+from gnomon.policies.rollout.desk import Desk
 from gnomon.sdk import keys
 from gnomon.sdk.errors import RolloutError, TrustError
-from gnomon.v1 import policy_pb2
+from gnomon.v1 import delivery_pb2, policy_pb2
 
 SECOND = 1_000_000_000
 
@@ -194,7 +195,7 @@ def test_a_restart_loses_and_repeats_nothing(world: Any) -> None:
 
 def test_a_crash_before_the_ledger_is_made_good(world: Any, monkeypatch: Any) -> None:
     world.ship()
-    monkeypatch.setattr(world.control, "_account", lambda happened: None)
+    monkeypatch.setattr(world.control, "_account", lambda: None)
     world.run(20, BETTER, until="CANARY")
     known = len(world.ledger.list())
     world.restart()
@@ -336,3 +337,123 @@ def test_impossible_reports_do_not_count(world: Any, report: Any, change: dict[s
         setattr(bad, name, value)
     world.control.report("aa", world.processes[0].report([bad]))
     assert world.control._desks["router.pick"].blocks.of("a", block) == []
+
+
+def test_a_clock_that_is_ahead_wipes_nothing(world: Any, report: Any) -> None:
+    world.ship()
+    world.run(20, BETTER, until="CANARY")
+    world.run(8, BETTER)
+    desk, block_ns = world.control._desks["router.pick"], world.control.get().plan.block_ns
+    kept = len(desk.blocks.since(0))
+    mad = [
+        report("a", block, "stable", 50.0) for block in (world.clock.now // block_ns + 2, 1 << 61)
+    ]
+    world.control.report("aa", world.processes[0].report(mad))
+    assert (len(desk.blocks.since(0)), desk.ignored) == (kept, 2)
+    assert world.run(120, BETTER, until="STABLE") == "STABLE"
+
+
+def test_a_ledger_that_fails_for_a_while_misses_nothing(world: Any, monkeypatch: Any) -> None:
+    rollout = world.ship()
+    append, tries = world.ledger.append, iter([True, True, False])
+
+    def full(*entry: Any) -> Any:
+        if next(tries, False):
+            raise OSError("no space left on device")
+        return append(*entry)
+
+    monkeypatch.setattr(world.ledger, "append", full)
+    for action in ("hold", "resume"):
+        with pytest.raises(OSError, match="no space"):
+            world.control.act(rollout, action, "op", "drill", "")
+    world.control.act(rollout, "hold", "op", "drill", "")
+    events = [entry.body["event"] for entry in world.ledger.list()]
+    assert events == list(range(1, len(events) + 1))
+    assert len(world.ledger.list(kind="rollout.transition")) == len(world.control.get().transitions)
+
+
+def test_the_backlog_is_written_when_nothing_else_happens(world: Any, monkeypatch: Any) -> None:
+    rollout = world.ship()
+    with monkeypatch.context() as patch:
+        patch.setattr(world.control, "_account", lambda: None)
+        world.control.act(rollout, "hold", "op", "drill", "")
+    known = len(world.ledger.list())
+    world.control.tick()
+    assert len(world.ledger.list()) == known + 1
+
+
+def test_a_gap_of_an_earlier_life_is_closed_at_the_start(world: Any, monkeypatch: Any) -> None:
+    rollout = world.ship()
+    with monkeypatch.context() as patch:
+        patch.setattr(world.control, "_account", lambda: None)
+        world.control.act(rollout, "hold", "op", "drill", "")
+    world.control._accounted += 1
+    world.control.act(rollout, "resume", "op", "drill", "")
+    for _ in range(2):
+        world.restart()
+        events = [entry.body["event"] for entry in world.ledger.list()]
+        assert sorted(events) == list(range(1, len(events) + 1))
+
+
+@pytest.mark.parametrize("epoch", [99, (1 << 63) + 1, (1 << 64) - 1])
+def test_an_acknowledgement_of_the_future_is_not_believed(world: Any, epoch: int) -> None:
+    world.ship()
+    known = world.control.epoch("router.pick")
+    mad = delivery_pb2.Ack(resource="manifest", name="router.pick", epoch=epoch, ok=True)
+    world.control.ack("aa", mad)
+    assert {seat.epoch for seat in world.control.clients()} == {known}
+    world.restart()
+
+
+def test_one_hooks_trouble_keeps_no_other_from_its_renewal(world: Any, monkeypatch: Any) -> None:
+    world.ship()
+    world.control._desks = {"a.bad": Desk("a.bad"), **world.control._desks}
+    world.control._desks["a.bad"].state = world.control.get()
+    flush = world.control._flush
+
+    def broken(desk: Any) -> None:
+        if desk.hook == "a.bad":
+            raise OverflowError("an integer too large")
+        flush(desk)
+
+    monkeypatch.setattr(world.control, "_flush", broken)
+    issued = world.processes[0].manifest.issued_unix_ns
+    world.clock.pass_s(6)
+    with pytest.raises(OverflowError):
+        world.control.tick()
+    assert world.processes[0].manifest.issued_unix_ns > issued
+
+
+def test_a_pair_that_waits_holds_back_later_ones(world: Any) -> None:
+    """A process that stays behind with one pair: nothing later is judged before it."""
+    world.ship()
+    world.run(20, BETTER, until="CANARY")
+    world.run(12, BETTER)
+    desk, plan = world.control._desks["router.pick"], world.control.get().plan
+    patient = replace(plan, deadline_ns=60 * SECOND)
+    desk.state = replace(world.control.get(), plan=patient)
+    judged = {point.pair for point in world.control.get().points}
+    late = max(judged) + 1
+    design = plan.switchback(world.control.get().salt, "a", 0.5)
+    for block in range(2 * late, 2 * late + 6):
+        world.clock.now = (block + 1) * plan.block_ns + SECOND
+        for process in world.processes:
+            arm = "candidate" if design.candidate(block) else "stable"
+            behind = process.instance == "aa" and block == 2 * late
+            found = process_report(arm, block, 7 if behind else 0)
+            world.control.report(process.instance, process.report([found]))
+    world.control.tick()
+    assert {point.pair for point in world.control.get().points} == judged
+    assert desk.judged(world.clock.now) == ()
+    done = process_report("candidate" if design.candidate(2 * late) else "stable", 2 * late, 0)
+    world.control.report("aa", world.processes[0].report([done]))
+    world.control.tick()
+    pairs = [point.pair for point in world.control.get().points]
+    assert pairs == sorted(pairs)
+    assert pairs[-1] == late + 2
+
+
+def process_report(arm: str, block: int, unresolved: int) -> delivery_pb2.BlockReport:
+    return delivery_pb2.BlockReport(
+        cell="a", block=block, arm=arm, count=50, sum=2500.0, unresolved=unresolved
+    )

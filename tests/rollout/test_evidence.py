@@ -20,11 +20,11 @@ from gnomon.policies.rollout.evidence import (
     Rail,
     Side,
     effect_of,
-    log_mean_exp,
     log_ratio,
     scale_of,
     size,
 )
+from gnomon.policies.rollout.wealth import log_mean_exp
 from gnomon.sdk.measure import BUCKETS, bucket
 
 CLIP = 1000.0

@@ -110,9 +110,9 @@ def test_the_way_up() -> None:
     state = feed(state, 6, 10.0, 7.0)
     assert (state.status, state.weight) == (Status.FULL, 1.0)
     now = state.entered_ns
-    state = step(state, Served(100, 0), now + 4 * SECOND)
+    state = step(state, Served(100, 0, 90), now + 4 * SECOND)
     assert state.status is Status.FULL
-    state = step(state, Served(200, 0), now + 5 * SECOND)
+    state = step(state, Served(200, 0, 180), now + 5 * SECOND)
     assert state.status is Status.STABLE
     assert (state.target.stable, state.target.candidate) == (PLAN.candidate, "")
 
@@ -164,13 +164,56 @@ def test_predictions_are_compared() -> None:
 
 def test_a_much_larger_gain_than_predicted_is_miscalibrated_too() -> None:
     state = feed(feed(canary(), 3, 10.0, 5.0), 8, 10.0, 5.0)
-    state = step(state, Served(10, 0), state.entered_ns + 5 * SECOND)
+    state = step(state, Served(10, 0, 9), state.entered_ns + 5 * SECOND)
     assert (state.status, state.calibration) == (Status.STABLE, "recalibration required")
 
 
 @pytest.mark.parametrize(("outcomes", "failures", "bad"), [(500, 1, False), (50, 40, True)])
 def test_the_watch_at_full_weight(outcomes: int, failures: int, bad: bool) -> None:
     assert bool(failing(Served(0, 0, outcomes, failures), PLAN.evidence())) is bad
+
+
+@pytest.mark.parametrize(
+    ("served", "words"),
+    [
+        (Served(200, 200, 0), "no outcome of 200 decisions"),
+        (Served(200, 11, 180), "11 of 200 decisions fell back"),
+        (Served(), "no decision was reported"),
+    ],
+)
+def test_full_weight_that_shows_nothing_is_held(served: Served, words: str) -> None:
+    state = step(canary(), Act("promote", "op", "drill"), START + 9 * SECOND)
+    state = step(state, served, state.entered_ns + 60 * SECOND)
+    assert state.status is Status.HOLD
+    assert words in state.transitions[-1].cause
+
+
+def test_full_weight_waits_a_while_for_its_first_outcomes() -> None:
+    state = step(canary(), Act("promote", "op", "drill"), START + 9 * SECOND)
+    soaked = state.entered_ns + PLAN.soak_ns
+    state = step(state, Served(200, 10, 0), soaked)
+    assert state.status is Status.FULL
+    assert step(state, Served(220, 10, 9), soaked + SECOND).status is Status.STABLE
+
+
+def test_retries_halve_the_level_of_promotion() -> None:
+    state = canary()
+    assert state.alpha_promote == PLAN.alpha_promote
+    for attempt in range(2, 5):
+        state = step(state, Act("hold", "op"), state.entered_ns + SECOND)
+        state = step(state, Act("retry", "op", salt=bytes(16)), state.entered_ns + SECOND)
+        assert state.alpha_promote == PLAN.alpha_promote / 2 ** (attempt - 1)
+    assert 0.0 < replace(state, attempt=5000).alpha_promote < 1e-200
+
+
+def test_a_retry_needs_more_pairs_for_a_promotion() -> None:
+    first = feed(feed(canary(), 3, 10.0, 7.0), 30, 10.0, 7.0)
+    again = step(canary(), Act("hold", "op"), START + 9 * SECOND)
+    again = step(again, Act("retry", "op", salt=b"t" * 16), START + 10 * SECOND)
+    again = step(again, Shadowed(100, 0, 0, 0), START + 11 * SECOND)
+    again = feed(feed(again, 3, 10.0, 7.0), 30, 10.0, 7.0)
+    assert (first.status, again.status) == (Status.FULL, Status.FULL)
+    assert again.evidence.pairs > first.evidence.pairs
 
 
 def test_unknown_orders_are_named() -> None:
@@ -204,7 +247,7 @@ class Rollouts(RuleBasedStateMachine):
             assert (one.before.value, one.after.value) in ARROWS
             assert one.override == (isinstance(event, Act) and event.action == "promote")
         if made and self.state.status is Status.STABLE:
-            assert self.state.served.decisions > 0
+            assert min(self.state.served.decisions, self.state.served.outcomes) > 0
         if before.attempt != self.state.attempt:
             assert self.state.salt not in self.salts
             self.salts.add(self.state.salt)
@@ -313,7 +356,7 @@ def simulate(seed: int) -> list[tuple[str, str]]:
         elif state.status is Status.SHADOW:
             event = Shadowed(state.shadow.decisions + 30, 0, rng.random() < 0.02 and 9 or 0, 0)
         elif state.status is Status.FULL:
-            event = Served(state.served.decisions + 20, 0)
+            event = Served(state.served.decisions + 20, 0, state.served.outcomes + 20)
         if rng.random() < 0.02:
             event = rng.choice([Nacked("p", "manifest", "no"), Broke("p", "slow")])
         state = orders(step(state, event, now), rng, now)

@@ -47,6 +47,9 @@ def test_a_good_plan_is_read_in_full(message: policy_pb2.RampPlan) -> None:
         ({"alpha_abort": 0.0}, "alpha_abort"),
         ({"objective_clip": float("inf")}, "objective_clip"),
         ({"lease_ns": 0}, "lease"),
+        ({"shadow_rate": float("nan")}, "shadow_rate nan"),
+        ({"shadow_rate": 1.5}, "shadow_rate 1.5"),
+        ({"shadow_rate": 0.0}, "never computes"),
         ({"arms": policy_pb2.ARMS_STICKY}, "switchback"),
     ],
 )
@@ -60,6 +63,26 @@ def test_a_bad_plan_names_its_value(
         else:
             setattr(message, name, value)
     with pytest.raises(RolloutError, match=words):
+        read_plan(message.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("low", "estimate", "high"),
+    [
+        (float("nan"), -0.1, 0.0),
+        (-0.2, float("nan"), 0.0),
+        (-0.2, -0.1, float("inf")),
+        (-2.0, -0.1, 0.0),
+        (-0.05, -0.1, 0.0),
+        (-0.2, 0.1, 0.0),
+    ],
+)
+def test_a_prediction_that_is_no_interval_is_refused(
+    message: policy_pb2.RampPlan, low: float, estimate: float, high: float
+) -> None:
+    found = policy_pb2.Interval(low=low, estimate=estimate, high=high)
+    message.predicted["incumbent"].CopyFrom(found)
+    with pytest.raises(RolloutError, match="predicted against 'incumbent'"):
         read_plan(message.SerializeToString())
 
 
