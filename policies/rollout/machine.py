@@ -23,7 +23,8 @@ from ...sdk.assignment import Switchback
 from ...sdk.errors import RolloutError
 from ...sdk.records import INCUMBENT
 from .blocks import GRACE_NS, SETTLE_NS, Exclusion, Window, excluded
-from .evidence import Effect, Evidence, Point
+from .calibration import Calibration, calibrated
+from .evidence import Evidence, Point
 from .plan import Plan
 from .wealth import log_mean_exp
 
@@ -40,7 +41,6 @@ LEAST_ALPHA = 1e-300
 MACHINE = "gnomon"  # the actor of what nobody ordered
 
 Action = Literal["hold", "resume", "promote", "abort", "retry", "kill", "recalibrated"]
-Calibration = Literal["", "confirmed", "recalibration required", "no prediction", "not measured"]
 
 
 class Status(StrEnum):
@@ -503,23 +503,7 @@ def _abort(
 def _settle(state: State, *, worse: bool = False) -> State:
     """Compare the measured with the predicted effect, at the end of an attempt."""
     predicted = state.plan.predicted.get(state.plan.stable)
-    return replace(state, calibration=_calibration(predicted, state.evidence, worse))
-
-
-def _calibration(predicted: Effect | None, evidence: Evidence, worse: bool) -> Calibration:
-    """Hold the measured effect against the predicted one.
-
-    A candidate that was taken back on evidence refutes the simulator whatever the intervals are: the
-    verdict said that it would win and keep every guardrail.
-    """
-    if worse:
-        return "recalibration required"
-    if predicted is None:
-        return "no prediction"
-    measured = evidence.effect()
-    if predicted.high < measured.low or measured.high < predicted.low:
-        return "recalibration required"
-    return "confirmed" if measured.low > -1.0 or measured.high < math.inf else "not measured"
+    return replace(state, calibration=calibrated(predicted, state.evidence, worse))
 
 
 def _act(state: State, act: Act, now: int) -> State:
