@@ -69,8 +69,9 @@ class Fork:
         Raises:
             CandidateStopped: the fork died, or does not read.
         """
+        patience = self._patience()
         try:
-            self._connection.settimeout(self._patience())
+            self._connection.settimeout(patience)
             self._connection.sendall(data)
         except TimeoutError:
             raise self._stopped(Status.TIMEOUT) from None
@@ -87,7 +88,10 @@ class Fork:
         until = time.monotonic() + self._patience(seconds)
         try:
             while len(data) < count:
-                self._connection.settimeout(max(1e-6, until - time.monotonic()))
+                left = until - time.monotonic()
+                if left <= 0.0:
+                    raise TimeoutError
+                self._connection.settimeout(left)
                 more = self._connection.recv(count - len(data))
                 if not more:
                     raise self._stopped(Status.DIED)
@@ -124,7 +128,10 @@ class Fork:
 
     def _patience(self, seconds: float | None = None) -> float:
         frame = self._limits.frame_s if seconds is None else seconds
-        return max(1e-6, min(frame, self._ends - time.monotonic()))
+        left = self._ends - time.monotonic()
+        if left <= 0.0:  # a socket waits a whole millisecond at least, and answers can be faster
+            raise self._stopped(Status.TIMEOUT)
+        return min(frame, left)
 
     def _stopped(self, status: Status) -> CandidateStopped:
         self.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -160,6 +161,17 @@ def test_the_deadline_in_total_is_kept() -> None:
     ):
         while True:
             candidate.choose(np.ones((500, 4, 5)))
+    assert stopped.value.status is Status.TIMEOUT
+
+
+def test_the_deadline_in_total_is_kept_however_fast_the_answers_are() -> None:
+    limits = Limits(frame_s=5.0, total_s=0.3)
+    with (
+        lockstep(PEAK, load_balancer, limits=limits) as candidate,
+        pytest.raises(CandidateStopped) as stopped,
+    ):
+        for _ in itertools.count():
+            candidate.choose(np.ones((1, 2, 5)))
     assert stopped.value.status is Status.TIMEOUT
 
 
