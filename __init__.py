@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .api import evolve, replay, ship, verify
+    from .policies.cache import cache
     from .policies.load_balancer import load_balancer
     from .sdk.config import Settings, Sink
     from .sdk.errors import (
@@ -34,22 +35,32 @@ if TYPE_CHECKING:
         UnavailableError,
     )
     from .sdk.hook import Hook, hook, invariant
+    from .sdk.invariant import Invariant
+    from .sdk.kind import Baseline, Feature, Guardrail, Kind, Metric, WorkloadEvent
 
 __version__ = "0.1.0"
 
 #: Where each public name lives; it is imported when it is first used.
 _HOMES = {
+    "Baseline": "sdk.kind",
     "CandidateError": "sdk.errors",
     "ConfigurationError": "sdk.errors",
+    "Feature": "sdk.kind",
     "GnomonError": "sdk.errors",
+    "Guardrail": "sdk.kind",
     "Hook": "sdk.hook",
+    "Invariant": "sdk.invariant",
     "IsolationError": "sdk.errors",
+    "Kind": "sdk.kind",
     "LanguageError": "sdk.errors",
+    "Metric": "sdk.kind",
     "RolloutError": "sdk.errors",
     "SearchError": "sdk.errors",
     "TraceError": "sdk.errors",
     "TrustError": "sdk.errors",
     "UnavailableError": "sdk.errors",
+    "WorkloadEvent": "sdk.kind",
+    "cache": "policies.cache",
     "evolve": "api",
     "hook": "sdk.hook",
     "invariant": "sdk.hook",
@@ -60,18 +71,26 @@ _HOMES = {
 }
 
 __all__ = [
+    "Baseline",
     "CandidateError",
     "ConfigurationError",
+    "Feature",
     "GnomonError",
+    "Guardrail",
     "Hook",
+    "Invariant",
     "IsolationError",
+    "Kind",
     "LanguageError",
+    "Metric",
     "RolloutError",
     "SearchError",
     "TraceError",
     "TrustError",
     "UnavailableError",
+    "WorkloadEvent",
     "__version__",
+    "cache",
     "configure",
     "evolve",
     "flush",

@@ -9,7 +9,7 @@ from ..sdk.errors import ConfigurationError
 from ..sdk.kind import Kind
 
 ENTRY_POINTS = "gnomon.kinds"
-_BUILT_IN = {"load_balancer": ".load_balancer"}  # name of the kind and of its attribute: module
+_BUILT_IN = {"cache": ".cache", "load_balancer": ".load_balancer"}  # name of the kind and of its attribute: module
 _registered: dict[str, Kind] = {}
 
 

@@ -33,6 +33,8 @@ class Switchback:
         skew_ns: end of a block whose decisions are not measured (clocks differ).
         weight: share of decisions that the candidate may have, 0 to 0.5; 2 x weight of all pairs are
             live, in the others both blocks are stable.
+        paired: both arms answer for the same traffic in every block (a cache and a ghost of the other
+            arm), so that blocks only divide time; the weight is then a share of keys, 0 to 1.
     """
 
     salt: bytes
@@ -41,20 +43,26 @@ class Switchback:
     burn_in_ns: int
     skew_ns: int
     weight: float
+    paired: bool = False
 
     def block(self, time_ns: int) -> int:
         """Return the block that a Unix time lies in."""
         return time_ns // self.block_ns
 
     def live(self, pair: int) -> bool:
-        """Return whether a pair of blocks has a candidate block at all."""
+        """Return whether the candidate answers in a pair of blocks at all."""
+        if self.paired:
+            return self.weight > 0.0
         return uniform(b"live", self.salt, self.cell, pair) < 2.0 * self.weight
 
     def candidate(self, block: int) -> bool:
-        """Return whether the candidate decides in a block: one block of each live pair, by a fair coin."""
+        """Return whether the candidate decides in a block: one of each live pair, by a fair coin.
+
+        Paired arms both answer in every block.
+        """
         pair, second = divmod(block, 2)
-        if not self.live(pair):
-            return False
+        if self.paired or not self.live(pair):
+            return self.paired and self.live(pair)
         return (uniform(b"order", self.salt, self.cell, pair) < 0.5) != bool(second)
 
     def measured(self, time_ns: int) -> bool:

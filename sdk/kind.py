@@ -14,6 +14,7 @@ from .invariant import Invariant
 Order = Literal["lowest", "highest"]
 Statistic = Literal["mean", "p99", "failure_rate"]
 EventSource = Literal["decision", "outcome", "event"]
+Arms = Literal["switchback", "sticky", "paired"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,15 @@ class Metric:
         unit: UCUM unit.
         clip: values above count as this much, and so does an outcome that never came.
         description: one sentence.
+        statistics: which of its statistics say anything: ``mean``, ``p50``, ``p99``. Of a value that
+            is 0 or 1 only the mean does.
     """
 
     name: str
     unit: str
     clip: float
     description: str = ""
+    statistics: tuple[str, ...] = ("mean", "p50", "p99")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,9 @@ class Kind:
         workload: events that a trace holds.
         invariants: that hold for every hook of this kind.
         baselines: by name.
-        arms: ``switchback`` where arms share state, ``sticky`` where units are independent.
+        arms: ``switchback`` where arms share state, ``sticky`` where units are independent,
+            ``paired`` where both arms can answer the same traffic at once (a cache and a ghost of
+            the other arm beside it).
         outcome_deadline_s: seconds after which an absent outcome counts as a failure at the clip.
         has_bound: whether a proven limit is known that no policy can beat; if not, no such gate.
         max_nodes: of the syntax tree of a policy.
@@ -155,7 +161,7 @@ class Kind:
     invariants: tuple[Invariant, ...] = ()
     baselines: Mapping[str, Baseline] = field(default_factory=lambda: MappingProxyType({}))
     order: Order = "lowest"
-    arms: Literal["switchback", "sticky"] = "switchback"
+    arms: Arms = "switchback"
     outcome_deadline_s: float = 5.0
     has_bound: bool = False
     max_nodes: int = 400

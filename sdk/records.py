@@ -92,4 +92,22 @@ class Workload(NamedTuple):
     values: tuple[tuple[str, str | float], ...]
 
 
-Record = Decision | Outcome | Workload
+class WorkloadBatch(NamedTuple):
+    """Many workload events of one name, as columns: what a busy cache records of its accesses.
+
+    A store holds them as so many :class:`Workload` events.
+
+    Attributes:
+        seq: of the first event; the others follow it.
+        event: name of the kind's workload event.
+        times: Unix ns of every event, i8[n] little-endian.
+        values: (field, f8[n] little-endian) pairs.
+    """
+
+    seq: int
+    event: str
+    times: bytes
+    values: tuple[tuple[str, bytes], ...]
+
+
+Record = Decision | Outcome | Workload | WorkloadBatch

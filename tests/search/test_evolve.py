@@ -23,6 +23,7 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.recorder.sink import StoreSink
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.records import Decision, Outcome, Record
+from gnomon.sdk.runtime import RUNTIME
 from gnomon.shadow.isolation.compiled import CompiledOptions
 from gnomon.shadow.policy import RecordedPolicy, baseline_policy
 from gnomon.shadow.search.log import proposals
@@ -184,6 +185,7 @@ def test_the_hooks_own_function_is_the_incumbent(
 ) -> None:
     (tmp_path / "own_router.py").write_text(HOOK)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(RUNTIME, "hooks", {})  # another test's module may hold the name
     ended = runner.invoke(
         app,
         ["evolve", "--traces", str(store), "--hook", "own_router:pick", "--budget", "1", "--json"],
