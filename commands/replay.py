@@ -17,6 +17,7 @@ _CODES = {
     "ok": Exit.OK,
     "beyond tolerance": Exit.NEGATIVE,
     "inconclusive": Exit.INCONCLUSIVE,
+    "nothing recorded": Exit.OK,
 }
 
 

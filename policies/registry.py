@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 
@@ -9,7 +12,12 @@ from ..sdk.errors import ConfigurationError
 from ..sdk.kind import Kind
 
 ENTRY_POINTS = "gnomon.kinds"
-_BUILT_IN = {"cache": ".cache", "load_balancer": ".load_balancer"}  # name of the kind and of its attribute: module
+#: Names of modules, separated by commas, that make kinds and simulators known when they are imported.
+MODULES = "GNOMON_MODULES"
+_BUILT_IN = {
+    "cache": ".cache",
+    "load_balancer": ".load_balancer",
+}  # name of the kind and of its attribute: module
 _registered: dict[str, Kind] = {}
 
 
@@ -26,20 +34,48 @@ def register(kind: Kind) -> Kind:
     return kind
 
 
+def modules(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return the names that ``GNOMON_MODULES`` holds."""
+    found = (os.environ if environment is None else environment).get(MODULES, "")
+    return tuple(name.strip() for name in found.split(",") if name.strip())
+
+
+def load_modules() -> None:
+    """Import what ``GNOMON_MODULES`` names; the working directory is looked at too.
+
+    Raises:
+        ConfigurationError: a module cannot be imported; names it.
+    """
+    if modules() and "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a console script, unlike ``python -m``, does not look here
+    for name in modules():
+        try:
+            import_module(name)
+        except Exception as error:  # a module from outside may raise anything
+            raise ConfigurationError(
+                f"cannot import {name!r} of {MODULES} ({type(error).__name__}: {error}); "
+                "correct the variable or PYTHONPATH"
+            ) from error
+
+
 def kind(name: str) -> Kind:
-    """Return the kind of this name: registered, of this package, or from an entry point.
+    """Return the kind of this name: registered, of this package, of a plug-in or ``GNOMON_MODULES``.
 
     Raises:
         ConfigurationError: there is none; the message lists those that are known.
     """
     found = _registered.get(name) or _built_in(name) or _plugged_in(name)
     if found is None:
+        load_modules()
+        found = _registered.get(name)
+    if found is None:
         raise ConfigurationError(f"unknown kind {name!r}; known kinds: {', '.join(kinds())}")
     return found
 
 
 def kinds() -> tuple[str, ...]:
-    """Return the names of all known kinds, sorted."""
+    """Return the names of all known kinds, sorted; those of ``GNOMON_MODULES`` included."""
+    load_modules()
     plugged_in = {point.name for point in entry_points(group=ENTRY_POINTS)}
     return tuple(sorted(_BUILT_IN.keys() | _registered.keys() | plugged_in))
 

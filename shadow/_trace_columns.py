@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 from ..policies.registry import kind as kind_named
 from ..sdk.errors import TraceError
 from ..sdk.kind import Kind
-from .trace import Trace, clipped
+from .trace import DecisionTrace, clipped
 
 _MEMBERS = "members"
 #: Time without any decision after which a trace begins anew.
 PAUSE_NS = 30_000_000_000
 
 
-def trace(decisions: pa.Table, workload: pa.Table, hook: str) -> Trace:
+def trace(decisions: pa.Table, workload: pa.Table, hook: str) -> DecisionTrace:
     """Return the longest stretch of decisions over the same members by one policy."""
     rows = _ordered(decisions, hook)
     kind = _kind(rows, hook)
@@ -32,7 +32,7 @@ def trace(decisions: pa.Table, workload: pa.Table, hook: str) -> Trace:
     instances, instance = np.unique(
         rows["process"].to_numpy(zero_copy_only=False), return_inverse=True
     )
-    return Trace(
+    return DecisionTrace(
         hook=hook,
         kind=kind.name,
         start_ns=start_ns,

@@ -92,8 +92,12 @@ def _require_gates(verdict: Verdict, kind: Kind) -> None:
 
 
 def _passed(gate: GateResult, kind: Kind) -> bool:
-    """Return whether a gate passed; skipped counts only where the kind gives it nothing to ask."""
-    skippable = {"bound": not kind.has_bound, "invariants": not blocking(kind.invariants)}
+    """Return whether a gate passed; skipped counts only where kind or trace give it nothing to ask."""
+    skippable = {
+        "bound": not kind.has_bound or gate.evidence.get("proven") is False,
+        "invariants": not blocking(kind.invariants),
+        "fidelity": gate.evidence.get("answer") == "nothing recorded",
+    }
     return gate.answer == "passed" or (gate.answer == "skipped" and skippable.get(gate.name, False))
 
 

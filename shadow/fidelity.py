@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -10,21 +10,16 @@ import numpy as np
 
 from ..sdk.errors import TraceError
 from .policy import Policy
-from .simulators.base import FloatArray, IntArray, Replay, Simulator
+from .simulators.base import FloatArray, IntArray, Measure, Replay, Simulator
 from .trace import Trace
 
-Answer = Literal["ok", "beyond tolerance", "inconclusive"]
+Answer = Literal["ok", "beyond tolerance", "inconclusive", "nothing recorded"]
 
-P50_TOLERANCE = 0.10
-P99_TOLERANCE = 0.20
-MEAN_TOLERANCE = 0.10
-SHARE_TOLERANCE = 0.05  # as a part of all decisions
 REPLICAS = 20
 #: An interval wider than this many tolerances to either side cannot tell good from bad.
 WIDEST = 2.0
 #: A half with fewer decisions cannot either.
 LEAST_IN_HALF = 100
-BLOCK_S = 1.0
 _RESAMPLES = 300
 _SOME = 4  # replicas in a resample; all of them would only cost more
 _Z = 1.96
@@ -63,7 +58,8 @@ class Fidelity:
 
     Attributes:
         rows: per stretch and metric; those of the whole trace are for reading only.
-        answer: the worst of the rows of either half.
+        answer: the worst of the rows of either half; ``nothing recorded`` when the trace holds a
+            workload without outcomes, as an import does.
         policy: name of the incumbent that was replayed.
         replicas: how many replays were averaged.
         calibration: digest of the calibration.
@@ -80,22 +76,13 @@ class Fidelity:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class _Measure:
-    """One number of a stretch: from outcomes and picks to a float."""
-
-    name: str
-    value: Callable[[FloatArray, IntArray], float]
-    tolerance: float
-    relative: bool = True
-
-
 @dataclass(frozen=True, eq=False)
 class _Stretch:
     """A window of time with what was recorded in it and what each replica did."""
 
     name: str
     time: FloatArray
+    block_s: float
     recorded: tuple[FloatArray, IntArray]
     replicas: tuple[tuple[FloatArray, IntArray], ...]
 
@@ -125,17 +112,26 @@ def fidelity(
     """
     fitted = simulator.calibrate(trace) if calibration is None else calibration
     runs = incumbent.replays(simulator, trace, fitted, range(seed, seed + replicas))
-    return compared(trace, runs, policy=incumbent.name, calibration=fitted.digest, seed=seed)
+    return compared(
+        trace, runs, simulator, policy=incumbent.name, calibration=fitted.digest, seed=seed
+    )
 
 
 def compared(
-    trace: Trace, runs: Sequence[Replay], *, policy: str, calibration: str, seed: int = 0
+    trace: Trace,
+    runs: Sequence[Replay],
+    simulator: Simulator,
+    *,
+    policy: str,
+    calibration: str,
+    seed: int = 0,
 ) -> Fidelity:
     """Compare replays of the incumbent, one per replica, with the recording.
 
     Args:
         trace: what was recorded.
         runs: replays of it.
+        simulator: says what to compare.
         policy: name of the incumbent.
         calibration: digest of what was replayed with.
         seed: of the resampling.
@@ -145,30 +141,17 @@ def compared(
     """
     if any(run.fault >= 0 for run in runs):
         raise TraceError(f"incumbent {policy!r} failed in its replay; give another one")
+    if not trace.recorded:
+        return Fidelity((), "nothing recorded", policy, len(runs), calibration)
     stretches = _stretches(trace, [(run.outcome, run.action) for run in runs])
     rng = np.random.default_rng(seed)
     rows = tuple(
-        _row(stretch, measure, rng) for stretch in stretches for measure in _measures(trace)
+        _row(stretch, measure, rng)
+        for stretch in stretches
+        for measure in simulator.measures(trace)
     )
     answer = _worst([row.answer for row in rows if row.stretch != "whole"])
     return Fidelity(rows, answer, policy, len(runs), calibration)
-
-
-def _measures(trace: Trace) -> list[_Measure]:
-    shares = [
-        _Measure(f"share {name}", _share_of(member), SHARE_TOLERANCE, relative=False)
-        for member, name in enumerate(trace.members)
-    ]
-    return [
-        _Measure("mean", lambda outcome, _: float(outcome.mean()), MEAN_TOLERANCE),
-        _Measure("p50", lambda outcome, _: float(np.quantile(outcome, 0.50)), P50_TOLERANCE),
-        _Measure("p99", lambda outcome, _: float(np.quantile(outcome, 0.99)), P99_TOLERANCE),
-        *shares,
-    ]
-
-
-def _share_of(member: int) -> Callable[[FloatArray, IntArray], float]:
-    return lambda _, action: float(np.mean(action == member))
 
 
 def _stretches(
@@ -177,9 +160,9 @@ def _stretches(
     middle = int(np.searchsorted(trace.time, (trace.time[0] + trace.time[-1]) / 2.0))
 
     def stretch(name: str, rows: slice) -> _Stretch:
-        recorded = (trace.outcome[rows], trace.action[rows].astype(np.int64))
+        recorded = (trace.outcome[rows], trace.picked[rows])
         replicas = tuple((outcome[rows], action[rows]) for outcome, action in runs)
-        return _Stretch(name, trace.time[rows], recorded, replicas)
+        return _Stretch(name, trace.time[rows], trace.block_s, recorded, replicas)
 
     return (
         stretch("first half", slice(0, middle)),
@@ -188,7 +171,7 @@ def _stretches(
     )
 
 
-def _row(stretch: _Stretch, measure: _Measure, rng: np.random.Generator) -> Row:
+def _row(stretch: _Stretch, measure: Measure, rng: np.random.Generator) -> Row:
     recorded = measure.value(*stretch.recorded)
     simulated = float(np.mean([measure.value(*run) for run in stretch.replicas]))
     error = _error(measure, simulated, recorded)
@@ -206,7 +189,7 @@ def _row(stretch: _Stretch, measure: _Measure, rng: np.random.Generator) -> Row:
     )
 
 
-def _error(measure: _Measure, simulated: float, recorded: float) -> float:
+def _error(measure: Measure, simulated: float, recorded: float) -> float:
     scale = abs(recorded) or 1.0
     return (simulated - recorded) / (scale if measure.relative else 1.0)
 
@@ -224,12 +207,12 @@ def _worst(answers: Sequence[Answer]) -> Answer:
     return next(answer for answer in order if answer in answers)
 
 
-def _standard_error(stretch: _Stretch, measure: _Measure, rng: np.random.Generator) -> float:
+def _standard_error(stretch: _Stretch, measure: Measure, rng: np.random.Generator) -> float:
     """Return the standard error of a row's error, from blocks of time drawn with replacement.
 
     The recording and a few replicas give the same blocks: slow spells are in both, and are no news.
     """
-    block = ((stretch.time - stretch.time[0]) / BLOCK_S).astype(np.int64)
+    block = ((stretch.time - stretch.time[0]) / stretch.block_s).astype(np.int64)
     groups = np.split(np.arange(len(block)), np.flatnonzero(np.diff(block)) + 1)
     errors = []
     for _ in range(_RESAMPLES):

@@ -42,7 +42,7 @@ def language(case: Case) -> GateResult:
 def determinism(case: Case) -> GateResult:
     """Refuse a candidate that answers the same question differently, in any tier."""
     rows = _question_rows(case)
-    batch = case.splits["train"].features[:_RECORDED_DECISIONS]
+    batch = case.observed[:_RECORDED_DECISIONS]
     with case.candidate() as one, case.candidate() as two:
         first, second = one.scores(rows), two.scores(rows)
         picks = one.choose(batch), two.choose(batch)
@@ -70,8 +70,7 @@ def _question_rows(case: Case) -> Floats:
     generated = golden_vectors(
         case.program, case.kind.inputs, _GENERATED_ROWS, case.options.seed
     ).rows
-    features = case.splits["train"].features
-    recorded = features.reshape(-1, features.shape[-1])[:_GENERATED_ROWS]
+    recorded = case.observed.reshape(-1, case.observed.shape[-1])[:_GENERATED_ROWS]
     return np.vstack([np.array(generated, dtype=np.float64), recorded])
 
 
@@ -120,7 +119,7 @@ def budget(case: Case) -> GateResult:
         "max_us": MOST_US,
     }
     summary = (
-        f"{decision_us:.1f} us a decision over {case.splits['train'].features.shape[1]} items "
+        f"{decision_us:.1f} us a decision over {case.observed.shape[1]} items "
         f"({decision_us / bare_us:.0f} bare calls; at most {MOST_US:.0f} us)."
     )
     answer: Answer = "passed" if decision_us <= MOST_US else "failed"
@@ -129,7 +128,7 @@ def budget(case: Case) -> GateResult:
 
 def _decision_us(case: Case) -> float:
     """Return the least microseconds of a decision in its own process, the border's share included."""
-    batch = case.splits["train"].features[:_RECORDED_DECISIONS]
+    batch = case.observed[:_RECORDED_DECISIONS]
     timer = case.options.timer
     best = float("inf")
     with case.candidate() as candidate:

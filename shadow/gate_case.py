@@ -112,6 +112,11 @@ class Case:
         return blocking(self.target.invariants)
 
     @cached_property
+    def observed(self) -> Floats:
+        """Item tables that decisions of train see, f8[n, m, F]."""
+        return self.simulator.observed(self.splits["train"])
+
+    @cached_property
     def calibrations(self) -> tuple[Any, ...]:
         """Calibrations drawn from the uncertainty of the fit to the whole trace.
 

@@ -11,6 +11,7 @@ _ANSWERS: dict[str, Answer] = {
     "ok": "passed",
     "beyond tolerance": "failed",
     "inconclusive": "inconclusive",
+    "nothing recorded": "skipped",
 }
 
 
@@ -18,6 +19,12 @@ def fidelity(case: Case) -> GateResult:
     """Block every promotion while replaying the incumbent does not give what was recorded of it."""
     table = measured(case.trace, case.target.incumbent, case.simulator, seed=case.options.seed)
     evidence = table.as_json()
+    if table.answer == "nothing recorded":
+        summary = (
+            "The trace holds a workload without outcomes, so there is nothing to reproduce; only the "
+            "canary will tell whether the service behaves as the simulator."
+        )
+        return GateResult("fidelity", "skipped", summary, evidence)
     if table.answer != "ok":
         evidence["blame"] = "simulator"
     return GateResult("fidelity", _ANSWERS[table.answer], _summary(table), evidence)

@@ -60,8 +60,7 @@ def invariants(case: Case) -> GateResult:
 
 def _envelope(case: Case) -> tuple[Feature, ...]:
     """Return the inputs with their recorded ranges, widened, in place of their whole ones."""
-    seen = case.splits["train"].features
-    columns = seen.reshape(-1, seen.shape[-1]).T
+    columns = case.observed.reshape(-1, case.observed.shape[-1]).T
     return tuple(
         replace(
             feature,

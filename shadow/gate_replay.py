@@ -33,7 +33,7 @@ def sampled(case: Case) -> GateResult:
     if broken:
         return _broken("sampled replay", case, broken)
     base = case.base("sampled", trace, most=1)
-    ratio = replays[0].mean / base[0].mean
+    ratio = replays[0].mean / base[0].mean if base[0].mean > 0.0 else 1.0 + replays[0].mean
     evidence = {
         "decisions": len(trace),
         "candidate": replays[0].mean,
@@ -182,6 +182,9 @@ def bound(case: Case) -> GateResult:
         case.simulator.bound(trace, calibration, case.seed(index))
         for index, calibration in enumerate(case.calibrations)
     ]
+    if not np.isfinite(limits).any():
+        summary = "No bound is proven for a trace like this one."
+        return GateResult("bound", "skipped", summary, {"proven": False})
     evidence = {"bounds": limits, "means": [replay.mean for replay in replays]}
     beyond = [one.mean < limit for one, limit in zip(replays, limits, strict=True)]
     if any(beyond):
@@ -190,8 +193,11 @@ def bound(case: Case) -> GateResult:
             "and nothing it says counts."
         )
         return GateResult("bound", "failed", summary, evidence | {"blame": "evaluator"})
-    gap = float(np.median([one.mean / limit for one, limit in zip(replays, limits, strict=True)]))
-    return GateResult("bound", "passed", f"{gap:.2f} times the bound.", evidence)
+    means, bounds = np.median(evidence["means"]), np.median(limits)
+    gap = (
+        f"{means / bounds:.2f} times the bound" if bounds > 0.0 else "No better than the bound of 0"
+    )
+    return GateResult("bound", "passed", f"{gap}.", evidence)
 
 
 def _unfit(case: Case, replays: Sequence[Replay]) -> str:

@@ -28,7 +28,7 @@ def opened(
         hook: its name, or ``module:attribute`` of the decorated function, which is imported and gives
             the kind, the invariants and the incumbent; None takes the store's only hook.
         incumbent: ``baseline:NAME``, a policy's file, ``recorded`` or ``module:attribute``; None takes
-            the hook's own function if ``hook`` names one, else what was recorded.
+            the hook's own function if ``hook`` names one, else what the kind's simulator takes it for.
 
     Raises:
         TraceError: the trace cannot be read.
@@ -37,7 +37,8 @@ def opened(
     """
     from ..policies.registry import kind as kind_named
     from .gate_case import Target
-    from .policy import RECORDED, hook_at
+    from .policy import hook_at
+    from .simulators import simulator_for
 
     marked: Hook | None = hook_at(hook) if hook and ":" in hook else None
     trace = _trace(str(traces), marked.name if marked else hook)
@@ -47,17 +48,21 @@ def opened(
             "name the hook that it was recorded from"
         )
     kind = marked.kind if marked else kind_named(trace.kind)
-    policy = policy_named(incumbent or (hook if marked and hook else RECORDED), kind)
+    default = hook if marked and hook else simulator_for(kind).incumbent(trace)
+    policy = policy_named(incumbent or default, kind)
     invariants = marked.invariants if marked else kind.invariants
     return trace, Target(trace.hook, kind, policy, tuple(invariants))
 
 
 def _trace(traces: str, hook: str | None) -> Trace:
-    from .trace import Trace, load_trace
+    from ..policies.registry import kind as kind_named
+    from .simulators import simulator_for
+    from .trace import load_trace, saved_kind
 
     if not traces.endswith(".npz"):
         return load_trace(traces, hook)
-    trace = Trace.load(Path(traces))
+    path = Path(traces)
+    trace = simulator_for(kind_named(saved_kind(path))).trace_type.load(path)
     if hook not in (None, trace.hook):
         raise TraceError(f"{traces} holds hook {trace.hook!r}, not {hook!r}; leave --hook out")
     return trace

@@ -15,7 +15,7 @@ from ..sdk.errors import ConfigurationError
 from ..sdk.kind import Baseline, Kind
 from ..sdk.language import check
 from .simulators.base import Choose, FloatArray, Replay, Simulator, drive
-from .trace import Trace
+from .trace import DecisionTrace, Trace
 
 if TYPE_CHECKING:
     from .isolation.zygote import Zygote
@@ -122,8 +122,7 @@ class BuiltInPolicy(Policy):
 
     def replay(self, simulator: Simulator, trace: Trace, calibration: Any, seed: int) -> Replay:
         """Replay with fresh state."""
-        choose = simulator.built_in(self.name, trace, seed)
-        return drive(simulator.stream(trace, calibration, seed), trace, choose)
+        return simulator.replay_built_in(self.name, trace, calibration, seed)
 
 
 class RecordedPolicy(Policy):
@@ -134,9 +133,7 @@ class RecordedPolicy(Policy):
 
     def replay(self, simulator: Simulator, trace: Trace, calibration: Any, seed: int) -> Replay:
         """Replay the recorded picks."""
-        picks = iter(trace.action.tolist())
-        stream = simulator.stream(trace, calibration, seed)
-        return drive(stream, trace, lambda _process, _rows: next(picks))
+        return simulator.recorded(trace, calibration, seed)
 
 
 class Item:
@@ -205,9 +202,13 @@ class FunctionPolicy(Policy):
 
     def replay(self, simulator: Simulator, trace: Trace, calibration: Any, seed: int) -> Replay:
         """Replay by calling the function for every decision."""
+        if not isinstance(trace, DecisionTrace):
+            raise ConfigurationError(
+                f"the decisions of kind {trace.kind!r} are not those of a function; {self._remedy}"
+            )
         return drive(simulator.stream(trace, calibration, seed), trace, self._choose(trace))
 
-    def _choose(self, trace: Trace) -> Choose:
+    def _choose(self, trace: DecisionTrace) -> Choose:
         fleet = [[Item(name) for name in trace.members] for _ in trace.instances]
         calls = [self._call(items) for items in fleet]
         for process in set(trace.instance[:1].tolist()):

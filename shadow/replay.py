@@ -29,7 +29,7 @@ class PolicyRow:
         tier: how it ran: ``built-in``, ``compiled``, ``plain Python``, ``out of process``.
         mean, p50, p99: of the objective, in its unit; NaN when the policy failed.
         failure_rate: part of the decisions whose work failed.
-        shares: part of the decisions per member.
+        shares: part of the decisions per member; empty where items come and go.
         change: of the mean against the incumbent, relative, with a 95 % interval; None when the
             policy failed or is the incumbent.
         broken: names of replay invariants of severity ``block`` that did not hold in some replica.
@@ -56,8 +56,9 @@ class ReplayTable:
         hook, kind: of the trace.
         trace: digest.
         decisions: how many.
-        members: names of the items.
+        members: names of the items; empty where they come and go.
         unit: of the objective.
+        statistics: those of the objective that say anything.
         fidelity: how well the incumbent was reproduced.
         calibration: the fitted parameters, in words and JSON values.
         bound: mean outcome that no policy can beat; ``-inf`` where none is proven.
@@ -71,6 +72,7 @@ class ReplayTable:
     decisions: int
     members: tuple[str, ...]
     unit: str
+    statistics: tuple[str, ...]
     fidelity: Fidelity
     calibration: dict[str, Any]
     bound: float
@@ -114,7 +116,7 @@ def replay(
     run = _Run(trace, simulator, calibration, range(seed, seed + replicas))
     base = incumbent.replays(simulator, trace, calibration, run.seeds)
     faithful = compared(
-        trace, base, policy=incumbent.name, calibration=calibration.digest, seed=seed
+        trace, base, simulator, policy=incumbent.name, calibration=calibration.digest, seed=seed
     )
     others = policies or [baseline_policy(name, kind) for name in kind.baselines]
     rows = [run.row(policy, base, progress) for policy in others if policy is not incumbent]
@@ -126,6 +128,7 @@ def replay(
         decisions=len(trace),
         members=trace.members,
         unit=kind.objective.unit,
+        statistics=kind.objective.statistics,
         fidelity=faithful,
         calibration=calibration.describe(),
         bound=simulator.bound(trace, calibration, seed),
@@ -152,7 +155,8 @@ class _Run:
         faults = [replay.fault for replay in replays if replay.fault >= 0]
         if faults:
             return self._failed(policy, f"a score faulted at decision {faults[0]}")
-        return self.summarised(policy, replays, paired_effect(replays, base, seed=self.seeds[0]))
+        change = paired_effect(replays, base, self.trace.block_s, self.seeds[0])
+        return self.summarised(policy, replays, change)
 
     def summarised(
         self, policy: Policy, replays: Sequence[Replay], change: Interval | None
@@ -187,9 +191,8 @@ class _Run:
 
 
 def _numbers(replay: Replay) -> list[float]:
-    shares = np.bincount(replay.action, minlength=replay.members) / len(replay.action)
     p50, p99 = np.quantile(replay.outcome, (0.50, 0.99))
-    return [replay.mean, float(p50), float(p99), float(1.0 - replay.ok.mean()), *shares.tolist()]
+    return [replay.mean, float(p50), float(p99), float(1.0 - replay.ok.mean()), *replay.shares]
 
 
 def _finite(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A trace: what one hook decided, on which features, and what came of it, as columns."""
+"""A trace: what one hook was asked, what it decided, and what came of it, as columns."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import json
 import math
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ..sdk.errors import TraceError
 from ..sdk.kind import Kind
+
+if TYPE_CHECKING:
+    from ..recorder.store import TraceStore
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 IndexArray: TypeAlias = npt.NDArray[np.int32]
@@ -25,12 +29,127 @@ IndexArray: TypeAlias = npt.NDArray[np.int32]
 LEAST_DECISIONS = 200
 #: A trace whose neighbouring decisions contradict each other more often has lost single decisions.
 MOST_BROKEN = 0.05
-_FORMAT = 1
-_COLUMNS = ("time", "instance", "action", "features", "outcome", "ok")
+_FORMAT = 2
+
+
+class Trace(ABC):
+    """What was recorded of one hook, in order of time: the workload, and what came of it.
+
+    A frozen dataclass of columns of equal length and a head of plain values; a kind whose workload is
+    not its decisions has one of its own.
+
+    Attributes:
+        hook: name of the hook.
+        kind: name of its kind.
+        start_ns: Unix time that ``time`` counts from.
+        members: names of the items, by index; empty where they come and go.
+        time: of everything that has an outcome, seconds since ``start_ns``, f8[n], ascending.
+        outcome: the objective's metric as recorded, clipped, f8[n].
+        recorded: whether it holds outcomes of a policy at all; an import may hold the workload only.
+    """
+
+    TYPE: ClassVar[str]
+    COLUMNS: ClassVar[tuple[str, ...]]
+    HEAD: ClassVar[tuple[str, ...]]
+
+    hook: str
+    kind: str
+    start_ns: int
+    members: tuple[str, ...]
+    time: FloatArray
+    outcome: FloatArray
+
+    @property
+    def recorded(self) -> bool:
+        """Whether it holds outcomes of a policy."""
+        return True
+
+    @property
+    def picked(self) -> npt.NDArray[np.int64]:
+        """Index of the member that each outcome is of, i8[n]; zeros where there are no members."""
+        return np.zeros(len(self), np.int64)
+
+    def __len__(self) -> int:
+        """Return how much has an outcome."""
+        return len(self.time)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 hex over the head and all columns."""
+        digest = hashlib.sha256(self._head().encode())
+        for name in self.COLUMNS:
+            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def span_s(self) -> float:
+        """Seconds from the first to the last."""
+        return float(self.time[-1] - self.time[0]) if len(self) else 0.0
+
+    @property
+    def block_s(self) -> float:
+        """Seconds of a stretch that resampling keeps together."""
+        return 1.0
+
+    def window(self, low: float, high: float) -> Self:
+        """Return what lies in ``low <= time < high`` (seconds); times stay as they are."""
+        first, last = np.searchsorted(self.time, (low, high))
+        return self.rows(slice(int(first), int(last)))
+
+    @abstractmethod
+    def rows(self, rows: slice) -> Self:
+        """Return this part as a trace; times stay as they are."""
+
+    def save(self, path: Path) -> None:
+        """Write the trace as ``.npz``, without pickle; its digest goes with it."""
+        columns: dict[str, Any] = {name: getattr(self, name) for name in self.COLUMNS}
+        with path.open("wb") as file:
+            np.savez(file, allow_pickle=False, head=self._head(), digest=self.digest, **columns)
+
+    def _head(self) -> str:
+        head = {name: getattr(self, name) for name in self.HEAD}
+        return json.dumps({"format": _FORMAT, "type": self.TYPE} | head, sort_keys=True)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what :meth:`save` wrote; raises TraceError when it is anything else or was changed."""
+        head, stored = _saved(path)
+        if head.pop("type", None) != cls.TYPE:
+            raise TraceError(f"{path} is no trace of {cls.TYPE}; capture again")
+        try:
+            columns = {name: stored[name] for name in cls.COLUMNS}
+            plain = {name: _tuples(head[name]) for name in cls.HEAD}
+        except KeyError as error:
+            raise TraceError(f"{path} is not a saved trace ({error}); capture again") from error
+        trace = cls(**plain, **columns)
+        if trace.digest != str(stored.get("digest")):
+            raise TraceError(f"{path} was changed after it was saved; capture again")
+        return trace
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _saved(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """Return the head and the arrays of a saved trace."""
+    try:
+        stored = arrays_in(path)
+        head: dict[str, Any] = json.loads(str(stored["head"]))
+    except (ValueError, KeyError) as error:
+        raise TraceError(f"{path} is not a saved trace ({error}); capture again") from error
+    if head.pop("format", None) != _FORMAT:
+        raise TraceError(f"{path} has a format of another version; capture again or upgrade")
+    return head, stored
+
+
+def saved_kind(path: Path) -> str:
+    """Return the name of the kind of a saved trace; raises TraceError for anything else."""
+    return str(_saved(path)[0].get("kind", ""))
 
 
 @dataclass(frozen=True)
-class Trace:
+class DecisionTrace(Trace):
     """Recorded decisions of one hook, in order of time, over a fixed set of members.
 
     Attributes:
@@ -47,6 +166,10 @@ class Trace:
         ok: whether the work succeeded, bool[n].
     """
 
+    TYPE = "decisions"
+    COLUMNS = ("time", "instance", "action", "features", "outcome", "ok")
+    HEAD = ("hook", "kind", "start_ns", "members", "instances")
+
     hook: str
     kind: str
     start_ns: int
@@ -62,7 +185,7 @@ class Trace:
     def __post_init__(self) -> None:
         """Refuse columns that do not fit together."""
         n, m = len(self.time), len(self.members)
-        for name in _COLUMNS:
+        for name in self.COLUMNS:
             if len(getattr(self, name)) != n:
                 raise TraceError(
                     f"column {name!r} of trace {self.hook!r} is not {n} long; load again"
@@ -74,66 +197,14 @@ class Trace:
         if n and (np.diff(self.time) < 0).any():
             raise TraceError(f"trace {self.hook!r} is not in order of time; sort it first")
 
-    def __len__(self) -> int:
-        """Return the number of decisions."""
-        return len(self.time)
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 hex over the head and all columns."""
-        digest = hashlib.sha256(self._head().encode())
-        for name in _COLUMNS:
-            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
-        return digest.hexdigest()
-
     @property
-    def span_s(self) -> float:
-        """Seconds from the first decision to the last."""
-        return float(self.time[-1] - self.time[0]) if len(self) else 0.0
+    def picked(self) -> npt.NDArray[np.int64]:
+        """Index of the picked member, i8[n]."""
+        return self.action.astype(np.int64)
 
-    def window(self, low: float, high: float) -> Trace:
-        """Return the decisions with ``low <= time < high`` (seconds); they keep their own times."""
-        first, last = np.searchsorted(self.time, (low, high))
-        return self.rows(slice(int(first), int(last)))
-
-    def rows(self, rows: slice) -> Trace:
+    def rows(self, rows: slice) -> DecisionTrace:
         """Return these decisions as a trace; they keep their own times."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in _COLUMNS})
-
-    def save(self, path: Path) -> None:
-        """Write the trace as ``.npz``, without pickle; its digest goes with it."""
-        columns = {name: getattr(self, name) for name in _COLUMNS}
-        with path.open("wb") as file:
-            np.savez(file, allow_pickle=False, head=self._head(), digest=self.digest, **columns)
-
-    def _head(self) -> str:
-        head = {
-            "format": _FORMAT,
-            "hook": self.hook,
-            "kind": self.kind,
-            "start_ns": self.start_ns,
-            "members": self.members,
-            "instances": self.instances,
-        }
-        return json.dumps(head, sort_keys=True)
-
-    @classmethod
-    def load(cls, path: Path) -> Trace:
-        """Read what :meth:`save` wrote; raises TraceError when it is anything else or was changed."""
-        try:
-            stored = arrays_in(path)
-            columns: dict[str, Any] = {name: stored[name] for name in _COLUMNS}
-            head, digest = json.loads(str(stored["head"])), str(stored["digest"])
-        except (ValueError, KeyError) as error:
-            raise TraceError(f"{path} is not a saved trace ({error}); capture again") from error
-        if head.pop("format", None) != _FORMAT:
-            raise TraceError(f"{path} has a format of another version; capture again or upgrade")
-        trace = cls(
-            **(head | {key: tuple(head[key]) for key in ("members", "instances")}), **columns
-        )
-        if trace.digest != digest:
-            raise TraceError(f"{path} was changed after it was saved; capture again")
-        return trace
+        return replace(self, **{name: getattr(self, name)[rows] for name in self.COLUMNS})
 
 
 def arrays_in(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -148,10 +219,7 @@ def arrays_in(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def load_trace(store: str | Path, hook: str | None = None) -> Trace:
-    """Read a hook's decisions from a trace store.
-
-    When members came or went, another policy decided (a canary, a promotion) or nothing was decided for
-    half a minute, the longest stretch without such a change is taken.
+    """Read a hook's trace from a trace store, as the simulator of its kind reads it.
 
     Args:
         store: folder or URI of the trace store.
@@ -159,13 +227,46 @@ def load_trace(store: str | Path, hook: str | None = None) -> Trace:
 
     Raises:
         TraceError: nothing there, too little, or a trace that no replay can be faithful to.
+        ConfigurationError: the hook's kind is unknown, or has no simulator.
     """
+    from ..policies.registry import kind as kind_named
     from ..recorder.store import TraceStore
-    from . import _trace_columns
+    from .simulators import simulator_for
 
     stored = TraceStore(store)
     name = hook if hook is not None else _only_hook(stored.hooks(), store)
-    return checked(_trace_columns.trace(stored.decisions(name), stored.workload(name), name))
+    return simulator_for(kind_named(_kind_of(stored, name))).load(stored, name)
+
+
+def _kind_of(stored: TraceStore, hook: str) -> str:
+    """Return the name of the kind that a hook was recorded as."""
+    for table in (stored.decisions(hook), stored.workload(hook)):
+        names = table["kind"].unique().to_pylist()
+        if len(names) > 1:
+            raise TraceError(
+                f"hook {hook!r} was recorded as {names}; keep one kind per trace store"
+            )
+        if names:
+            return str(names[0])
+    raise TraceError(f"hook {hook!r} has no records; capture some traffic first")
+
+
+def decision_trace(stored: TraceStore, hook: str) -> DecisionTrace:
+    """Read a hook's decisions: what most kinds replay.
+
+    When members came or went, another policy decided (a canary, a promotion) or nothing was decided for
+    half a minute, the longest stretch without such a change is taken.
+
+    Args:
+        stored: trace store.
+        hook: name of the hook.
+
+    Raises:
+        TraceError: nothing there, too little, or a trace that no replay can be faithful to.
+    """
+    from . import _trace_columns
+
+    return checked(_trace_columns.trace(stored.decisions(hook), stored.workload(hook), hook))
 
 
 def _only_hook(hooks: Any, store: str | Path) -> str:
@@ -177,7 +278,7 @@ def _only_hook(hooks: Any, store: str | Path) -> str:
     return str(names[0])
 
 
-def checked(trace: Trace) -> Trace:
+def checked(trace: DecisionTrace) -> DecisionTrace:
     """Return the trace; raises TraceError when a replay of it could not be trusted."""
     if len(trace) < LEAST_DECISIONS:
         raise TraceError(
@@ -193,7 +294,7 @@ def checked(trace: Trace) -> Trace:
     return trace
 
 
-def broken_share(trace: Trace) -> float:
+def broken_share(trace: DecisionTrace) -> float:
     """Return the share of neighbouring decisions of a process with others missing between them.
 
     The member picked last has ``since_picked`` 1 at the next decision of the process, unless some
@@ -211,7 +312,7 @@ def broken_share(trace: Trace) -> float:
     return broken / pairs if pairs else 0.0
 
 
-def since_picked_column(trace: Trace) -> int | None:
+def since_picked_column(trace: DecisionTrace) -> int | None:
     """Return the index of ``since_picked`` among the features, which end with those of the host."""
     return trace.features.shape[2] - 2 if trace.features.shape[2] >= 2 else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +21,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from ...policies.registry import modules
 from ...sdk.errors import ConfigurationError, IsolationError
 from ...sdk.invariant import Invariant
 from ...sdk.kind import Kind
@@ -52,8 +55,9 @@ class CompiledOptions:
         segments: number of stretches of time in an evaluation.
         invariants: of the hook, besides the kind's; a candidate that passes is run again by the host
             on the first decisions, and one that breaks a decision invariant there is a violation.
-        modules: imported inside, where kinds from outside this package register themselves.
-        paths: folders that those modules lie in.
+        modules: imported inside, where kinds from outside this package register themselves; those
+            of ``GNOMON_MODULES`` are anyway.
+        paths: folders that those modules lie in, where they cannot be imported here.
     """
 
     seed: int = 0
@@ -183,7 +187,7 @@ class CompiledEngine:
             "kind": kind.name,
             "traces": {split: str(folder / f"{split}.npz") for split in traces},
             "calibrations": str(folder / "calibrations.npz"),
-            "modules": list(self._options.modules),
+            "modules": list(dict.fromkeys((*modules(), *self._options.modules))),
             "seed": self._options.seed,
             "segments": self._options.segments,
         }
@@ -196,7 +200,11 @@ class CompiledEngine:
             self._settings,
             mode=self._options.isolation,
             limits=Limits(frame_s=deadline, total_s=deadline, memory_mb=_MEMORY_MB),
-            paths=[*self._options.paths, *_library_paths()],
+            paths=[
+                *self._options.paths,
+                *_module_paths(self._settings["modules"]),
+                *_library_paths(),
+            ],
             environment={"NUMBA_CACHE_DIR": cache} if cache else {},
         )
 
@@ -321,6 +329,19 @@ def _guard(
     if not invariants:
         return None
     return InvariantGuard(kind, invariants, trace, calibration, options.isolation)
+
+
+def _module_paths(names: Sequence[str]) -> list[str]:
+    """Return the folders from which modules from outside are imported in this process."""
+    found = (importlib.util.find_spec(name.partition(".")[0]) for name in names)
+    places = [place for spec in found if spec is not None for place in _places(spec)]
+    return list(dict.fromkeys(places))
+
+
+def _places(spec: ModuleSpec) -> list[str]:
+    if spec.submodule_search_locations:
+        return [str(Path(place).parent) for place in spec.submodule_search_locations]
+    return [str(Path(spec.origin).parent)] if spec.has_location and spec.origin else []
 
 
 def _library_paths() -> list[str]:

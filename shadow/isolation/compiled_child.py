@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import struct
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ class Work:
 
 def prepare(settings: dict[str, Any]) -> Work:
     """Load what is replayed, and compile the simulator by replaying a little."""
+    if settings["modules"]:
+        _show_public_names()
     for module in settings["modules"]:
         importlib.import_module(module)  # kinds from outside register themselves
     kind = kind_named(settings["kind"])
@@ -65,13 +68,20 @@ def prepare(settings: dict[str, Any]) -> Work:
     work = Work(
         kind,
         simulator,
-        {name: Trace.load(Path(path)) for name, path in settings["traces"].items()},
+        {name: simulator.trace_type.load(Path(path)) for name, path in settings["traces"].items()},
         load_calibrations(Path(settings["calibrations"]), simulator),
         settings["seed"],
         settings["segments"],
     )
     _warm(work)
     return work
+
+
+def _show_public_names() -> None:
+    """Let modules from outside write ``from gnomon import Kind``: the clean process has a bare package."""
+    package = sys.modules[__name__.partition(".")[0]]
+    face = Path(package.__path__[0]) / "__init__.py"
+    exec(compile(face.read_text("utf-8"), str(face), "exec"), vars(package))  # noqa: S102 - our own text
 
 
 def _warm(work: Work) -> None:

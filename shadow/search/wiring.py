@@ -68,7 +68,7 @@ class Arena:
 
     def scales(self) -> dict[str, float]:
         """Return the usual size of every input on train: the median of those that are not zero."""
-        features = self.windows["train"].features
+        features = simulator_for(self.kind).observed(self.windows["train"])
         sizes = np.abs(features.reshape(-1, features.shape[2]))
         return {
             name: float(f"{np.median(column[column > 0]):.3g}")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from ...policies.registry import MODULES, load_modules
 from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Kind
 from .base import (
     Calibration,
     Choose,
+    Measure,
     Replay,
     ReplaySummary,
     Simulator,
@@ -19,6 +24,7 @@ from .base import (
 __all__ = [
     "Calibration",
     "Choose",
+    "Measure",
     "Replay",
     "ReplaySummary",
     "Simulator",
@@ -30,6 +36,8 @@ __all__ = [
     "simulator_for",
 ]
 
+ENTRY_POINTS = "gnomon.simulators"
+_BUILT_IN = {"load_balancer": (".load_balancer", "LoadBalancerSimulator")}
 _registered: dict[str, Simulator] = {}
 
 
@@ -39,14 +47,40 @@ def register_simulator(simulator: Simulator) -> None:
 
 
 def simulator_for(kind: Kind) -> Simulator:
-    """Return the simulator of a kind; raises ConfigurationError when there is none."""
-    if kind.name == "load_balancer" and kind.name not in _registered:
-        from .load_balancer import LoadBalancerSimulator
+    """Return the simulator of a kind: registered, of this package, of a plug-in or ``GNOMON_MODULES``.
 
-        register_simulator(LoadBalancerSimulator())
-    try:
-        return _registered[kind.name]
-    except KeyError:
+    Raises:
+        ConfigurationError: there is none.
+    """
+    found = _registered.get(kind.name) or _built_in(kind.name) or _plugged_in(kind.name)
+    if found is None:
+        load_modules()
+        found = _registered.get(kind.name)
+    if found is None:
         raise ConfigurationError(
-            f"no simulator for kind {kind.name!r}; register one with register_simulator"
-        ) from None
+            f"no simulator for kind {kind.name!r}; register one with register_simulator, in a module "
+            f"that {MODULES} or the entry points {ENTRY_POINTS!r} name"
+        )
+    return found
+
+
+def _built_in(name: str) -> Simulator | None:
+    if name not in _BUILT_IN:
+        return None
+    module, attribute = _BUILT_IN[name]
+    register_simulator(getattr(import_module(module, __name__), attribute)())
+    return _registered[name]
+
+
+def _plugged_in(name: str) -> Simulator | None:
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        found = point.load()
+        simulator = found() if isinstance(found, type) else found
+        if not isinstance(simulator, Simulator) or simulator.kind.name != name:
+            raise ConfigurationError(
+                f"entry point {name!r} of {ENTRY_POINTS} gives {found!r}, not a simulator of that kind; "
+                "correct or uninstall that package"
+            )
+        register_simulator(simulator)
+        return simulator
+    return None

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ...sdk.errors import TraceError
+from ...sdk.errors import ConfigurationError, TraceError
 from ...sdk.kind import Kind, Order
-from ..trace import Trace, arrays_in
+from ..trace import DecisionTrace, Trace, arrays_in, decision_trace
+
+if TYPE_CHECKING:
+    from ...recorder.store import TraceStore
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
@@ -44,7 +48,7 @@ class ReplaySummary:
     lowest_outcome: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Replay:
     """What a policy did to a trace's workload.
 
@@ -70,8 +74,16 @@ class Replay:
         """Mean outcome; NaN for a policy that failed, so that it can never rank."""
         return float(self.outcome.mean()) if self.fault < 0 and len(self.outcome) else math.nan
 
-    def summary(self) -> ReplaySummary:
-        """Return what replay-level invariants see."""
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Part of the decisions per member; empty where there are none."""
+        if not self.members or not len(self.action):
+            return ()
+        counts = np.bincount(self.action, minlength=self.members)
+        return tuple(float(count) for count in counts / len(self.action))
+
+    def summary(self) -> Any:
+        """Return what replay-level invariants see; a kind may show its own more."""
         picks = np.bincount(self.action, minlength=self.members)
         return ReplaySummary(
             decisions=len(self.time) + (self.fault >= 0),
@@ -104,58 +116,138 @@ class Calibration(Protocol):
         ...
 
 
-class Simulator(Protocol):
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One number that a simulator must reproduce.
+
+    Attributes:
+        name: for tables.
+        value: of outcomes f8[n] and actions i8[n].
+        tolerance: of the error's size.
+        relative: whether the error is a part of the recorded value, or a difference.
+    """
+
+    name: str
+    value: Callable[[FloatArray, IntArray], float]
+    tolerance: float
+    relative: bool = True
+
+
+class Simulator(ABC):
     """Answers what would have happened to a trace's workload under another policy.
 
     Every method is a pure function of its arguments. ``trace`` may be a window of the trace that was
-    calibrated on: arrivals and exogenous events keep their own times.
+    calibrated on: arrivals and exogenous events keep their own times. What is not abstract suits a
+    kind whose workload is its decisions.
     """
 
+    trace_type: ClassVar[type[Trace]] = DecisionTrace
+
     @property
+    @abstractmethod
     def kind(self) -> Kind:
         """The kind that it simulates."""
-        ...
 
-    def calibrate(self, trace: Trace) -> Any:
+    def load(self, stored: TraceStore, hook: str) -> Trace:
+        """Read a hook's trace from a store; raises TraceError when no replay could be faithful to it."""
+        return decision_trace(stored, hook)
+
+    def incumbent(self, trace: Trace) -> str:
+        """Return what ``--incumbent`` is when nobody says; raises ConfigurationError when unknown."""
+        return "recorded"
+
+    @abstractmethod
+    def calibrate(self, trace: Any) -> Any:
         """Fit the parameters to what was recorded; raises TraceError when that is too little."""
-        ...
 
-    def draws(self, trace: Trace, n: int, seed: int) -> tuple[Any, ...]:
+    @abstractmethod
+    def draws(self, trace: Any, n: int, seed: int) -> tuple[Any, ...]:
         """Return n calibrations drawn from the fit's uncertainty by a bootstrap over blocks."""
-        ...
 
+    @abstractmethod
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Any:
         """Return the calibration that these arrays were written from."""
-        ...
 
-    def stream(self, trace: Trace, calibration: Any, seed: int) -> Stream:
+    def measures(self, trace: Any) -> tuple[Measure, ...]:
+        """Return what fidelity compares: the objective's statistics, and each member's share."""
+        return (*statistics(self.kind), *shares(trace.members))
+
+    def observed(self, trace: Any) -> FloatArray:
+        """Return item tables that decisions of this trace see, f8[n, m, F]: recorded ones, or replayed."""
+        features: FloatArray = trace.features
+        return features
+
+    @abstractmethod
+    def stream(self, trace: Any, calibration: Any, seed: int) -> Stream:
         """Return a generator that asks for every decision in turn, in this process."""
-        ...
 
+    @abstractmethod
     def compiled(
-        self, trace: Trace, calibration: Any, seed: int, score: Any, order: Order = "lowest"
+        self, trace: Any, calibration: Any, seed: int, score: Any, order: Order = "lowest"
     ) -> Replay:
         """Replay with a compiled score; identical to ``stream`` bit for bit.
 
         Args:
+            trace, calibration, seed, order: as for ``stream``; the order is the kind's.
             score: first-class numba function of ``len(kind.inputs)`` floats; NaN is a fault.
         """
-        ...
 
-    def built_in(self, name: str, trace: Trace, seed: int) -> Choose:
-        """Return a published policy that the language cannot express, with fresh state.
+    def recorded(self, trace: Any, calibration: Any, seed: int) -> Replay:
+        """Replay what was recorded, pick by pick."""
+        picks = iter(trace.action.tolist())
+        stream = self.stream(trace, calibration, seed)
+        return drive(stream, trace, lambda _process, _rows: next(picks))
+
+    def replay_built_in(self, name: str, trace: Any, calibration: Any, seed: int) -> Replay:
+        """Replay under a published policy that the language cannot express, with fresh state.
 
         Raises:
             ConfigurationError: there is none of this name.
         """
-        ...
+        choose = self.built_in(name, trace, seed)
+        return drive(self.stream(trace, calibration, seed), trace, choose)
 
-    def bound(self, trace: Trace, calibration: Any, seed: int) -> float:
+    def built_in(self, name: str, trace: Any, seed: int) -> Choose:
+        """Return a published policy that picks from the rows; raises ConfigurationError for none."""
+        raise ConfigurationError(f"kind {self.kind.name!r} has no built-in policy {name!r}")
+
+    def bound(self, trace: Any, calibration: Any, seed: int) -> float:
         """Return a mean outcome that no policy can beat; ``-inf`` where none is proven."""
-        ...
+        return -math.inf
 
 
-def drive(stream: Stream, trace: Trace, choose: Choose) -> Replay:
+#: Statistic of the objective: how it is taken, and the relative error that fidelity allows.
+_STATISTICS: dict[str, tuple[Callable[[FloatArray], float], float]] = {
+    "mean": (lambda outcome: float(outcome.mean()), 0.10),
+    "p50": (lambda outcome: float(np.quantile(outcome, 0.50)), 0.10),
+    "p99": (lambda outcome: float(np.quantile(outcome, 0.99)), 0.20),
+}
+SHARE_TOLERANCE = 0.05  # as a part of all decisions
+
+
+def statistics(kind: Kind) -> tuple[Measure, ...]:
+    """Return the objective's statistics that say anything."""
+    return tuple(_statistic(name) for name in kind.objective.statistics)
+
+
+def _statistic(name: str) -> Measure:
+    take, tolerance = _STATISTICS[name]
+    return Measure(name, lambda outcome, _: take(outcome), tolerance)
+
+
+def shares(members: tuple[str, ...]) -> tuple[Measure, ...]:
+    """Return the part of all decisions that each member had."""
+    return tuple(
+        Measure(f"share {name}", _share_of(member), SHARE_TOLERANCE, relative=False)
+        for member, name in enumerate(members)
+    )
+
+
+def _share_of(member: int) -> Callable[[FloatArray, IntArray], float]:
+    return lambda _, action: float(np.mean(action == member))
+
+
+def drive(stream: Stream, trace: DecisionTrace, choose: Choose) -> Replay:
     """Run a stream to its end with a policy of this process."""
     try:
         rows = next(stream)

@@ -16,17 +16,17 @@ import numpy.typing as npt
 
 from ...policies.load_balancer import load_balancer
 from ...sdk.kind import Kind, Order
-from ..trace import Trace
+from ..trace import DecisionTrace
 from . import _lb_fit as fit
 from . import _lb_kernel as kernel
 from ._lb_built_in import chooser
 from ._lb_model import LoadBalancerCalibration, mixed_seed, model_of, restore, state_of
-from .base import Choose, Replay, Stream
+from .base import Choose, Replay, Simulator, Stream
 
 __all__ = ["LoadBalancerCalibration", "LoadBalancerSimulator"]
 
 
-class LoadBalancerSimulator:
+class LoadBalancerSimulator(Simulator):
     """Replays recorded arrivals through calibrated backends under another policy."""
 
     @property
@@ -34,7 +34,7 @@ class LoadBalancerSimulator:
         """``load_balancer``."""
         return load_balancer
 
-    def calibrate(self, trace: Trace) -> LoadBalancerCalibration:
+    def calibrate(self, trace: DecisionTrace) -> LoadBalancerCalibration:
         """Fit slots, overhead, service times, slow spells and the service's moving average.
 
         Raises:
@@ -42,7 +42,7 @@ class LoadBalancerSimulator:
         """
         return fit.calibration(fit.evidence(trace, load_balancer.objective.clip))
 
-    def draws(self, trace: Trace, n: int, seed: int) -> tuple[LoadBalancerCalibration, ...]:
+    def draws(self, trace: DecisionTrace, n: int, seed: int) -> tuple[LoadBalancerCalibration, ...]:
         """Return n calibrations from a bootstrap over blocks of time."""
         evidence = fit.evidence(trace, load_balancer.objective.clip)
         return tuple(
@@ -54,7 +54,9 @@ class LoadBalancerSimulator:
         """Return the calibration that these arrays were written from."""
         return restore(arrays)
 
-    def stream(self, trace: Trace, calibration: LoadBalancerCalibration, seed: int) -> Stream:
+    def stream(
+        self, trace: DecisionTrace, calibration: LoadBalancerCalibration, seed: int
+    ) -> Stream:
         """Return a generator that asks for every decision in turn."""
         model = model_of(trace, calibration, seed)
         state = state_of(trace, calibration)
@@ -69,7 +71,7 @@ class LoadBalancerSimulator:
 
     def compiled(
         self,
-        trace: Trace,
+        trace: DecisionTrace,
         calibration: LoadBalancerCalibration,
         seed: int,
         score: Any,
@@ -82,11 +84,11 @@ class LoadBalancerSimulator:
         fault = kernel.run(model, state, kernel.first_class(score), sign)
         return _replay(model, state, int(fault))
 
-    def built_in(self, name: str, trace: Trace, seed: int) -> Choose:
+    def built_in(self, name: str, trace: DecisionTrace, seed: int) -> Choose:
         """Return ``power_of_two_choices``, ``join_idle_queue`` or ``smooth_weighted_round_robin``."""
         return chooser(name, len(trace.instances), seed)
 
-    def bound(self, trace: Trace, calibration: LoadBalancerCalibration, seed: int) -> float:
+    def bound(self, trace: DecisionTrace, calibration: LoadBalancerCalibration, seed: int) -> float:
         """Return the mean outcome in ms if every request met an idle, fastest, unspoilt backend.
 
         Proof: a request that arrives at t is answered at ``max(t + h, f) + q(u) v`` on whichever

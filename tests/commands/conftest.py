@@ -21,14 +21,14 @@ from gnomon.recorder.sink import StoreSink
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.keys import Role, generate, save
 from gnomon.sdk.records import Decision, Outcome, Record
-from gnomon.shadow.trace import Trace
+from gnomon.shadow.trace import DecisionTrace
 
 from ..isolation.systems import recorded
 
 HOOK = "router.pick"
 
 
-def records(trace: Trace, process: int) -> Iterator[Record]:
+def records(trace: DecisionTrace, process: int) -> Iterator[Record]:
     """Yield one process's part of a trace, as its hook would have recorded it."""
     for seq, index in enumerate((trace.instance == process).nonzero()[0].tolist()):
         at = trace.start_ns + round(trace.time[index] * 1e9)

@@ -17,7 +17,7 @@ from gnomon.shadow.isolation.lockstep import lockstep_zygote
 from gnomon.shadow.isolation.zygote import Zygote
 from gnomon.shadow.policy import ScorePolicy
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.trace import Trace
+from gnomon.shadow.trace import DecisionTrace
 
 from ..isolation.systems import recorded
 
@@ -27,7 +27,7 @@ INPUTS = load_balancer.input_names
 
 
 @pytest.fixture(scope="session")
-def trace() -> Trace:
+def trace() -> DecisionTrace:
     return recorded(40.0, seed=1)
 
 
@@ -38,7 +38,7 @@ def zygote() -> Iterator[Zygote]:
 
 
 @pytest.fixture(scope="session")
-def calibrations(trace: Trace) -> tuple[Any, ...]:
+def calibrations(trace: DecisionTrace) -> tuple[Any, ...]:
     return simulator_for(load_balancer).draws(trace, 8, 0)
 
 
@@ -56,7 +56,7 @@ def target(*extra: Invariant, incumbent: str = ROUND_ROBIN) -> Target:
 
 @pytest.fixture
 def make(
-    trace: Trace, zygote: Zygote, calibrations: tuple[Any, ...], ledger: Ledger
+    trace: DecisionTrace, zygote: Zygote, calibrations: tuple[Any, ...], ledger: Ledger
 ) -> Callable[..., Case]:
     """Return a maker of cases: ``make(source, target=..., against=..., options=...)``."""
 

@@ -13,7 +13,7 @@ import gnomon.shadow.trace
 from gnomon.commands import verify
 from gnomon.policies.rollout.ledger import Ledger
 from gnomon.sdk.errors import TraceError
-from gnomon.shadow.trace import Trace
+from gnomon.shadow.trace import DecisionTrace
 from gnomon.shadow.verdict import load_verdict
 
 from .conftest import PEAK
@@ -24,10 +24,10 @@ app.command("other")(lambda: None)  # so that "verify" stays a command of its ow
 
 
 @pytest.fixture(autouse=True)
-def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trace: Trace) -> None:
+def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trace: DecisionTrace) -> None:
     """A store that holds the recorded system; reading stores is the trace's own test."""
 
-    def load(store: Path, hook: str | None = None) -> Trace:
+    def load(store: Path, hook: str | None = None) -> DecisionTrace:
         if hook not in (None, trace.hook):
             raise TraceError(f"{store} holds no hook {hook!r}; it has {trace.hook}")
         return trace

@@ -17,7 +17,7 @@ from gnomon.policies.rollout.ledger import Ledger
 from gnomon.sdk.errors import TrustError
 from gnomon.shadow.holdout import ALPHA, LEAST_GRANT, OPENED, Grant, Holdout, granted
 from gnomon.shadow.holdout import open_holdout as opened
-from gnomon.shadow.trace import Trace
+from gnomon.shadow.trace import DecisionTrace
 from gnomon.shadow.verdict import GateResult, Verdict, finite, load_verdict
 
 
@@ -120,7 +120,7 @@ def test_two_at_the_same_time_get_different_openings(tmp_path: Path) -> None:
         assert sorted(pool.map(ask, range(4))) == [1, 2, 3, 4]
 
 
-def test_a_holdout_is_named_by_its_wall_clock(trace: Trace) -> None:
+def test_a_holdout_is_named_by_its_wall_clock(trace: DecisionTrace) -> None:
     late = trace.window(30, 41)
     found = Holdout.of(late)
     assert (found.hook, found.digest) == (trace.hook, late.digest)

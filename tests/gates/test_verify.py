@@ -16,7 +16,7 @@ from gnomon.sdk.errors import ConfigurationError, TrustError
 from gnomon.sdk.invariant import Invariant
 from gnomon.shadow.gate_case import VerifyOptions
 from gnomon.shadow.gates import verify
-from gnomon.shadow.trace import Trace
+from gnomon.shadow.trace import DecisionTrace
 from gnomon.shadow.verdict import GateResult, load_verdict
 
 from .conftest import PEAK, ROUND_ROBIN, target
@@ -36,14 +36,14 @@ ORDER = [
 ]
 
 
-def judged(trace: Trace, source: str, ledger: Ledger, **more: Any) -> Any:
+def judged(trace: DecisionTrace, source: str, ledger: Ledger, **more: Any) -> Any:
     wanted = more.pop("target", target())
     options = more.pop("options", OPTIONS)
     return verify(trace, source, wanted, ledger=ledger, options=options, **more)
 
 
 def test_a_better_policy_is_accepted_with_all_its_evidence(
-    trace: Trace, ledger: Ledger, tmp_path: Path
+    trace: DecisionTrace, ledger: Ledger, tmp_path: Path
 ) -> None:
     seen: list[GateResult] = []
     least = "def score(inflight):\n    return inflight\n"
@@ -64,7 +64,7 @@ def test_a_better_policy_is_accepted_with_all_its_evidence(
         load_verdict(path, ledger)
 
 
-def test_the_same_question_has_the_same_answer(trace: Trace, ledger: Ledger) -> None:
+def test_the_same_question_has_the_same_answer(trace: DecisionTrace, ledger: Ledger) -> None:
     def bare(verdict: Any) -> Any:
         timeless = [
             replace(gate, seconds=0.0, summary="", evidence={})
@@ -112,7 +112,7 @@ HACKS = {
 
 @pytest.mark.parametrize("name", HACKS)
 def test_every_known_hack_is_refused_where_it_should_be(
-    trace: Trace, ledger: Ledger, name: str
+    trace: DecisionTrace, ledger: Ledger, name: str
 ) -> None:
     source, gate = HACKS[name]
     verdict = judged(trace, source, ledger)
@@ -125,7 +125,7 @@ def test_every_known_hack_is_refused_where_it_should_be(
 
 
 def test_a_broken_invariant_is_refused_with_its_counterexample(
-    trace: Trace, ledger: Ledger
+    trace: DecisionTrace, ledger: Ledger
 ) -> None:
     idle = Invariant("idle", lambda items, picked: picked.inflight < 5, description="Idle.")
     verdict = judged(
@@ -136,20 +136,20 @@ def test_a_broken_invariant_is_refused_with_its_counterexample(
     assert stored["items"][stored["action"]][0] == 5.0
 
 
-def test_an_unfaithful_simulator_blocks_a_good_policy(trace: Trace, ledger: Ledger) -> None:
+def test_an_unfaithful_simulator_blocks_a_good_policy(trace: DecisionTrace, ledger: Ledger) -> None:
     """The incumbent that is named is not the one that was recorded."""
     wrong = target(incumbent="def score(inflight):\n    return -inflight\n")
     verdict = judged(trace, PEAK, ledger, target=wrong)
     assert (verdict.decision, verdict.reason) == ("refused", "simulator")
 
 
-def test_too_little_data_is_inconclusive(trace: Trace, ledger: Ledger) -> None:
+def test_too_little_data_is_inconclusive(trace: DecisionTrace, ledger: Ledger) -> None:
     verdict = judged(trace.window(0, 6), PEAK, ledger)
     assert verdict.decision == "inconclusive" and "too few" in verdict.summary
 
 
 def test_a_spent_holdout_is_inconclusive(
-    trace: Trace, ledger: Ledger, make: Callable[..., Any]
+    trace: DecisionTrace, ledger: Ledger, make: Callable[..., Any]
 ) -> None:
     from gnomon.shadow.splits import split
 
@@ -162,17 +162,17 @@ def test_a_spent_holdout_is_inconclusive(
     assert "newer trace" in verdict.summary
 
 
-def test_process_mode_is_said_in_the_verdict(trace: Trace, ledger: Ledger) -> None:
+def test_process_mode_is_said_in_the_verdict(trace: DecisionTrace, ledger: Ledger) -> None:
     verdict = judged(trace, "nonsense", ledger, options=replace(OPTIONS, isolation="process"))
     assert verdict.isolation == "process" and "seccomp" not in verdict.layers
 
 
-def test_a_trace_of_another_kind_is_bad_input(trace: Trace, ledger: Ledger) -> None:
+def test_a_trace_of_another_kind_is_bad_input(trace: DecisionTrace, ledger: Ledger) -> None:
     other = replace(target(), kind=replace(load_balancer, name="cache"))
     with pytest.raises(ConfigurationError, match="of kind 'load_balancer'"):
         judged(trace, PEAK, ledger, target=other)
 
 
-def test_few_calibrations_are_bad_input(trace: Trace, ledger: Ledger) -> None:
+def test_few_calibrations_are_bad_input(trace: DecisionTrace, ledger: Ledger) -> None:
     with pytest.raises(ConfigurationError, match="at least 8"):
         judged(trace, PEAK, ledger, options=replace(OPTIONS, calibrations=2))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gnomon.shadow.trace import Trace
+from gnomon.shadow.trace import DecisionTrace
 
 MEMBERS = ("a", "b", "c", "d")
 
@@ -36,7 +36,7 @@ def recorded(
     means_ms: tuple[float, ...] = (20.0, 30.0, 45.0, 60.0),
     weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0),
     seed: int = 0,
-) -> Trace:
+) -> DecisionTrace:
     """Return what two routers record that send requests by weighted round robin."""
     rng = np.random.default_rng(seed)
     backends = [Backend(mean) for mean in means_ms]
@@ -66,7 +66,7 @@ def recorded(
         since[who, pick] = 1
         for name, value in zip(columns, (now, who, pick, rows, latency_ms), strict=True):
             columns[name].append(value)
-    return Trace(
+    return DecisionTrace(
         hook="router.pick",
         kind="load_balancer",
         start_ns=1_700_000_000_000_000_000,

@@ -22,7 +22,7 @@ from gnomon.shadow.isolation.compiled import CompiledEngine, CompiledOptions
 from gnomon.shadow.isolation.compiled_child import stretches
 from gnomon.shadow.isolation.lockstep import lockstep, run_lockstep
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.trace import Trace
+from gnomon.shadow.trace import DecisionTrace
 
 from . import attacks
 from .systems import recorded
@@ -39,17 +39,17 @@ SLOW = (
 
 
 @pytest.fixture(scope="module")
-def trace() -> Trace:
+def trace() -> DecisionTrace:
     return recorded(10.0)
 
 
 @pytest.fixture(scope="module")
-def calibrations(trace: Trace) -> tuple[Any, ...]:
+def calibrations(trace: DecisionTrace) -> tuple[Any, ...]:
     return SIMULATOR.draws(trace, 2, 0)
 
 
 @pytest.fixture(scope="module")
-def engine(trace: Trace, calibrations: tuple[Any, ...]) -> Iterator[CompiledEngine]:
+def engine(trace: DecisionTrace, calibrations: tuple[Any, ...]) -> Iterator[CompiledEngine]:
     options = CompiledOptions(seed=SEED, segments=5)
     with CompiledEngine(
         load_balancer, {"train": trace, "validation": trace.window(5, 10)}, calibrations, options
@@ -61,7 +61,7 @@ def engine(trace: Trace, calibrations: tuple[Any, ...]) -> Iterator[CompiledEngi
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_the_score_is_the_worst_mean_and_equals_the_one_made_here(
     engine: CompiledEngine,
-    trace: Trace,
+    trace: DecisionTrace,
     calibrations: tuple[Any, ...],
     source: str,
     split: Any,
@@ -80,7 +80,7 @@ def test_the_score_is_the_worst_mean_and_equals_the_one_made_here(
 
 
 def test_lockstep_scores_a_finalist_bit_for_bit_alike(
-    engine: CompiledEngine, trace: Trace, calibrations: tuple[Any, ...]
+    engine: CompiledEngine, trace: DecisionTrace, calibrations: tuple[Any, ...]
 ) -> None:
     with lockstep(PEAK, load_balancer) as candidate:
         replays = run_lockstep(
@@ -144,13 +144,13 @@ def test_it_is_an_engine(engine: CompiledEngine) -> None:
     assert isinstance(seam.submit(PEAK, "validation").result(), Evaluation)
 
 
-def _small(trace: Trace, calibrations: tuple[Any, ...], **options: Any) -> CompiledEngine:
+def _small(trace: DecisionTrace, calibrations: tuple[Any, ...], **options: Any) -> CompiledEngine:
     chosen = CompiledOptions(workers=1, **options)
     return CompiledEngine(load_balancer, {"train": trace}, calibrations[:1], chosen)
 
 
 def test_a_candidate_past_its_deadline_is_killed_and_the_next_one_runs(
-    trace: Trace, calibrations: tuple[Any, ...]
+    trace: DecisionTrace, calibrations: tuple[Any, ...]
 ) -> None:
     long = replace(trace, **_tiled(trace, 300))
     with _small(long, calibrations, deadline_s=1.5) as engine:
@@ -160,7 +160,7 @@ def test_a_candidate_past_its_deadline_is_killed_and_the_next_one_runs(
 
 
 def test_a_worker_killed_from_outside_is_our_fault_and_replaced(
-    trace: Trace, calibrations: tuple[Any, ...]
+    trace: DecisionTrace, calibrations: tuple[Any, ...]
 ) -> None:
     with _small(trace, calibrations) as engine:
         os.kill(engine._workers[0]._zygote.pid, signal.SIGKILL)
@@ -169,7 +169,7 @@ def test_a_worker_killed_from_outside_is_our_fault_and_replaced(
 
 
 def test_a_worker_killed_under_a_candidate_is_our_fault_too(
-    trace: Trace, calibrations: tuple[Any, ...]
+    trace: DecisionTrace, calibrations: tuple[Any, ...]
 ) -> None:
     long = replace(trace, **_tiled(trace, 200))
     with _small(long, calibrations) as engine:
@@ -181,7 +181,7 @@ def test_a_worker_killed_under_a_candidate_is_our_fault_too(
         assert future.result().status is Status.EVALUATOR_ERROR
 
 
-def _tiled(trace: Trace, times: int) -> dict[str, Any]:
+def _tiled(trace: DecisionTrace, times: int) -> dict[str, Any]:
     """Return a trace's columns repeated, each copy later than the last."""
     span = trace.time[-1] + 1.0
     columns = {
@@ -192,7 +192,7 @@ def _tiled(trace: Trace, times: int) -> dict[str, Any]:
 
 
 def test_closing_cancels_what_waits_and_kills_what_runs(
-    trace: Trace, calibrations: tuple[Any, ...]
+    trace: DecisionTrace, calibrations: tuple[Any, ...]
 ) -> None:
     engine = _small(trace, calibrations)
     futures = [engine.submit(PEAK, "train") for _ in range(50)]
@@ -204,7 +204,7 @@ def test_closing_cancels_what_waits_and_kills_what_runs(
 
 
 def test_process_mode_gives_the_same_scores_without_claiming_layers(
-    engine: CompiledEngine, trace: Trace, calibrations: tuple[Any, ...]
+    engine: CompiledEngine, trace: DecisionTrace, calibrations: tuple[Any, ...]
 ) -> None:
     with _small(trace, calibrations, isolation="process", seed=SEED) as weak:
         got = weak.submit(PEAK, "train").result()
@@ -214,7 +214,7 @@ def test_process_mode_gives_the_same_scores_without_claiming_layers(
 
 
 def test_a_broken_decision_invariant_is_a_violation_and_a_kept_one_is_not(
-    trace: Trace, calibrations: tuple[Any, ...]
+    trace: DecisionTrace, calibrations: tuple[Any, ...]
 ) -> None:
     even = Invariant(
         "even",
@@ -229,13 +229,13 @@ def test_a_broken_decision_invariant_is_a_violation_and_a_kept_one_is_not(
     assert fair.status is Status.OK
 
 
-def test_nothing_to_replay_is_refused(trace: Trace) -> None:
+def test_nothing_to_replay_is_refused(trace: DecisionTrace) -> None:
     with pytest.raises(ConfigurationError, match="needs traces and calibrations"):
         CompiledEngine(load_balancer, {"train": trace}, ())
 
 
 def test_a_worker_that_cannot_prepare_refuses_to_start(
-    trace: Trace, calibrations: tuple[Any, ...]
+    trace: DecisionTrace, calibrations: tuple[Any, ...]
 ) -> None:
     with pytest.raises(IsolationError, match="no_such_module"):
         _small(trace, calibrations, modules=("no_such_module",))

@@ -28,7 +28,7 @@ from gnomon.shadow.isolation.compiled import CompiledOptions
 from gnomon.shadow.policy import RecordedPolicy, baseline_policy
 from gnomon.shadow.search.log import proposals
 from gnomon.shadow.search.wiring import Arena
-from gnomon.shadow.trace import Trace, load_trace
+from gnomon.shadow.trace import DecisionTrace, load_trace
 
 MEANS_MS = (12.0, 20.0, 36.0)
 START_NS = 1_700_000_000 * 10**9
@@ -97,7 +97,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trace(store: Path) -> Trace:
+def trace(store: Path) -> DecisionTrace:
     """What is in the store."""
     return load_trace(store, "router.pick")
 
@@ -118,7 +118,7 @@ def app() -> typer.Typer:
     return made
 
 
-def test_the_search_never_sees_the_holdout(trace: Trace) -> None:
+def test_the_search_never_sees_the_holdout(trace: DecisionTrace) -> None:
     arena = Arena.of(load_balancer, trace)
     seen = len(arena.windows["train"]) + len(arena.windows["validation"])
     assert set(arena.windows) == {"train", "validation"}
@@ -131,7 +131,7 @@ def test_the_search_never_sees_the_holdout(trace: Trace) -> None:
     ]
 
 
-def test_a_published_incumbent_scores_as_the_engine_says(trace: Trace) -> None:
+def test_a_published_incumbent_scores_as_the_engine_says(trace: DecisionTrace) -> None:
     arena = Arena.of(load_balancer, trace, CompiledOptions(seed=5, workers=1))
     baseline = load_balancer.baselines["least_outstanding"]
     assert baseline.source is not None
@@ -142,7 +142,7 @@ def test_a_published_incumbent_scores_as_the_engine_says(trace: Trace) -> None:
     assert arena.score(RecordedPolicy(), "train") > evaluation.score
 
 
-def test_scales_come_from_what_was_recorded(trace: Trace) -> None:
+def test_scales_come_from_what_was_recorded(trace: DecisionTrace) -> None:
     scales = Arena.of(load_balancer, trace).scales()
     assert set(scales) == set(load_balancer.input_names)
     assert scales["weight"] == 1.0

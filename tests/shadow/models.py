@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gnomon.shadow.simulators.load_balancer import LoadBalancerCalibration
-from gnomon.shadow.trace import Trace
+from gnomon.shadow.trace import DecisionTrace
 
 
 def calibration(
@@ -43,14 +43,14 @@ def arrivals(
     processes: int = 1,
     ewma_ms: float = 0.0,
     weights: Sequence[float] | None = None,
-) -> Trace:
+) -> DecisionTrace:
     """Return a trace that holds nothing but a workload and what each process first saw."""
     n = len(times)
     features = np.zeros((n, members, 5))
     features[:, :, 1] = ewma_ms
     features[:, :, 2] = weights or 1.0
     features[:, :, 3] = 1.0
-    return Trace(
+    return DecisionTrace(
         hook="test.pick",
         kind="load_balancer",
         start_ns=1_700_000_000_000_000_000,

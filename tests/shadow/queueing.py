@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gnomon.shadow.trace import Trace
+from gnomon.shadow.trace import DecisionTrace
 
 Rows = list[list[float]]
 Policy = Callable[[Rows, int], int]
@@ -62,7 +62,9 @@ class System:
         self.decided = [0] * routers
         self.area = 0.0
 
-    def run(self, arrivals: Sequence[float], policy: Policy, hook: str = "test.pick") -> Trace:
+    def run(
+        self, arrivals: Sequence[float], policy: Policy, hook: str = "test.pick"
+    ) -> DecisionTrace:
         """Play the arrivals; the router of each is the next in turn."""
         n, m = len(arrivals), len(self.servers)
         order = itertools.count()
@@ -96,7 +98,7 @@ class System:
                 server.worked += service
                 heapq.heappush(events, (now + service, next(order), "finish", begun))
         time = np.asarray(arrivals, float)
-        return Trace(
+        return DecisionTrace(
             hook=hook,
             kind="load_balancer",
             start_ns=1_700_000_000_000_000_000,
@@ -178,7 +180,7 @@ def demo(
     rate: float = 140.0,
     slots: int = 2,
     policy: Policy = weighted,
-) -> Trace:
+) -> DecisionTrace:
     """Return a capture like the demo's: four unequal backends, one with slow spells, two routers."""
     rng = random.Random(seed)
     spells, now = [], 0.0

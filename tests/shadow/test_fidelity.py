@@ -12,7 +12,7 @@ from gnomon.sdk.errors import TraceError
 from gnomon.shadow.fidelity import compared, fidelity
 from gnomon.shadow.policy import Policy, ScorePolicy, baseline_policy
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.trace import Trace
+from gnomon.shadow.trace import DecisionTrace
 
 from .queueing import demo
 
@@ -20,7 +20,7 @@ SIMULATOR = simulator_for(load_balancer)
 
 
 @pytest.fixture(scope="module")
-def trace() -> Trace:
+def trace() -> DecisionTrace:
     return demo(seed=0, seconds=40.0)
 
 
@@ -41,7 +41,7 @@ def test_the_policy_that_ran_is_reproduced(seed: int, incumbent: Policy) -> None
         assert row.low <= row.error <= row.high
 
 
-def test_another_policy_is_not(trace: Trace) -> None:
+def test_another_policy_is_not(trace: DecisionTrace) -> None:
     other = baseline_policy("round_robin", load_balancer)
     found = fidelity(trace, other, SIMULATOR)
     assert found.answer == "beyond tolerance"
@@ -50,7 +50,9 @@ def test_another_policy_is_not(trace: Trace) -> None:
 
 
 @pytest.mark.parametrize("factor", [0.75, 1.25])
-def test_a_wrong_calibration_is_found_out(factor: float, trace: Trace, incumbent: Policy) -> None:
+def test_a_wrong_calibration_is_found_out(
+    factor: float, trace: DecisionTrace, incumbent: Policy
+) -> None:
     fitted = SIMULATOR.calibrate(trace)
     wrong = dataclasses.replace(fitted, service_s=fitted.service_s * factor)
     found = fidelity(trace, incumbent, SIMULATOR, wrong)
@@ -58,7 +60,7 @@ def test_a_wrong_calibration_is_found_out(factor: float, trace: Trace, incumbent
     assert any(row.metric == "p50" and row.answer != "ok" for row in found.rows)
 
 
-def test_an_error_in_one_half_of_time_blocks(trace: Trace, incumbent: Policy) -> None:
+def test_an_error_in_one_half_of_time_blocks(trace: DecisionTrace, incumbent: Policy) -> None:
     late = trace.time > trace.time[-1] / 2
     slower = dataclasses.replace(trace, outcome=np.where(late, trace.outcome * 1.6, trace.outcome))
     fitted = SIMULATOR.calibrate(trace)
@@ -69,14 +71,14 @@ def test_an_error_in_one_half_of_time_blocks(trace: Trace, incumbent: Policy) ->
     assert answers["p50", "second half"] == "beyond tolerance"
 
 
-def test_too_little_data_is_inconclusive(trace: Trace, incumbent: Policy) -> None:
+def test_too_little_data_is_inconclusive(trace: DecisionTrace, incumbent: Policy) -> None:
     fitted = SIMULATOR.calibrate(trace)
     short = trace.rows(slice(0, 180))
     assert fidelity(short, incumbent, SIMULATOR, fitted).answer == "inconclusive"
 
 
 def test_it_is_the_same_twice_and_another_with_another_seed(
-    trace: Trace, incumbent: Policy
+    trace: DecisionTrace, incumbent: Policy
 ) -> None:
     fitted = SIMULATOR.calibrate(trace)
     one, two, three = (
@@ -86,10 +88,10 @@ def test_it_is_the_same_twice_and_another_with_another_seed(
     assert one.as_json()["rows"][0]["metric"] == "mean"
 
 
-def test_an_incumbent_that_fails_has_no_fidelity(trace: Trace) -> None:
+def test_an_incumbent_that_fails_has_no_fidelity(trace: DecisionTrace) -> None:
     source = "import math\n\n\ndef score(inflight):\n    return math.sqrt(2.0 - inflight)\n"
     policy = ScorePolicy("faulty", source, load_balancer)
     fitted = SIMULATOR.calibrate(trace)
     runs = policy.replays(SIMULATOR, trace, fitted, range(2))
     with pytest.raises(TraceError, match="'faulty' failed"):
-        compared(trace, runs, policy="faulty", calibration=fitted.digest)
+        compared(trace, runs, SIMULATOR, policy="faulty", calibration=fitted.digest)

@@ -16,7 +16,7 @@ from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import Replay, drive, simulator_for
 from gnomon.shadow.simulators import _lb_kernel as kernel
 from gnomon.shadow.simulators._lb_model import mixed_seed
-from gnomon.shadow.trace import Trace
+from gnomon.shadow.trace import DecisionTrace
 
 from .models import arrivals, calibration, exponential
 from .queueing import Rows, Server, System
@@ -79,14 +79,16 @@ def test_deterministic_service_is_m_d_1() -> None:
     assert replay.outcome[n // 10 :].mean() / 1e3 == pytest.approx(expected, rel=0.03)
 
 
-def services(trace: Trace, table: np.ndarray, seed: int) -> np.ndarray:
+def services(trace: DecisionTrace, table: np.ndarray, seed: int) -> np.ndarray:
     """Return the service time at level 1 of every arrival on every member, n x m."""
     n, m = len(trace), len(trace.members)
     draws = [kernel.uniform(mixed_seed(seed), index, m) for index in range(n)]
     return table[:, (np.array(draws) * table.shape[1]).astype(int)].T
 
 
-def replayed(trace: Trace, fitted: object, pick: Callable[[Rows, int], int], seed: int) -> Replay:
+def replayed(
+    trace: DecisionTrace, fitted: object, pick: Callable[[Rows, int], int], seed: int
+) -> Replay:
     stream = SIMULATOR.stream(trace, fitted, seed)
     return drive(stream, trace, lambda process, rows: pick(rows.tolist(), process))
 

@@ -15,14 +15,14 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import TraceError
 from gnomon.shadow.simulators import load_calibrations, save_calibrations, simulator_for
 from gnomon.shadow.simulators._lb_levels import levels
-from gnomon.shadow.trace import Trace
+from gnomon.shadow.trace import DecisionTrace
 
 from .queueing import Server, System, demo, lognormal, poisson, weighted
 
 SIMULATOR = simulator_for(load_balancer)
 
 
-def alone(slots: int, mean: float, load: float, seed: int, overhead: float = 0.0) -> Trace:
+def alone(slots: int, mean: float, load: float, seed: int, overhead: float = 0.0) -> DecisionTrace:
     """Return a capture of one backend under this load."""
     server = Server(lognormal(mean, 0.4, random.Random(seed)), slots, overhead=overhead)
     system = System([server], seed=seed)

@@ -14,7 +14,7 @@ from gnomon.sdk.language import check, chooser
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import Replay, drive, simulator_for
 from gnomon.shadow.simulators._lb_kernel import uniform
-from gnomon.shadow.trace import Trace
+from gnomon.shadow.trace import DecisionTrace
 
 from .models import arrivals, calibration
 from .queueing import demo
@@ -33,7 +33,7 @@ PROGRAMS = [check(source, load_balancer.input_names) for source in SOURCES]
 COMPILED = [compile_score(program) for program in PROGRAMS]
 
 
-def streamed(trace: Trace, fitted: object, seed: int, index: int) -> Replay:
+def streamed(trace: DecisionTrace, fitted: object, seed: int, index: int) -> Replay:
     choose = chooser(PROGRAMS[index], load_balancer)
     stream = SIMULATOR.stream(trace, fitted, seed)
     return drive(stream, trace, lambda _process, rows: choose(rows.tolist()))

@@ -27,7 +27,7 @@ from gnomon.shadow.policy import (
     source_of,
 )
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.trace import Trace
+from gnomon.shadow.trace import DecisionTrace
 
 from .models import arrivals, calibration
 from .queueing import demo
@@ -56,20 +56,22 @@ def smooth(request: Any, backends: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def trace() -> Trace:
+def trace() -> DecisionTrace:
     return demo(seed=1, seconds=6.0)
 
 
 @pytest.fixture(scope="module")
-def fitted(trace: Trace) -> Any:
+def fitted(trace: DecisionTrace) -> Any:
     return SIMULATOR.calibrate(trace)
 
 
-def actions(policy: Policy, trace: Trace, fitted: Any, seed: int = 0) -> np.ndarray:
+def actions(policy: Policy, trace: DecisionTrace, fitted: Any, seed: int = 0) -> np.ndarray:
     return policy.replay(SIMULATOR, trace, fitted, seed).action
 
 
-def test_a_service_s_own_function_replays_with_state_per_process(trace: Trace, fitted: Any) -> None:
+def test_a_service_s_own_function_replays_with_state_per_process(
+    trace: DecisionTrace, fitted: Any
+) -> None:
     policy = FunctionPolicy(mark(smooth))
     built_in = BuiltInPolicy("smooth_weighted_round_robin")
     assert policy.tier == "plain Python"
@@ -78,7 +80,7 @@ def test_a_service_s_own_function_replays_with_state_per_process(trace: Trace, f
     assert np.array_equal(again.action, actions(built_in, trace, fitted))
 
 
-def test_a_function_sees_features_names_and_a_request(trace: Trace, fitted: Any) -> None:
+def test_a_function_sees_features_names_and_a_request(trace: DecisionTrace, fitted: Any) -> None:
     seen: set[Any] = set()
 
     def pick(request: Any, backends: Any, retries: int = 3, *, region: Any) -> Any:
@@ -102,7 +104,7 @@ def test_a_function_sees_features_names_and_a_request(trace: Trace, fitted: Any)
     ],
 )
 def test_a_function_that_stand_ins_do_not_suit_is_refused_with_a_remedy(
-    function: Any, options: dict[str, Any], message: str, trace: Trace, fitted: Any
+    function: Any, options: dict[str, Any], message: str, trace: DecisionTrace, fitted: Any
 ) -> None:
     policy = FunctionPolicy(mark(function, **options))
     with pytest.raises(ConfigurationError, match=rf"{message}.*--incumbent"):
@@ -117,7 +119,7 @@ def test_an_asynchronous_function_is_refused() -> None:
         FunctionPolicy(mark(pick))
 
 
-def test_recorded_picks_are_replayed_in_a_window_too(trace: Trace, fitted: Any) -> None:
+def test_recorded_picks_are_replayed_in_a_window_too(trace: DecisionTrace, fitted: Any) -> None:
     window = trace.window(2.0, 4.0)
     assert np.array_equal(actions(RecordedPolicy(), window, fitted), window.action)
 
@@ -138,13 +140,15 @@ def test_built_in_policies_do_what_their_names_say() -> None:
     assert np.ptp(np.bincount(one)) > 12
 
 
-def test_seeds_change_what_a_built_in_draws(trace: Trace, fitted: Any) -> None:
+def test_seeds_change_what_a_built_in_draws(trace: DecisionTrace, fitted: Any) -> None:
     policy = BuiltInPolicy("power_of_two_choices")
     assert np.array_equal(actions(policy, trace, fitted, 1), actions(policy, trace, fitted, 1))
     assert not np.array_equal(actions(policy, trace, fitted, 1), actions(policy, trace, fitted, 2))
 
 
-def test_an_isolated_source_decides_as_the_compiled_one_does(trace: Trace, fitted: Any) -> None:
+def test_an_isolated_source_decides_as_the_compiled_one_does(
+    trace: DecisionTrace, fitted: Any
+) -> None:
     source = load_balancer.baselines["peak_ewma"].source
     assert source is not None
     compiled = ScorePolicy("p", source, load_balancer)
@@ -188,6 +192,6 @@ def test_a_source_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             source_of(tmp_path / name)
 
 
-def test_an_unknown_built_in_is_refused(trace: Trace) -> None:
+def test_an_unknown_built_in_is_refused(trace: DecisionTrace) -> None:
     with pytest.raises(ConfigurationError, match="join_idle_queue"):
         SIMULATOR.built_in("fastest", trace, 0)

@@ -14,7 +14,7 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.shadow.policy import ScorePolicy, baseline_policy
 from gnomon.shadow.replay import replay
 from gnomon.shadow.simulators import register_simulator, simulator_for
-from gnomon.shadow.trace import Trace
+from gnomon.shadow.trace import DecisionTrace
 
 from .queueing import demo
 
@@ -22,11 +22,11 @@ FAULTY = "import math\n\n\ndef score(inflight):\n    return math.sqrt(1.0 - infl
 
 
 @pytest.fixture(scope="module")
-def trace() -> Trace:
+def trace() -> DecisionTrace:
     return demo(seed=0, seconds=30.0)
 
 
-def test_policies_are_ranked_against_the_incumbent(trace: Trace) -> None:
+def test_policies_are_ranked_against_the_incumbent(trace: DecisionTrace) -> None:
     lines: list[str] = []
     names = ("peak_ewma", "random", "power_of_two_choices")
     policies = [baseline_policy(name, load_balancer) for name in names]
@@ -50,7 +50,7 @@ def test_policies_are_ranked_against_the_incumbent(trace: Trace) -> None:
     assert any("compiling" in line for line in lines)
 
 
-def test_without_policies_all_published_ones_are_compared(trace: Trace) -> None:
+def test_without_policies_all_published_ones_are_compared(trace: DecisionTrace) -> None:
     incumbent = baseline_policy("weighted_round_robin", load_balancer)
     table = replay(trace.window(0.0, 15.0), incumbent=incumbent, replicas=2)
     assert {row.policy for row in table.rows} == set(load_balancer.baselines)
@@ -67,7 +67,9 @@ def app() -> typer.Typer:
     return made
 
 
-def test_the_command_prints_tables_and_json(app: typer.Typer, trace: Trace, tmp_path: Path) -> None:
+def test_the_command_prints_tables_and_json(
+    app: typer.Typer, trace: DecisionTrace, tmp_path: Path
+) -> None:
     path = tmp_path / "trace.npz"
     trace.save(path)
     candidate = tmp_path / "candidate.py"
@@ -98,7 +100,7 @@ def test_the_command_prints_tables_and_json(app: typer.Typer, trace: Trace, tmp_
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
-    app: typer.Typer, trace: Trace, tmp_path: Path, arguments: list[str], message: str
+    app: typer.Typer, trace: DecisionTrace, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     trace.save(tmp_path / "trace.npz")
     done = CliRunner().invoke(app, ["replay", str(tmp_path / "trace.npz"), *arguments])

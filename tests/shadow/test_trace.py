@@ -15,7 +15,7 @@ from gnomon.recorder.rows import Source
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import TraceError
 from gnomon.sdk.records import Decision, Outcome, Record, Workload
-from gnomon.shadow.trace import Trace, broken_share, checked, load_trace
+from gnomon.shadow.trace import DecisionTrace, broken_share, checked, load_trace
 
 from .queueing import demo
 
@@ -23,23 +23,23 @@ START = 1_700_000_000_000_000_000
 
 
 @pytest.fixture(scope="module")
-def small() -> Trace:
+def small() -> DecisionTrace:
     return demo(seed=5, seconds=4.0)
 
 
-def equal(one: Trace, other: Trace) -> bool:
-    names = [field.name for field in dataclasses.fields(Trace)]
+def equal(one: DecisionTrace, other: DecisionTrace) -> bool:
+    names = [field.name for field in dataclasses.fields(DecisionTrace)]
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
-def test_a_saved_trace_is_read_as_it_was(small: Trace, tmp_path: Path) -> None:
+def test_a_saved_trace_is_read_as_it_was(small: DecisionTrace, tmp_path: Path) -> None:
     small.save(tmp_path / "t.npz")
-    again = Trace.load(tmp_path / "t.npz")
+    again = DecisionTrace.load(tmp_path / "t.npz")
     assert equal(again, small)
     assert again.digest == small.digest
 
 
-def test_a_changed_file_is_refused(small: Trace, tmp_path: Path) -> None:
+def test_a_changed_file_is_refused(small: DecisionTrace, tmp_path: Path) -> None:
     path = tmp_path / "t.npz"
     small.save(path)
     with np.load(path) as stored:
@@ -47,7 +47,7 @@ def test_a_changed_file_is_refused(small: Trace, tmp_path: Path) -> None:
     columns["outcome"][3] += 1e-9
     np.savez(path, **columns)
     with pytest.raises(TraceError, match="was changed"):
-        Trace.load(path)
+        DecisionTrace.load(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"not a trace at all"])
@@ -55,29 +55,29 @@ def test_what_is_no_trace_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "t.npz"
     path.write_bytes(content)
     with pytest.raises(TraceError, match="not a saved trace"):
-        Trace.load(path)
+        DecisionTrace.load(path)
 
 
-def test_a_truncated_file_is_refused(small: Trace, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(small: DecisionTrace, tmp_path: Path) -> None:
     path = tmp_path / "t.npz"
     small.save(path)
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(TraceError):
-        Trace.load(path)
+        DecisionTrace.load(path)
 
 
-def test_a_format_from_the_future_is_refused(small: Trace, tmp_path: Path) -> None:
+def test_a_format_from_the_future_is_refused(small: DecisionTrace, tmp_path: Path) -> None:
     path = tmp_path / "t.npz"
     small.save(path)
     with np.load(path) as stored:
         columns = dict(stored)
-    columns["head"] = np.array(json.dumps(json.loads(str(columns["head"])) | {"format": 2}))
+    columns["head"] = np.array(json.dumps(json.loads(str(columns["head"])) | {"format": 99}))
     np.savez(path, **columns)
     with pytest.raises(TraceError, match="another version"):
-        Trace.load(path)
+        DecisionTrace.load(path)
 
 
-def test_the_digest_is_over_every_column(small: Trace) -> None:
+def test_the_digest_is_over_every_column(small: DecisionTrace) -> None:
     for name in ("time", "instance", "action", "features", "outcome", "ok"):
         column = getattr(small, name).copy()
         column.flat[-1] = not column.flat[-1] if name == "ok" else column.flat[-1] + 1
@@ -93,7 +93,7 @@ def test_a_window_holds_what_lies_in_it(low: float, high: float) -> None:
     assert np.array_equal(window.outcome, trace.outcome[inside] if low <= high else [])
 
 
-def test_columns_must_fit_together(small: Trace) -> None:
+def test_columns_must_fit_together(small: DecisionTrace) -> None:
     with pytest.raises(TraceError, match="'ok'"):
         dataclasses.replace(small, ok=small.ok[:-1])
     with pytest.raises(TraceError, match="order of time"):
@@ -102,16 +102,18 @@ def test_columns_must_fit_together(small: Trace) -> None:
         dataclasses.replace(small, members=small.members[:3])
 
 
-def test_too_little_data_is_refused(small: Trace) -> None:
+def test_too_little_data_is_refused(small: DecisionTrace) -> None:
     checked(small.rows(slice(0, 200)))
     with pytest.raises(TraceError, match="199 decisions.*too little data"):
         checked(small.rows(slice(0, 199)))
 
 
-def test_a_trace_sampled_per_call_is_refused_and_whole_windows_are_not(small: Trace) -> None:
+def test_a_trace_sampled_per_call_is_refused_and_whole_windows_are_not(
+    small: DecisionTrace,
+) -> None:
     columns = ("time", "instance", "action", "features", "outcome", "ok")
 
-    def keep(rows: np.ndarray) -> Trace:
+    def keep(rows: np.ndarray) -> DecisionTrace:
         return dataclasses.replace(small, **{name: getattr(small, name)[rows] for name in columns})
 
     assert broken_share(small) == 0.0
@@ -129,7 +131,7 @@ def decision(
     return Decision(*head, action, n_items, rows, 1.0, "sampled", 0, 0)
 
 
-def records(trace: Trace, process: int) -> list[Record]:
+def records(trace: DecisionTrace, process: int) -> list[Record]:
     """Return what a process of the trace would have recorded."""
     made: list[Record] = [Workload(0, START, "members", (("names", "\n".join(trace.members)),))]
     for seq, index in enumerate(np.flatnonzero(trace.instance == process).tolist()):
@@ -143,7 +145,7 @@ def records(trace: Trace, process: int) -> list[Record]:
     return made
 
 
-def stored(trace: Trace, folder: Path) -> TraceStore:
+def stored(trace: DecisionTrace, folder: Path) -> TraceStore:
     store = TraceStore(folder)
     for process, name in enumerate(trace.instances):
         source = Source(name, "router", "router.pick", "load_balancer", 1)
@@ -151,7 +153,7 @@ def stored(trace: Trace, folder: Path) -> TraceStore:
     return store
 
 
-def test_a_store_gives_the_trace_that_was_recorded(small: Trace, tmp_path: Path) -> None:
+def test_a_store_gives_the_trace_that_was_recorded(small: DecisionTrace, tmp_path: Path) -> None:
     stored(small, tmp_path)
     trace = load_trace(tmp_path)
     assert (trace.hook, trace.kind) == ("router.pick", "load_balancer")
@@ -166,13 +168,15 @@ def test_a_store_gives_the_trace_that_was_recorded(small: Trace, tmp_path: Path)
     assert np.allclose(trace.outcome[~missing], small.outcome[~missing])
 
 
-def test_what_is_written_twice_counts_once(small: Trace, tmp_path: Path) -> None:
+def test_what_is_written_twice_counts_once(small: DecisionTrace, tmp_path: Path) -> None:
     stored(small, tmp_path)
     stored(small, tmp_path)
     assert len(load_trace(tmp_path)) == len(small)
 
 
-def test_a_change_of_members_leaves_the_longest_stretch(small: Trace, tmp_path: Path) -> None:
+def test_a_change_of_members_leaves_the_longest_stretch(
+    small: DecisionTrace, tmp_path: Path
+) -> None:
     source = Source(small.instances[0], "router", "router.pick", "load_balancer", 1)
     made = records(small, 0)
     when = START + 3_000_000_000
@@ -184,7 +188,7 @@ def test_a_change_of_members_leaves_the_longest_stretch(small: Trace, tmp_path: 
     assert len(trace) == ((small.time < 3.0) & (small.instance == 0)).sum()
 
 
-def test_a_canary_is_not_what_the_incumbent_did(small: Trace, tmp_path: Path) -> None:
+def test_a_canary_is_not_what_the_incumbent_did(small: DecisionTrace, tmp_path: Path) -> None:
     source = Source(small.instances[0], "router", "router.pick", "load_balancer", 1)
     later = START + 3_000_000_000
     made = [
@@ -198,7 +202,7 @@ def test_a_canary_is_not_what_the_incumbent_did(small: Trace, tmp_path: Path) ->
     assert len(trace) == ((small.time < 3.0) & (small.instance == 0)).sum()
 
 
-def test_a_pause_leaves_the_longest_stretch(small: Trace, tmp_path: Path) -> None:
+def test_a_pause_leaves_the_longest_stretch(small: DecisionTrace, tmp_path: Path) -> None:
     source = Source(small.instances[0], "router", "router.pick", "load_balancer", 1)
     later, pause = START + 3_000_000_000, 31_000_000_000
     made = [
@@ -212,7 +216,7 @@ def test_a_pause_leaves_the_longest_stretch(small: Trace, tmp_path: Path) -> Non
     assert trace.span_s < 30.0
 
 
-def test_an_unsampled_record_is_left_out(small: Trace, tmp_path: Path) -> None:
+def test_an_unsampled_record_is_left_out(small: DecisionTrace, tmp_path: Path) -> None:
     source = Source(small.instances[0], "router", "router.pick", "load_balancer", 1)
     fallback = [
         each._replace(inclusion="fallback") if isinstance(each, Decision) else each
@@ -223,7 +227,9 @@ def test_an_unsampled_record_is_left_out(small: Trace, tmp_path: Path) -> None:
         load_trace(tmp_path)
 
 
-def test_a_store_with_nothing_or_several_hooks_asks_which(small: Trace, tmp_path: Path) -> None:
+def test_a_store_with_nothing_or_several_hooks_asks_which(
+    small: DecisionTrace, tmp_path: Path
+) -> None:
     with pytest.raises(TraceError):
         load_trace(tmp_path / "nowhere")
     stored(small, tmp_path)
@@ -233,7 +239,7 @@ def test_a_store_with_nothing_or_several_hooks_asks_which(small: Trace, tmp_path
         load_trace(tmp_path)
 
 
-def test_another_version_of_the_kind_is_refused(small: Trace, tmp_path: Path) -> None:
+def test_another_version_of_the_kind_is_refused(small: DecisionTrace, tmp_path: Path) -> None:
     source = Source(small.instances[0], "router", "router.pick", "load_balancer", 2)
     TraceStore(tmp_path).write_records(source, records(small, 0))
     with pytest.raises(TraceError, match=r"version \[2\]"):
