@@ -11,18 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, select_autoescape
 from markupsafe import Markup
 
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of text cells.
-
-    Attributes:
-        head: column titles.
-        rows: as many cells as there are titles.
-    """
-
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+from .shown import Table
 
 
 @dataclass(frozen=True, slots=True)
