@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..shadow.report.page import Section, source_diff, write
-from ..shadow.report.shown import Table
 from ..shadow.report.plots import CanaryPoint, canary_over_time, latency_cdf, search_progress
+from ..shadow.report.shown import Table
 from ..shadow.search.log import proposals
 from .traffic import read_traffic
 
