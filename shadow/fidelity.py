@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -76,6 +76,10 @@ class Fidelity:
         return asdict(self)
 
 
+_Run: TypeAlias = tuple[FloatArray, IntArray]  # outcomes and picks
+_Resampled: TypeAlias = Callable[[_Run], Callable[[IntArray], float]]
+
+
 @dataclass(frozen=True, eq=False)
 class _Stretch:
     """A window of time with what was recorded in it and what each replica did."""
@@ -83,8 +87,8 @@ class _Stretch:
     name: str
     time: FloatArray
     block_s: float
-    recorded: tuple[FloatArray, IntArray]
-    replicas: tuple[tuple[FloatArray, IntArray], ...]
+    recorded: _Run
+    replicas: tuple[_Run, ...]
 
 
 def fidelity(
@@ -213,12 +217,35 @@ def _standard_error(stretch: _Stretch, measure: Measure, rng: np.random.Generato
     The recording and a few replicas give the same blocks: slow spells are in both, and are no news.
     """
     block = ((stretch.time - stretch.time[0]) / stretch.block_s).astype(np.int64)
-    groups = np.split(np.arange(len(block)), np.flatnonzero(np.diff(block)) + 1)
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(block)) + 1))
+    value = _of_blocks(measure, starts, len(block))
+    recorded = value(stretch.recorded)
+    replicas = [value(replica) for replica in stretch.replicas]
     errors = []
     for _ in range(_RESAMPLES):
-        rows = np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))])
-        some = [stretch.replicas[i] for i in rng.integers(0, len(stretch.replicas), _SOME)]
-        simulated = float(np.mean([measure.value(o[rows], a[rows]) for o, a in some]))
-        recorded = measure.value(stretch.recorded[0][rows], stretch.recorded[1][rows])
-        errors.append(_error(measure, simulated, recorded))
+        drawn = rng.integers(0, len(starts), len(starts))
+        some = [replicas[i] for i in rng.integers(0, len(replicas), _SOME)]
+        simulated = float(np.mean([of(drawn) for of in some]))
+        errors.append(_error(measure, simulated, recorded(drawn)))
     return float(np.std(errors))
+
+
+def _of_blocks(measure: Measure, starts: IntArray, n: int) -> _Resampled:
+    """Return what makes a run into: indices of drawn blocks to the measure over them."""
+    groups = np.split(np.arange(n), starts[1:])
+    sizes = np.diff(np.append(starts, n))
+    each = measure.each
+
+    def whole(run: _Run) -> Callable[[IntArray], float]:
+        def of(drawn: IntArray) -> float:
+            rows = np.concatenate([groups[i] for i in drawn])
+            return measure.value(run[0][rows], run[1][rows])
+
+        return of
+
+    def mean(run: _Run) -> Callable[[IntArray], float]:
+        assert each is not None
+        sums = np.add.reduceat(each(*run), starts)
+        return lambda drawn: float(sums[drawn].sum() / sizes[drawn].sum())
+
+    return whole if each is None else mean

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..trace import Trace
+from ..trace import DecisionTrace
 from .base import FloatArray
 
 #: Fewer changes of the average than this say nothing about its rule; it is then held constant.
@@ -28,7 +28,7 @@ class EwmaRule:
     explained: float
 
 
-def ewma_rule(trace: Trace, column: int, clip_ms: float) -> EwmaRule:
+def ewma_rule(trace: DecisionTrace, column: int, clip_ms: float) -> EwmaRule:
     """Fit the rule by least squares to changes with exactly one answer between two decisions.
 
     Args:
@@ -58,7 +58,7 @@ def _gain(error: FloatArray, change: FloatArray) -> tuple[float, float]:
 
 
 def _changes(
-    trace: Trace, column: int, clip_ms: float
+    trace: DecisionTrace, column: int, clip_ms: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return, over all processes and members, latency minus average, its change, and the average."""
     parts = [
@@ -71,7 +71,7 @@ def _changes(
 
 
 def _changes_of(
-    trace: Trace, process: int, member: int, column: int, clip_ms: float
+    trace: DecisionTrace, process: int, member: int, column: int, clip_ms: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     rows = np.flatnonzero(trace.instance == process)
     average, time = trace.features[rows, member, column], trace.time[rows]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...sdk.errors import TraceError
-from ..trace import Trace
+from ..trace import DecisionTrace
 from . import _lb_kernel as kernel
 from ._lb_ewma import EwmaRule, ewma_rule
 from ._lb_levels import Levels, levels
@@ -113,7 +113,7 @@ class _Fit:
     failed: float
 
 
-def evidence(trace: Trace, clip_ms: float) -> Evidence:
+def evidence(trace: DecisionTrace, clip_ms: float) -> Evidence:
     """Take a trace apart by backend; raises TraceError for a member that was hardly ever picked."""
     backends = tuple(_backend(trace, member, clip_ms) for member in range(len(trace.members)))
     return Evidence(backends, ewma_rule(trace, kernel.EWMA, clip_ms), clip_ms)
@@ -131,7 +131,7 @@ def drawn(evidence: Evidence, rng: np.random.Generator) -> LoadBalancerCalibrati
     return _assembled(evidence, fits)
 
 
-def _backend(trace: Trace, member: int, clip_ms: float) -> Backend:
+def _backend(trace: DecisionTrace, member: int, clip_ms: float) -> Backend:
     seen = _answers(trace, member, clip_ms)
     overhead = np.array(OVERHEADS) * float(np.quantile(seen.answer - seen.arrival, 0.01))
     counts = range(1, _most_at_once(seen) + 1)
@@ -149,7 +149,7 @@ def _backend(trace: Trace, member: int, clip_ms: float) -> Backend:
     )
 
 
-def _answers(trace: Trace, member: int, clip_ms: float) -> Answers:
+def _answers(trace: DecisionTrace, member: int, clip_ms: float) -> Answers:
     at = np.flatnonzero(trace.action == member)
     lost = ~trace.ok[at] & (trace.outcome[at] >= clip_ms)
     answered = at[~lost]

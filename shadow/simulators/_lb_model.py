@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...sdk.errors import TraceError
-from ..trace import Trace
+from ..trace import DecisionTrace
 from . import _lb_kernel as kernel
 from .base import FloatArray, IntArray
 
@@ -84,7 +84,7 @@ def mixed_seed(seed: int) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.sha256(b"lb%d" % seed).digest()[:8], "little"))
 
 
-def model_of(trace: Trace, calibration: LoadBalancerCalibration, seed: int) -> kernel.Model:
+def model_of(trace: DecisionTrace, calibration: LoadBalancerCalibration, seed: int) -> kernel.Model:
     """Return the constants of a replay; raises TraceError when the members differ in number."""
     if len(calibration.slots) != len(trace.members):
         raise TraceError(
@@ -108,7 +108,7 @@ def model_of(trace: Trace, calibration: LoadBalancerCalibration, seed: int) -> k
     )
 
 
-def state_of(trace: Trace, calibration: LoadBalancerCalibration) -> kernel.State:
+def state_of(trace: DecisionTrace, calibration: LoadBalancerCalibration) -> kernel.State:
     """Return empty queues, with moving averages and waits as each process first saw them."""
     n, m, p = len(trace), len(trace.members), len(trace.instances)
     view = np.zeros((p, m, 3))
@@ -129,7 +129,7 @@ def state_of(trace: Trace, calibration: LoadBalancerCalibration) -> kernel.State
     )
 
 
-def _first(trace: Trace, column: int, default: float) -> FloatArray:
+def _first(trace: DecisionTrace, column: int, default: float) -> FloatArray:
     """Return a feature as each process first saw it, f8[p, m]."""
     values = np.full((len(trace.instances), len(trace.members)), default)
     seen, at = np.unique(trace.instance, return_index=True)

@@ -125,12 +125,14 @@ class Measure:
         value: of outcomes f8[n] and actions i8[n].
         tolerance: of the error's size.
         relative: whether the error is a part of the recorded value, or a difference.
+        each: where the number is a mean, what it is the mean of, f8[n]; resampling is then cheap.
     """
 
     name: str
     value: Callable[[FloatArray, IntArray], float]
     tolerance: float
     relative: bool = True
+    each: Callable[[FloatArray, IntArray], FloatArray] | None = None
 
 
 class Simulator(ABC):
@@ -232,19 +234,24 @@ def statistics(kind: Kind) -> tuple[Measure, ...]:
 
 def _statistic(name: str) -> Measure:
     take, tolerance = _STATISTICS[name]
-    return Measure(name, lambda outcome, _: take(outcome), tolerance)
+    each = (lambda outcome, _: outcome) if name == "mean" else None
+    return Measure(name, lambda outcome, _: take(outcome), tolerance, each=each)
 
 
 def shares(members: tuple[str, ...]) -> tuple[Measure, ...]:
     """Return the part of all decisions that each member had."""
-    return tuple(
-        Measure(f"share {name}", _share_of(member), SHARE_TOLERANCE, relative=False)
-        for member, name in enumerate(members)
-    )
+    return tuple(_share(f"share {name}", member) for member, name in enumerate(members))
 
 
-def _share_of(member: int) -> Callable[[FloatArray, IntArray], float]:
-    return lambda _, action: float(np.mean(action == member))
+def _share(name: str, member: int) -> Measure:
+    def each(_outcome: FloatArray, action: IntArray) -> FloatArray:
+        picked: FloatArray = (action == member).astype(np.float64)
+        return picked
+
+    def value(outcome: FloatArray, action: IntArray) -> float:
+        return float(each(outcome, action).mean())
+
+    return Measure(name, value, SHARE_TOLERANCE, relative=False, each=each)
 
 
 def drive(stream: Stream, trace: DecisionTrace, choose: Choose) -> Replay:
