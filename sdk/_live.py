@@ -12,7 +12,7 @@ from typing import Any
 
 from .arms import UNBORN, Arms, Moment, Sampling, Segment, segment
 from .config import Settings
-from .expand import Expander, Raw, Renamed
+from .expand import Expander, Happened, Raw, Renamed
 from .explore import explored
 from .guard import Answer, Host, Row, preparer
 from .invariant import Invariant
@@ -27,7 +27,7 @@ from .spec import Spec
 _LOG = logging.getLogger("gnomon")
 _TALLIES = (
     "skipped", "failed", "raised", "slow", "features", "fault", "violation", "reports_dropped",
-    "breaker_trips",
+    "events_dropped", "breaker_trips",
 )  # fmt: skip
 _OUTCOMES = (
     "outcomes", "missing_outcomes", "repeated_outcomes", "late_outcomes", "unknown_outcomes",
@@ -269,6 +269,16 @@ class Live:
         if not self.ring.offer(report):
             self.tallies["reports_dropped"].bump()
 
+    def event(self, name: str, values: tuple[tuple[str, Any], ...]) -> None:
+        """Leave a workload event for the drainer; outside a sampled window none is kept."""
+        held, now_ns = self.segment, self.clock.time_ns()
+        if held is not None and not held.since <= now_ns < held.until:
+            held = self.advance(now_ns)
+        if held is None or not held.record:
+            return
+        if not self.ring.offer(Happened(now_ns, name, values)):
+            self.tallies["events_dropped"].bump()
+
     def drain(self) -> list[Record]:
         """Return what was recorded since the last time, missing outcomes included."""
         with self._draining:
@@ -288,6 +298,10 @@ class Live:
             outcome = self.expander.outcome(raw)
             if outcome is not None:
                 yield outcome
+        elif isinstance(raw, Happened):
+            event = self.expander.event(raw)
+            if event is not None:
+                yield event
         elif raw.names != self.expander.announced:
             yield self.expander.members(raw.time_ns, raw.names)
 
@@ -317,6 +331,8 @@ class Live:
             "warnings": expanded["warnings"],
             "bad_reports": expanded["bad_reports"],
             "reports_dropped": tally["reports_dropped"],
+            "bad_events": expanded["bad_events"],
+            "events_dropped": tally["events_dropped"],
             **{name: self.expander.pending.counts[name] for name in _OUTCOMES},
             **{name: self.expander.shadow.counts[name] for name in _SHADOW},
         }

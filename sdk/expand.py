@@ -42,12 +42,20 @@ class Renamed(NamedTuple):
     names: tuple[str, ...]
 
 
+class Happened(NamedTuple):
+    """A workload event that the service told of, as it lies in the ring."""
+
+    time_ns: int
+    event: str
+    values: tuple[tuple[str, Any], ...]
+
+
 class Expander:
     """Makes records; used by one thread at a time.
 
     Attributes:
         counts: ``recorded``, ``unreadable`` and ``stale`` decisions, ``bad_reports`` (values that are
-            no numbers), and ``warnings`` (invariants of severity ``warn`` that did not hold).
+            no numbers), ``bad_events`` (not as the kind declares them), and ``warnings`` (invariants of severity ``warn`` that did not hold).
         announced: names of the items, as last recorded.
         warns: invariants of severity ``warn``.
     """
@@ -67,6 +75,7 @@ class Expander:
         self._prepare = prepare
         self._draw = draw
         self._events = 0
+        self._fields = {e.name: sorted(e.fields) for e in kind.workload if e.source == "event"}
         self.announced: tuple[str, ...] = ()
         self.warns: tuple[Invariant, ...] = ()
 
@@ -95,6 +104,19 @@ class Expander:
             self.counts["bad_reports"] += 1
             return None
         return self.pending.close(report._replace(values=values))
+
+    def event(self, told: Happened) -> Workload | None:
+        """Return the record of an event, if the kind declares it with exactly these fields."""
+        if sorted(name for name, _ in told.values) != self._fields.get(told.event):
+            self.counts["bad_events"] += 1
+            return None
+        try:
+            values = tuple((n, v if isinstance(v, str) else float(v)) for n, v in told.values)
+        except (TypeError, ValueError):
+            self.counts["bad_events"] += 1
+            return None
+        self._events += 1
+        return Workload(self._events - 1, told.time_ns, told.event, values)
 
     def members(self, time_ns: int, names: tuple[str, ...]) -> Workload:
         """Return the record of who the items are from now on."""

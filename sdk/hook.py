@@ -47,6 +47,9 @@ class Hooked(Protocol[P, R_co]):
     def outcome(self, decision_id: bytes, *, ok: bool = True, **values: float) -> None:
         """Report an outcome later, by the decision's id."""
 
+    def event(self, name: str, /, **values: float | str) -> None:
+        """Record a workload event that the kind declares, with all of its fields."""
+
 
 class Hook:
     """One decision point of a service.
@@ -165,6 +168,17 @@ class Hook:
         seq = int.from_bytes(decision_id[8:], "big") if own else -1
         self.live.report(seq, ok, "reported", tuple(values.items()))
 
+    def event(self, name: str, /, **values: float | str) -> None:
+        """Record a workload event that the kind declares, at the present time; never raises.
+
+        Args:
+            name: of the event.
+            values: numbers or texts by field; all of the event's fields and no others, else the event
+                is left out and counted in ``bad_events``.
+        """
+        if self.live.segment is not None:
+            self.live.event(name, tuple(values.items()))
+
     def drain(self) -> list[Record]:
         """Return what was recorded since the last time, in order, missing outcomes included."""
         return self.live.drain()
@@ -193,7 +207,7 @@ class Hook:
         space = self.live.space
         space.update(g_incumbent=self.incumbent, g_open=self._open, g_opened=self._opened)
         wrapper, decide = _wrapper.build(self.incumbent, self.signature, slots, space)
-        vars(wrapper).update(hook=self, decide=decide, outcome=self.outcome)
+        vars(wrapper).update(hook=self, decide=decide, outcome=self.outcome, event=self.event)
         return wrapper
 
     def _open(self, picked: Any, seq: int, recorded: bool) -> OpenDecision[Any]:
