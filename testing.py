@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .sdk.assignment import Assignment
+from .sdk.batches import unpacked
 from .sdk.config import Clock, Settings
 from .sdk.errors import ConfigurationError
 from .sdk.guard import Limits
 from .sdk.hook import Hook
 from .sdk.kind import Kind
 from .sdk.language import check
-from .sdk.records import INCUMBENT, Decision, Outcome, Record, Workload
+from .sdk.records import INCUMBENT, Decision, Outcome, Record, Workload, WorkloadBatch
 from .sdk.runtime import RUNTIME
 
 START_NS = 1_700_000_000_000_000_000
@@ -81,8 +82,14 @@ class Recording:
 
     @property
     def workload(self) -> list[Workload]:
-        """Workload events of their own so far."""
-        return [record for record in self._all() if isinstance(record, Workload)]
+        """Workload events of their own so far, those of batches one by one."""
+        found: list[Workload] = []
+        for record in self._all():
+            if isinstance(record, WorkloadBatch):
+                found.extend(unpacked(record))
+            elif isinstance(record, Workload):
+                found.append(record)
+        return found
 
     def _all(self) -> list[Record]:
         RUNTIME.round()

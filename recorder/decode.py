@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
+from ..sdk.batches import MOST_EVENTS, events
 from ..sdk.errors import TraceError
-from ..sdk.records import Decision, Outcome, Record, Workload
+from ..sdk.records import Decision, Outcome, Record, Workload, WorkloadBatch
 from ..sdk.telemetry import names
 from .rows import Source
 
@@ -23,6 +25,11 @@ _INT32 = 2**31
 _INT64 = 2**63
 #: Bytes of a name; a hook's counts as the store's folder quotes it, which file systems end at 255.
 _NAME_BYTES = 250
+#: Of one workload batch: what its columns' names may hold, and how far its times may lie apart. Each
+#: event repeats the names in its row, and each hour is a file.
+_FIELDS = 32
+_FIELD_BYTES = 64
+_SPAN_NS = 24 * 3600 * 10**9
 Attributes = Mapping[str, Any]
 
 
@@ -47,8 +54,8 @@ class Batch:
 
     @property
     def count(self) -> int:
-        """How many records were understood."""
-        return sum(map(len, self.records.values()))
+        """How many records were understood; a workload batch of n events counts as n."""
+        return sum(map(events, self.records.values()))
 
 
 @dataclass(slots=True)
@@ -164,13 +171,45 @@ def _outcome(log: LogRecord, attributes: Attributes, identifier: bytes) -> Outco
     )
 
 
-def _workload(log: LogRecord, attributes: Attributes, identifier: bytes) -> Workload:
+def _workload(
+    log: LogRecord, attributes: Attributes, identifier: bytes
+) -> Workload | WorkloadBatch:
+    if names.WORKLOAD_COUNT in attributes or names.WORKLOAD_TIMES in attributes:
+        return _batch(attributes, int.from_bytes(identifier[8:], "big"))
     return Workload(
         seq=int.from_bytes(identifier[8:], "big"),
         time_ns=log.time_unix_nano,
         event=_take(attributes, names.WORKLOAD_EVENT, str),
         values=_values(attributes, names.WORKLOAD_VALUE, (float, str)),
     )
+
+
+def _batch(attributes: Attributes, seq: int) -> WorkloadBatch:
+    count: int = _take(attributes, names.WORKLOAD_COUNT, int)
+    if not 1 <= count <= MOST_EVENTS:
+        raise Malformed(f"{names.WORKLOAD_COUNT} {count} is not 1 to {MOST_EVENTS}")
+    if seq + count > 2**64:
+        raise Malformed(f"{names.WORKLOAD_ID} leads out of range")
+    event: str = _take(attributes, names.WORKLOAD_EVENT, str)
+    _bounded(names.WORKLOAD_EVENT, event, len(event.encode()))
+    values = _values(attributes, names.WORKLOAD_COLUMN, bytes)
+    if len(values) > _FIELDS or any(len(name.encode()) > _FIELD_BYTES for name, _ in values):
+        raise Malformed(f"more than {_FIELDS} fields, or one of more than {_FIELD_BYTES} bytes")
+    times: bytes = _take(attributes, names.WORKLOAD_TIMES, bytes)
+    for name, column in ((names.WORKLOAD_TIMES, times), *values):
+        if len(column) != 8 * count:
+            raise Malformed(f"{name[:64]} has {len(column)} bytes, not {8 * count}")
+    _check_times(times)
+    return WorkloadBatch(seq, event, times, values)
+
+
+def _check_times(packed: bytes) -> None:
+    times = np.frombuffer(packed, "<i8")
+    first, last = int(times.min()), int(times.max())
+    if first < 0:
+        raise Malformed(f"{names.WORKLOAD_TIMES} begin before 1970 or end beyond 2262")
+    if last - first > _SPAN_NS:
+        raise Malformed(f"{names.WORKLOAD_TIMES} span more than a day")
 
 
 _READERS: dict[str, Callable[[LogRecord, Attributes, bytes], Record]] = {

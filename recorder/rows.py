@@ -6,10 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from ..sdk.records import Decision, Outcome, Workload
+from ..sdk.records import Decision, Outcome, Workload, WorkloadBatch
 from .schema import DECISIONS, OUTCOMES, TABLES, WORKLOAD
+
+_WORKLOAD_SCHEMA = TABLES[WORKLOAD].schema
 
 Pair = tuple[Decision, Outcome | None]
 
@@ -39,12 +42,12 @@ class Joined:
     Attributes:
         decisions: with their outcome, or None while it has not come.
         outcomes: whose decision was not at hand; joined when the store is read.
-        workload: events of their own.
+        workload: events of their own, singly or in batches.
     """
 
     decisions: list[Pair] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
-    workload: list[Workload] = field(default_factory=list)
+    workload: list[Workload | WorkloadBatch] = field(default_factory=list)
 
 
 def tables(source: Source, joined: Joined) -> dict[str, pa.Table]:
@@ -88,7 +91,14 @@ def _outcomes(source: Source, rows: Sequence[Outcome]) -> pa.Table:
     )
 
 
-def _workload(source: Source, rows: Sequence[Workload]) -> pa.Table:
+def _workload(source: Source, records: Sequence[Workload | WorkloadBatch]) -> pa.Table:
+    single = [record for record in records if isinstance(record, Workload)]
+    parts = [_singles(source, single)] if single else []
+    parts += [_batch(source, record) for record in records if isinstance(record, WorkloadBatch)]
+    return pa.concat_tables(parts) if parts else _WORKLOAD_SCHEMA.empty_table()
+
+
+def _singles(source: Source, rows: Sequence[Workload]) -> pa.Table:
     return _table(
         WORKLOAD,
         {
@@ -100,6 +110,36 @@ def _workload(source: Source, rows: Sequence[Workload]) -> pa.Table:
             "texts": [[(k, v) for k, v in row.values if isinstance(v, str)] for row in rows],
         },
     )
+
+
+def _batch(source: Source, batch: WorkloadBatch) -> pa.Table:
+    """Return a batch's events as rows, without a step of Python per event."""
+    n, width = len(batch.times) // 8, len(batch.values)
+    fields = pa.array([name for name, _ in batch.values], pa.string())
+    columns = [np.frombuffer(column, "<f8") for _, column in batch.values]
+    numbers = np.column_stack(columns).ravel() if columns else np.zeros(0)
+    none = pa.array([], pa.string())
+    parts = {
+        "workload_id": _id_range(source, batch.seq, n),
+        **{name: pa.repeat(value, n) for name, value in _source_scalars(source).items()},
+        "time": pa.array(np.frombuffer(batch.times, "<i8")),
+        "event": pa.repeat(batch.event, n),
+        "numbers": pa.MapArray.from_arrays(
+            pa.array(np.arange(n + 1, dtype=np.int32) * width),
+            fields.take(pa.array(np.tile(np.arange(width), n))),
+            pa.array(numbers),
+        ),
+        "texts": pa.MapArray.from_arrays(pa.array(np.zeros(n + 1, np.int32)), none, none),
+    }
+    arrays = [parts[name] for name in _WORKLOAD_SCHEMA.names]
+    return pa.Table.from_arrays(arrays, schema=_WORKLOAD_SCHEMA)
+
+
+def _id_range(source: Source, first: int, n: int) -> pa.Array:
+    ids = np.empty((n, 2), ">u8")
+    ids[:, 0] = int(source.process, 16)
+    ids[:, 1] = np.arange(n, dtype=np.uint64) + np.uint64(first)
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), n, [None, pa.py_buffer(ids)])
 
 
 def _results(outcomes: Sequence[Outcome | None]) -> dict[str, list[Any]]:
@@ -122,12 +162,16 @@ def _identifier(value: int, size: int) -> bytes | None:
 
 
 def _source(source: Source, n: int) -> dict[str, list[Any]]:
+    return {name: [value.as_py()] * n for name, value in _source_scalars(source).items()}
+
+
+def _source_scalars(source: Source) -> dict[str, pa.Scalar]:
     return {
-        "process": [source.process] * n,
-        "service": [source.service] * n,
-        "hook": [source.hook] * n,
-        "kind": [source.kind] * n,
-        "kind_version": [source.kind_version] * n,
+        "process": pa.scalar(source.process),
+        "service": pa.scalar(source.service),
+        "hook": pa.scalar(source.hook),
+        "kind": pa.scalar(source.kind),
+        "kind_version": pa.scalar(source.kind_version, pa.int32()),
     }
 
 

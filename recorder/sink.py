@@ -8,8 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from ..sdk.batches import check_batch, events
 from ..sdk.errors import TraceError
-from ..sdk.records import Record
+from ..sdk.records import Record, WorkloadBatch
 from ..sdk.telemetry.accounting import Account, Accounting
 from ..sdk.telemetry.encode import HookLike
 from .join import Joiner
@@ -54,10 +55,12 @@ class StoreSink:
         """Take records; every ``roll_s`` seconds one call writes files."""
         if os.getpid() != self._process:
             self._reset()
-        self._accounting.record(len(records))
+        count = events(records)
+        self._accounting.record(count)
         if self._closed:
-            self._accounting.settle(dropped=len(records), why="closed")
+            self._accounting.settle(dropped=count, why="closed")
             return
+        records = [record for record in records if self._whole(record)]
         source = Source(
             hook.process_id, self._service, hook.name, hook.kind.name, hook.kind.version
         )
@@ -86,6 +89,16 @@ class StoreSink:
         """Return what became of the records of this process."""
         return self._accounting.account()
 
+    def _whole(self, record: Record) -> bool:
+        """Return whether a record can be stored; a batch whose columns differ is dropped."""
+        try:
+            if isinstance(record, WorkloadBatch):
+                check_batch(record)
+        except (TypeError, ValueError):
+            self._accounting.settle(dropped=events((record,)), why="not encodable")
+            return False
+        return True
+
     def _reset(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
@@ -110,4 +123,4 @@ class StoreSink:
 
 def _records(joined: Joined) -> int:
     matched = sum(outcome is not None for _, outcome in joined.decisions)
-    return len(joined.decisions) + matched + len(joined.outcomes) + len(joined.workload)
+    return len(joined.decisions) + matched + len(joined.outcomes) + events(joined.workload)

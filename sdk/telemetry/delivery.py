@@ -41,11 +41,18 @@ class Batch:
 
     Attributes:
         payload: serialised ``ExportLogsServiceRequest``; the same bytes at every attempt.
-        count: records in it.
+        logs: log records in it.
+        each: events that each of them stands for.
     """
 
     payload: bytes
-    count: int
+    logs: int
+    each: int = 1
+
+    @property
+    def count(self) -> int:
+        """Records in it, as an account counts them."""
+        return self.logs * self.each
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +167,8 @@ def _pause(error: grpc.RpcError, backoff: Backoff) -> float | None:
 
 
 def _answered(batch: Batch, response: bytes) -> Fate:
-    """Return the fate after a reply: ``partial_success`` names how many records were rejected."""
-    rejected = min(batch.count, max(0, _rejected(response)))
+    """Return the fate after a reply: ``partial_success`` names how many log records were rejected."""
+    rejected = min(batch.logs, max(0, _rejected(response))) * batch.each
     return Fate(acknowledged=batch.count - rejected, dropped=rejected, why="rejected")
 
 

@@ -12,7 +12,8 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from ..records import Decision, Outcome, Record, Workload
+from ..batches import check_batch
+from ..records import Decision, Outcome, Record, Workload, WorkloadBatch
 from . import names
 from .wire import FIXED64, VARINT, field, tag, text, varint
 
@@ -125,6 +126,8 @@ class Encoder:
             body = self._encode_decision(record)
         elif isinstance(record, Outcome):
             body = self._encode_outcome(record)
+        elif isinstance(record, WorkloadBatch):
+            body = self._encode_batch(record)
         else:
             body = self._encode_workload(record)
         return b"\x12" + varint(len(body)) + body
@@ -182,6 +185,22 @@ class Encoder:
         for name, value in record.values:
             plain = value if isinstance(value, str) else float(value)
             parts.append(attribute(names.WORKLOAD_VALUE + name, plain))
+        return b"".join(parts)
+
+    def _encode_batch(self, record: WorkloadBatch) -> bytes:
+        check_batch(record)
+        parts = [
+            _TIME,
+            record.times[:8],
+            self._workload,
+            self._workload_id,
+            _be64(record.seq & _MASK64),
+            attribute(names.WORKLOAD_EVENT, record.event),
+            attribute(names.WORKLOAD_COUNT, len(record.times) // 8),
+            attribute(names.WORKLOAD_TIMES, record.times),
+        ]
+        for name, column in record.values:
+            parts.append(attribute(names.WORKLOAD_COLUMN + name, column))
         return b"".join(parts)
 
     def _head(self, record: Decision) -> bytes:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from ..batches import check_batch, events, pieces
 from ..forking import grpc_usable
-from ..records import Record
+from ..records import Record, WorkloadBatch
 from . import names
 from .accounting import Account, Accounting
 from .delivery import Batch, Courier
@@ -30,13 +31,16 @@ class Limits:
     """Bounds of an :class:`OtlpSink`.
 
     Attributes:
-        backlog: records that may wait; more are dropped and counted.
-        batch: records in one request.
-        batch_bytes: size in bytes after which a request is closed; receivers refuse above 4 MiB.
+        backlog: log records that may wait; more are dropped and counted.
+        backlog_bytes: bytes of requests that may wait.
+        batch: log records in one request.
+        batch_bytes: size in bytes after which a request is closed, and of the columns of one workload
+            batch; receivers refuse above 4 MiB.
         senders: requests under way at once.
     """
 
     backlog: int = 65_536
+    backlog_bytes: int = 64 << 20
     batch: int = 2048
     batch_bytes: int = 1 << 20
     senders: int = 2
@@ -78,11 +82,15 @@ class OtlpSink:
         _on_fork(self._reset)
 
     def write(self, hook: HookLike, records: Sequence[Record]) -> None:
-        """Encode records and queue them; what does not fit the backlog is dropped and counted."""
-        self._accounting.record(len(records))
+        """Encode records and queue them; what does not fit the backlog is dropped and counted.
+
+        A workload batch of n events counts as n records.
+        """
+        count = events(records)
+        self._accounting.record(count)
         if self._closed or not grpc_usable():
             why = "closed" if self._closed else "forked"
-            self._accounting.settle(dropped=len(records), why=why)
+            self._accounting.settle(dropped=count, why=why)
             return
         for batch in self._batches(hook, records):
             self._enqueue(batch)
@@ -119,6 +127,7 @@ class OtlpSink:
         self._changed = threading.Condition()
         self._backlog: deque[Batch] = deque()
         self._waiting = 0
+        self._waiting_bytes = 0
         self._under_way = 0
         self._stopping = threading.Event()
         self._courier: Courier | None = None
@@ -130,17 +139,40 @@ class OtlpSink:
         encoded: list[bytes] = []
         size = 0
         for record in records:
-            try:
-                encoded.append(encoder.encode(record))
-            except _NOT_ENCODABLE:
-                self._accounting.settle(dropped=1, why="not encodable")
+            if isinstance(record, WorkloadBatch):
+                yield from self._parts(resource_field, encoder, record)
                 continue
-            size += len(encoded[-1])
+            data = self._encoded(encoder, record)
+            if not data:
+                continue
+            encoded.append(data)
+            size += len(data)
             if len(encoded) >= self._limits.batch or size >= self._limits.batch_bytes:
                 yield _batch(resource_field, encoded)
                 encoded, size = [], 0
         if encoded:
             yield _batch(resource_field, encoded)
+
+    def _parts(
+        self, resource_field: bytes, encoder: Encoder, record: WorkloadBatch
+    ) -> Iterator[Batch]:
+        """Yield a workload batch in requests of its own, so that a rejection is of known size."""
+        try:
+            check_batch(record)
+        except _NOT_ENCODABLE:
+            self._accounting.settle(dropped=events((record,)), why="not encodable")
+            return
+        for part in pieces(record, self._limits.batch_bytes):
+            if data := self._encoded(encoder, part):
+                yield _batch(resource_field, [data], events((part,)))
+
+    def _encoded(self, encoder: Encoder, record: Record) -> bytes:
+        """Return the record encoded; nothing, and counted, when that cannot be."""
+        try:
+            return encoder.encode(record)
+        except _NOT_ENCODABLE:
+            self._accounting.settle(dropped=events((record,)), why="not encodable")
+            return b""
 
     def _encoder(self, hook: HookLike) -> tuple[bytes, Encoder]:
         process, resource_field, encoder = self._encoders.get(hook.name, ("", b"", None))
@@ -152,15 +184,23 @@ class OtlpSink:
 
     def _enqueue(self, batch: Batch) -> None:
         with self._changed:
-            fits = self._waiting + batch.count <= self._limits.backlog and not self._closed
+            fits = self._fits(batch) and not self._closed
             if fits:
-                self._waiting += batch.count
+                self._waiting += batch.logs
+                self._waiting_bytes += len(batch.payload)
                 self._backlog.append(batch)
                 self._start()
                 self._changed.notify()
         if not fits:
             why = "closed" if self._closed else "backlog full"
             self._accounting.settle(dropped=batch.count, why=why)
+
+    def _fits(self, batch: Batch) -> bool:
+        limits = self._limits
+        return (
+            self._waiting + batch.logs <= limits.backlog
+            and self._waiting_bytes + len(batch.payload) <= limits.backlog_bytes
+        )
 
     def _start(self) -> None:
         if self._threads:
@@ -184,7 +224,8 @@ class OtlpSink:
             if not self._backlog:
                 return None
             batch = self._backlog.popleft()
-            self._waiting -= batch.count
+            self._waiting -= batch.logs
+            self._waiting_bytes -= len(batch.payload)
             self._under_way += 1
             return batch
 
@@ -198,8 +239,8 @@ class OtlpSink:
         return not self._backlog and not self._under_way
 
 
-def _batch(resource_field: bytes, encoded: list[bytes]) -> Batch:
-    return Batch(request(resource_field, encoded, os.urandom(16)), len(encoded))
+def _batch(resource_field: bytes, encoded: list[bytes], each: int = 1) -> Batch:
+    return Batch(request(resource_field, encoded, os.urandom(16)), len(encoded), each)
 
 
 def _resource(attributes: Mapping[str, str], process_id: str) -> Mapping[str, Value]:

@@ -50,6 +50,10 @@ OUTCOME_VALUE = "gnomon.outcome.value."  # + the metric's name
 WORKLOAD_ID = "gnomon.workload.id"
 WORKLOAD_EVENT = "gnomon.workload.event"
 WORKLOAD_VALUE = "gnomon.workload.value."  # + the field's name
+# Of many events in one record:
+WORKLOAD_COUNT = "gnomon.workload.count"
+WORKLOAD_TIMES = "gnomon.workload.times"
+WORKLOAD_COLUMN = "gnomon.workload.column."  # + the field's name
 
 #: ``feature_flag.result.reason`` has a closed list of values; Gnomon's reasons map into it.
 FLAG_REASONS = {
