@@ -22,7 +22,7 @@ def ramp_of(
     counts: Mapping[str, int],
     *,
     alpha: float,
-    shadow_rate: float,
+    shadow_rate: float | None,
 ) -> Ramp:
     """Return the ramp that a command line asks for.
 
@@ -32,7 +32,7 @@ def ramp_of(
             ``--valid``), as typed.
         counts: by option (``--min-pairs``, ``--max-pairs``, ``--shadow-decisions``).
         alpha: of promotion, and of abort.
-        shadow_rate: a share.
+        shadow_rate: a share; None for the default of the kind.
 
     Raises:
         ConfigurationError: no plan can say this; names the option and the remedy.
@@ -100,8 +100,8 @@ def _counts(counts: Mapping[str, int]) -> Iterator[str]:
         yield f"--min-pairs {least} is more than --max-pairs {most}; raise --max-pairs"
 
 
-def _shares(alpha: float, shadow_rate: float) -> Iterator[str]:
+def _shares(alpha: float, shadow_rate: float | None) -> Iterator[str]:
     if not 0.0 < alpha <= 0.5:
         yield f"--alpha {alpha:g} must be above 0 and at most 0.5"
-    if not 0.0 <= shadow_rate <= 1.0:
+    if shadow_rate is not None and not 0.0 <= shadow_rate <= 1.0:
         yield f"--shadow-rate {shadow_rate:g} must lie between 0 and 1"

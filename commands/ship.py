@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..sdk.errors import ConfigurationError, GnomonError, TrustError
 from . import _rollout
-from ._common import emit, handled
+from ._common import emit, handled, shown
 from ._ramp import ramp_of
 
 
@@ -42,7 +39,10 @@ def ship(
     min_pairs: Annotated[int, typer.Option(help="Pairs of blocks that every step counts.")] = 8,
     max_pairs: Annotated[int, typer.Option(help="Pairs after which undecided is HOLD.")] = 60,
     shadow_decisions: Annotated[int, typer.Option(help="Live shadow ends after so many.")] = 1000,
-    shadow_rate: Annotated[float, typer.Option(help="Share that live shadow computes.")] = 0.1,
+    shadow_rate: Annotated[
+        float | None,
+        typer.Option(help="Share that live shadow computes; 0.1, with paired arms 0.05."),
+    ] = None,
     alpha: Annotated[float, typer.Option(help="Level of promotion, and of abort.")] = 0.025,
     override: Annotated[
         str, typer.Option(help="Reason to ship what was not accepted; it stays in the bundle.")
@@ -78,64 +78,21 @@ def ship(
         alpha=alpha,
         shadow_rate=shadow_rate,
     )
-    _require_whole(policy, key)
     _rollout.quiet()
-    with _naming(key, policy, control_plane):
-        found = api.ship(
-            verdict,
-            control_plane,
-            publisher_key=key,
-            rollout_key=rollout_key,
-            policy=policy,
-            ramp=ramp,
-            ledger=ledger,
-            override=override,
-            bundle_out=bundle_out,
-        )
-    if follow:
-        with _rollout.connect(control_plane) as client:
-            found = _rollout.follow_live(client, found.id)
-    emit(_rollout.as_data(found), as_json, lambda: _rollout.show(found))
-    if follow:
-        raise typer.Exit(int(_rollout.exit_code(found)))
-
-
-def _require_whole(policy: Path, key: Path) -> None:
-    """Refuse a bundle file that is damaged; one that another key signed is the server's to judge."""
-    from ..sdk import bundle, dsse, keys
-
-    if policy.suffix != bundle.SUFFIX or not policy.exists():
+    shipped = api.ship(
+        verdict,
+        control_plane,
+        publisher_key=key,
+        rollout_key=rollout_key,
+        policy=policy,
+        ramp=ramp,
+        ledger=ledger,
+        override=override,
+        bundle_out=bundle_out,
+    )
+    if not follow:
+        emit(shipped.as_json(), as_json, shown(shipped))
         return
-    try:
-        envelope = bundle.load_bundle(policy)
-        bundle.read_bundle(envelope.payload)
-        public = keys.load_private(key).public_key()
-        if any(found.keyid == keys.keyid(public) for found in envelope.signatures):
-            dsse.verify(envelope, dsse.BUNDLE_TYPE, [public])
-    except GnomonError as error:
-        if str(key) in str(error):
-            raise
-        raise ConfigurationError(
-            f"{policy} is no bundle, or a damaged one ({error}); give the policy's source file, "
-            "which is signed anew"
-        ) from error
-
-
-@contextmanager
-def _naming(key: Path, policy: Path, control_plane: str) -> Iterator[None]:
-    """Let a refusal of a signature say by which file it came."""
-    from ..sdk import keys
-
-    try:
-        yield
-    except TrustError as error:
-        if "not a trusted key" not in str(error):
-            raise
-        own = keys.keyid(keys.load_private(key).public_key())[:16]
-        signed = (
-            f"--key {key} (keyid {own})" if own in str(error) else f"the key that signed {policy}"
-        )
-        raise TrustError(
-            f"{signed} is not trusted by control plane {control_plane}; sign with another key, or "
-            "start it with this one as --publisher-key"
-        ) from error
+    found = _rollout.follow_live(shipped.id, control_plane)
+    emit(shipped.as_json() | found.as_json(), as_json, shown(found))
+    raise typer.Exit(int(_rollout.exit_code(found)))

@@ -30,8 +30,7 @@ from .channel import Peer, backoff_s, open_channel
 from .errors import TrustError, UnavailableError
 from .forking import grpc_usable
 from .manifest import Anchors, Now
-from .measure import BlockMeasure
-from .session import HookLike, HookPolicy, Node, Session, Step, hook_report
+from .session import HookLike, HookPolicy, Measure, Node, Session, Step, hook_report
 from .state import StateStore
 
 _log = logging.getLogger("gnomon.delivery")
@@ -131,7 +130,7 @@ class DeliveryClient:
         self._rng = rng or random.Random(os.urandom(16))
         self._store = StateStore(settings.state_dir)
         self._policies: dict[str, HookPolicy] = {}
-        self._measures: dict[str, BlockMeasure] = {}
+        self._measures: dict[str, Measure] = {}
         self._accepted = self._refused = self._connects = 0
         self._last_error = ""
         self._thread: threading.Thread | None = None
@@ -317,7 +316,8 @@ class DeliveryClient:
         )
         for digest, data in self._store.bundles().items():
             self._restore(policy, digest, data)
-        self._measures.setdefault(hook.name, BlockMeasure(hook.kind))
+        if hook.name not in self._measures:
+            self._measures[hook.name] = hook.new_measure()
         if policy.guard.current is not None:
             hook.install(policy.resumed())
         self._policies = {**self._policies, hook.name: policy}

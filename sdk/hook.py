@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
 from . import _wrapper, spec
 from ._live import Live
@@ -19,6 +19,9 @@ from .kind import Kind
 from .records import Record
 from .runtime import RUNTIME, Runtime
 from .spec import Spec
+
+if TYPE_CHECKING:
+    from .measure import BlockMeasure
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -121,6 +124,12 @@ class Hook:
         """
         return self.live.counters()
 
+    def new_measure(self) -> BlockMeasure:
+        """Return a measure of this hook's outcomes per block and arm, with nothing in it yet."""
+        from .measure import BlockMeasure
+
+        return BlockMeasure(self.kind)
+
     def on(self, settings: Settings) -> None:
         """Begin to decide and record under settings, with nothing counted yet."""
         self.live.on(settings, self._runtime.started)
@@ -130,9 +139,15 @@ class Hook:
         """Run on another assignment from the next call on.
 
         The breaker stays as it is while the epoch does. Raises ConfigurationError when the
-        assignment lacks what its phase needs or reads unknown features.
+        assignment lacks what its phase needs, reads unknown features, or is a trial of paired arms,
+        which one function cannot answer both of.
         """
         check_assignment(assignment, self.kind)
+        if self.kind.arms == "paired" and assignment.candidate is not None:
+            raise ConfigurationError(
+                f"hook {self.name!r} is a function and answers with one arm at a time; kind "
+                f"{self.kind.name!r} has paired arms: use its own adapter, for a cache PolicyCache"
+            )
         with self.live.lock:
             old = self.live.arms
             kept = old if assignment.epoch == old.assignment.epoch else Arms()

@@ -378,8 +378,8 @@ def _check_trial(manifest: policy_pb2.Manifest, plan: policy_pb2.RampPlan) -> No
     """Check a manifest that gives traffic, real or shadow, to the plan's candidate."""
     if (manifest.stable, manifest.candidate) != (plan.stable, plan.candidate):
         raise TrustError("manifest's stable and candidate are not those of the ramp plan")
-    if plan.arms != policy_pb2.ARMS_SWITCHBACK:
-        raise TrustError("only switchback arms are supported by this version")
+    if plan.arms not in (policy_pb2.ARMS_SWITCHBACK, policy_pb2.ARMS_PAIRED):
+        raise TrustError("only switchback and paired arms are supported by this version")
     largest, weight = max(plan.weights), manifest.weight
     full = manifest.phase == policy_pb2.PHASE_FULL
     if full and largest <= _FULL_WEIGHT:

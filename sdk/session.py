@@ -11,9 +11,9 @@ from gnomon.v1 import delivery_pb2, policy_pb2
 from .assignment import NEVER_NS, Assignment, Phase, Switchback
 from .bundle import bundle_digest, open_bundle, read_bundle
 from .errors import TrustError
-from .kind import Kind
+from .kind import Arms, Kind
 from .manifest import Admitted, Anchors, ManifestGuard, Now
-from .records import INCUMBENT
+from .records import INCUMBENT, Record
 from .state import Saved
 
 if TYPE_CHECKING:
@@ -29,7 +29,38 @@ _PHASES: dict[int, Phase] = {
     policy_pb2.PHASE_CANARY: "canary",
     policy_pb2.PHASE_FULL: "full",
 }
+_ARMS: dict[int, Arms] = {
+    policy_pb2.ARMS_SWITCHBACK: "switchback",
+    policy_pb2.ARMS_STICKY: "sticky",
+    policy_pb2.ARMS_PAIRED: "paired",
+}
 _MEASURED = (policy_pb2.PHASE_CANARY, policy_pb2.PHASE_FULL)
+
+
+class Measure(Protocol):
+    """What delivery needs of a measure: cumulative outcomes per block and arm.
+
+    All three may be called from other threads than the one that decides.
+    """
+
+    def follow(self, switchback: Switchback | None, epoch: int, time_ns: int) -> None:
+        """Measure under another switchback from a Unix time on; None stops."""
+        ...
+
+    def add(self, record: Record) -> None:
+        """Take one drained record into account."""
+        ...
+
+    def reports(self) -> list[delivery_pb2.BlockReport]:
+        """Return one cumulative report per block and arm that is still kept.
+
+        Of paired arms both are of the same moment: they count the same decisions.
+        """
+        ...
+
+    def block_end_ns(self, time_ns: int) -> int | None:
+        """Return the Unix time at which the block of ``time_ns`` ends; None outside a canary."""
+        ...
 
 
 class HookLike(Protocol):
@@ -61,6 +92,10 @@ class HookLike(Protocol):
         ...
 
     measure: Any  # set by delivery; its ``add`` takes every drained record
+
+    def new_measure(self) -> Measure:
+        """Return a measure with nothing in it yet; delivery asks once per process."""
+        ...
 
     def install(self, assignment: Assignment) -> None:
         """Run another assignment from the next call on."""
@@ -176,6 +211,7 @@ class HookPolicy:
         if plan is None:
             raise TrustError("manifest names a candidate without a ramp plan")
         self._check_objective(plan)
+        self._check_arms(plan)
         if not self._has_outcomes():
             raise TrustError(
                 f"hook {self.name!r} reports no outcomes, so nothing can be canaried on it; use "
@@ -202,19 +238,30 @@ class HookPolicy:
                 f"this service measures {own.name!r} clipped at {own.clip}"
             )
 
+    def _check_arms(self, plan: policy_pb2.RampPlan) -> None:
+        """Refuse a plan that divides traffic in another way than hooks of this kind do."""
+        asked, own = _ARMS.get(plan.arms, f"unknown ({plan.arms})"), self.kind.arms
+        if asked != own:
+            raise TrustError(
+                f"ramp plan's arms are {asked}, kind {self.kind.name!r} here has {own} arms; "
+                "ship again with this version of the kind"
+            )
+
     def _switchback(
         self, manifest: policy_pb2.Manifest, plan: policy_pb2.RampPlan
     ) -> Switchback | None:
         """Return the blocks of a phase in which the candidate's outcomes are measured."""
         if manifest.phase not in _MEASURED:
             return None
+        paired = plan.arms == policy_pb2.ARMS_PAIRED
         return Switchback(
             salt=manifest.salt,
             cell=self._cell,
             block_ns=plan.block_ns,
             burn_in_ns=plan.burn_in_ns,
             skew_ns=plan.skew_ns,
-            weight=min(manifest.weight, 0.5),
+            weight=manifest.weight if paired else min(manifest.weight, 0.5),
+            paired=paired,
         )
 
     def _program(self, digest: str) -> Program | None:

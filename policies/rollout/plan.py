@@ -26,7 +26,7 @@ class Plan:
         hook: that it is for.
         candidate, stable: digests; ``incumbent`` for the function in the service's own source.
         weights: shares of the candidate, ascending, at most 0.5, before everything.
-        block_ns, burn_in_ns, skew_ns: of the switchback.
+        block_ns, burn_in_ns, skew_ns: of the blocks.
         min_pairs: that every step must count.
         max_pairs: judged pairs after which an undecided rollout is held.
         alpha_promote, alpha_abort: levels of the tests.
@@ -41,6 +41,7 @@ class Plan:
         rollout_keyid: of the key that may sign manifests under it.
         evidence_digest: of the verdict.
         predicted: relative change of the objective by the digest that it is against.
+        paired: both arms answer the same traffic in every block; if not, they alternate.
     """
 
     id: str
@@ -67,10 +68,12 @@ class Plan:
     rollout_keyid: str
     evidence_digest: str
     predicted: Mapping[str, Effect]
+    paired: bool = False
 
     def switchback(self, salt: bytes, cell: str, weight: float) -> Switchback:
         """Return the randomisation of one cell at one weight."""
-        return Switchback(salt, cell, self.block_ns, self.burn_in_ns, self.skew_ns, weight)
+        times = self.block_ns, self.burn_in_ns, self.skew_ns
+        return Switchback(salt, cell, *times, weight, self.paired)
 
     def evidence(self) -> Evidence:
         """Return the evidence before any pair."""
@@ -126,6 +129,7 @@ def _plan(message: policy_pb2.RampPlan) -> Plan:
             digest: Effect(interval.estimate, interval.low, interval.high)
             for digest, interval in message.predicted.items()
         },
+        paired=message.arms == policy_pb2.ARMS_PAIRED,
     )
 
 
@@ -152,8 +156,8 @@ def _switchback(plan: Plan) -> str:
 
 
 def _statistics(plan: Plan, message: policy_pb2.RampPlan) -> str:
-    if message.arms != policy_pb2.ARMS_SWITCHBACK:
-        return "arms must be switchback"
+    if message.arms not in (policy_pb2.ARMS_SWITCHBACK, policy_pb2.ARMS_PAIRED):
+        return "arms must be switchback or paired; others are not canaried yet"
     if not 0 < plan.min_pairs <= plan.max_pairs:
         return f"min_pairs {plan.min_pairs} must be 1 to max_pairs {plan.max_pairs}"
     for name in ("alpha_promote", "alpha_abort"):

@@ -12,7 +12,7 @@ from gnomon.v1 import policy_pb2
 from ...sdk import dsse, keys
 from ...sdk.bundle import bundle_digest, read_bundle
 from ...sdk.errors import RolloutError
-from ...sdk.kind import Kind
+from ...sdk.kind import Arms, Kind
 from ...sdk.records import INCUMBENT
 from .evidence import Effect
 from .plan import read_plan
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     )
 
 
+#: Share of decisions that live shadow computes unless a ramp says; beside a cache it computes a
+#: ghost of the candidate, which costs more than one score.
+SHADOW_RATE = 0.1
+PAIRED_SHADOW_RATE = 0.05
+
+_ARMS: Mapping[Arms, policy_pb2.Arms] = {
+    "switchback": policy_pb2.ARMS_SWITCHBACK,
+    "sticky": policy_pb2.ARMS_STICKY,
+    "paired": policy_pb2.ARMS_PAIRED,
+}
 _MOST_COUNT = (1 << 31) - 1
 _MOST_S = 1e9  # as nanoseconds since 1970 it still fits into 63 bits for 190 years
 
@@ -34,13 +44,13 @@ class Ramp:
 
     Attributes:
         weights: shares of the candidate, ascending, at most 0.5, then 1.
-        block_s: length of a switchback block.
+        block_s: length of a block.
         burn_in_s, skew_s: start and end of a block that are not measured.
         min_pairs: pairs of blocks that every step must count.
         max_pairs: judged pairs after which an undecided rollout is held.
         alpha_promote, alpha_abort: levels of the tests.
         shadow_decisions: after which live shadow ends; 0 skips it.
-        shadow_rate: share of decisions that live shadow computes.
+        shadow_rate: share of decisions that live shadow computes; None takes 0.1, with paired arms 0.05.
         soak_s: time under watch at full weight.
         lease_s: how long a process may run the candidate without hearing of the control plane.
         valid_s: how long the plan is good for.
@@ -55,7 +65,7 @@ class Ramp:
     alpha_promote: float = 0.025
     alpha_abort: float = 0.025
     shadow_decisions: int = 1000
-    shadow_rate: float = 0.1
+    shadow_rate: float | None = None
     soak_s: float = 60.0
     lease_s: float = 15.0
     valid_s: float = 7 * 86400.0
@@ -72,7 +82,7 @@ class Ramp:
                 raise RolloutError(
                     f"{name} {getattr(self, name):g} must lie between 0 and {_MOST_S:g} seconds"
                 )
-        if not 0.0 <= self.shadow_rate <= 1.0:
+        if self.shadow_rate is not None and not 0.0 <= self.shadow_rate <= 1.0:
             raise RolloutError(f"shadow_rate {self.shadow_rate:g} must lie between 0 and 1")
 
 
@@ -108,7 +118,7 @@ def build_plan(
         hook=about.hook,
         candidate=bundle_digest(bundle),
         stable=stable,
-        arms=policy_pb2.ARMS_SWITCHBACK if kind.arms == "switchback" else policy_pb2.ARMS_STICKY,
+        arms=_ARMS[kind.arms],
         weights=ramp.weights,
         block_ns=_ns(ramp.block_s),
         burn_in_ns=_ns(ramp.burn_in_s),
@@ -131,7 +141,7 @@ def build_plan(
         ],
         outcome_deadline_ns=_ns(kind.outcome_deadline_s),
         shadow_decisions=ramp.shadow_decisions,
-        shadow_rate=ramp.shadow_rate,
+        shadow_rate=_shadow_rate(ramp, kind),
         soak_ns=_ns(ramp.soak_s),
         lease_ns=_ns(ramp.lease_s),
         not_after_unix_ns=now + _ns(ramp.valid_s),
@@ -155,3 +165,9 @@ def sign_plan(payload: bytes, publisher: Ed25519PrivateKey) -> policy_pb2.Envelo
 
 def _ns(seconds: float) -> int:
     return round(seconds * 1e9)
+
+
+def _shadow_rate(ramp: Ramp, kind: Kind) -> float:
+    if ramp.shadow_rate is not None:
+        return ramp.shadow_rate
+    return PAIRED_SHADOW_RATE if kind.arms == "paired" else SHADOW_RATE

@@ -19,6 +19,7 @@ from gnomon.sdk.bundle import build_bundle, bundle_digest
 from gnomon.sdk.kind import Feature, Kind, Metric
 from gnomon.sdk.language import check
 from gnomon.sdk.manifest import Anchors, Now
+from gnomon.sdk.measure import BlockMeasure
 from gnomon.v1 import delivery_pb2, policy_pb2
 
 SECOND = 1_000_000_000
@@ -197,6 +198,10 @@ class FakeHook:
         self.has_outcomes = True
         self.measure: Any = None
         self.installed: list[Assignment] = []
+
+    def new_measure(self) -> BlockMeasure:
+        """Return what an ordinary hook would."""
+        return BlockMeasure(self.kind)
 
     def install(self, assignment: Assignment) -> None:
         """Remember an assignment."""

@@ -172,11 +172,13 @@ from gnomon.sdk import keys
 from gnomon.sdk.channel import Peer
 from gnomon.sdk.delivery import DeliveryClient, Settings
 from gnomon.sdk.manifest import Anchors
+from gnomon.sdk.measure import BlockMeasure
 
 class Hook:
     name, kind, counters, breaker, measure = "h", load_balancer, {}, "", None
     has_outcomes = True
     def install(self, assignment): pass
+    def new_measure(self): return BlockMeasure(self.kind)
 
 port, public, state = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 peer, anchors = Peer("127.0.0.1:" + port), Anchors((keys.load_public(public),))

@@ -11,6 +11,7 @@ class Arms(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ARMS_UNSPECIFIED: _ClassVar[Arms]
     ARMS_SWITCHBACK: _ClassVar[Arms]
     ARMS_STICKY: _ClassVar[Arms]
+    ARMS_PAIRED: _ClassVar[Arms]
 
 class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -22,6 +23,7 @@ class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 ARMS_UNSPECIFIED: Arms
 ARMS_SWITCHBACK: Arms
 ARMS_STICKY: Arms
+ARMS_PAIRED: Arms
 PHASE_UNSPECIFIED: Phase
 PHASE_STABLE: Phase
 PHASE_SHADOW: Phase
