@@ -1,0 +1,288 @@
+"""Published cache policies that keep an order of their own: FIFO, LRU, Clock, SIEVE, ARC, LFU.
+
+Each runs over the accesses of one cache. Objects leave until the newcomer fits; one that is larger than
+the capacity stays out. With sizes of 1 the miss ratios are those of the published policies exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ._native import lean
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+#: What an access is; a lookup of either outcome is a lookup.
+LOOKUP, SET, DELETE = 0, 2, 3
+_NONE = -1
+_FIFO, _LRU, _CLOCK, _SIEVE = range(4)
+_T1, _T2, _B1, _B2 = range(4)
+
+
+class Accesses(NamedTuple):
+    """Accesses of one cache, and what came of them; n accesses over k keys.
+
+    Attributes:
+        op: LOOKUP, SET or DELETE, i1[n].
+        key: below k, i4[n].
+        size: of the object that a miss brings, or that is set; NaN: a miss brings nothing; f8[n].
+        miss: 1 where a lookup found nothing; filled by the replay, u1[n].
+    """
+
+    op: npt.NDArray[np.int8]
+    key: npt.NDArray[np.int32]
+    size: FloatArray
+    miss: npt.NDArray[np.uint8]
+
+
+class Lists(NamedTuple):
+    """Doubly linked lists of keys; a key is in one at most.
+
+    Attributes:
+        link: the key before and the key after, towards head and tail, i4[k, 2].
+        ends: head and tail of each list, i4[l, 2].
+        at: list that a key is in, or -1, i4[k].
+        mark: what else a policy knows of a key (visited, uses), i4[k].
+        size: of every key that is in a list, f8[k].
+        held: sum of the sizes in each list, f8[l].
+    """
+
+    link: npt.NDArray[np.int32]
+    ends: npt.NDArray[np.int32]
+    at: npt.NDArray[np.int32]
+    mark: npt.NDArray[np.int32]
+    size: FloatArray
+    held: FloatArray
+
+
+def lists(keys: int, n: int) -> Lists:
+    """Return n empty lists for keys below ``keys``."""
+    return Lists(
+        link=np.empty((keys, 2), np.int32),
+        ends=np.full((n, 2), _NONE, np.int32),
+        at=np.full(keys, _NONE, np.int32),
+        mark=np.zeros(keys, np.int32),
+        size=np.zeros(keys),
+        held=np.zeros(n),
+    )
+
+
+@lean
+def _push(of: Any, which: Any, key: Any) -> None:
+    """Put a key at the head of a list."""
+    head = of.ends[which, 0]
+    of.link[key, 0], of.link[key, 1] = _NONE, head
+    if head == _NONE:
+        of.ends[which, 1] = key
+    else:
+        of.link[head, 0] = key
+    of.ends[which, 0] = key
+    of.at[key] = which
+    of.held[which] += of.size[key]
+
+
+@lean
+def _take(of: Any, key: Any) -> None:
+    """Take a key out of its list."""
+    which = of.at[key]
+    before, after = of.link[key, 0], of.link[key, 1]
+    if before == _NONE:
+        of.ends[which, 0] = after
+    else:
+        of.link[before, 1] = after
+    if after == _NONE:
+        of.ends[which, 1] = before
+    else:
+        of.link[after, 0] = before
+    of.at[key] = _NONE
+    of.held[which] = of.held[which] - of.size[key] if of.ends[which, 0] != _NONE else 0.0
+
+
+@lean
+def _move(of: Any, which: Any, key: Any) -> None:
+    _take(of, key)
+    _push(of, which, key)
+
+
+@lean
+def _queue_victim(of: Any, rule: Any, hand: Any) -> Any:
+    """Return (key that leaves, hand after it); FIFO and LRU have no hand."""
+    key = of.ends[0, 1]
+    if rule == _CLOCK:
+        while of.mark[key] == 1:
+            of.mark[key] = 0
+            _move(of, 0, key)
+            key = of.ends[0, 1]
+    elif rule == _SIEVE:
+        key = hand if hand != _NONE else key
+        while of.mark[key] == 1:
+            of.mark[key] = 0
+            key = of.link[key, 0] if of.link[key, 0] != _NONE else of.ends[0, 1]
+        hand = of.link[key, 0]
+    return key, hand
+
+
+@lean
+def queue(accesses: Any, of: Any, capacity: Any, rule: Any) -> None:
+    """Replay FIFO, LRU, Clock or SIEVE: one list, newcomers at its head."""
+    hand = _NONE
+    for t in range(len(accesses.op)):
+        op, key, size = accesses.op[t], accesses.key[t], accesses.size[t]
+        here = of.at[key] != _NONE
+        if op == LOOKUP:
+            accesses.miss[t] = not here
+        stays = op == LOOKUP or (op == SET and of.held[0] - of.size[key] + size <= capacity)
+        if here and stays:
+            if op == SET:
+                of.held[0] += size - of.size[key]
+                of.size[key] = size
+            if rule == _LRU:
+                _move(of, 0, key)
+            of.mark[key] = 1
+            continue
+        if here:
+            hand = of.link[key, 0] if hand == key else hand
+            _take(of, key)
+        if op == DELETE or not size <= capacity:
+            continue
+        while of.held[0] + size > capacity:
+            victim, hand = _queue_victim(of, rule, hand)
+            _take(of, victim)
+        of.size[key], of.mark[key] = size, 0
+        _push(of, 0, key)
+
+
+@lean
+def _lfu_victim(of: Any, lowest: Any) -> Any:
+    """Return (least recently used key of the lowest frequency, that frequency)."""
+    while of.ends[lowest, 1] == _NONE:
+        lowest += 1
+    return of.ends[lowest, 1], lowest
+
+
+@lean
+def lfu(accesses: Any, of: Any, capacity: Any) -> None:
+    """Replay LFU: one list per frequency, of which the tail of the lowest leaves."""
+    lowest, count, held = 0, 0, 0.0
+    for t in range(len(accesses.op)):
+        op, key, size = accesses.op[t], accesses.key[t], accesses.size[t]
+        uses = of.at[key]
+        here = uses != _NONE
+        if op == LOOKUP:
+            accesses.miss[t] = not here
+        if here:
+            count -= 1
+            held = held - of.size[key] if count else 0.0
+            _take(of, key)
+            keeps = of.size[key] if op == LOOKUP else size
+            if op != DELETE and held + keeps <= capacity:
+                of.size[key] = keeps
+                held += keeps
+                count += 1
+                _push(of, min(uses + 1, len(of.ends) - 1), key)
+                continue
+        if op == DELETE or not size <= capacity:
+            continue
+        while held + size > capacity:
+            victim, lowest = _lfu_victim(of, lowest)
+            count -= 1
+            held = held - of.size[victim] if count else 0.0
+            _take(of, victim)
+        of.size[key] = size
+        held += size
+        count += 1
+        _push(of, 0, key)
+        lowest = 0
+
+
+@lean
+def _demote(of: Any, target: Any, from_b2: Any) -> None:
+    """Move one object of the cache to its ghosts (``REPLACE`` of the paper)."""
+    first = of.held[_T1] > target or (from_b2 and of.held[_T1] == target)
+    if of.ends[_T1, 1] != _NONE and (first or of.ends[_T2, 1] == _NONE):
+        _move(of, _B1, of.ends[_T1, 1])
+    else:
+        _move(of, _B2, of.ends[_T2, 1])
+
+
+@lean
+def _adapted(of: Any, target: Any, which: Any, size: Any, capacity: Any) -> Any:
+    """Return the target of T1 after a hit among the ghosts of list ``which``."""
+    ratio = of.held[_B2] / of.held[_B1] if which == _B1 else of.held[_B1] / of.held[_B2]
+    if which == _B1:
+        return min(capacity, target + max(1.0, ratio) * size)
+    return max(0.0, target - max(1.0, ratio) * size)
+
+
+@lean
+def _forget(of: Any, size: Any, capacity: Any) -> None:
+    """Make room in the directory for a key that it does not know."""
+    while of.held[_T1] + of.held[_B1] + size > capacity and of.ends[_B1, 1] != _NONE:
+        _take(of, of.ends[_B1, 1])
+    while of.held[_T1] + size > capacity and of.ends[_T1, 1] != _NONE:
+        _take(of, of.ends[_T1, 1])
+    while of.held.sum() + size > 2.0 * capacity and of.ends[_B2, 1] != _NONE:
+        _take(of, of.ends[_B2, 1])
+
+
+@lean
+def arc(accesses: Any, of: Any, capacity: Any) -> None:
+    """Replay ARC: recent T1 and frequent T2, with their ghosts B1 and B2; sizes count as lengths."""
+    target = 0.0
+    for t in range(len(accesses.op)):
+        op, key, size = accesses.op[t], accesses.key[t], accesses.size[t]
+        which = of.at[key]
+        here = which == _T1 or which == _T2
+        if op == LOOKUP:
+            accesses.miss[t] = not here
+        fits = of.held[_T1] + of.held[_T2] - of.size[key] + size <= capacity
+        if here and (op == LOOKUP or (op == SET and fits)):
+            _take(of, key)
+            of.size[key] = of.size[key] if op == LOOKUP else size
+            _push(of, _T2, key)
+            continue
+        if op == DELETE or not size <= capacity:
+            if which != _NONE and (op == DELETE or here):
+                _take(of, key)
+            continue
+        ghost = which == _B1 or which == _B2
+        if ghost:
+            target = _adapted(of, target, which, size, capacity)
+            _take(of, key)
+        else:
+            if here:
+                _take(of, key)
+            _forget(of, size, capacity)
+        while of.held[_T1] + of.held[_T2] + size > capacity:
+            _demote(of, target, which == _B2)
+        of.size[key] = size
+        _push(of, _T2 if ghost else _T1, key)
+
+
+def _queue(rule: int) -> Callable[[Accesses, int, float], None]:
+    return lambda accesses, keys, capacity: queue(accesses, lists(keys, 1), capacity, rule)
+
+
+def _lfu(accesses: Accesses, keys: int, capacity: float) -> None:
+    most = int(np.bincount(accesses.key, minlength=1).max(initial=0))
+    lfu(accesses, lists(keys, most + 2), capacity)
+
+
+def _arc(accesses: Accesses, keys: int, capacity: float) -> None:
+    arc(accesses, lists(keys, 4), capacity)
+
+
+#: Replays by name: fill in the misses of (accesses, number of keys, capacity).
+EXACT: dict[str, Callable[[Accesses, int, float], None]] = {
+    "fifo": _queue(_FIFO),
+    "lru": _queue(_LRU),
+    "clock": _queue(_CLOCK),
+    "sieve": _queue(_SIEVE),
+    "arc": _arc,
+    "lfu": _lfu,
+}
