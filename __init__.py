@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from .api import evolve, replay, ship, verify
+    from .api import evolve, follow, replay, rollout, ship, traces, verify
     from .policies.cache import cache
     from .policies.load_balancer import load_balancer
     from .sdk.config import Settings, Sink
@@ -62,11 +62,14 @@ _HOMES = {
     "WorkloadEvent": "sdk.kind",
     "cache": "policies.cache",
     "evolve": "api",
+    "follow": "api",
     "hook": "sdk.hook",
     "invariant": "sdk.hook",
     "load_balancer": "policies.load_balancer",
     "replay": "api",
+    "rollout": "api",
     "ship": "api",
+    "traces": "api",
     "verify": "api",
 }
 
@@ -94,12 +97,15 @@ __all__ = [
     "configure",
     "evolve",
     "flush",
+    "follow",
     "hook",
     "invariant",
     "load_balancer",
     "replay",
+    "rollout",
     "ship",
     "shutdown",
+    "traces",
     "verify",
 ]
 

@@ -1,6 +1,7 @@
 """The loop as Python calls, for notebooks and pipelines; the commands are thin over them.
 
-Each call takes what the command of the same name takes and returns a typed result.
+Each call takes what the command of the same name takes and returns a typed, frozen result, which prints
+as text, shows itself as tables in a notebook, and gives its JSON values with ``as_json()``.
 """
 
 from __future__ import annotations
@@ -8,20 +9,22 @@ from __future__ import annotations
 import getpass
 import math
 import os
+import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .sdk.errors import ConfigurationError
+from .sdk.errors import ConfigurationError, TrustError
 from .sdk.records import INCUMBENT
 from .shadow.opening import isolated, opened, policy_named, rivals, source_digest
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    from gnomon.v1 import policy_pb2, rollouts_pb2
+    from gnomon.v1 import policy_pb2
 
     from .policies.rollout.evidence import Effect
     from .policies.rollout.ledger import Ledger
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from .shadow.gate_case import VerifyOptions
     from .shadow.isolation.compiled import CompiledOptions
     from .shadow.replay import ReplayTable
+    from .shadow.report.rollouts import Rollout, Shipped
+    from .shadow.report.traces import Traces
     from .shadow.search.driver import Options, Report
     from .shadow.search.result import EvolveResult
     from .shadow.verdict import GateResult, Verdict
@@ -38,8 +43,30 @@ TRACES = Path(".gnomon/traces")
 LEDGER = Path(".gnomon/ledger.db")
 VERDICTS = Path(".gnomon/verdicts")
 RUNS = Path(".gnomon/runs")
+#: Where a control plane is looked for, unless ``GNOMON_CONTROL_PLANE`` says otherwise.
+CONTROL_PLANE = "127.0.0.1:7400"
 #: Name of the control plane's public key, where it is looked for beside the publisher's key.
 ROLLOUT_KEY = "rollout.pub"
+
+
+def traces(store: str | Path = TRACES, hook: str | None = None) -> Traces:
+    """Say what a trace store holds: decisions, outcomes, shares, metrics, workload, damage.
+
+    Args:
+        store: folder or URI.
+        hook: only this one.
+
+    Raises:
+        TraceError: no such store or hook.
+    """
+    from .recorder.store import TraceStore
+    from .recorder.summary import summarise
+    from .shadow.report.traces import Traces
+
+    found = TraceStore(store)
+    names = found.hooks()
+    hooks = tuple(summarise(found, name) for name in ([hook] if hook else names))
+    return Traces(found.files.root, hooks)
 
 
 def replay(
@@ -93,10 +120,8 @@ def evolve(
     options: Options | None = None,
     engine: CompiledOptions | None = None,
     progress: Report = lambda _glance: None,
-) -> tuple[EvolveResult, Path]:
-    """Search for a better policy on a trace; return what was found, and the folder of the run.
-
-    The folder holds ``log.jsonl``, ``result.json`` and, when there is a winner, ``best.py``.
+) -> EvolveResult:
+    """Search for a better policy on a trace; return what was found, with the folder of the run.
 
     Args:
         traces, hook, incumbent: as for :func:`opened`.
@@ -112,8 +137,6 @@ def evolve(
         IsolationError: the isolation cannot be had.
         SearchError: the evaluator does not work.
     """
-    from dataclasses import replace
-
     from .shadow.isolation.compiled import CompiledOptions
     from .shadow.policy import ScorePolicy
     from .shadow.search.driver import Options
@@ -128,11 +151,12 @@ def evolve(
     measured = None if isinstance(base, ScorePolicy) else base
     if isinstance(base, ScorePolicy):
         chosen = replace(chosen, incumbent=base.source)
-    return search(arena, chosen, folder, incumbent=measured, progress=progress), folder
+    found = search(arena, chosen, folder, incumbent=measured, progress=progress)
+    return replace(found, folder=folder)
 
 
 def verify(
-    source: str,
+    policy: str | Path,
     traces: str | Path = TRACES,
     *,
     hook: str | None = None,
@@ -142,11 +166,11 @@ def verify(
     out: str | Path | None = None,
     options: VerifyOptions | None = None,
     progress: Callable[[GateResult], None] | None = None,
-) -> tuple[Verdict, Path]:
-    """Put a candidate through the gates; return the verdict and the file it was written to.
+) -> Verdict:
+    """Put a candidate through the gates; return the verdict, with the file it was written to.
 
     Args:
-        source: of the candidate.
+        policy: the candidate's source as text, or a ``Path`` of the file that holds it.
         traces, hook, incumbent: as for :func:`opened`.
         against: further policies to predict the effect against: files, as for :func:`rivals`, or
             sources by the name that the prediction shall have.
@@ -157,13 +181,15 @@ def verify(
 
     Raises:
         TraceError, ConfigurationError, LanguageError: as :func:`opened`, and for ``against``; what
-            is wrong with the candidate is a verdict.
+            is wrong with the candidate is a verdict. ConfigurationError: its file cannot be read.
         IsolationError: the isolation cannot be had.
         TrustError: the ledger does not hold.
     """
     from .policies.rollout.ledger import Ledger
     from .shadow.gates import verify as judge
+    from .shadow.policy import source_of
 
+    source = source_of(policy) if isinstance(policy, Path) else policy
     trace, target = opened(traces, hook, incumbent)
     others = against if isinstance(against, Mapping) else rivals(against, target)
     path = _writable(Path(out)) if out else None
@@ -177,9 +203,7 @@ def verify(
             options=options,
             progress=progress,
         )
-    path = path or VERDICTS / f"{verdict.digest[:16]}.json"
-    verdict.save(path)
-    return verdict, path
+    return verdict.save(path or VERDICTS / f"{verdict.digest[:16]}.json")
 
 
 def _writable(path: Path) -> Path:
@@ -191,8 +215,8 @@ def _writable(path: Path) -> Path:
 
 
 def ship(
-    verdict: str | Path,
-    control_plane: str | Peer,
+    verdict: Verdict | str | Path,
+    control_plane: str | Peer = "",
     *,
     publisher_key: str | Path,
     rollout_key: str | Path | None = None,
@@ -202,12 +226,13 @@ def ship(
     actor: str = "",
     override: str = "",
     bundle_out: str | Path | None = None,
-) -> rollouts_pb2.Rollout:
+) -> Shipped:
     """Sign an accepted policy as a bundle with a ramp plan, and begin its rollout.
 
     Args:
-        verdict: file that :func:`verify` wrote; the ledger must vouch for it.
-        control_plane: ``host:port``, with TLS as in ``GNOMON_TLS_*``.
+        verdict: that :func:`verify` returned, or its file; the ledger must vouch for the file.
+        control_plane: ``host:port``, with TLS as in ``GNOMON_TLS_*``; ``$GNOMON_CONTROL_PLANE``, or
+            this machine's at its usual port, when empty.
         publisher_key: private key file; signs bundle and plan.
         rollout_key: public key file of the control plane, which the plan allows to sign manifests;
             ``rollout.pub`` beside the publisher's key when None.
@@ -229,22 +254,118 @@ def ship(
     from .policies.rollout.shipping import Ramp, sign_plan
     from .sdk import keys
     from .sdk.bundle import save_bundle
-    from .shadow.bundling import bundle_for
+    from .shadow.bundling import bundle_for, require_whole
+    from .shadow.report.rollouts import Rollout, Shipped
     from .shadow.verdict import load_verdict
 
     with closing(existing_ledger(ledger)) as book:
-        found = load_verdict(Path(verdict), book)
+        found = load_verdict(_file(verdict), book)
     publisher = keys.load_private(publisher_key)
+    given = Path(policy) if policy else None
+    require_whole(given, publisher)
     pinned = keys.load_public(rollout_key or Path(publisher_key).with_name(ROLLOUT_KEY), "rollout")
     keys.check_separate(pinned, (publisher.public_key(),))
-    envelope = bundle_for(found, publisher, Path(policy) if policy else None, override=override)
+    envelope = bundle_for(found, publisher, given, override=override)
     chosen = ramp or Ramp()
     _plan(found, envelope, chosen, pinned, INCUMBENT)  # a bad ramp is refused, whoever answers
-    with RolloutClient(control_plane) as client:
+    out = Path(bundle_out) if bundle_out is not None else None
+    with (
+        RolloutClient(control_plane or _usual()) as client,
+        _naming(Path(publisher_key), given, client.peer),
+    ):
         payload = _plan(found, envelope, chosen, pinned, client.stable(found.hook))
-        if bundle_out is not None:
-            save_bundle(Path(bundle_out), envelope)
-        return client.create(envelope, sign_plan(payload, publisher), actor or acting())
+        if out is not None:
+            save_bundle(out, envelope)
+        begun = client.create(envelope, sign_plan(payload, publisher), actor or acting())
+    return Shipped(Rollout.of(begun), client.peer.address, found.digest, chosen.weights, out)
+
+
+def rollout(
+    rollout: str = "",
+    control_plane: str | Peer = "",
+    *,
+    order: str = "",
+    reason: str = "",
+    actor: str = "",
+) -> Rollout:
+    """Return a rollout as it stands; with an order, as it stands once that is carried out.
+
+    Args:
+        rollout: its id; the newest one when empty.
+        control_plane: as for :func:`ship`.
+        order: ``hold``, ``resume``, ``promote``, ``abort``, ``retry``, ``kill`` or ``recalibrated``.
+        reason: why, for the ledger; ``promote`` and ``kill`` need one.
+        actor: who orders; see :func:`acting` when empty.
+
+    Raises:
+        RolloutError: no such rollout, or its state does not allow the order.
+        UnavailableError: the control plane does not answer.
+    """
+    from .policies.rollout.client import RolloutClient
+    from .shadow.report.rollouts import Rollout
+
+    with RolloutClient(control_plane or _usual()) as client:
+        if not order:
+            return Rollout.of(client.get(rollout))
+        request = secrets.token_hex(8)
+        return Rollout.of(client.act(rollout, order, actor or acting(), reason, request))
+
+
+def follow(
+    rollout: str = "",
+    control_plane: str | Peer = "",
+    progress: Callable[[Rollout], object] = lambda _rollout: None,
+) -> Rollout:
+    """Watch a rollout until nothing more will happen by itself; return it as it ended.
+
+    Args:
+        rollout: its id; the newest one when empty.
+        control_plane: as for :func:`ship`.
+        progress: is told every change.
+
+    Raises:
+        RolloutError: no such rollout.
+        UnavailableError: the control plane does not answer, or went away.
+    """
+    from .policies.rollout.client import RolloutClient
+    from .policies.rollout.client import follow as watch
+    from .shadow.report.rollouts import Rollout
+
+    with RolloutClient(control_plane or _usual()) as client:
+        named = client.get(rollout).id
+        return Rollout.of(watch(client, named, lambda found: progress(Rollout.of(found))))
+
+
+def _usual() -> str:
+    return os.environ.get("GNOMON_CONTROL_PLANE") or CONTROL_PLANE
+
+
+def _file(verdict: Verdict | str | Path) -> Path:
+    """Return the file of a verdict."""
+    if isinstance(verdict, str | Path):
+        return Path(verdict)
+    if verdict.path is None:
+        raise ConfigurationError("this verdict was not saved; ship what verify returned")
+    return verdict.path
+
+
+@contextmanager
+def _naming(key: Path, policy: Path | None, peer: Peer) -> Iterator[None]:
+    """Let a refusal of a signature say by which file it came."""
+    from .sdk import keys
+
+    try:
+        yield
+    except TrustError as error:
+        if "not a trusted key" not in str(error):
+            raise
+        own = keys.keyid(keys.load_private(key).public_key())[:16]
+        mine = policy is None or own in str(error)
+        signed = f"publisher key {key} (keyid {own})" if mine else f"the key that signed {policy}"
+        raise TrustError(
+            f"{signed} is not trusted by control plane {peer.address}; sign with another key, or "
+            "start it with this one as --publisher-key"
+        ) from error
 
 
 def _plan(
@@ -305,11 +426,14 @@ __all__ = [
     "acting",
     "evolve",
     "existing_ledger",
+    "follow",
     "opened",
     "policy_named",
     "replay",
     "rivals",
+    "rollout",
     "ship",
     "source_digest",
+    "traces",
     "verify",
 ]

@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from ..shadow.report.shown import Part, Shown
+    from ..shadow.report.shown import Table as Shape
+
+#: Answers that stand out on a terminal.
+_STYLES = {
+    "passed": "green",
+    "ok": "green",
+    "failed": "red",
+    "fail": "red",
+    "warn": "yellow",
+    "inconclusive": "yellow",
+    "beyond tolerance": "red",
+    "skipped": "dim",
+}
 #: Columns of what is not a terminal: no line is ever as long, so nothing is wrapped or cut.
 _UNBOUNDED = 100_000
 
@@ -56,6 +70,45 @@ def console(*, stderr: bool = False) -> Console:
 
     tty = (sys.stderr if stderr else sys.stdout).isatty()
     return Console(stderr=stderr, width=None if tty else _UNBOUNDED, markup=False, emoji=False)
+
+
+def shown(result: Shown) -> Callable[[], None]:
+    """Return what prints a result for people."""
+
+    def show() -> None:
+        out = console()
+        for part in result.parts():
+            out.print(rich_part(part, out))
+
+    return show
+
+
+def rich_part(part: Part, out: Console) -> Any:
+    """Return a part of a result as rich prints it; a source has colours on a terminal only."""
+    from rich.syntax import Syntax
+
+    from ..shadow.report.shown import Table, printable
+
+    if isinstance(part, str):
+        return printable(part)
+    if isinstance(part, Table):
+        return _rich_table(part)
+    text = printable(part.text)
+    return Syntax(text, "python", word_wrap=True) if out.is_terminal else text
+
+
+def _rich_table(table: Shape) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..shadow.report.shown import printable
+
+    made = Table(title=table.title or None, title_justify="left", show_header=any(table.head))
+    for name, numeric in zip(table.head, table.numeric(), strict=True):
+        made.add_column(printable(name), justify="right" if numeric else "left")
+    for row in table.rows:
+        made.add_row(*(Text(printable(cell), _STYLES.get(cell, "")) for cell in row))
+    return folded(made)
 
 
 def folded(table: Table) -> Table:

@@ -15,11 +15,11 @@ import typer
 
 from ..sdk.errors import ConfigurationError
 from . import _trace
-from ._common import Exit, console, emit, folded, handled
+from ._common import Exit, console, emit, handled, shown
 
 if TYPE_CHECKING:
     from ..shadow.search.driver import Options, Progress, Report
-    from ..shadow.search.result import EvolveResult, Finalist
+    from ..shadow.search.result import EvolveResult
 
 _ISOLATION = ("strict", "process")
 _STRATEGIES = ("evolve", "independent", "seeds", "random")
@@ -73,7 +73,7 @@ def evolve(
         seed=seed, workers=parallel, isolation=_one_of("isolation", isolation, _ISOLATION)
     )
     with _stoppable(), _shown(options) as report:
-        result, folder = api.evolve(
+        result = api.evolve(
             traces,
             out,
             hook=hook,
@@ -82,7 +82,7 @@ def evolve(
             engine=engine,
             progress=report,
         )
-    emit(result.to_json() | {"out": str(folder)}, as_json, lambda: _show(result, folder))
+    emit(result.as_json(), as_json, shown(result))
     raise typer.Exit(int(_exit(result)))
 
 
@@ -121,8 +121,7 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:
 def _exit(result: EvolveResult) -> Exit:
     if result.stopped == "interrupted":
         return Exit.INCONCLUSIVE
-    kept = any("keep the incumbent" in sentence for sentence in result.diagnosis)
-    return Exit.NEGATIVE if kept else Exit.OK
+    return Exit.OK if result.improved else Exit.NEGATIVE
 
 
 @contextmanager
@@ -160,55 +159,3 @@ def _line(glance: Progress) -> str:
     score = f"best {best.score:.4g}" if best else "no score yet"
     counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(glance.search.counts.items()))
     return f"{glance.phase}: {score} on train; {counts}"
-
-
-def _show(result: EvolveResult, folder: Path) -> None:
-    from rich.table import Table
-
-    out = console()
-    table = Table("policy", "train", "validation", "nodes", title="Mean outcome, lower is better")
-    for name, finalist in _rows(result):
-        table.add_row(name, _number(finalist.train), _number(finalist.validation), _size(finalist))
-    out.print(folded(table))
-    counts = ", ".join(f"{n} {outcome}" for outcome, n in result.counts.items())
-    out.print(f"proposals: {counts}; stopped: {result.stopped}; log {result.log_hash[:16]}")
-    for sentence in result.diagnosis:
-        out.print(f"- {sentence}")
-    if result.stopped == "interrupted":
-        out.print(f"Interrupted. Continue with the same options and --resume; see {folder}")
-    elif result.winner is not None:
-        out.print(f"winner: {result.origin}{_added(result)}; written to {folder / 'best.py'}")
-        out.print(_source(result.winner.source) if out.is_terminal else result.winner.source)
-
-
-def _source(text: str) -> Any:
-    from rich.syntax import Syntax
-
-    return Syntax(text, "python", word_wrap=True)
-
-
-def _rows(result: EvolveResult) -> list[tuple[str, Finalist]]:
-    evolved = [finalist for finalist in result.finalists if finalist.name == "evolved"]
-    rows = [("incumbent", result.incumbent)]
-    rows.append((f"best published: {_name(result.baseline)}", result.baseline))
-    if result.winner is not None and result.winner.name == "evolved":
-        rows.append(("evolved (winner)", result.winner))
-    elif evolved:
-        rows.append(("best evolved", evolved[0]))
-    return [(name, finalist) for name, finalist in rows if finalist is not None]
-
-
-def _name(finalist: Finalist | None) -> str:
-    return finalist.name if finalist else "none"
-
-
-def _added(result: EvolveResult) -> str:
-    return f", search added {result.search_added:.1%}" if result.origin == "evolved" else ""
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if math.isfinite(value) else "-"
-
-
-def _size(finalist: Finalist) -> str:
-    return str(finalist.nodes) if finalist.nodes else "-"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..api import acting
+from .. import api
 from . import _rollout
-from ._common import console, emit, folded, handled
+from ._common import console, emit, folded, handled, shown
 
 if TYPE_CHECKING:
     from gnomon.v1 import rollouts_pb2
@@ -48,9 +47,9 @@ def status(
     as_json: _rollout.Json = False,
 ) -> None:
     """Show a rollout."""
-    with _rollout.connect(control_plane) as client:
-        found = client.get(rollout)
-    emit(_rollout.as_data(found), as_json, lambda: _rollout.show(found))
+    _rollout.quiet()
+    found = api.rollout(rollout, control_plane)
+    emit(found.as_json(), as_json, shown(found))
 
 
 def watch(
@@ -62,13 +61,11 @@ def watch(
 
     With --json every change is one line on standard output, the last one how it ended.
     """
-    with _rollout.connect(control_plane) as client:
-        named = client.get(rollout).id
-        if as_json:
-            found = _rollout.follow_lines(client, named)
-        else:
-            found = _rollout.follow_live(client, named)
-            _rollout.show(found)
+    if as_json:
+        found = _rollout.follow_lines(rollout, control_plane)
+    else:
+        found = _rollout.follow_live(rollout, control_plane)
+        shown(found)()
     raise typer.Exit(int(_rollout.exit_code(found)))
 
 
@@ -93,7 +90,7 @@ def exclude(
 ) -> None:
     """Leave a stretch of time out of both arms of a canary."""
     with _rollout.connect(control_plane) as client:
-        blocks = client.exclude(hook, from_ns, to_ns, reason, acting())
+        blocks = client.exclude(hook, from_ns, to_ns, reason, api.acting())
     emit({"blocks": blocks}, as_json, lambda: print(f"{blocks} blocks left out"))
 
 
@@ -104,10 +101,9 @@ def _order(action: str) -> Callable[..., None]:
         control_plane: _rollout.Address = _rollout.DEFAULT_ADDRESS,
         as_json: _rollout.Json = False,
     ) -> None:
-        with _rollout.connect(control_plane) as client:
-            request = secrets.token_hex(8)
-            found = client.act(rollout, action, acting(), reason, request)
-        emit(_rollout.as_data(found), as_json, lambda: _rollout.show(found))
+        _rollout.quiet()
+        found = api.rollout(rollout, control_plane, order=action, reason=reason)
+        emit(found.as_json(), as_json, shown(found))
 
     return order
 

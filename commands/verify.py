@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import _trace
-from ._common import Exit, console, emit, folded, handled
+from ._common import Exit, emit, handled, shown
 
 if TYPE_CHECKING:
-    from ..shadow.verdict import GateResult, Verdict
+    from ..shadow.verdict import GateResult
 
-_STYLES = {"passed": "green", "failed": "red", "skipped": "dim"}
 _EXITS = {"accepted": Exit.OK, "refused": Exit.NEGATIVE, "inconclusive": Exit.INCONCLUSIVE}
 
 
@@ -51,10 +50,9 @@ def verify(
     from .. import api
     from ..shadow.gate_case import VerifyOptions
     from ..shadow.isolation.layers import known_mode
-    from ..shadow.policy import source_of
 
-    verdict, path = api.verify(
-        source_of(policy),
+    verdict = api.verify(
+        policy,
         traces,
         hook=hook,
         incumbent=incumbent,
@@ -64,45 +62,9 @@ def verify(
         options=VerifyOptions(isolation=known_mode(isolation), seed=seed),
         progress=_said,
     )
-    shown = verdict.to_json() | {"digest": verdict.digest, "path": str(path)}
-    emit(shown, as_json, lambda: _show(verdict, path))
+    emit(verdict.as_json(), as_json, shown(verdict))
     raise typer.Exit(int(_EXITS[verdict.decision]))
 
 
 def _said(result: GateResult) -> None:
     print(f"{result.name}: {result.answer} ({result.seconds:.1f} s)", file=sys.stderr, flush=True)
-
-
-def _show(verdict: Verdict, path: Path) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("gate", "answer", "why", "seconds")
-    for gate in verdict.gates:
-        mark = Text(gate.answer, _STYLES.get(gate.answer, "yellow"))
-        table.add_row(gate.name, mark, gate.summary, f"{gate.seconds:.1f}")
-    out = console()
-    out.print(folded(table))
-    counterexample = verdict.gates[-1].evidence.get("counterexample")
-    if counterexample:
-        out.print(folded(_items(counterexample)))
-    out.print(verdict.summary)
-    out.print(_isolation(verdict))
-    out.print(f"Verdict {verdict.digest[:16]} in {path}")
-
-
-def _isolation(verdict: Verdict) -> str:
-    """Return what the candidate ran under; a source outside the language never runs."""
-    layers = ", ".join(verdict.layers) or "the candidate was not run"
-    return f"Isolation: {verdict.isolation} ({layers})."
-
-
-def _items(case: dict[str, Any]) -> Any:
-    """Return the counterexample's decision as a table."""
-    from rich.table import Table
-
-    table = Table("item", *case["inputs"], title=f"counterexample: {case['invariant']}")
-    for index, row in enumerate(case["items"]):
-        mark = f"{index} picked" if index == case["action"] else str(index)
-        table.add_row(mark, *(f"{value:g}" for value in row))
-    return table

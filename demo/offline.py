@@ -69,7 +69,7 @@ def search(this: Run) -> EvolveResult:
             note = f"{now.phase}: best {best.score:.1f} ms" if best else now.phase
             show(now.done / max(now.total, 1), note)
 
-        found, _ = api.evolve(this.capture, out, hook=this.hook, options=options, progress=glance)
+        found = api.evolve(this.capture, out, hook=this.hook, options=options, progress=glance)
     assert found.winner is not None
     screen.source(found.winner.source)
     counts = ", ".join(f"{count} {name}" for name, count in sorted(found.counts.items()))
@@ -139,6 +139,7 @@ def verify(
     this: Run, source: str, name: str, against: Mapping[str, str] | None = None
 ) -> tuple[Verdict, Path]:
     """Verify one candidate and keep its verdict in the summary."""
+    path = this.folder / f"verdict-{name}.json"
     with this.screen.progress("verifying") as show:
         asked = [0]
 
@@ -146,13 +147,13 @@ def verify(
             asked[0] += 1
             show(asked[0] / 9, f"{result.name}: {result.answer}")
 
-        verdict, path = api.verify(
+        verdict = api.verify(
             source,
             this.capture,
             hook=this.hook,
             against=against or {},
             ledger=this.ledger,
-            out=this.folder / f"verdict-{name}.json",
+            out=path,
             progress=gate,
         )
     this.summary.setdefault("verdicts", {})[name] = {

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..policies import registry
 from ..sdk import bundle as bundles
-from ..sdk import dsse
-from ..sdk.errors import ConfigurationError, RolloutError
+from ..sdk import dsse, keys
+from ..sdk.errors import ConfigurationError, GnomonError, RolloutError
 from ..sdk.kind import Kind
 from ..sdk.language import check
 from .policy import source_of
@@ -55,6 +55,27 @@ def bundle_for(
         program, verdict.hook, kind, verdict.digest, _provenance(verdict, override)
     )
     return dsse.sign(dsse.BUNDLE_TYPE, payload, publisher)
+
+
+def require_whole(policy: Path | None, publisher: Ed25519PrivateKey) -> None:
+    """Refuse a bundle file that is damaged; one that another key signed is the server's to judge.
+
+    Raises:
+        ConfigurationError: the file holds no bundle, or not what this publisher signed.
+    """
+    if policy is None or policy.suffix != bundles.SUFFIX or not policy.exists():
+        return
+    public = publisher.public_key()
+    try:
+        envelope = bundles.load_bundle(policy)
+        bundles.read_bundle(envelope.payload)
+        if any(found.keyid == keys.keyid(public) for found in envelope.signatures):
+            dsse.verify(envelope, dsse.BUNDLE_TYPE, [public])
+    except GnomonError as error:
+        raise ConfigurationError(
+            f"{policy} is no bundle, or a damaged one ({error}); give the policy's source file, "
+            "which is signed anew"
+        ) from error
 
 
 def kind_of(verdict: Verdict) -> Kind:

@@ -12,6 +12,7 @@ from ..policies.registry import kind as kind_named
 from ..sdk.errors import CandidateError
 from .fidelity import REPLICAS, Fidelity, compared
 from .policy import Policy, baseline_policy
+from .report.shown import Part, Shown, Table, plain
 from .simulators import simulator_for
 from .simulators.base import Replay, Simulator
 from .splits import Interval, paired_effect
@@ -48,8 +49,8 @@ class PolicyRow:
     fault: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayTable:
+@dataclass(frozen=True, slots=True, repr=False)
+class ReplayTable(Shown):
     """A comparison of policies on one trace.
 
     Attributes:
@@ -81,8 +82,18 @@ class ReplayTable:
 
     def as_json(self) -> dict[str, Any]:
         """Return the table as JSON values; numbers that JSON does not have are null."""
-        finite: dict[str, Any] = _finite(asdict(self))
-        return finite
+        values: dict[str, Any] = plain(asdict(self))
+        return values
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return what is shown: fidelity first, then the comparison."""
+        over = f" over {', '.join(self.members)}" if self.members else ""
+        return (
+            f"{self.decisions} decisions of {self.hook}{over}",
+            *((_fidelity(self.fidelity),) if self.fidelity.rows else ()),
+            f"fidelity: {self.fidelity.answer}",
+            _comparison(self),
+        )
 
 
 def replay(
@@ -195,10 +206,45 @@ def _numbers(replay: Replay) -> list[float]:
     return [replay.mean, float(p50), float(p99), float(1.0 - replay.ok.mean()), *replay.shares]
 
 
-def _finite(value: Any) -> Any:
-    """Return JSON values with null for NaN and infinities."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+def _fidelity(found: Fidelity) -> Table:
+    return Table(
+        ("metric", "stretch", "recorded", "simulated", "error (95 %)", "answer"),
+        tuple(
+            (
+                row.metric,
+                row.stretch,
+                f"{row.recorded:.4g}",
+                f"{row.simulated:.4g}",
+                f"{row.error:+.1%} ({row.low:+.0%} … {row.high:+.0%})",
+                row.answer,
+            )
+            for row in found.rows
+        ),
+        f"{found.policy}, recorded and simulated",
+    )
+
+
+def _comparison(table: ReplayTable) -> Table:
+    limit = f"; no policy can have a mean below {table.bound:.4g}" if table.bound > 0 else ""
+    unit = "" if table.unit == "1" else f", in {table.unit}"
+    return Table(
+        ("policy", "tier", *table.statistics, "failed", "change of the mean"),
+        tuple((row.policy, row.tier, *_cells(row, table.statistics)) for row in table.rows),
+        f"{table.replicas} replays each{unit}{limit}",
+    )
+
+
+def _cells(row: PolicyRow, statistics: Sequence[str]) -> tuple[str, ...]:
+    if row.fault:
+        return (*("–" for _ in statistics), "–", row.fault)
+    # Where the mean alone says anything it is a share, and shares lie close together.
+    digits = 6 if tuple(statistics) == ("mean",) else 2
+    values = (f"{getattr(row, name):.{digits}f}" for name in statistics)
+    return (*values, f"{row.failure_rate:.2%}", _change(row))
+
+
+def _change(row: PolicyRow) -> str:
+    change = "incumbent"
+    if row.change:
+        change = f"{row.change.estimate:+.1%} ({row.change.low:+.0%} … {row.change.high:+.0%})"
+    return f"{change}, breaks {', '.join(row.broken)}" if row.broken else change

@@ -6,13 +6,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ..policies.rollout.ledger import Ledger
 from ..sdk.errors import TrustError
 from ..sdk.state import write_atomically
+from .report.shown import Part, Shown, Table, plain
 
 Decision = Literal["accepted", "refused", "inconclusive"]
 Answer = Literal["passed", "failed", "inconclusive", "skipped"]
@@ -58,8 +59,8 @@ class GateResult:
         return self.answer in ("passed", "skipped")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+@dataclass(frozen=True, slots=True, repr=False)
+class Verdict(Shown):
     """The gates' answer on one candidate.
 
     Attributes:
@@ -81,6 +82,7 @@ class Verdict:
         seed: of all draws.
         tool: version of gnomon.
         created_ns: Unix time.
+        path: of the file that it was written to or read from; no part of what the file says.
     """
 
     decision: Decision
@@ -103,6 +105,7 @@ class Verdict:
     seed: int
     tool: str
     created_ns: int
+    path: Path | None = field(default=None, compare=False)
 
     @property
     def digest(self) -> str:
@@ -110,17 +113,37 @@ class Verdict:
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the verdict as finite JSON values."""
-        return {"format": FORMAT, **finite(asdict(self))}
+        """Return what the file says, as finite JSON values."""
+        said = {"format": FORMAT, **finite(asdict(self))}
+        del said["path"]
+        return said
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the file says, with its digest and its path."""
+        return self.to_json() | {"digest": self.digest, "path": plain(self.path)}
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return what is shown: every gate's answer, a counterexample, the summary, the effect."""
+        layers = ", ".join(self.layers) or "the candidate was not run"
+        place = f" in {self.path}" if self.path else ""
+        return (
+            _gates(self.gates),
+            *_counterexample(self.gates),
+            self.summary,
+            *_predicted(self.predicted),
+            f"Isolation: {self.isolation} ({layers}).",
+            f"Verdict {self.digest[:16]}{place}",
+        )
 
     def to_bytes(self) -> bytes:
         """Return the canonical JSON of the file: sorted keys, ASCII, one line."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return text.encode("ascii") + b"\n"
 
-    def save(self, path: Path) -> None:
-        """Write the file, with its folder, whole or not at all."""
+    def save(self, path: Path) -> Verdict:
+        """Write the file, with its folder, whole or not at all; return the verdict with its path."""
         write_atomically(path, self.to_bytes())
+        return replace(self, path=path)
 
     def record(self, ledger: Ledger, actor: str) -> None:
         """Append the verdict to a ledger, under its digest."""
@@ -165,9 +188,39 @@ def _parse(data: bytes, path: Path) -> Verdict:
             raise TrustError(f"{path} has a format of another version; verify again or upgrade")
         stored["gates"] = tuple(GateResult(**gate) for gate in stored["gates"])
         stored["layers"] = tuple(stored["layers"])
-        return Verdict(**{name.name: stored[name.name] for name in fields(Verdict)})
+        names = [each.name for each in fields(Verdict) if each.name != "path"]
+        return Verdict(**{name: stored[name] for name in names}, path=path)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrustError(f"{path} is not a verdict ({error}); verify again") from error
+
+
+def _gates(gates: tuple[GateResult, ...]) -> Table:
+    return Table(
+        ("gate", "answer", "why", "seconds"),
+        tuple((gate.name, gate.answer, gate.summary, f"{gate.seconds:.1f}") for gate in gates),
+    )
+
+
+def _counterexample(gates: tuple[GateResult, ...]) -> tuple[Table, ...]:
+    """Return the decision on which the last gate failed, where there is one."""
+    case = gates[-1].evidence.get("counterexample") if gates else None
+    if not case:
+        return ()
+    rows = tuple(
+        (f"{index} picked" if index == case["action"] else str(index), *(f"{v:g}" for v in row))
+        for index, row in enumerate(case["items"])
+    )
+    title = f"counterexample: {case['invariant']}"
+    return (Table(("item", *case["inputs"]), rows, title),)
+
+
+def _predicted(effects: Mapping[str, Mapping[str, float]]) -> tuple[Table, ...]:
+    rows = tuple(
+        (name[:16], *(f"{float(effect[part]):+.1%}" for part in ("estimate", "low", "high")))
+        for name, effect in effects.items()
+    )
+    head = ("against", "estimate", "low", "high")
+    return (Table(head, rows, "Predicted change of the objective"),) if rows else ()
 
 
 def finite(value: Any) -> Any:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 _NUMBER = re.compile(r"[-+]?[0-9][0-9.,e+-]*\s?%?|–|-|")
@@ -81,6 +83,17 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
     )
+
+
+def plain(value: Any) -> Any:
+    """Return JSON values; a number that JSON does not have is null, a path its text."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, PurePath):
+        return str(value)
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def as_text(parts: Iterable[Part]) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from ..report.shown import Code, Part, Shown, Table, plain
 from .records import Outcome, Record
 
 #: Scores within this fraction count as equal, and the shorter program wins.
@@ -37,8 +39,8 @@ class Finalist:
     validation: float
 
 
-@dataclass(frozen=True, slots=True)
-class EvolveResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class EvolveResult(Shown):
     """The end of a search.
 
     Attributes:
@@ -58,6 +60,7 @@ class EvolveResult:
             interrupted.
         log_hash: of the log; the same for the same configuration and results.
         seconds: wall time.
+        folder: that holds ``log.jsonl``, ``result.json`` and, when there is a winner, ``best.py``.
     """
 
     winner: Finalist | None
@@ -73,19 +76,64 @@ class EvolveResult:
     diagnosis: tuple[str, ...]
     log_hash: str
     seconds: float
+    folder: Path | None = None
+
+    @property
+    def improved(self) -> bool:
+        """Whether the winner is better than the policy in production, where that one has a score."""
+        return not _nothing_won(self.winner, self.incumbent)
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values; a number that is missing is null."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        """Return the values of ``result.json``; a number that is missing is null."""
+        values: dict[str, Any] = plain(asdict(self))
+        del values["folder"]
+        return values
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the whole result as JSON values, with its folder."""
+        return self.to_json() | {"folder": plain(self.folder)}
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return what is shown: scores, what was proposed, what went wrong, and the winner."""
+        counts = ", ".join(f"{n} {outcome}" for outcome, n in self.counts.items())
+        return (
+            _scores(self),
+            f"proposals: {counts}; stopped: {self.stopped}; log {self.log_hash[:16]}",
+            *(f"- {sentence}" for sentence in self.diagnosis),
+            *_ending(self),
+        )
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+def _scores(result: EvolveResult) -> Table:
+    published = result.baseline.name if result.baseline else "none"
+    evolved = next((each for each in result.finalists if each.name == "evolved"), None)
+    rows = [("incumbent", result.incumbent), (f"best published: {published}", result.baseline)]
+    if result.winner is not None and result.winner.name == "evolved":
+        rows.append(("evolved (winner)", result.winner))
+    else:
+        rows.append(("best evolved", evolved))
+    return Table(
+        ("policy", "train", "validation", "nodes"),
+        tuple((name, *_cells(finalist)) for name, finalist in rows if finalist is not None),
+        "Mean outcome, lower is better",
+    )
+
+
+def _cells(of: Finalist) -> tuple[str, str, str]:
+    train, validation = (
+        f"{score:.5g}" if math.isfinite(score) else "-" for score in (of.train, of.validation)
+    )
+    return train, validation, str(of.nodes) if of.nodes else "-"
+
+
+def _ending(result: EvolveResult) -> tuple[Part, ...]:
+    if result.stopped == "interrupted":
+        return (f"Interrupted. Continue with the same options and resume; see {result.folder}",)
+    if result.winner is None:
+        return ()
+    added = f", search added {result.search_added:.1%}" if result.origin == "evolved" else ""
+    place = f"; written to {result.folder / 'best.py'}" if result.folder else ""
+    return (f"winner: {result.origin}{added}{place}", Code(result.winner.source))
 
 
 def winner_of(finalists: Sequence[Finalist]) -> Finalist | None:
@@ -142,7 +190,7 @@ def diagnosis(
 ) -> tuple[str, ...]:
     """Return what kind of failure a run showed, one sentence each."""
     found = (
-        _nothing_won(winner, baseline, incumbent),
+        _nothing_won(winner, incumbent) or _only_published(winner),
         _overfitted(baseline, finalists),
         _drifted(finalists),
         _converged_early(records),
@@ -151,17 +199,18 @@ def diagnosis(
     return tuple(sentence for sentence in found if sentence)
 
 
-def _nothing_won(
-    winner: Finalist | None, baseline: Finalist | None, incumbent: Finalist | None
-) -> str:
+def _nothing_won(winner: Finalist | None, incumbent: Finalist | None) -> str:
     if winner is None:
         return "nothing won: no program could be scored on validation; keep the incumbent"
-    better = incumbent is None or gain(incumbent.validation, winner.validation) > EQUAL
-    if not better:
+    if incumbent is not None and not gain(incumbent.validation, winner.validation) > EQUAL:
         return "nothing won: no program beats the incumbent on validation; keep the incumbent"
-    if winner.name not in {"evolved", "incumbent"}:
-        return f"search added nothing over the published policy {winner.name}"
     return ""
+
+
+def _only_published(winner: Finalist | None) -> str:
+    if winner is None or winner.name in {"evolved", "incumbent"}:
+        return ""
+    return f"search added nothing over the published policy {winner.name}"
 
 
 def _overfitted(baseline: Finalist | None, finalists: Sequence[Finalist]) -> str:

@@ -28,7 +28,7 @@ def test_from_a_trace_to_an_audited_rollout(folder: Folder, store: Path) -> None
 
     search = ("--traces", store, "--budget", "12", "--seed", "3")
     found = folder.json("evolve", *search, *RECORDED)
-    best = Path(found["out"]) / "best.py"
+    best = Path(found["folder"]) / "best.py"
     assert best == Path(".gnomon/runs") / HOOK / "best.py"
     assert best.read_text() == found["winner"]["source"]
 

@@ -1,0 +1,269 @@
+"""A rollout as its control plane tells it, and what shipping began, as results that show themselves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .shown import Part, Shown, Table, plain
+
+if TYPE_CHECKING:
+    from gnomon.v1 import policy_pb2, rollouts_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A relative change of the objective, below 0 is better; ends that are open are infinite."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """Where one guardrail stands.
+
+    Attributes:
+        name: of the guardrail.
+        log_e_worse, log_e_fine: natural logarithms of the e-values.
+        stable, candidate: the metric in either arm.
+    """
+
+    name: str
+    log_e_worse: float
+    log_e_fine: float
+    stable: float
+    candidate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One pair of blocks: mean outcomes, and why it was left out (empty where it counts)."""
+
+    pair: int
+    stable: float
+    candidate: float
+    left_out: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One step from state to state; ``time_ns`` is Unix time."""
+
+    before: str
+    after: str
+    cause: str
+    actor: str
+    time_ns: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values, its states as ``from`` and ``to``."""
+        return {
+            "from": self.before,
+            "to": self.after,
+            "cause": self.cause,
+            "actor": self.actor,
+            "time_ns": self.time_ns,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryEvidence:
+    """What a canary has measured so far.
+
+    Attributes:
+        pairs: that count.
+        excluded_stable, excluded_candidate: blocks left out by arm; ``incomplete``: pairs.
+        log_e_better, log_e_worse: natural logarithms of the e-values.
+        effect: relative change of the objective, anytime-valid.
+        stable_mean, candidate_mean: of the objective; ``_decisions``: how many.
+        guardrails: one each.
+        shadow_decisions, shadow_diverged, shadow_faults, shadow_violations: of live shadow.
+        points: all pairs, in order.
+    """
+
+    pairs: int
+    excluded_stable: int
+    excluded_candidate: int
+    incomplete: int
+    log_e_better: float
+    log_e_worse: float
+    effect: Effect
+    stable_mean: float
+    candidate_mean: float
+    stable_decisions: int
+    candidate_decisions: int
+    guardrails: tuple[Guarded, ...]
+    shadow_decisions: int
+    shadow_diverged: int
+    shadow_faults: int
+    shadow_violations: int
+    points: tuple[Pair, ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Rollout(Shown):
+    """A rollout as it stands.
+
+    Attributes:
+        id, hook: of it.
+        state: ``DRAFT``, ``SHADOW``, ``CANARY``, ``RAMP``, ``FULL``, ``STABLE``, ``HOLD`` or
+            ``ABORTED``.
+        candidate, stable: digests of the policies; ``serving`` is stable on the hook now.
+        weight: share of the candidate.
+        epoch, attempt: of the manifest in force, and of the rollout.
+        clients, acked: connected processes, and those of them that run the manifest in force.
+        calibration: whether the prediction held; empty before it is known.
+        evidence: measured so far.
+        transitions: all of them, oldest first.
+    """
+
+    id: str
+    hook: str
+    state: str
+    candidate: str
+    stable: str
+    serving: str
+    weight: float
+    epoch: int
+    attempt: int
+    clients: int
+    acked: int
+    calibration: str
+    evidence: CanaryEvidence
+    transitions: tuple[Transition, ...]
+
+    @classmethod
+    def of(cls, found: rollouts_pb2.Rollout) -> Rollout:
+        """Return the rollout of a message."""
+        from gnomon.v1 import rollouts_pb2
+
+        same = ("id", "hook", "candidate", "stable", "serving", "weight", "epoch", "attempt")
+        return cls(
+            **{name: getattr(found, name) for name in (*same, "clients", "acked", "calibration")},
+            state=rollouts_pb2.State.Name(found.state),
+            evidence=_evidence(found.evidence),
+            transitions=tuple(map(_transition, found.transitions)),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the rollout as JSON values; what is not known is null."""
+        values: dict[str, Any] = plain(asdict(self))
+        return values | {"transitions": [made.as_json() for made in self.transitions]}
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return what is shown: where it stands, and the evidence."""
+        found, effect = self.evidence, self.evidence.effect
+        left_out = found.incomplete + max(found.excluded_stable, found.excluded_candidate)
+        rows = [
+            ("state", f"{self.state} (attempt {self.attempt}, epoch {self.epoch})"),
+            ("hook", self.hook),
+            ("candidate", f"{self.candidate[:16]} against {self.stable[:16]}"),
+            ("weight", f"{self.weight:g}"),
+            ("processes", f"{self.acked} of {self.clients} have acknowledged"),
+            ("live shadow", _shadow(found)),
+            ("pairs", f"{found.pairs} count, {left_out} blocks or pairs left out"),
+            ("e-value better", _e_value(found.log_e_better)),
+            ("e-value worse", _e_value(found.log_e_worse)),
+            ("effect", f"{effect.estimate:+.1%}  [{_share(effect.low)}, {_share(effect.high)}]"),
+            ("means", f"candidate {found.candidate_mean:.4g}, stable {found.stable_mean:.4g}"),
+            *(_rail(rail) for rail in found.guardrails),
+        ]
+        if self.calibration:
+            rows.append(("calibration", self.calibration))
+        if self.transitions:
+            last = self.transitions[-1]
+            rows.append(("last", f"{last.cause} ({last.actor})"))
+        return (Table(("", ""), tuple(rows), f"rollout {self.id}"),)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Shipped(Shown):
+    """A policy on its way.
+
+    Attributes:
+        rollout: as it stood when it began.
+        control_plane: ``host:port`` that carries it out.
+        verdict: digest of the verdict that it rests on.
+        weights: shares of the candidate that its ramp goes through.
+        bundle: file that also received the signed bundle; None where none was asked for.
+    """
+
+    rollout: Rollout
+    control_plane: str
+    verdict: str
+    weights: tuple[float, ...]
+    bundle: Path | None = None
+
+    @property
+    def id(self) -> str:
+        """Of the rollout."""
+        return self.rollout.id
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the rollout as JSON values, with where it runs and what it rests on."""
+        values: dict[str, Any] = plain(asdict(self))
+        del values["rollout"]
+        return self.rollout.as_json() | values
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return what is shown: what was shipped, where to, and what comes next."""
+        rollout = self.rollout
+        rows = [
+            ("state", rollout.state),
+            ("hook", rollout.hook),
+            ("candidate", rollout.candidate),
+            ("against", rollout.stable),
+            ("weights", ", ".join(f"{weight:g}" for weight in self.weights)),
+            ("verdict", self.verdict),
+            ("control plane", self.control_plane),
+        ]
+        if self.bundle is not None:
+            rows.append(("bundle", str(self.bundle)))
+        return (Table(("", ""), tuple(rows), f"shipped: rollout {rollout.id}"),)
+
+
+def _transition(made: rollouts_pb2.Transition) -> Transition:
+    from gnomon.v1 import rollouts_pb2
+
+    before, after = (rollouts_pb2.State.Name(s) for s in (getattr(made, "from"), made.to))
+    return Transition(before, after, made.cause, made.actor, made.time_unix_ns)
+
+
+def _evidence(found: rollouts_pb2.Evidence) -> CanaryEvidence:
+    special = {"effect", "guardrails", "points"}
+    return CanaryEvidence(
+        **{name: getattr(found, name) for name in CanaryEvidence.__slots__ if name not in special},
+        effect=_effect(found.effect),
+        guardrails=tuple(
+            Guarded(rail.name, rail.log_e_worse, rail.log_e_fine, rail.stable, rail.candidate)
+            for rail in found.guardrails
+        ),
+        points=tuple(Pair(p.pair, p.stable, p.candidate, p.used) for p in found.points),
+    )
+
+
+def _effect(found: policy_pb2.Interval) -> Effect:
+    return Effect(found.estimate, found.low, found.high)
+
+
+def _rail(rail: Guarded) -> tuple[str, str]:
+    fine, worse = _e_value(rail.log_e_fine), _e_value(rail.log_e_worse)
+    values = f"candidate {rail.candidate:.4g}, stable {rail.stable:.4g}"
+    return f"guardrail {rail.name}", f"fine {fine}, worse {worse}; {values}"
+
+
+def _shadow(found: CanaryEvidence) -> str:
+    bad = found.shadow_faults + found.shadow_violations
+    return f"{found.shadow_decisions} decisions, {found.shadow_diverged} diverged, {bad} bad"
+
+
+def _e_value(log: float) -> str:
+    return f"{math.exp(log):.3g}" if log < 20.0 else f"e^{log:.0f}"
+
+
+def _share(value: float) -> str:
+    return f"{value:+.1%}" if math.isfinite(value) else "open"

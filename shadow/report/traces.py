@@ -1,0 +1,74 @@
+"""What a trace store holds, as a result that shows itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from .shown import Part, Shown, Table, plain
+
+if TYPE_CHECKING:
+    from ...recorder.summary import HookSummary
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Traces(Shown):
+    """A trace store, hook by hook.
+
+    Attributes:
+        store: its folder or URI.
+        hooks: what it holds of each.
+    """
+
+    store: str
+    hooks: tuple[HookSummary, ...]
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """One line per file that cannot be read."""
+        return tuple(line for hook in self.hooks for line in hook.damaged)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the summaries as JSON values."""
+        return {"store": self.store, "hooks": [plain(asdict(hook)) for hook in self.hooks]}
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return what is shown: a table for every hook."""
+        if not self.hooks:
+            return (f"{self.store} holds no hooks yet",)
+        return tuple(Table(("", ""), tuple(_lines(hook)), hook.hook) for hook in self.hooks)
+
+
+def _lines(of: HookSummary) -> list[tuple[str, str]]:
+    lines = [
+        ("kind", ", ".join(of.kinds)),
+        ("decisions", f"{of.decisions} by {of.processes} process(es), {of.rate:.1f}/s"),
+        ("from", _time(of.first)),
+        ("to", _time(of.last)),
+        ("arms", _counted(of.arms)),
+        ("reasons", _counted(of.reasons)),
+        ("recorded because", _counted(of.inclusions)),
+        ("outcomes", f"{of.matched} matched, {of.missing} missing, {of.open} open"),
+        ("", f"{of.late} came late, {of.orphans} of them without a decision"),
+        ("failures", str(of.failures)),
+        ("share per item", ", ".join(f"{k}: {share:.1%}" for k, share in of.shares.items())),
+    ]
+    for name, q in of.metrics.items():
+        lines.append((name, f"p50 {q.p50:.4g}, p90 {q.p90:.4g}, p99 {q.p99:.4g}"))
+    lines += [
+        ("workload events", _counted(of.workload) or "none"),
+        ("size", f"{of.bytes} bytes in {of.files} files, {of.bytes_per_decision:.1f} a decision"),
+    ]
+    if of.duplicates:
+        lines.append(("duplicates", f"{of.duplicates} left out"))
+    return lines + [("damaged", line) for line in of.damaged]
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in counts.items())
+
+
+def _time(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(" ", "milliseconds")
