@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ...sdk.assignment import Switchback
 from .evidence import Arm, Fault, Point
+
+Side = Literal["stable", "candidate"]
+BOTH: tuple[Side, ...] = ("stable", "candidate")
 
 #: Time after a pair's outcome deadline in which its last reports may still arrive.
 GRACE_NS = 3_000_000_000
@@ -75,6 +79,19 @@ class Exclusion:
         return block * block_ns < self.to_ns and self.from_ns < (block + 1) * block_ns
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Why a block is not complete.
+
+    Attributes:
+        reason: in words.
+        fault: whose outcomes it lacks.
+    """
+
+    reason: str
+    fault: Fault
+
+
 class Blocks:
     """The latest report of every process, block and arm of one attempt."""
 
@@ -130,34 +147,36 @@ class Blocks:
             return None
         first, second = self.of(design.cell, 2 * pair), self.of(design.cell, 2 * pair + 1)
         both = first + second
-        if not any(self._faults(pair, design, expected)):
+        # Silence of all is even between paired arms, and yet no data: it is waited out as a gap.
+        if any(map(_says, both)) and not self._gaps(pair, design, expected):
             return _point(pair, design, both)
         if now < (2 * pair + 2) * design.block_ns + deadline_ns + GRACE_NS:
             return None
         # A process that served neither block is no gap: it may be idle, or may have come later.
         served = {report.instance for report in both if _says(report)}
-        return _point(pair, design, both, self._faults(pair, design, served))
+        return _point(pair, design, both, self._gaps(pair, design, served))
 
-    def _faults(self, pair: int, design: Switchback, expected: Collection[str]) -> tuple[str, str]:
-        """Say of both blocks why they are not complete; empty where they are."""
-        first, second = (self._fault(block, design, expected) for block in (2 * pair, 2 * pair + 1))
-        return first, second
+    def _gaps(self, pair: int, design: Switchback, expected: Collection[str]) -> list[Gap]:
+        """Say of both blocks why they are not complete, at most one reason each."""
+        found = (self._gap(block, design, expected) for block in (2 * pair, 2 * pair + 1))
+        return [gap for gap in found if gap is not None]
 
-    def _fault(self, block: int, design: Switchback, expected: Collection[str]) -> str:
+    def _gap(self, block: int, design: Switchback, expected: Collection[str]) -> Gap | None:
+        due = _arms([block], design)
         if not expected:
-            return "no report"
-        arm, reports = _arm(block, design), self.of(design.cell, block)
+            return Gap("no report", due)
+        reports = self.of(design.cell, block)
         for report in reports:
-            if _says(report) and report.arm != arm:
-                return f"process {report.instance} ran another arm"
-        found = {report.instance: report for report in reports}
+            if _says(report) and report.arm not in _due(block, design):
+                return Gap(f"process {report.instance} ran another arm", due)
         for instance in sorted(expected):
-            problem = _incomplete(found.get(instance))
-            if not problem and self._heard.get(instance, 0) < (block + 1) * design.block_ns:
-                problem = "fell silent before the end"
-            if problem:
-                return f"process {instance} {problem}"
-        return ""
+            own = [report for report in reports if report.instance == instance]
+            gap = _uneven(own) if design.paired else _incomplete(own, due)
+            if gap is None and self._heard.get(instance, 0) < (block + 1) * design.block_ns:
+                gap = Gap("fell silent before the end", due)
+            if gap is not None:
+                return Gap(f"process {instance} {gap.reason}", gap.fault)
+        return None
 
 
 def excluded(point: Point, design: Switchback, exclusions: Collection[Exclusion]) -> Point:
@@ -176,34 +195,60 @@ def _left_out(point: Point, reason: str, fault: Fault) -> Point:
 
 
 def _says(report: Report) -> bool:
-    return bool(report.outcomes.count or report.unresolved)
+    return bool(_decisions(report))
 
 
-def _incomplete(report: Report | None) -> str:
-    if report is None or not _says(report):
-        return "has no decisions there"
-    return f"awaits {report.unresolved} outcomes" if report.unresolved else ""
+def _decisions(report: Report) -> int:
+    return report.outcomes.count + report.unresolved
 
 
-def _arm(block: int, design: Switchback) -> str:
-    return "candidate" if design.candidate(block) else "stable"
+def _incomplete(own: list[Report], due: Fault) -> Gap | None:
+    """Say what a process's reports of a block of one arm lack."""
+    awaited = [report.unresolved for report in own if _says(report)]
+    if not awaited:
+        return Gap("has no decisions there", due)
+    return Gap(f"awaits {awaited[0]} outcomes", due) if awaited[0] else None
+
+
+def _uneven(own: list[Report]) -> Gap | None:
+    """Say what a process's reports of a block of paired arms lack: both count the same decisions.
+
+    A block in which neither arm was asked is even: it takes from no arm.
+    """
+    stable, candidate = (
+        sum(_decisions(report) for report in own if report.arm == arm) for arm in BOTH
+    )
+    if stable != candidate:
+        fault: Fault = "both" if stable and candidate else "candidate" if stable else "stable"
+        return Gap(f"counts {candidate} decisions of the candidate, {stable} of stable", fault)
+    awaited = sum(report.unresolved for report in own)
+    late = [arm for arm in BOTH if any(r.unresolved for r in own if r.arm == arm)]
+    return Gap(f"awaits {awaited} outcomes", _together(late)) if awaited else None
+
+
+def _due(block: int, design: Switchback) -> tuple[Side, ...]:
+    """Return the arms that decide in a block."""
+    if design.paired:
+        return BOTH
+    return ("candidate",) if design.candidate(block) else ("stable",)
 
 
 def _arms(blocks: list[int], design: Switchback) -> Fault:
-    if len(blocks) == 2:
-        return "both"
-    return "candidate" if design.candidate(blocks[0]) else "stable"
+    """Return the arms of one block or two as those at fault."""
+    return _together([arm for block in blocks for arm in _due(block, design)])
 
 
-def _point(
-    pair: int, design: Switchback, reports: list[Report], faults: tuple[str, str] = ("", "")
-) -> Point:
+def _together(faults: Iterable[Fault]) -> Fault:
+    found = set(faults)
+    return found.pop() if len(found) == 1 else "both"
+
+
+def _point(pair: int, design: Switchback, reports: list[Report], gaps: Sequence[Gap] = ()) -> Point:
     arms = {"stable": Arm(), "candidate": Arm()}
     for report in reports:
-        if report.arm == _arm(report.block, design):
+        if report.arm in _due(report.block, design):
             arms[report.arm] = arms[report.arm].plus(report.outcomes)
     point = Point(pair, design.cell, arms["stable"], arms["candidate"])
-    at_fault = [2 * pair + second for second in (0, 1) if faults[second]]
-    if not at_fault:
+    if not gaps:
         return point
-    return _left_out(point, faults[0] or faults[1], _arms(at_fault, design))
+    return _left_out(point, gaps[0].reason, _together([gap.fault for gap in gaps]))

@@ -1,18 +1,35 @@
-"""What a canary's pairs of blocks say: betting e-processes, exact under the paired randomisation.
+"""What a canary's pairs of blocks say: betting e-processes, exact under the hypotheses named here.
 
-Within a live pair a fair coin says which block the candidate gets. Where the candidate changes
+**Alternating arms.** Within a live pair a fair coin says which block the candidate gets. Where the candidate changes
 nothing, the sign of the pair's difference is therefore a fair coin too, given everything before and
 given the difference's size, whatever the noise: correlated, heavy-tailed or drifting. A bet of a
 fraction of the wealth on that sign then multiplies the wealth by a factor of mean 1, so the wealth is
 an e-process: it ever exceeds ``1 / alpha`` with probability at most ``alpha`` (Ville), at any stopping
 time and for any number of pairs. Nothing here is asymptotic.
 
+**Paired arms** (a cache and a ghost of the other arm beside it) answer the same traffic in every
+block, so there is no coin: traffic is the same for both by design, and the bets stay e-processes
+under the hypothesis itself. Given everything before a pair, the candidate is no better when
+
+- it wins at most as often as it loses (the bets on signs),
+- the mean of the difference, held at the scale of earlier pairs, is not on its side (the bets on
+  sizes), and neither is the mean of the log ratio held at ``BOUND`` (``wealth.Gains``).
+
+For *worse* the same holds with the sides exchanged. "Given everything before" includes what both arms
+hold: it is met exactly by policies that decide alike (every pair ties and nothing is ever bet) and by
+policies whose luck of one pair says nothing about the next one. Equal policies with draws of their
+own differ by what either happened to throw away; each such object costs one miss and is then held by
+both again, so luck does not last (tests measure its autocorrelation on real caches). What the coin
+gives and this does not: arms that are treated differently by the machinery (one ghost colder or
+smaller than its peer) are a bias that no number of pairs averages out, hence the same keys, the same
+capacity, and counts that must agree to the last decision.
+
 Two families of bets are mixed in equal parts, and a mixture of e-processes is one:
 
 - the sign alone; it stays exact as long as a worse (or equal) candidate loses at least half of the
   pairs, given the past;
 - the sign times a size between 0 and 1 that grows with the difference, scaled by the median size of
-  *earlier* pairs; exact where the candidate shifts every block by the same, unhelpful amount or not
+  *earlier* pairs; with alternating arms exact where the candidate shifts every block by the same, unhelpful amount or not
   at all, because then large losses are as likely as large wins.
 
 Each family is itself a mixture over a grid of fractions, so that none has to be tuned. Ties bet

@@ -365,7 +365,8 @@ def _decide_canary(state: State, now: int) -> State:
         return _hold(state, f"inconclusive: {doubt}", now, spent=True)
     if ready and _next_is_full(state) and superior:
         cause = f"objective better by {-evidence.effect().estimate:.1%} in {evidence.pairs} pairs"
-        return _move(state, Status.FULL, f"{cause}, guardrails kept", now)
+        kept = ", guardrails kept" if plan.rails else ""
+        return _move(state, Status.FULL, cause + kept, now)
     if ready and not _next_is_full(state) and evidence.promising():
         return _ramp(state, now)
     if evidence.pairs + evidence.dropped >= plan.max_pairs:
