@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.shadow.report.page import Section, Table, render, source_diff, write
+from gnomon.shadow.report.page import Section, render, source_diff, write
 from gnomon.shadow.report.plots import CanaryPoint, canary_over_time, latency_cdf, search_progress
+from gnomon.shadow.report.shown import Table
 
 
 class Reader(HTMLParser):
