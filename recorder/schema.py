@@ -171,11 +171,11 @@ _SPECS = (
             [
                 *_SOURCE_NAMES,
                 *("event", "numbers.key_value.key", "texts.key_value.key", "texts.key_value.value"),
+                "numbers.key_value.value",  # keys and sizes of a cache come again
             ],
             {
                 "workload_id": "DELTA_BYTE_ARRAY",
                 "time": "DELTA_BINARY_PACKED",
-                "numbers.key_value.value": "BYTE_STREAM_SPLIT",
             },
         ),
     ),

@@ -12,11 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .accesses import ENTRIES, Accesses, accesses
 from .schema import DECISIONS, OUTCOMES, WORKLOAD
 from .store import TraceStore
-
-#: A map as a plain list of its entries, which more functions take.
-_ENTRIES = pa.list_(pa.struct([("key", pa.string()), ("value", pa.float64())]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,8 @@ class HookSummary:
         hook: its name.
         kinds: ``KIND/VERSION`` as recorded.
         processes: how many processes recorded.
-        decisions: rows; ``first`` and ``last`` are Unix nanoseconds, 0 without any.
+        decisions: rows.
+        first, last: Unix nanoseconds, of the decisions or, without any, of the workload; 0 without any.
         rate: decisions per second between first and last.
         arms, reasons, inclusions: decisions by value.
         matched: decisions whose outcome was reported.
@@ -49,7 +48,10 @@ class HookSummary:
         shares: share of the decisions by index of the picked item.
         metrics: quantiles by metric.
         workload: events by name.
-        bytes: of all files; ``bytes_per_decision`` is 0 without decisions.
+        accesses: of a cache; None where there are none.
+        bytes: of all files.
+        bytes_per_decision: of the decisions and outcomes; 0 without any.
+        bytes_per_event: of the workload; 0 without any.
         duplicates: rows left out because their id had been seen.
         damaged: one line per damaged file.
     """
@@ -73,9 +75,11 @@ class HookSummary:
     shares: dict[int, float]
     metrics: dict[str, Quantiles]
     workload: dict[str, int]
+    accesses: Accesses | None
     files: int
     bytes: int
     bytes_per_decision: float
+    bytes_per_event: float
     duplicates: int
     damaged: tuple[str, ...]
 
@@ -90,18 +94,21 @@ def summarise(store: TraceStore, hook: str) -> HookSummary:
     late = store.read(OUTCOMES, hook, skip_damaged=True)
     workload = store.read(WORKLOAD, hook, skip_damaged=True)
     table = reading.table
-    sizes = store.sizes(hook).values()
-    total = sum(size for _, size in sizes)
-    first, last = _span(table)
+    events = workload.table
+    sizes = store.sizes(hook)
+    total = sum(size for _, size in sizes.values())
+    first, last = _span(table if table.num_rows else events)
     statuses = _counts(table["outcome_status"])
     return HookSummary(
         hook=hook,
-        kinds=_kinds(table),
-        processes=len(pc.unique(table["process"])),
+        kinds=_kinds(table, events),
+        processes=len({*_distinct(table["process"]), *_distinct(events["process"])}),
         decisions=table.num_rows,
         first=first,
         last=last,
-        rate=(table.num_rows - 1) / (last - first) * 1e9 if last > first else 0.0,
+        rate=(table.num_rows - 1) / (last - first) * 1e9
+        if table.num_rows and last > first
+        else 0.0,
         arms=_counts(table["arm"]),
         reasons=_counts(table["reason"]),
         inclusions=_counts(table["inclusion"]),
@@ -113,10 +120,12 @@ def summarise(store: TraceStore, hook: str) -> HookSummary:
         failures=int(pc.sum(pc.invert(table["ok"])).as_py() or 0),
         shares={k: n / table.num_rows for k, n in sorted(_counts(table["action"]).items())},
         metrics=_metrics(table["values"]),
-        workload=_counts(workload.table["event"]),
-        files=sum(files for files, _ in sizes),
+        workload=_counts(events["event"]),
+        accesses=accesses(events),
+        files=sum(files for files, _ in sizes.values()),
         bytes=total,
-        bytes_per_decision=total / table.num_rows if table.num_rows else 0.0,
+        bytes_per_decision=_share(total - sizes[WORKLOAD][1], table.num_rows),
+        bytes_per_event=_share(sizes[WORKLOAD][1], events.num_rows),
         duplicates=reading.duplicates,
         damaged=tuple(dict.fromkeys(reading.damaged + late.damaged + workload.damaged)),
     )
@@ -128,8 +137,22 @@ def _span(table: pa.Table) -> tuple[int, int]:
     return table["time"][0].as_py(), table["time"][-1].as_py()
 
 
-def _kinds(table: pa.Table) -> tuple[str, ...]:
-    found = set(zip(table["kind"].to_pylist(), table["kind_version"].to_pylist(), strict=True))
+def _share(total: int, rows: int) -> float:
+    return total / rows if rows else 0.0
+
+
+def _distinct(column: pa.ChunkedArray) -> list[Any]:
+    found: list[Any] = pc.unique(column).to_pylist()
+    return found
+
+
+def _kinds(*tables: pa.Table) -> tuple[str, ...]:
+    both = ("kind", "kind_version")
+    found = {
+        tuple(row[name] for name in both)
+        for table in tables
+        for row in table.group_by(both).aggregate([]).to_pylist()
+    }
     return tuple(f"{kind}/{version}" for kind, version in sorted(found))
 
 
@@ -144,7 +167,7 @@ def _orphans(decisions: pa.Table, late: pa.Table) -> int:
 
 
 def _metrics(values: pa.ChunkedArray) -> dict[str, Quantiles]:
-    entries = pc.list_flatten(values.cast(_ENTRIES)).combine_chunks()
+    entries = pc.list_flatten(values.cast(ENTRIES)).combine_chunks()
     keys, numbers = pc.struct_field(entries, 0), pc.struct_field(entries, 1)
     return {
         name: _quantiles(numbers.filter(pc.equal(keys, name)).to_numpy(zero_copy_only=False))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .shown import Part, Shown, Table, plain
 
 if TYPE_CHECKING:
+    from ...recorder.accesses import Accesses
     from ...recorder.summary import HookSummary
 
 
@@ -59,11 +60,35 @@ def _lines(of: HookSummary) -> list[tuple[str, str]]:
         lines.append((name, f"p50 {q.p50:.4g}, p90 {q.p90:.4g}, p99 {q.p99:.4g}"))
     lines += [
         ("workload events", _counted(of.workload) or "none"),
-        ("size", f"{of.bytes} bytes in {of.files} files, {of.bytes_per_decision:.1f} a decision"),
+        *_accesses(of.accesses),
+        ("size", _size(of)),
     ]
     if of.duplicates:
         lines.append(("duplicates", f"{of.duplicates} left out"))
     return lines + [("damaged", line) for line in of.damaged]
+
+
+def _accesses(of: Accesses | None) -> list[tuple[str, str]]:
+    """Return what is shown of a cache."""
+    if of is None:
+        return []
+    lines = [
+        ("lookups", f"{of.lookups}, {of.hits} of them hits: {of.hit_ratio:.2%}"),
+        ("accesses", f"{of.rate:.1f}/s, {of.insertions} insertions, {of.removals} removals"),
+        ("keys", f"{of.distinct} different, of size {of.size:.0f} together"),
+    ]
+    if of.capacity:
+        policy = f", policy {of.policy}" if of.policy else ""
+        lines.append(("cache", f"capacity {of.capacity:.0f}{policy}"))
+    if of.sampled < 1.0:
+        lines.append(("recorded keys", f"{of.sampled:.1%}"))
+    return lines
+
+
+def _size(of: HookSummary) -> str:
+    each = {"decision": of.bytes_per_decision, "workload event": of.bytes_per_event}
+    per = "".join(f", {size:.1f} a {name}" for name, size in each.items() if size)
+    return f"{of.bytes} bytes in {of.files} files{per}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import strategies as st
 
-from gnomon.sdk.records import Decision, Outcome, Workload
+from gnomon.sdk.records import Decision, Outcome, Workload, WorkloadBatch
 
 
 @dataclass
@@ -58,6 +60,32 @@ def outcome(of: Decision, delay_ns: int = 30_000_000, **changes: Any) -> Outcome
         decision_ns=of.time_ns,
     )
     return base._replace(**changes)
+
+
+def accesses(
+    seq: int, n: int, time_ns: int = 1_700_000_000_000_000_000, spacing_ns: int = 10_000
+) -> WorkloadBatch:
+    """Return a batch of a cache's accesses: ten keys in turn, every third lookup a miss."""
+    numbers = range(seq, seq + n)
+    return packed(
+        seq,
+        "access",
+        [time_ns + spacing_ns * i for i in numbers],
+        {
+            "key": [float(2**53 - 1 - i % 10) for i in numbers],
+            "size": [100.0 * (i % 10) for i in numbers],
+            "op": [float(i % 3 != 0) for i in numbers],
+        },
+    )
+
+
+def packed(
+    seq: int, event: str, times_ns: Sequence[int], fields: dict[str, list[float]]
+) -> WorkloadBatch:
+    """Return a batch from plain numbers."""
+    n = len(times_ns)
+    values = tuple((name, struct.pack(f"<{n}d", *column)) for name, column in fields.items())
+    return WorkloadBatch(seq, event, struct.pack(f"<{n}q", *times_ns), values)
 
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
@@ -118,4 +146,18 @@ def workloads(draw: st.DrawFn) -> Workload:
     return Workload(draw(seqs), draw(times), draw(texts), tuple(values.items()))
 
 
-records = decisions() | outcomes() | workloads()
+@st.composite
+def batches(draw: st.DrawFn, most: int = 20) -> WorkloadBatch:
+    """Any batch of workload events that the recorder takes."""
+    n = draw(st.integers(1, most))
+    start = draw(st.integers(0, 2**63 - 1 - 10**12) | st.just(1_700_000_000_000_000_000))
+    column = st.lists(floats, min_size=n, max_size=n)
+    return packed(
+        draw(st.integers(0, 2**64 - n) | st.just(2**64 - n)),
+        draw(texts),
+        [start + draw(st.integers(0, 10**12)) for _ in range(n)],
+        draw(st.dictionaries(texts.filter(lambda t: len(t.encode()) <= 64), column, max_size=4)),
+    )
+
+
+records = decisions() | outcomes() | workloads() | batches()
