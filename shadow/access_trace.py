@@ -1,0 +1,145 @@
+"""The trace of a cache: accesses in order, whatever any policy would have kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..sdk.errors import TraceError
+from .trace import FloatArray, IndexArray, Trace
+
+if TYPE_CHECKING:
+    from ..recorder.store import TraceStore
+
+#: What an access is. The records tell lookups that hit (1) apart; here ``hit`` does.
+LOOKUP, SET, DELETE = 0, 2, 3
+UNKNOWN = -1
+#: Blocks that a trace is cut into: longer than what neighbouring accesses share.
+BLOCKS = 50
+_PER_INSTANCE = ("capacity", "sampled")
+
+
+@dataclass(frozen=True)
+class AccessTrace(Trace):
+    """Recorded accesses of one hook of the kind ``cache``; n accesses of p caches.
+
+    Only lookups have outcomes, and of those only the ones from ``first`` on: a window keeps all that
+    happened before it, so that its replay is a part of one continuous replay.
+
+    Attributes:
+        hook: name of the hook.
+        kind: name of its kind.
+        start_ns: Unix time that ``at`` counts from.
+        instances: ids of the processes, by index; each has a cache of its own.
+        policy: name of the policy that was in production; empty where outcomes are unknown.
+        first: index of the first access whose outcome counts.
+        at: when, seconds since ``start_ns``, f8[n], ascending.
+        instance: whose cache, i4[n].
+        key: dense index of the key in its cache; two caches share none; i4[n].
+        size: of the object that is set, or that a missed lookup brings; NaN where it brings none; f8[n].
+        op: LOOKUP, SET (an insertion or replacement of its own) or DELETE, i1[n].
+        hit: 1 or 0 as recorded, -1 where that is unknown or the access is no lookup, i1[n].
+        capacity: of each cache, in the unit of the sizes, f8[p].
+        sampled: share of the keys that was recorded, f8[p].
+        time: of the lookups that count, seconds, f8[len].
+        outcome: 1 for a miss, 0 for a hit, NaN where that is unknown, f8[len].
+        members: none.
+    """
+
+    TYPE = "accesses"
+    COLUMNS = ("at", "instance", "key", "size", "op", "hit", *_PER_INSTANCE)
+    HEAD = ("hook", "kind", "start_ns", "instances", "policy", "first")
+
+    hook: str
+    kind: str
+    start_ns: int
+    instances: tuple[str, ...]
+    policy: str
+    first: int
+    at: FloatArray
+    instance: IndexArray
+    key: IndexArray
+    size: FloatArray
+    op: npt.NDArray[np.int8]
+    hit: npt.NDArray[np.int8]
+    capacity: FloatArray
+    sampled: FloatArray
+    time: FloatArray = field(init=False, repr=False, compare=False)
+    outcome: FloatArray = field(init=False, repr=False, compare=False)
+    members: tuple[str, ...] = field(init=False, default=())
+
+    def __post_init__(self) -> None:
+        """Refuse columns that do not fit together; derive what counts."""
+        self._check()
+        counted = self.counted
+        hit = self.hit[counted]
+        object.__setattr__(self, "time", self.at[counted])
+        object.__setattr__(self, "outcome", np.where(hit == UNKNOWN, np.nan, 1.0 - hit))
+
+    def _check(self) -> None:
+        n, p = len(self.at), len(self.instances)
+        for name in self.COLUMNS:
+            length = p if name in _PER_INSTANCE else n
+            if getattr(self, name).shape != (length,):
+                raise TraceError(
+                    f"column {name!r} of trace {self.hook!r} is not {length} long; load again"
+                )
+        if n and (np.diff(self.at) < 0).any():
+            raise TraceError(f"trace {self.hook!r} is not in order of time; sort it first")
+        whole = (self.key >= 0).all() and (self.instance >= 0).all() and (self.instance < p).all()
+        known = (self.op == LOOKUP) | (self.op == SET) | (self.op == DELETE)
+        if not (whole and known.all()) or (self.size < 0).any() or np.isinf(self.size).any():
+            raise TraceError(f"trace {self.hook!r} holds accesses that are none; load again")
+        if not ((self.capacity > 0) & (self.sampled > 0) & (self.sampled <= 1)).all():
+            raise TraceError(f"trace {self.hook!r} has a cache without a capacity; load again")
+
+    @property
+    def counted(self) -> npt.NDArray[np.int64]:
+        """Indices of the lookups that count, i8[len]."""
+        return np.flatnonzero(self.op[self.first :] == LOOKUP) + self.first
+
+    @property
+    def recorded(self) -> bool:
+        """Whether every lookup that counts was recorded as a hit or a miss."""
+        return not np.isnan(self.outcome).any()
+
+    @property
+    def block_s(self) -> float:
+        """Seconds of a stretch that resampling keeps together: a fiftieth of the whole."""
+        return max(self.span_s / BLOCKS, 1e-9)
+
+    @property
+    def keys(self) -> int:
+        """A number above every key."""
+        return int(self.key.max(initial=-1)) + 1
+
+    def rows(self, rows: slice) -> AccessTrace:
+        """Return these counted lookups as a trace, with all that happened before them."""
+        counted = self.counted[rows]
+        first, end = (int(counted[0]), int(counted[-1]) + 1) if len(counted) else (0, 0)
+        columns: dict[str, Any] = {
+            name: getattr(self, name)[:end] for name in self.COLUMNS if name not in _PER_INSTANCE
+        }
+        return replace(self, first=first, **columns)
+
+
+def access_trace(stored: TraceStore, hook: str) -> AccessTrace:
+    """Read the accesses of a hook of the kind ``cache``.
+
+    A set that follows a missed lookup of its key before any other access of it completes that lookup
+    and is no access of its own. Of each process the longest stretch under one ``cache`` event is taken:
+    such an event says that a cache began, or was set up anew.
+
+    Args:
+        stored: trace store.
+        hook: name of the hook.
+
+    Raises:
+        TraceError: nothing there, too little, or a trace that no replay can be faithful to.
+    """
+    from ._access_columns import trace
+
+    return trace(stored.workload(hook), hook)
