@@ -105,7 +105,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, obje
     """
     environ = os.environ if environ is None else environ
     found: dict[str, object] = {}
-    for variable, (name, convert) in _VARIABLES.items():
+    for variable, (name, convert) in VARIABLES.items():
         text = environ.get(variable, "").strip()
         if text and name not in found:
             found[name] = _converted(variable, text, convert)
@@ -119,18 +119,22 @@ def _converted(variable: str, text: str, convert: Callable[[str], object]) -> ob
         raise ConfigurationError(f"{variable} is {text!r}: {error}; correct or unset it") from error
 
 
+_ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
 def _flag(text: str) -> bool:
-    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    if text.lower() not in known:
-        raise ValueError("not 1 or 0")
-    return known[text.lower()]
+    flag = text.lower()
+    if flag not in (*_ON, *_OFF):
+        raise ValueError(f"not one of {', '.join((*_ON, *_OFF))}")
+    return flag in _ON
 
 
 def _paths(text: str) -> tuple[Path, ...]:
     return tuple(Path(part.strip()) for part in text.split(",") if part.strip())
 
 
-_VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
+#: Field of :class:`Settings` and its type, by variable.
+VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "GNOMON_DISABLED": ("disabled", _flag),
     "GNOMON_CONTROL_PLANE": ("control_plane", str),
     "GNOMON_STATE_DIR": ("state_dir", Path),

@@ -82,7 +82,7 @@ class Courier:
         self._stopping = stopping
         self._clock = clock
         self._rng = rng
-        self._channel = _channel(settings)
+        self._channel = open_channel(settings)
         self._export = self._channel.unary_unary(METHOD)
         self._calls: set[Any] = set()
 
@@ -131,7 +131,7 @@ class Courier:
             self._calls.discard(call)
 
 
-def _channel(settings: Settings) -> grpc.Channel:
+def open_channel(settings: Settings) -> grpc.Channel:
     claim_grpc()
     options = (("grpc.max_send_message_length", -1), ("grpc.max_reconnect_backoff_ms", 2000))
     if not settings.secure:

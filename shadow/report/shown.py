@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-_NUMBER = re.compile(r"[-+]?[0-9][0-9.,e+-]*\s?%?|–|-|")
+_NUMBER = re.compile(r"[-+]?[0-9][0-9.e+-]*%?|nan|–|-")
 _STYLE = "text-align:left;white-space:pre-wrap;overflow-wrap:anywhere"
 _RIGHT = "text-align:right"
 
@@ -32,8 +32,8 @@ class Table:
     def numeric(self) -> tuple[bool, ...]:
         """Return for every column whether it holds numbers and is set to the right."""
         return tuple(
-            all(_NUMBER.match(row[column].split(" (")[0]) is not None for row in self.rows)
-            and any(row[column][:1].isdigit() or row[column][:1] in "+-" for row in self.rows)
+            bool(self.rows)
+            and all(_NUMBER.fullmatch(row[column].split(" (")[0]) for row in self.rows)
             for column in range(len(self.head))
         )
 

@@ -49,7 +49,7 @@ def test_arguments_of_configure_and_the_environment() -> None:
     names = table_names(HOOK, "Configuration")
     assert set(names) == set(inspect.signature(gnomon.configure).parameters)
     text = HOOK.read_text("utf-8")
-    for variable in config._VARIABLES:
+    for variable in config.VARIABLES:
         assert f"`{variable}`" in text
 
 
