@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from .api import evolve, follow, replay, rollout, ship, traces, verify
+    from .api import doctor, evolve, follow, replay, rollout, ship, traces, verify
     from .policies.cache import cache
     from .policies.load_balancer import load_balancer
     from .sdk.config import Settings, Sink
@@ -61,6 +61,7 @@ _HOMES = {
     "UnavailableError": "sdk.errors",
     "WorkloadEvent": "sdk.kind",
     "cache": "policies.cache",
+    "doctor": "api",
     "evolve": "api",
     "follow": "api",
     "hook": "sdk.hook",
@@ -95,6 +96,7 @@ __all__ = [
     "__version__",
     "cache",
     "configure",
+    "doctor",
     "evolve",
     "flush",
     "follow",
@@ -151,6 +153,7 @@ def configure(
 
     Raises:
         ConfigurationError: a value, an environment variable or a key file is wrong.
+        TraceError: nothing can be written to ``store``.
     """
     from .sdk import configure as _sdk
 
@@ -192,7 +195,9 @@ def _store_sink(folder: str | Path, service: str) -> Sink:
     from .recorder.sink import StoreSink
     from .recorder.store import TraceStore
 
-    return StoreSink(TraceStore(folder), service)
+    store = TraceStore(folder)
+    store.files.require_writable()
+    return StoreSink(store, service)
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from gnomon.v1 import policy_pb2
 
+    from .commands._checks import Diagnosis
     from .policies.rollout.evidence import Effect
     from .policies.rollout.ledger import Ledger
     from .policies.rollout.shipping import Ramp
@@ -405,6 +406,19 @@ def _effects(verdict: Verdict) -> dict[str, Effect]:
     }
 
 
+def doctor(control_plane: str = "", otlp_endpoint: str = "") -> Diagnosis:
+    """Look at what this machine has for Gnomon; needs the base install only.
+
+    Args:
+        control_plane: ``host:port`` to reach; as in ``GNOMON_CONTROL_PLANE`` when empty.
+        otlp_endpoint: to reach; as in ``OTEL_EXPORTER_OTLP_ENDPOINT`` when empty.
+    """
+    from .commands._checks import diagnose
+    from .commands._probes import this_machine
+
+    return diagnose(this_machine(), control_plane, otlp_endpoint)
+
+
 def existing_ledger(path: str | Path) -> Ledger:
     """Open a ledger that is there already; raises ConfigurationError where there is none."""
     from .policies.rollout.ledger import Ledger
@@ -424,6 +438,7 @@ def acting() -> str:
 
 __all__ = [
     "acting",
+    "doctor",
     "evolve",
     "existing_ledger",
     "follow",

@@ -27,6 +27,7 @@ COMMANDS = (
     "ship",
     "rollout",
     "audit",
+    "doctor",
 )
 
 
