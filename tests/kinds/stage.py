@@ -1,0 +1,103 @@
+"""Processes of a small deployment: recorder, control plane, service, and commands beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+OUTSIDE = Path(__file__).parent / "outside"
+MODULES = "lane_plugin.kind,lane_plugin.simulator"
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return this process's environment with nothing of Gnomon's but the modules from outside."""
+    ours = ("GNOMON_", "OTEL_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    found = {"PYTHONPATH": str(OUTSIDE), "GNOMON_MODULES": MODULES}
+    return kept | found | more
+
+
+def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Wait for a condition and return what it gave; fails after so many seconds."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, f"{what} took longer than {seconds:g} s"
+        time.sleep(0.1)
+    return found
+
+
+class Stage:
+    """A folder, and processes that work in it; ends those that still run.
+
+    Attributes:
+        folder: current one of every process.
+    """
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.folder = folder
+        self._stack = stack
+
+    def run(self, *words: object, code: int = 0) -> Any:
+        """Run one command with ``--json``; return what it printed."""
+        command = [sys.executable, "-m", "gnomon", *map(str, words), "--json"]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, f"{words} gave {done.returncode}: {done.stderr[-4000:]}"
+        return json.loads(done.stdout)
+
+    def server(self, name: str, *words: object) -> Callable[[], str]:
+        """Start a server's command; return what waits for its address."""
+        ready = self.folder / f"{name}.ready"
+        command = ("-m", "gnomon", *words, "--listen", "127.0.0.1:0", "--ready-file", ready)
+        process = self.start(name, *command)
+
+        def address() -> str:
+            until(lambda: ready.exists() or process.poll() is not None, 60, f"{name} to listen")
+            assert process.poll() is None, (self.folder / f"{name}.log").read_text()
+            return ready.read_text().strip()
+
+        return address
+
+    def start(self, name: str, *words: object, **more: str) -> subprocess.Popen[bytes]:
+        """Start a Python process; what it prints goes to ``NAME.log``."""
+        log = self._stack.enter_context((self.folder / f"{name}.log").open("wb"))
+        process = subprocess.Popen(
+            [sys.executable, *map(str, words)],
+            cwd=self.folder,
+            env=environment(**more),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        self._stack.callback(ended, process)
+        return process
+
+
+def ended(process: subprocess.Popen[bytes]) -> int:
+    """Ask a process to end, then make it; return its exit status."""
+    process.terminate()
+    try:
+        return process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+@contextmanager
+def stage(folder: Path) -> Iterator[Stage]:
+    """Work in a folder with processes that end with the block, the last one first."""
+    with ExitStack() as stack:
+        yield Stage(folder, stack)

@@ -1,0 +1,165 @@
+"""A kind that the product has never heard of goes all the way, from a service's traffic to its policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gnomon.recorder.store import TraceStore
+from gnomon.sdk.errors import TraceError
+
+from .stage import OUTSIDE, Stage, ended, stage, until
+
+HOOK = "workers.next"
+#: What the service's own function is found under.
+INCUMBENT = "lane_service:pick"
+#: A holdout of 16 blocks of 0.2 s is a quarter of it.
+RECORDED_S = 13.5
+RAMP = (
+    "--block", "400ms", "--burn-in", "50ms", "--skew", "20ms", "--soak", "1s", "--lease", "5s",
+    "--min-pairs", 6, "--max-pairs", 60, "--shadow-decisions", 50, "--shadow-rate", 1.0,
+)  # fmt: skip
+DECIDED = ("STABLE", "ABORTED", "HOLD")
+
+
+class Deployment:
+    """Recorder, control plane and service as processes of their own.
+
+    Attributes:
+        stage: where they run.
+        control_plane: its address, as an option.
+        store: what the recorder writes.
+        service: the process that decides.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        recorder = stage.server("record", "record", "--store", "traces", "--spool", "spool")
+        for name in ("publisher", "rollout"):
+            stage.run("keys", "new", name, "--role", name)
+        keys = stage.folder / ".gnomon" / "keys"
+        self.publisher = keys / "publisher"
+        trusted = ("--publisher-key", f"{self.publisher}.pub")
+        serving = ("--rollout-key", keys / "rollout.pem", *trusted, "--state", "state")
+        address = stage.server("serve", "serve", *serving)()
+        self.control_plane = ("--control-plane", address)
+        self.store = stage.folder / "traces"
+        self.service = stage.start(
+            "service",
+            OUTSIDE / "lane_service.py",
+            GNOMON_CONTROL_PLANE=address,
+            GNOMON_PUBLISHER_KEYS=f"{self.publisher}.pub",
+            GNOMON_STATE_DIR=str(stage.folder / "service"),
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{recorder()}",
+        )
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """Return what was recorded so far, in order of time."""
+        with suppress(TraceError):  # there is no store before the first records
+            return TraceStore(self.store).decisions(HOOK).to_pylist()
+        return []
+
+    def recorded(self, seconds: float) -> bool:
+        """Return whether so many seconds of decisions are stored, from the first to the last."""
+        assert self.service.poll() is None, (self.stage.folder / "service.log").read_text()
+        rows = self.decisions()
+        return bool(rows) and rows[-1]["time"] - rows[0]["time"] > seconds * 1e9
+
+    def followed(self) -> list[dict[str, Any]]:
+        """Return the rollout's reports, from now until it is decided."""
+        seen: list[dict[str, Any]] = []
+
+        def decided() -> bool:
+            seen.append(self.stage.run("rollout", "status", *self.control_plane))
+            return seen[-1]["state"] in DECIDED
+
+        until(decided, 90, "the rollout")
+        return seen
+
+
+@pytest.fixture
+def deployed(tmp_path: Path) -> Iterator[Deployment]:
+    with stage(tmp_path) as empty:
+        yield Deployment(empty)
+
+
+@pytest.mark.timeout(240)
+def test_a_kind_from_outside_is_recorded_evolved_shipped_and_promoted(deployed: Deployment) -> None:
+    run = deployed.stage.run
+    until(lambda: deployed.recorded(RECORDED_S), 60, "recording")
+    (recorded,) = run("traces", deployed.store)["hooks"]
+    assert recorded["kinds"] == ["lanes/1"]
+    assert recorded["workload"]["job"] >= 0.95 * recorded["decisions"]
+
+    verdict, best = accepted(deployed)
+    key = ("--key", f"{deployed.publisher}.pem")
+    made = run("ship", best, "--verdict", verdict["path"], *key, *deployed.control_plane, *RAMP)
+    assert (made["state"], made["hook"], made["stable"]) == ("SHADOW", HOOK, "incumbent")
+
+    reports = deployed.followed()
+    promoted(reports)
+    (client,) = run("rollout", "clients", *deployed.control_plane)
+    assert (client["epoch"], client["last_error"]) == (reports[-1]["epoch"], "")
+    assert client["service"] == "workers"
+
+    digest = made["candidate"]
+    until(lambda: deployed.decisions()[-1]["policy"] == digest, 30, "the policy to decide")
+    assert ended(deployed.service) == 0
+    assert (deployed.stage.folder / "service.log").read_text() == ""
+    canaried(deployed.decisions(), digest)
+    assert run("audit", "verify", *deployed.control_plane)["ok"]
+    assert run("audit", "verify")["ok"]
+    explained = run("audit", "explain", digest, *deployed.control_plane)
+    assert {entry["kind"] for entry in explained} >= {"rollout.created", "rollout.transition"}
+
+
+def accepted(deployed: Deployment) -> tuple[dict[str, Any], Path]:
+    """Search and verify against the service's own function; return the verdict and the policy."""
+    trace = ("--traces", deployed.store, "--hook", INCUMBENT)
+    out = deployed.stage.folder / "run"
+    found = deployed.stage.run("evolve", *trace, "--budget", 12, "--seed", 3, "--out", out)
+    assert found["winner"]["validation"] < found["incumbent"]["validation"]
+    verdict = deployed.stage.run("verify", out / "best.py", *trace)
+    assert verdict["decision"] == "accepted", verdict["summary"]
+    gates = {gate["name"]: gate["answer"] for gate in verdict["gates"]}
+    assert gates.pop("bound") == "skipped"
+    assert set(gates.values()) == {"passed"}
+    assert verdict["predicted"]["incumbent"]["high"] < 0.0
+    return verdict, out / "best.py"
+
+
+def promoted(reports: list[dict[str, Any]]) -> None:
+    """Check that a rollout's reports show states, weights, pairs of blocks and acknowledgements."""
+    last = reports[-1]
+    causes = [step["cause"] for step in last["transitions"]]
+    assert [step["to"] for step in last["transitions"]] == ["SHADOW", "CANARY", "FULL", "STABLE"], (
+        causes
+    )
+    assert {report["weight"] for report in reports} >= {0.5, 1.0}
+    assert (last["acked"], last["clients"]) == (1, 1)
+    evidence = last["evidence"]
+    counted = [point for point in evidence["points"] if not point["left_out"]]
+    assert len(counted) == evidence["pairs"] >= 6
+    assert evidence["effect"]["high"] < 0.0
+    assert (evidence["shadow_faults"], evidence["shadow_violations"]) == (0, 0)
+
+
+def canaried(decisions: list[dict[str, Any]], digest: str) -> None:
+    """Check in the recorded traffic that whole blocks took turns, and that the candidate was better."""
+    split = [row for row in decisions if row["reason"] == "split"]
+    arms: dict[int, set[str]] = {}
+    waits: dict[str, list[float]] = {"incumbent": [], digest: []}
+    for row in split:
+        arms.setdefault(row["block"], set()).add(row["policy"])
+        waits[row["policy"]].append(dict(row["values"])["weighted_wait_ms"])
+    assert all(len(policies) == 1 for policies in arms.values())
+    pairs = [(a, b) for a, b in pairwise(sorted(arms)) if a % 2 == 0 and b == a + 1]
+    assert len(pairs) >= 6
+    assert all(arms[a] | arms[b] == {"incumbent", digest} for a, b in pairs)
+    ours, theirs = (sum(waits[p]) / len(waits[p]) for p in (digest, "incumbent"))
+    assert ours < theirs
