@@ -89,7 +89,13 @@ class AccessTrace(Trace):
                 )
         if n and (np.diff(self.at) < 0).any():
             raise TraceError(f"trace {self.hook!r} is not in order of time; sort it first")
-        whole = (self.key >= 0).all() and (self.instance >= 0).all() and (self.instance < p).all()
+        whole = bool(
+            (self.key >= 0).all() and (self.instance >= 0).all() and (self.instance < p).all()
+        )
+        owner = np.zeros(self.keys if whole else 0, np.int32)
+        if whole:
+            owner[self.key] = self.instance
+            whole = bool((owner[self.key] == self.instance).all())
         known = (self.op == LOOKUP) | (self.op == SET) | (self.op == DELETE)
         if not (whole and known.all()) or (self.size < 0).any() or np.isinf(self.size).any():
             raise TraceError(f"trace {self.hook!r} holds accesses that are none; load again")

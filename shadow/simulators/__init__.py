@@ -37,7 +37,10 @@ __all__ = [
 ]
 
 ENTRY_POINTS = "gnomon.simulators"
-_BUILT_IN = {"load_balancer": (".load_balancer", "LoadBalancerSimulator")}
+_BUILT_IN = {
+    "cache": (".cache", "CacheSimulator"),
+    "load_balancer": (".load_balancer", "LoadBalancerSimulator"),
+}
 _registered: dict[str, Simulator] = {}
 
 

@@ -128,9 +128,9 @@ def _queue_victim(of: Any, rule: Any, hand: Any) -> Any:
 
 
 @lean
-def queue(accesses: Any, of: Any, capacity: Any, rule: Any) -> None:
-    """Replay FIFO, LRU, Clock or SIEVE: one list, newcomers at its head."""
-    hand = _NONE
+def queue(accesses: Any, of: Any, capacity: Any, rule: Any) -> Any:
+    """Replay FIFO, LRU, Clock or SIEVE: one list, newcomers at its head; return the most held."""
+    hand, most = _NONE, 0.0
     for t in range(len(accesses.op)):
         op, key, size = accesses.op[t], accesses.key[t], accesses.size[t]
         here = of.at[key] != _NONE
@@ -141,6 +141,7 @@ def queue(accesses: Any, of: Any, capacity: Any, rule: Any) -> None:
             if op == SET:
                 of.held[0] += size - of.size[key]
                 of.size[key] = size
+                most = max(most, of.held[0])
             if rule == _LRU:
                 _move(of, 0, key)
             of.mark[key] = 1
@@ -155,6 +156,8 @@ def queue(accesses: Any, of: Any, capacity: Any, rule: Any) -> None:
             _take(of, victim)
         of.size[key], of.mark[key] = size, 0
         _push(of, 0, key)
+        most = max(most, of.held[0])
+    return most
 
 
 @lean
@@ -166,9 +169,9 @@ def _lfu_victim(of: Any, lowest: Any) -> Any:
 
 
 @lean
-def lfu(accesses: Any, of: Any, capacity: Any) -> None:
-    """Replay LFU: one list per frequency, of which the tail of the lowest leaves."""
-    lowest, count, held = 0, 0, 0.0
+def lfu(accesses: Any, of: Any, capacity: Any) -> Any:
+    """Replay LFU: a list per frequency, the tail of the lowest leaves; return the most held."""
+    lowest, count, held, most = 0, 0, 0.0, 0.0
     for t in range(len(accesses.op)):
         op, key, size = accesses.op[t], accesses.key[t], accesses.size[t]
         uses = of.at[key]
@@ -183,6 +186,7 @@ def lfu(accesses: Any, of: Any, capacity: Any) -> None:
             if op != DELETE and held + keeps <= capacity:
                 of.size[key] = keeps
                 held += keeps
+                most = max(most, held)
                 count += 1
                 _push(of, min(uses + 1, len(of.ends) - 1), key)
                 continue
@@ -195,9 +199,11 @@ def lfu(accesses: Any, of: Any, capacity: Any) -> None:
             _take(of, victim)
         of.size[key] = size
         held += size
+        most = max(most, held)
         count += 1
         _push(of, 0, key)
         lowest = 0
+    return most
 
 
 @lean
@@ -231,9 +237,9 @@ def _forget(of: Any, size: Any, capacity: Any) -> None:
 
 
 @lean
-def arc(accesses: Any, of: Any, capacity: Any) -> None:
-    """Replay ARC: recent T1 and frequent T2, with their ghosts B1 and B2; sizes count as lengths."""
-    target = 0.0
+def arc(accesses: Any, of: Any, capacity: Any) -> Any:
+    """Replay ARC: recent T1, frequent T2, ghosts B1 and B2, sizes as lengths; return the most held."""
+    target, most = 0.0, 0.0
     for t in range(len(accesses.op)):
         op, key, size = accesses.op[t], accesses.key[t], accesses.size[t]
         which = of.at[key]
@@ -245,6 +251,7 @@ def arc(accesses: Any, of: Any, capacity: Any) -> None:
             _take(of, key)
             of.size[key] = of.size[key] if op == LOOKUP else size
             _push(of, _T2, key)
+            most = max(most, of.held[_T1] + of.held[_T2])
             continue
         if op == DELETE or not size <= capacity:
             if which != _NONE and (op == DELETE or here):
@@ -262,23 +269,25 @@ def arc(accesses: Any, of: Any, capacity: Any) -> None:
             _demote(of, target, which == _B2)
         of.size[key] = size
         _push(of, _T2 if ghost else _T1, key)
+        most = max(most, of.held[_T1] + of.held[_T2])
+    return most
 
 
-def _queue(rule: int) -> Callable[[Accesses, int, float], None]:
-    return lambda accesses, keys, capacity: queue(accesses, lists(keys, 1), capacity, rule)
+def _queue(rule: int) -> Callable[[Accesses, int, float], float]:
+    return lambda accesses, keys, capacity: float(queue(accesses, lists(keys, 1), capacity, rule))
 
 
-def _lfu(accesses: Accesses, keys: int, capacity: float) -> None:
+def _lfu(accesses: Accesses, keys: int, capacity: float) -> float:
     most = int(np.bincount(accesses.key, minlength=1).max(initial=0))
-    lfu(accesses, lists(keys, most + 2), capacity)
+    return float(lfu(accesses, lists(keys, most + 2), capacity))
 
 
-def _arc(accesses: Accesses, keys: int, capacity: float) -> None:
-    arc(accesses, lists(keys, 4), capacity)
+def _arc(accesses: Accesses, keys: int, capacity: float) -> float:
+    return float(arc(accesses, lists(keys, 4), capacity))
 
 
-#: Replays by name: fill in the misses of (accesses, number of keys, capacity).
-EXACT: dict[str, Callable[[Accesses, int, float], None]] = {
+#: Replays by name: fill in the misses of (accesses, number of keys, capacity), return the most held.
+EXACT: dict[str, Callable[[Accesses, int, float], float]] = {
     "fifo": _queue(_FIFO),
     "lru": _queue(_LRU),
     "clock": _queue(_CLOCK),
