@@ -121,7 +121,10 @@ def standing(folder: Path) -> Path:
 
 
 def _requirements() -> tuple[str, list[str]]:
-    return metadata.version("gnomon"), metadata.requires("gnomon") or []
+    try:
+        return metadata.version("gnomon"), metadata.requires("gnomon") or []
+    except metadata.PackageNotFoundError:  # run from its sources
+        return "not installed", []
 
 
 def _version(name: str) -> str | None:
