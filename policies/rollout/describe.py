@@ -17,6 +17,7 @@ def plan(words: Plan) -> dict[str, Any]:
         "hook": words.hook,
         "candidate": words.candidate,
         "stable": words.stable,
+        "arms": "paired" if words.paired else "switchback",
         "weights": list(words.weights),
         "min_pairs": words.min_pairs,
         "max_pairs": words.max_pairs,

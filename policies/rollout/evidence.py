@@ -1,11 +1,11 @@
 """What a canary's pairs of blocks say: betting e-processes, exact under the hypotheses named here.
 
-**Alternating arms.** Within a live pair a fair coin says which block the candidate gets. Where the candidate changes
-nothing, the sign of the pair's difference is therefore a fair coin too, given everything before and
-given the difference's size, whatever the noise: correlated, heavy-tailed or drifting. A bet of a
-fraction of the wealth on that sign then multiplies the wealth by a factor of mean 1, so the wealth is
-an e-process: it ever exceeds ``1 / alpha`` with probability at most ``alpha`` (Ville), at any stopping
-time and for any number of pairs. Nothing here is asymptotic.
+**Alternating arms.** Within a live pair a fair coin says which block the candidate gets. Where the
+candidate changes nothing, the sign of the pair's difference is therefore a fair coin too, given
+everything before and given the difference's size, whatever the noise: correlated, heavy-tailed or
+drifting. A bet of a fraction of the wealth on that sign then multiplies the wealth by a factor of
+mean 1, so the wealth is an e-process: it ever exceeds ``1 / alpha`` with probability at most
+``alpha`` (Ville), at any stopping time and for any number of pairs. Nothing here is asymptotic.
 
 **Paired arms** (a cache and a ghost of the other arm beside it) answer the same traffic in every
 block, so there is no coin: traffic is the same for both by design, and the bets stay e-processes
@@ -29,8 +29,8 @@ Two families of bets are mixed in equal parts, and a mixture of e-processes is o
 - the sign alone; it stays exact as long as a worse (or equal) candidate loses at least half of the
   pairs, given the past;
 - the sign times a size between 0 and 1 that grows with the difference, scaled by the median size of
-  *earlier* pairs; with alternating arms exact where the candidate shifts every block by the same, unhelpful amount or not
-  at all, because then large losses are as likely as large wins.
+  *earlier* pairs; with alternating arms exact where the candidate shifts every block by the same,
+  unhelpful amount or not at all, because then large losses are as likely as large wins.
 
 Each family is itself a mixture over a grid of fractions, so that none has to be tuned. Ties bet
 nothing.

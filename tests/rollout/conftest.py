@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +34,16 @@ KIND = Kind(
     (Guardrail("failures", "latency_ms", "failure_rate", 0.005),),
     outcome_deadline_s=1.0,
 )
+#: Both arms answer every lookup; nothing in it can fail and it has no guardrails.
+PAIRED = Kind(
+    "memo",
+    3,
+    "Picks what a memo forgets.",
+    (Feature("idle", "{lookup}", "Lookups since its own last one.", 0.0, 2.0**31, integer=True),),
+    Metric("miss", "1", 1.0, statistics=("mean",)),
+    arms="paired",
+    outcome_deadline_s=1.0,
+)
 SECOND = 1_000_000_000
 
 
@@ -58,14 +68,13 @@ class Publisher:
 
     key: Ed25519PrivateKey
     rollout: Ed25519PrivateKey
+    kind: Kind = KIND
 
-    def bundle(
-        self,
-        source: str = "def score(inflight, since_picked, noise):\n    return inflight\n",
-        calibration: str = "c1",
-    ) -> policy_pb2.Envelope:
-        program = check(source, KIND.input_names)
-        payload = build_bundle(program, HOOK, KIND, "e" * 64, {"calibration": calibration})
+    def bundle(self, source: str = "", calibration: str = "c1") -> policy_pb2.Envelope:
+        names = self.kind.input_names
+        source = source or f"def score({', '.join(names)}):\n    return {names[0]}\n"
+        program = check(source, names)
+        payload = build_bundle(program, HOOK, self.kind, "e" * 64, {"calibration": calibration})
         return dsse.sign(dsse.BUNDLE_TYPE, payload, self.key)
 
     def plan(
@@ -79,7 +88,7 @@ class Publisher:
         payload = build_plan(
             ramp,
             bundle.payload,
-            KIND,
+            self.kind,
             self.rollout.public_key(),
             now,
             stable=stable,
@@ -108,7 +117,8 @@ class Process:
         anchors = Anchors((publisher.key.public_key(),))
         self.instance = instance
         self.cell = cell
-        self.policy = HookPolicy(HOOK, KIND, cell, anchors)
+        self.kind = publisher.kind
+        self.policy = HookPolicy(HOOK, self.kind, cell, anchors)
         self.session = Session(Node("router", instance, cell, "test"), {HOOK: self.policy})
         self.counters: dict[str, int] = {"decisions": 0, "fallbacks": 0}
         self.shadow: dict[str, int] = {}
@@ -150,8 +160,12 @@ class Process:
         full = self.manifest.phase == policy_pb2.PHASE_FULL
         reports = []
         for block in range(first, last):
-            arm = "candidate" if full or design.candidate(block) else "stable"
-            reports.append(block_report(self.cell, block, arm, mean(arm, block), count, failures))
+            treated = "candidate" if full or design.candidate(block) else "stable"
+            arms = ("stable", "candidate") if design.paired and not full else (treated,)
+            reports += [
+                block_report(self.cell, block, arm, mean(arm, block), count, failures)
+                for arm in arms
+            ]
         return reports
 
 
@@ -225,7 +239,7 @@ class World:
         """Ship a policy and return the rollout's id."""
         calibration = options.pop("calibration", "c1")
         source = options.pop("source", "")
-        bundle = self.publisher.bundle(*([source] if source else []), calibration=calibration)
+        bundle = self.publisher.bundle(source, calibration)
         plan = self.publisher.plan(bundle, self.clock.now, ramp, **options)
         return self.control.create(bundle, plan, "ci").plan.id
 
@@ -280,3 +294,13 @@ def ramp() -> Ramp:
 def report() -> Callable[..., delivery_pb2.BlockReport]:
     """Makes block reports."""
     return block_report
+
+
+@pytest.fixture
+def paired(tmp_path: Path, publisher: Publisher) -> Iterator[World]:
+    """A control plane with two processes of one cell whose hook has paired arms."""
+    made = World(tmp_path, replace(publisher, kind=PAIRED))
+    made.join("aa")
+    made.join("bb")
+    yield made
+    made.close()
