@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ...policies.cache import SAMPLE
 from ._cache_exact import DELETE, LOOKUP, SET
 from ._lb_kernel import uniform
-from ._native import lean
+from ._native import inlined, lean
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -97,7 +97,7 @@ def empty(model: Model, keys: int) -> State:
     )
 
 
-@lean
+@inlined
 def _leave(model: Any, state: Any, process: Any, place: Any) -> None:
     """Take a resident out; the last one of its cache takes its place."""
     state.place[np.int64(state.held[place, _KEY])] = _NONE
@@ -112,7 +112,7 @@ def _leave(model: Any, state: Any, process: Any, place: Any) -> None:
         state.place[np.int64(state.held[place, _KEY])] = place
 
 
-@lean
+@inlined
 def _enter(model: Any, state: Any, process: Any, t: Any) -> None:
     """Put the newcomer in the next free place."""
     place = model.base[process] + state.count[process]
@@ -129,7 +129,7 @@ def _enter(model: Any, state: Any, process: Any, t: Any) -> None:
     state.most[process] = max(state.most[process], state.used[process])
 
 
-@lean
+@inlined
 def _touch(state: Any, process: Any, place: Any) -> None:
     now = np.float64(state.clock[process])
     state.held[place, _GAP] = now - state.held[place, _LAST]
@@ -137,7 +137,7 @@ def _touch(state: Any, process: Any, place: Any) -> None:
     state.held[place, _USES] += 1.0
 
 
-@lean
+@inlined
 def _replace(model: Any, state: Any, process: Any, t: Any) -> Any:
     """Store a new value of a resident; return whether it is to enter anew, because it does not fit."""
     place = state.place[model.key[t]]
@@ -152,7 +152,7 @@ def _replace(model: Any, state: Any, process: Any, t: Any) -> Any:
     return False
 
 
-@lean
+@inlined
 def _arrive(model: Any, state: Any, process: Any, t: Any) -> Any:
     """Serve an access; return whether an object wants to enter."""
     place = state.place[model.key[t]]
@@ -172,7 +172,7 @@ def _arrive(model: Any, state: Any, process: Any, t: Any) -> Any:
     return model.size[t] <= model.capacity[process]
 
 
-@lean
+@inlined
 def _observe(model: Any, state: Any, process: Any, t: Any) -> None:
     """Fill ``rows`` with a sample of the residents and, last, the newcomer."""
     lane = _LANES * state.cursor[1]
@@ -199,7 +199,7 @@ def _observe(model: Any, state: Any, process: Any, t: Any) -> None:
     state.rows[SAMPLE, NOISE] = uniform(model.seed, t, lane + _LANES // 2 + SAMPLE)
 
 
-@lean
+@inlined
 def _settle(model: Any, state: Any, process: Any, t: Any, picked: Any) -> Any:
     """Let the picked item leave; return whether the newcomer still wants to enter."""
     lane = _LANES * state.cursor[1]
@@ -241,7 +241,7 @@ def step(model: Any, state: Any, picked: Any) -> Any:
     return False
 
 
-@lean
+@inlined
 def best(rows: Any, score: Any, sign: Any) -> Any:
     """Return the item with the lowest signed score, ties by noise then index; -1 on a fault."""
     picked = _NONE
