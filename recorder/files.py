@@ -41,6 +41,25 @@ class Files:
         """Return the full path of something below the root."""
         return str(PurePosixPath(self.root, *parts))
 
+    def require_writable(self) -> None:
+        """Make a local root and see that files can be made there; another filesystem is not asked.
+
+        Raises:
+            TraceError: they cannot.
+        """
+        if not self.local:
+            return
+        hidden = Path(self.root, f".{uuid.uuid4().hex}.tmp")
+        try:
+            hidden.parent.mkdir(parents=True, exist_ok=True)
+            hidden.touch()
+            hidden.unlink()
+        except OSError as error:
+            raise TraceError(
+                f"cannot write trace store {self.root}: {error.strerror}; "
+                "name a folder that this process may write"
+            ) from error
+
     def is_folder(self, *parts: str) -> bool:
         """Return whether this folder exists."""
         return bool(self._fs.get_file_info(self.path(*parts)).type == fs.FileType.Directory)

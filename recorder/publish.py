@@ -23,7 +23,7 @@ class Published:
         decisions, outcomes, workload: rows in the store; ``outcomes`` are those without their
             decision in the same segment.
         duplicates: records left out because their batch had been stored before.
-        keys: of the batches that are stored now.
+        keys: of all its batches, which are stored now or were before.
     """
 
     decisions: int
@@ -65,10 +65,13 @@ def publish(store: TraceStore, name: str, batches: Iterable[Batch], seen: Seen) 
     keys: dict[bytes, None] = {}
     duplicates = 0
     for batch in batches:
-        if batch.key in seen or batch.key in keys:
+        known = batch.key in seen or batch.key in keys
+        keys[batch.key] = (
+            None  # a known one too: the segment's keys replace those it left in a crash
+        )
+        if known:
             duplicates += batch.count
             continue
-        keys[batch.key] = None
         for source, records in batch.records.items():
             by_source.setdefault(source, []).extend(records)
     content = _combined(by_source)

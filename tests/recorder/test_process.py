@@ -28,7 +28,7 @@ from gnomon.sdk.telemetry.delivery import METHOD
 from gnomon.sdk.telemetry.encode import Encoder, request, resource
 from gnomon.sdk.telemetry.settings import Settings
 
-from .fakes import FakeHook, decision, outcome
+from .fakes import FakeHook, accesses, decision, outcome
 
 _PROGRAM = """
 import typer
@@ -78,14 +78,14 @@ def recording(store: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], 
 
 
 def send_until_dead(address: str, first: int) -> set[int]:
-    """Send one decision with outcome after another; return the acknowledged ones."""
+    """Send a decision, its outcome and a hundred accesses, again and again; return what was acknowledged."""
     acknowledged = set()
     encoder = Encoder(FakeHook())
     with grpc.insecure_channel(address) as channel:
         export = channel.unary_unary(METHOD)
         for i in range(first, first + 100_000):
             made = decision(i)
-            records = map(encoder.encode, (made, outcome(made)))
+            records = map(encoder.encode, (made, outcome(made), accesses(100 * i, 100)))
             try:
                 export(request(resource({}), records, os.urandom(16)), timeout=5)
             except grpc.RpcError:
@@ -113,6 +113,8 @@ def test_a_killed_recorder_loses_nothing_it_acknowledged(tmp_path: Path, rounds:
     assert acknowledged <= stored
     assert len(stored - acknowledged) <= rounds  # at most the request under way at each kill
     assert (reading.duplicates, reading.damaged) == (0, ())
+    events = TraceStore(tmp_path / "store").read("workload")
+    assert (events.table.num_rows, events.duplicates) == (100 * len(stored), 0)
     assert reading.table["outcome_status"].null_count == 0
 
 

@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gnomon
 from gnomon.recorder.join import Joiner, join
 from gnomon.recorder.sink import StoreSink
 from gnomon.recorder.store import TraceStore
+from gnomon.sdk.errors import TraceError
 from gnomon.sdk.records import Record, Workload
+from gnomon.sdk.runtime import RUNTIME
 
 from .fakes import FakeHook, decision, outcome
 
@@ -105,3 +108,19 @@ def test_without_limits_all_match(order: list[int]) -> None:
     joined = join([records[i] for i in order])
     assert not joined.outcomes
     assert all(each is not None for _, each in joined.decisions)
+
+
+def test_a_folder_that_cannot_be_used_is_said_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RUNTIME, "hooks", {})
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(TraceError, match=r"cannot write trace store .*: .*; name a folder") as said:
+        gnomon.configure(store=tmp_path / "file" / "traces")
+    assert "\n" not in str(said.value)
+    assert RUNTIME.settings is None
+    gnomon.configure(store=tmp_path / "new" / "traces")
+    try:
+        assert list((tmp_path / "new" / "traces").iterdir()) == []
+    finally:
+        gnomon.shutdown()

@@ -15,20 +15,20 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from gnomon.recorder import spool as spool_module
 from gnomon.recorder.intake import BusyError, Intake, Limits
 from gnomon.recorder.publish import Seen
-from gnomon.recorder.spool import Spool, read_segment
+from gnomon.recorder.spool import Segment, Spool, read_segment
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import TraceError
 from gnomon.sdk.records import Record
 from gnomon.sdk.telemetry.encode import Encoder, request, resource
 
-from .fakes import FakeHook, decision, outcome
+from .fakes import FakeHook, accesses, decision, outcome
 
 
 def payload(first: int, n: int = 2) -> bytes:
-    """Return a request with decisions first … first + n - 1 and their outcomes."""
+    """Return a request with decisions and accesses first … first + n - 1, and the outcomes."""
     encoder = Encoder(FakeHook())
     made = [decision(i, 1_700_000_000_000_000_000 + i) for i in range(first, first + n)]
-    records: list[Record] = [*made, *map(outcome, made)]
+    records: list[Record] = [*made, *map(outcome, made), accesses(first, n)]
     return request(resource({}), map(encoder.encode, records), first.to_bytes(16, "big"))
 
 
@@ -161,6 +161,26 @@ def test_a_damaged_leftover_is_kept_for_people(tmp_path: Path) -> None:
     assert [path.suffix for path in (tmp_path / "spool").glob("*1-*")].count(".damaged") == 1
 
 
+def test_what_was_stored_is_known_after_any_number_of_lives(tmp_path: Path) -> None:
+    """A recorder that died before it removed a stored segment must not forget its batches."""
+
+    async def life(before_close: bytes | None) -> None:
+        intake = Intake(TraceStore(tmp_path / "store"), Spool(tmp_path / "spool"))
+        await intake.start()
+        if before_close is not None:
+            await intake.submit(before_close)
+        await intake.close()
+
+    asyncio.run(life(payload(0)))
+    (keys,) = (tmp_path / "spool").glob("*.keys")
+    left = Segment(keys.with_suffix(".spool"))  # as if it had not been removed
+    left.append([payload(0)])
+    left.close()
+    asyncio.run(life(None))
+    asyncio.run(life(payload(0)))
+    assert TraceStore(tmp_path / "store").read("decisions").duplicates == 0
+
+
 class CrashingRecorder(RuleBasedStateMachine):
     """Requests, repetitions, seals and crashes in any order: each acknowledged record is stored once.
 
@@ -251,6 +271,7 @@ class CrashingRecorder(RuleBasedStateMachine):
                 int.from_bytes(i[8:], "big") for i in reading.table["decision_id"].to_pylist()
             }
             assert stored <= {i + j for i in self.acknowledged for j in (0, 1)}
+            assert self.store.read("workload").duplicates == 0
 
     def teardown(self) -> None:
         self.loop.run_until_complete(self.intake.close())
@@ -260,6 +281,7 @@ class CrashingRecorder(RuleBasedStateMachine):
             table = self.store.decisions()
             assert table.num_rows == 2 * len(self.acknowledged)
             assert table["outcome_status"].null_count == 0
+            assert self.store.workload().num_rows == 2 * len(self.acknowledged)
         self._folder.cleanup()
 
 

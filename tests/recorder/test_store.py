@@ -22,7 +22,7 @@ from gnomon.recorder.summary import summarise
 from gnomon.sdk.errors import TraceError
 from gnomon.sdk.records import Outcome, Record, Workload
 
-from .fakes import decision, decisions, outcome, outcomes, workloads
+from .fakes import accesses, decision, decisions, outcome, outcomes, workloads
 from .test_encode import exact
 
 _HOUR = 3_600 * 10**9
@@ -205,6 +205,11 @@ def test_encodings_are_explicit(tmp_path: Path) -> None:
     assert "BYTE_STREAM_SPLIT" in columns["values.key_value.value"].encodings
     assert "RLE_DICTIONARY" in columns["arm"].encodings
     assert not any("DICTIONARY" in name for name in columns["features.list.element"].encodings)
+    filled(tmp_path).write_records(SOURCE, [accesses(0, 10)])
+    (path,) = files(TraceStore(tmp_path), "workload")
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    found = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    assert "RLE_DICTIONARY" in found["numbers.key_value.value"].encodings
 
 
 # --- damage -------------------------------------------------------------------------------------
