@@ -13,7 +13,8 @@ from gnomon.sdk.bundle import bundle_digest
 from gnomon.sdk.channel import Peer
 from gnomon.sdk.delivery import DeliveryClient, Settings
 from gnomon.sdk.manifest import Now
-from gnomon.v1 import policy_pb2
+from gnomon.sdk.measure import BlockMeasure
+from gnomon.v1 import delivery_pb2, policy_pb2
 
 SECOND = 1_000_000_000
 HOOK = "router.pick"
@@ -273,3 +274,35 @@ def test_the_last_reports_go_out_at_stop(control, start, hook) -> None:
     hook.counters = {"decisions": 77}
     assert client.stop()
     assert control.reports.get(timeout=PATIENCE_S).counters["decisions"] == 77
+
+
+class BothArms(BlockMeasure):
+    """A measure of a hook's own: it says the same of either arm."""
+
+    def reports(self) -> list[delivery_pb2.BlockReport]:
+        """Return one block of both arms."""
+        return [
+            delivery_pb2.BlockReport(cell="cell-a", block=7, arm=arm, count=3)
+            for arm in ("candidate", "stable")
+        ]
+
+
+def test_a_hook_brings_its_own_measure_once(
+    control, start, hook, shipped, eventually, monkeypatch
+) -> None:
+    made: list[BothArms] = []
+
+    def new_measure() -> BothArms:
+        made.append(BothArms(hook.kind))
+        return made[-1]
+
+    monkeypatch.setattr(hook, "new_measure", new_measure)
+    start(control.port)
+    deliver(control, shipped)
+    eventually(lambda: hook.measure is not None)
+    assert made == [hook.measure]
+
+    def arms() -> list[str]:
+        return [block.arm for block in control.reports.get(timeout=PATIENCE_S).blocks]
+
+    eventually(lambda: arms() == ["candidate", "stable"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from gnomon.sdk.assignment import NEVER_NS, Assignment, Switchback
@@ -222,3 +224,46 @@ def test_a_report_holds_counters_shadow_and_breaker(hook) -> None:
     assert dict(report.counters) == hook.counters
     assert (report.shadow.decisions, report.shadow.faults, report.shadow.shed) == (4, 1, 0)
     assert report.blocks[0] == block
+
+
+def in_pairs(world, kind_arms: str, plan_arms: int) -> tuple[Session, policy_pb2.Envelope, str]:
+    """Return a session that holds the bundle, the plan that was signed for it, and its digest."""
+    kind = dataclasses.replace(world.kind, arms=kind_arms)
+    session = Session(NODE, {HOOK: HookPolicy(HOOK, kind, "cell-a", world.anchors)})
+    envelope = world.bundle(LEAST)
+    session.receive(bundle_push(envelope), world.now)
+    digest = bundle_digest(envelope.payload)
+    return session, world.plan(candidate=digest, arms=plan_arms), digest
+
+
+def test_paired_arms_divide_keys_and_not_time(world) -> None:
+    session, plan, digest = in_pairs(world, "paired", policy_pb2.ARMS_PAIRED)
+    for epoch, phase, weight in ((1, PHASE.PHASE_CANARY, 0.25), (2, PHASE.PHASE_FULL, 1.0)):
+        manifest = world.manifest(epoch, plan=plan, candidate=digest, phase=phase, weight=weight)
+        step = session.receive(manifest_push(manifest), world.now)
+        assert step.reply.ack.ok, step.reply.ack.error
+        design = step.install[1].switchback
+        assert (design.paired, design.weight) == (True, weight)
+        assert all(design.candidate(block) for block in range(20))
+
+
+@pytest.mark.parametrize(
+    ("kind_arms", "plan_arms", "words"),
+    [
+        ("switchback", policy_pb2.ARMS_PAIRED, "arms are paired, kind 'pick' here has switchback"),
+        ("paired", policy_pb2.ARMS_SWITCHBACK, "arms are switchback, kind 'pick' here has paired"),
+        ("sticky", policy_pb2.ARMS_STICKY, "only switchback and paired arms are supported"),
+        ("sticky", policy_pb2.ARMS_PAIRED, "arms are paired, kind 'pick' here has sticky"),
+    ],
+)
+def test_a_plan_with_other_arms_than_the_kind_is_refused_in_one_line(
+    world, kind_arms, plan_arms, words
+) -> None:
+    session, plan, digest = in_pairs(world, kind_arms, plan_arms)
+    for epoch, phase, weight in ((1, PHASE.PHASE_SHADOW, 0.0), (2, PHASE.PHASE_CANARY, 0.25)):
+        manifest = world.manifest(epoch, plan=plan, candidate=digest, phase=phase, weight=weight)
+        step = session.receive(manifest_push(manifest), world.now)
+        assert not step.reply.ack.ok
+        assert words in step.reply.ack.error
+        assert "\n" not in step.reply.ack.error
+        assert (step.install, step.save) == (None, None)

@@ -129,7 +129,7 @@ def ends(points: Iterator[Point]) -> str:
     return "hold"
 
 
-def drawn(seed: int, regime: Regime, change: float) -> Iterator[Point]:
+def drawn(seed: str, regime: Regime, change: float = 0.0) -> Iterator[Point]:
     rng = random.Random(f"paired {seed}")
     levels = regime.levels(rng)
     for pair in range(PAIRS):
@@ -139,13 +139,14 @@ def drawn(seed: int, regime: Regime, change: float) -> Iterator[Point]:
         yield Point(pair, "a", Arm(n, float(stable)), Arm(n, float(candidate)))
 
 
-def tally(runs: int, regime: Regime, change: float = 0.0) -> dict[str, int]:
-    found = [ends(drawn(seed, regime, change)).split()[0] for seed in range(runs)]
+def tally(runs: int, name: str, change: float = 0.0) -> dict[str, int]:
+    regime = REGIMES[name]
+    found = [ends(drawn(f"{name} {seed}", regime, change)).split()[0] for seed in range(runs)]
     return {end: found.count(end) for end in ("abort", "promote", "hold")}
 
 
 def assert_rarely_wrong(runs: int, *regimes: str) -> None:
-    tallies = [tally(runs, REGIMES[regime]) for regime in regimes]
+    tallies = [tally(runs, regime) for regime in regimes]
     for end in ("abort", "promote"):
         hits = sum(counts[end] for counts in tallies)
         assert upper_limit(hits, runs * len(regimes)) <= LIMIT, (regimes, tallies)
@@ -164,7 +165,7 @@ def test_equal_policies_are_rarely_decided_upon_in_each_regime(regime: str) -> N
 @pytest.mark.parametrize("regime", ["0.3", "few misses", "drifting"])
 def test_policies_that_decide_alike_tie_and_are_held(regime: str) -> None:
     same = Regime(REGIMES[regime].levels, REGIMES[regime].lookups, differing=0.0)
-    points = list(drawn(1, same, 0.0))
+    points = list(drawn(regime, same))
     found = Evidence.start((), 1.0)
     for point in points:
         found = found.add(point)
@@ -182,7 +183,7 @@ def test_policies_that_decide_alike_tie_and_are_held(regime: str) -> None:
 def test_power_at_two_thousand_lookups_a_block(
     regime: str, change: float, end: str, least: float
 ) -> None:
-    counts = tally(40, REGIMES[regime], change)
+    counts = tally(40, regime, change)
     assert counts[end] / 40 >= least, counts
     wrong = {"promote": "abort", "abort": "promote"}[end]
     assert counts[wrong] == 0
@@ -191,7 +192,7 @@ def test_power_at_two_thousand_lookups_a_block(
 @pytest.mark.soak
 @pytest.mark.parametrize("change", [0.005, 0.01, 0.02])
 def test_a_worse_policy_is_not_promoted(change: float) -> None:
-    counts = tally(FULL, REGIMES["correlated 0.3"], change)
+    counts = tally(FULL, "correlated 0.3", change)
     assert upper_limit(counts["promote"], FULL) <= 0.01, counts
 
 

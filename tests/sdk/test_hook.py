@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import gnomon
 from gnomon.sdk.hook import Hook
 from gnomon.testing import FakeClock, Recording, recording
 
-from .common import KIND, READ, Item, accounted, items, run
+from .common import KIND, READ, SWITCHBACK, Item, accounted, items, run
 
 
 def least(request: Any, backends: list[Item]) -> Item:
@@ -384,3 +385,18 @@ def test_a_hook_decorated_after_configure_is_on() -> None:
         pick = gnomon.hook("late", **READ)(least)
         pick(None, items())
         assert len(seen.decisions) == 1
+
+
+def test_a_function_is_no_trial_of_paired_arms() -> None:
+    """It answers with one arm at a time: the candidate would get everything at any weight."""
+    kind = replace(KIND, arms="paired")
+
+    @gnomon.hook("paired.pick", **READ | {"kind": kind})
+    def pick(backends: list[Any]) -> Any:
+        return backends[0]
+
+    for phase in ("shadow", "canary", "full"):
+        with pytest.raises(gnomon.ConfigurationError, match=r"paired\.pick.*one arm at a time"):
+            run(pick, lambda rows: 1, phase=phase, switchback=SWITCHBACK)
+    assert pick(items())
+    assert Hook.of(pick).assignment.phase == "stable"
