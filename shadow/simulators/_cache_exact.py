@@ -142,7 +142,7 @@ def queue(accesses: Any, of: Any, capacity: Any, rule: Any) -> Any:
                 of.held[0] += size - of.size[key]
                 of.size[key] = size
                 most = max(most, of.held[0])
-            if rule == _LRU:
+            if rule == _LRU or (rule == _FIFO and op == SET):
                 _move(of, 0, key)
             of.mark[key] = 1
             continue
@@ -169,37 +169,47 @@ def _lfu_victim(of: Any, lowest: Any) -> Any:
 
 
 @lean
+def _rise(of: Any, key: Any, size: Any) -> None:
+    """Count a use: move a key to the next list."""
+    uses = of.at[key]
+    _take(of, key)
+    of.size[key] = size
+    _push(of, min(uses + 1, len(of.ends) - 1), key)
+
+
+@lean
 def lfu(accesses: Any, of: Any, capacity: Any) -> Any:
     """Replay LFU: a list per frequency, the tail of the lowest leaves; return the most held."""
     lowest, count, held, most = 0, 0, 0.0, 0.0
     for t in range(len(accesses.op)):
         op, key, size = accesses.op[t], accesses.key[t], accesses.size[t]
-        uses = of.at[key]
-        here = uses != _NONE
+        here = of.at[key] != _NONE
+        own = of.size[key] if here else 0.0
         if op == LOOKUP:
             accesses.miss[t] = not here
-        if here:
-            count -= 1
-            held = held - of.size[key] if count else 0.0
-            _take(of, key)
-            keeps = of.size[key] if op == LOOKUP else size
-            if op != DELETE and held + keeps <= capacity:
-                of.size[key] = keeps
-                held += keeps
-                most = max(most, held)
-                count += 1
-                _push(of, min(uses + 1, len(of.ends) - 1), key)
+            if here:
+                _rise(of, key, own)
                 continue
-        if op == DELETE or not size <= capacity:
-            continue
-        while held + size > capacity:
+        stays = op != DELETE and size <= capacity
+        if here and not stays:
+            count -= 1
+            held = held - own if count else 0.0
+            _take(of, key)
+        while stays and count and held - own + size > capacity:
             victim, lowest = _lfu_victim(of, lowest)
+            if victim == key:
+                own, here = 0.0, False
             count -= 1
             held = held - of.size[victim] if count else 0.0
             _take(of, victim)
-        of.size[key] = size
-        held += size
+        if not stays:
+            continue
+        held += size - own
         most = max(most, held)
+        if here:
+            _rise(of, key, size)
+            continue
+        of.size[key] = size
         count += 1
         _push(of, 0, key)
         lowest = 0

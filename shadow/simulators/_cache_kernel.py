@@ -177,7 +177,7 @@ def _observe(model: Any, state: Any, process: Any, t: Any) -> None:
     """Fill ``rows`` with a sample of the residents and, last, the newcomer."""
     lane = _LANES * state.cursor[1]
     now = np.float64(state.clock[process])
-    decided = np.float64(state.decided[process] + 1)
+    decided = np.float64(state.decided[process])
     count = np.float64(state.count[process])
     for j in range(SAMPLE):
         place = model.base[process] + np.int64(uniform(model.seed, t, lane + j) * count)
@@ -187,7 +187,7 @@ def _observe(model: Any, state: Any, process: Any, t: Any) -> None:
         state.rows[j, GAP] = state.held[place, _GAP]
         state.rows[j, SIZE] = state.held[place, _SIZE]
         state.rows[j, RESIDENT] = 1.0
-        state.rows[j, SINCE] = decided - state.held[place, _DECIDED]
+        state.rows[j, SINCE] = max(1.0, decided - state.held[place, _DECIDED])
         state.rows[j, NOISE] = uniform(model.seed, t, lane + _LANES // 2 + j)
     state.rows[SAMPLE, RECENCY] = 0.0
     state.rows[SAMPLE, FREQUENCY] = 1.0

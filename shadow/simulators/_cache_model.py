@@ -255,4 +255,3 @@ def per_cache(start: Start, caches: int) -> list[tuple[IntArray, Accesses, int]]
         )
         found.append((at, accesses, len(distinct)))
     return found
-
