@@ -45,6 +45,9 @@ proto: build/protoc/bin/python ## Regenerate the wire code
 	build/protoc/bin/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto \
 	  --grpc_python_out=proto proto/gnomon/v1/*.proto
 
+docs: $(VENV)/.dev ## Build the documentation into build/docs; warnings are errors
+	$(PY) -m sphinx -c docs -b html -d build/doctrees -W --keep-going --quiet . build/docs
+
 dist: $(VENV)/.dev ## Build the wheel and the sdist into dist/
 	@rm -rf build/lib dist; mkdir -p build
 	$(PY) -m build --no-isolation --outdir dist >build/dist.log 2>&1 || { tail -20 build/dist.log; exit 1; }
@@ -75,5 +78,5 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(PY)
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 
-.PHONY: help demo test soak bench lint link proto dist smoke lock
+.PHONY: help demo test soak bench lint link proto docs dist smoke lock
 .DEFAULT_GOAL := help

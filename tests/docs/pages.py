@@ -14,10 +14,12 @@ PAGES = sorted(
 )
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NOTE = re.compile(r"<!-- (.+?) -->\n\Z")
 _LINK = re.compile(r"\[[^\]\n]+\]\(([^)\s]+)\)")
 _INLINE = re.compile(r"`(gnomon [^`\n]+)`")
+#: What ends a command within a line, redirections of its output included.
+_PIECES = re.compile(r"(?<!\$\()(?:;|\||&&|\s\d?>)(?![^(]*\))")
 _ENVIRONMENT = re.compile(r"[A-Z_]+=\S*")
 
 
@@ -26,7 +28,7 @@ class Block:
     """A fenced block.
 
     Attributes:
-        language: after the fence; may be empty.
+        language: after the fence; may be empty, and of a directive it stands in braces.
         text: without the fences.
         note: the comment on the line before it; may be empty.
         line: of the fence, from 1.
@@ -91,8 +93,8 @@ def typed_commands(page: Path) -> list[list[str]]:
         lines = block.commands or [
             line for line in block.text.splitlines() if line.startswith("gnomon ")
         ]
-        for line in lines:
-            words = shlex.split(line.partition("#")[0].rstrip("& "))
+        for line in (piece for line in lines for piece in _PIECES.split(line.partition("#")[0])):
+            words = shlex.split(line.rstrip("& ").replace("$(", "").replace(")", ""))
             while words and _ENVIRONMENT.fullmatch(words[0]):
                 words = words[1:]
             if words[:1] == ["gnomon"]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from .pages import ROOT, Block, blocks, table_names
+from .pages import IDS, PAGES, ROOT, Block, blocks, table_names
+from .shell import run
 
-RUN = ("README.md", "docs/getting-started.md", "docs/reference/hook.md", "docs/reference/kind.md")
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-BIN = Path(sys.executable).parent
 
 #: What the README's service has beside the code that is shown, and a request of it.
 PRELUDE = """
@@ -31,81 +27,32 @@ with testing.recording() as recorded:
     assert len(recorded.decisions) == len(recorded.outcomes) == 1
     assert recorded.outcomes[0].ok
 """
-#: Enough to see that the commands work on what the example recorded, in seconds.
-SHORTER = {"thread_pool.py 60": "thread_pool.py 10", "--budget 200": "--budget 8"}
+#: What else a block may be, and what holds it to that.
+ELSEWHERE = (
+    "from ",  # an example's own lines: test_pages
+    "file ",  # written beside the script
+    "a policy of ",  # checked by the policy language: test_pages
+    "not run: ",
+)
 
 
-def run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with this interpreter's folder first on the path, and nothing of Gnomon's set."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GNOMON_", "OTEL_"))}
-    env = kept | {"PATH": f"{BIN}:{os.environ['PATH']}", "COLUMNS": "160"} | variables
-    return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, timeout=280, check=False
-    )
+def runnable(page: Path) -> list[Block]:
+    """Return the Python blocks of a page that are run one after the other, as one script."""
+    return [b for b in blocks(page, "python") if not b.note.startswith(ELSEWHERE)]
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize("name", [i for i, page in zip(IDS, PAGES, strict=True) if runnable(page)])
 def test_python_blocks_run(name: str, tmp_path: Path) -> None:
-    shown = [b for b in blocks(ROOT / name, "python") if not b.note.startswith("from ")]
-    parts = [f"# {name}:{block.line}\n{block.text}" for block in shown]
+    parts = [f"# {name}:{block.line}\n{block.text}" for block in runnable(ROOT / name)]
     if name == "README.md":
         parts = [PRELUDE, *parts, AFTERWARDS]
+    for block in blocks(ROOT / name, "python"):
+        if block.note.startswith("file "):
+            (tmp_path / block.note.removeprefix("file ")).write_text(block.text)
     script = tmp_path / "page.py"
     script.write_text("\n".join(parts))
     ended = run([sys.executable, "-W", "error", str(script)], tmp_path)
     assert ended.returncode == 0, ended.stderr
-
-
-def place(folder: Path) -> Path:
-    """Return a folder that looks like a checkout to the commands of a page."""
-    (folder / "examples").symlink_to(ROOT / "examples")
-    return folder
-
-
-def script(shown: list[Block], replaced: dict[str, str]) -> str:
-    """Return the commands of blocks as one shell script that ends with the first unexpected code."""
-    lines = ["trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT"]
-    for block in shown:
-        allowed = "|".join(str(code) for code in sorted(block.exits))
-        for command in block.commands:
-            for old, new in replaced.items():
-                command = command.replace(old, new)
-            lines.append(command)
-            if command.endswith("&"):
-                lines.append("sleep 4")
-                continue
-            lines.append(
-                f'case $? in {allowed}) ;; *) echo "line {block.line}: $?" >&2; exit 9;; esac'
-            )
-    return "\n".join(lines)
-
-
-def test_getting_started_works_up_to_the_keys(tmp_path: Path) -> None:
-    shown = [
-        b for b in blocks(ROOT / "docs/getting-started.md", "console") if b.note.startswith("run")
-    ]
-    quick = [block for block in shown if block.note != "run in full"]
-    assert len(quick) == 5
-    ended = run(["bash", "-c", script(quick, SHORTER)], place(tmp_path))
-    assert ended.returncode == 0, ended.stderr
-    assert (tmp_path / ".gnomon/run/best.py").is_file()
-    assert (tmp_path / ".gnomon/verdict.json").is_file()
-    assert (tmp_path / ".gnomon/keys/rollout.pub").is_file()
-
-
-@pytest.mark.soak
-def test_getting_started_works_to_its_end(tmp_path: Path) -> None:
-    """As it stands but for the port: a policy is found, accepted, shipped, promoted and killed."""
-    shown = [
-        b for b in blocks(ROOT / "docs/getting-started.md", "console") if b.note.startswith("run")
-    ]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    replaced = {"gnomon serve": f"gnomon serve --listen 127.0.0.1:{port}", ":7400": f":{port}"}
-    ended = run(["bash", "-c", script(shown, replaced)], place(tmp_path))
-    assert ended.returncode == 0, ended.stderr
-    assert "FULL -> STABLE" in ended.stderr
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

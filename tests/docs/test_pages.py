@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from gnomon.cli import app
-from gnomon.policies.load_balancer import load_balancer
+from gnomon.policies.registry import kind
 from gnomon.sdk.language import check
 
 from .pages import IDS, PAGES, ROOT, anchors, blocks, links, mentioned_commands, typed_commands
@@ -19,6 +19,8 @@ ROOT_COMMAND: Any = typer.main.get_command(app)
 #: Typer may bring its own click, so the class is taken from there.
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 README = ROOT / "README.md"
+#: Pages whose commands test_tutorial types.
+TYPED = {"tutorial.md", "replay.md", "canary.md", "audit.md"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
@@ -62,18 +64,18 @@ def test_whole_command_lines_parse(page: Path) -> None:
 def test_mentioned_commands_and_their_options_exist(page: Path) -> None:
     for words in mentioned_commands(page):
         names = [word.strip(",.;:") for word in words if word not in "·|…"]
-        command, rest = named(names)
+        command, rest = named(names, listed="·" in words)
         known = options(command)
         for word in rest:
             option = re.match(r"--[a-z][a-z-]*", word)
             assert not option or option[0] in known, f"gnomon {' '.join(words)}: no {option}"
 
 
-def named(names: list[str]) -> tuple[Any, list[str]]:
-    """As :func:`resolved`, for ``group this · that``: all of them must exist."""
+def named(names: list[str], listed: bool) -> tuple[Any, list[str]]:
+    """As :func:`resolved`; of a list, ``group this · that``, all must exist."""
     command, rest = resolved(names)
     group = resolved(names[:1])[0]
-    if hasattr(group, "commands") and command is not group:
+    if listed and hasattr(group, "commands") and command is not group:
         plain = [word for word in rest if re.fullmatch(r"[a-z]+", word)]
         assert all(word in group.commands for word in plain), f"{names}: not all exist"
     return command, rest
@@ -135,8 +137,27 @@ def test_there_is_something_to_hold() -> None:
 
 
 def test_policies_that_are_shown_are_in_the_language() -> None:
-    shown = blocks(ROOT / "docs" / "reference" / "policy-language.md", "python")
-    policies = [block.text for block in shown if "def score(" in block.text]
-    assert len(policies) >= 3
-    for source in policies:
-        check(source, load_balancer.input_names)
+    shown = [
+        (block.note.removeprefix("a policy of "), block.text)
+        for page in PAGES
+        for block in blocks(page, "python")
+        if block.note.startswith("a policy of ")
+    ]
+    assert len(shown) >= 3
+    for name, source in shown:
+        check(source, kind(name).input_names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_every_block_says_what_holds_it(page: Path) -> None:
+    """Python runs unless its note says why not; what a reader types is run, or says why not."""
+    for block in blocks(page):
+        where = f"{page.name}:{block.line}"
+        if block.language in ("sh", "bash", "shell", "pycon"):
+            pytest.fail(f"{where}: write ```console with $ before every command")
+        if block.language == "console":
+            assert re.match(r"run|not run: \w", block.note), f"{where}: say <!-- run --> above it"
+            assert block.commands, f"{where}: no line begins with $"
+            assert block.note.startswith("not run: ") or page.name in TYPED, where
+        elif not block.language and re.search(r"^(\$ |gnomon |pip |python )", block.text, re.MULTILINE):
+            pytest.fail(f"{where}: commands belong into a ```console block")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,9 @@ from gnomon import testing
 from gnomon.sdk import config
 from gnomon.sdk.hook import Hook
 from gnomon.sdk.kind import Kind
+from gnomon.sdk.telemetry import names
 from gnomon.shadow.simulators import Simulator
-from gnomon.v1 import audit_pb2, delivery_pb2, rollouts_pb2
+from gnomon.v1 import audit_pb2, delivery_pb2, policy_pb2, rollouts_pb2
 
 from .pages import ROOT, table_names
 
@@ -66,6 +69,12 @@ def test_counters() -> None:
     assert sorted(documented) == sorted(Hook.of(pick).counters)
 
 
+def test_operations_say_what_to_do_about_every_metric_and_counter() -> None:
+    watched = set(table_names(OPERATIONS, "What to monitor"))
+    offered = set(table_names(REFERENCE / "events.md", "Metrics"))
+    assert offered | set(Hook.of(pick).counters) <= watched
+
+
 def test_fields_of_a_kind() -> None:
     named = table_names(KIND, "Kinds (v1 draft)")
     assert set(named) == {field.name for field in fields(Kind)} - {"description"}
@@ -80,6 +89,62 @@ def test_methods_of_a_simulator() -> None:
     for name in methods:
         names = ", ".join(list(inspect.signature(getattr(Simulator, name)).parameters)[1:])
         assert f"`{name}({names})`" in text
+
+
+@pytest.mark.parametrize(
+    ("page", "kind"), [("load-balancer.md", gnomon.load_balancer), ("cache.md", gnomon.cache)]
+)
+def test_pages_of_the_kinds(page: str, kind: Kind) -> None:
+    assert table_names(REFERENCE / page, "Features")[: len(kind.inputs)] == list(kind.input_names)
+    assert {*kind.baselines} <= {*table_names(REFERENCE / page, "Published policies")}
+    text = (REFERENCE / page).read_text("utf-8")
+    for item in kind.inputs:
+        assert f"| `{item.name}` | {item.unit} |" in text
+    for invariant in kind.invariants:
+        assert f"| `{invariant.name}` | {invariant.scope} | {invariant.severity} |" in text
+    for rail in kind.guardrails:
+        assert f"`{rail.name}`" in text
+    for event in (event for event in kind.workload if event.source == "event"):
+        assert f"`{event.name}`" in text and all(f"`{name}`" in text for name in event.fields)
+    for baseline in kind.baselines.values():
+        row = re.search(rf"^\| `{baseline.name}` \|.*\| ([^|]+) \|$", text, re.MULTILINE)
+        assert row and row[1].startswith("yes" if baseline.source else "no"), baseline.name
+
+
+def test_figures_of_the_cache_page_are_the_golden_ones(data: Path) -> None:
+    golden = json.loads((data / "cache" / "expected_miss_ratios.json").read_text())["traces"]
+    text = (REFERENCE / "cache.md").read_text("utf-8").split("## Figures")[1]
+    names = ["FIFO", "LRU", "Clock", "Sieve", "ARC", "LFU"]
+    assert re.findall(r"`(\w+)`", text.split("|--:")[0]) == [name.lower() for name in names]
+    rows = re.findall(r"^\| (\w+) \| (\d+) \| (.+) \|$", text, re.MULTILINE)
+    assert len(rows) == 6
+    for (trace, capacity, figures), share in zip(rows, (0.001, 0.01, 0.1) * 2, strict=True):
+        expected = [golden[trace]["results"][f"{name}@{share:g}"] for name in names]
+        assert [float(figure) for figure in figures.split(" | ")] == [each[1] for each in expected]
+        assert {each[0] for each in expected} == {int(capacity)}
+
+
+def test_every_attribute_event_and_metric_is_in_the_reference() -> None:
+    text = (REFERENCE / "events.md").read_text("utf-8")
+    for name, value in vars(names).items():
+        if name.isupper() and isinstance(value, str) and value.startswith(("gnomon.", "feature_flag.")):
+            assert value in text, f"{name}: events.md does not name {value}"
+
+
+@pytest.mark.parametrize("file", [audit_pb2, delivery_pb2, policy_pb2, rollouts_pb2])
+def test_every_message_of_the_wire_is_in_the_reference(file: Any) -> None:
+    text = "".join(page.read_text("utf-8") for page in REFERENCE.glob("*.md"))
+    for message in file.DESCRIPTOR.message_types_by_name:
+        assert re.search(rf"`{message}\b", text), f"no page of the reference names {message}"
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    text = (REFERENCE / "api.md").read_text("utf-8")
+    listed = set(re.findall(r"^\.\. auto\w+:: (\w+)$", text, re.MULTILINE))
+    named = set(re.findall(r"`gnomon\.(\w+)`", text))
+    assert {*gnomon.__all__} - {"__version__"} <= listed | named
+    assert listed <= {*gnomon.__all__}
+    assert ".. automodule:: gnomon.testing" in text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,68 @@
+"""Every message that says no stands in the reference, with what to do; and nothing that no code says."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from .pages import ROOT
+from .refusals import CLASSES, GAP, Refusal, refusals
+
+PAGE = ROOT / "docs" / "reference" / "refusals.md"
+RAISED = refusals()
+
+
+def said(text: str) -> str:
+    """Return what a message says before its remedy, as the page writes it."""
+    return text.partition(";")[0].strip().replace("`", "'")
+
+
+def rows() -> dict[str, str]:
+    """Return the page's tables of errors: what is said, and what to do."""
+    text = PAGE.read_text("utf-8")
+    found = re.findall(r"^\| `([^`]+)` \| (.+) \|$", text[text.index("\n## Configuration") :], re.M)
+    return dict(found)
+
+
+@pytest.mark.parametrize("error", sorted({refusal.error for refusal in RAISED}))
+def test_every_message_is_in_the_reference(error: str) -> None:
+    known = rows()
+    missing = [refusal for refusal in RAISED if refusal.error == error]
+    lines = [_row(refusal) for refusal in missing if said(refusal.text) not in known]
+    assert not lines, f"add to {PAGE.name}, with what to do:\n" + "\n".join(sorted({*lines}))
+
+
+def _row(refusal: Refusal) -> str:
+    remedy = refusal.text.partition(";")[2].strip() or "?"
+    return f"| `{said(refusal.text)}` | {remedy} |   <- {refusal.error}, {refusal.place}"
+
+
+def test_nothing_is_explained_that_nobody_says() -> None:
+    raised = {said(refusal.text) for refusal in RAISED}
+    assert not sorted(set(rows()) - raised), "no code says this any more: take it out"
+
+
+def test_every_row_says_what_to_do() -> None:
+    for message, remedy in rows().items():
+        assert len(remedy) > 2, message
+
+
+def test_messages_are_found_where_there_are_any() -> None:
+    """Were the search wrong, the tests above would hold nothing and pass."""
+    assert len(RAISED) > 200
+    assert {refusal.error for refusal in RAISED} >= CLASSES - {"GnomonError", "CandidateError"}
+    assert all(GAP not in refusal.error and refusal.text for refusal in RAISED)
+
+
+@pytest.mark.parametrize("heading", ["Orders that are refused", "Plans that are refused"])
+def test_refused_orders_and_plans_are_what_the_code_says(heading: str) -> None:
+    section = PAGE.read_text("utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
+    rollout = "".join(p.read_text("utf-8") for p in (ROOT / "policies/rollout").glob("*.py"))
+    plain = re.sub(r'"\s*\n\s*f?"', "", rollout)
+    cells = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    causes = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+    assert len(causes) > 3
+    for cause in causes:
+        for piece in cause.split(GAP):
+            assert piece.strip(" ,;") in plain, f"no source says {piece!r}"

@@ -1,0 +1,88 @@
+"""The tutorial and the how-to pages work as they stand: files written, commands typed, in order."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .pages import ROOT, Block, blocks
+from .shell import free_ports, run, session
+
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+#: Enough to see that every command works on what the one before it left, in seconds.
+SHORTER = {"load.py 8000 60": "load.py 8000 10", "load.py 8000 5": "load.py 8000 1"}
+FEWER = {"--budget 200": "--budget 8"}
+
+
+def typed(page: Path, note: str) -> list[Block]:
+    """Return the blocks of commands whose note begins so."""
+    return [block for block in blocks(page, "console") if block.note.startswith(note)]
+
+
+def play(
+    shown: list[Block], folder: Path, shorter: dict[str, str] | None = None
+) -> tuple[str, str]:
+    """Type blocks in a folder, at ports of their own; return standard output and error."""
+    service, recorder, control = free_ports(3)
+    moved = {
+        "gnomon record": f"gnomon record --listen 127.0.0.1:{recorder}",
+        "gnomon serve": f"gnomon serve --listen 127.0.0.1:{control}",
+        "127.0.0.1:4317": f"127.0.0.1:{recorder}",
+        "127.0.0.1:7400": f"127.0.0.1:{control}",
+        "service.py 8000": f"service.py {service}",
+        "load.py 8000": f"load.py {service}",
+    }
+    servers = {"gnomon record": recorder, "gnomon serve": control, "service.py": service}
+    ended = run(["bash", "-c", session(shown, (shorter or {}) | moved, servers)], folder)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout, ended.stderr
+
+
+def write_files(page: Path, folder: Path) -> None:
+    """Write the files that a page shows."""
+    for block in blocks(page):
+        if block.note.startswith("file "):
+            (folder / block.note.removeprefix("file ")).write_text(block.text)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of somebody who has come as far as the keys."""
+    folder = tmp_path_factory.mktemp("thumbs")
+    write_files(TUTORIAL, folder)
+    quick = [block for block in typed(TUTORIAL, "run") if block.note != "run in full"]
+    assert len(quick) == 8
+    play(quick, folder, SHORTER | FEWER)
+    return folder
+
+
+def test_the_tutorial_works_up_to_the_keys(played: Path) -> None:
+    assert (played / ".gnomon/run/best.py").is_file()
+    assert (played / ".gnomon/verdict.json").is_file()
+    assert (played / ".gnomon/keys/rollout.pub").is_file()
+
+
+@pytest.mark.parametrize("names", [("replay",), ("canary", "audit")], ids="-".join)
+def test_the_how_to_pages_go_on_from_there(
+    names: tuple[str, ...], played: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "thumbs"
+    shutil.copytree(played, folder)
+    pages = [ROOT / "docs" / "how-to" / f"{name}.md" for name in names]
+    for page in pages:
+        write_files(page, folder)
+    output, _ = play([block for page in pages for block in typed(page, "run")], folder, FEWER)
+    if "audit" in names:
+        assert "incumbent incumbent" in output, "which.py found no decision of the function"
+        assert "rollout.override" in output
+
+
+@pytest.mark.soak
+def test_the_tutorial_works_to_its_end(tmp_path: Path) -> None:
+    """As it stands but for the ports: a policy is found, accepted, shipped, promoted and killed."""
+    write_files(TUTORIAL, tmp_path)
+    output, errors = play(typed(TUTORIAL, "run"), tmp_path)
+    assert "FULL -> STABLE" in errors
+    assert "ABORTED" in output
