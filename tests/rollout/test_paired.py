@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +16,21 @@ from hypothesis import strategies as st
 
 from gnomon.policies.rollout import views
 from gnomon.policies.rollout.blocks import EXCLUDE_NS, GRACE_NS, Blocks, Exclusion, Report, excluded
+from gnomon.policies.rollout.client import RolloutClient, follow
 from gnomon.policies.rollout.evidence import Arm
 from gnomon.policies.rollout.plan import read_plan
+from gnomon.policies.rollout.server import ServerSettings
 from gnomon.policies.rollout.shipping import Ramp, build_plan
-from gnomon.sdk.assignment import Switchback
+from gnomon.sdk.assignment import Assignment, Switchback
+from gnomon.sdk.channel import Peer
+from gnomon.sdk.delivery import DeliveryClient, Settings
 from gnomon.sdk.errors import RolloutError
+from gnomon.sdk.kind import Kind
+from gnomon.sdk.manifest import Anchors
 from gnomon.shadow.report.rollouts import Rollout
-from gnomon.v1 import policy_pb2
+from gnomon.v1 import delivery_pb2, policy_pb2, rollouts_pb2
+
+from .test_server import QUICK, Running
 
 SECOND = 1_000_000_000
 DESIGN = Switchback(b"salt" * 4, "a", SECOND, 0, 0, 0.2, paired=True)
@@ -295,3 +306,106 @@ def test_at_full_weight_all_keys_are_the_candidates(paired: Any) -> None:
     assert policy.guard.current.manifest.phase == policy_pb2.PHASE_FULL
     design = policy._switchback(policy.guard.current.manifest, policy.guard.current.plan)
     assert (design.weight, design.paired) == (1.0, True)
+
+
+class Ghosted:
+    """A measure of a cell and its ghost: both look up the same, the ghost misses more."""
+
+    def __init__(self, report: Callable[..., delivery_pb2.BlockReport]) -> None:
+        self._report = report
+        self._design: Switchback | None = None
+        self._first = 0
+        self.designs: list[Switchback] = []
+
+    def follow(self, switchback: Switchback | None, epoch: int, time_ns: int) -> None:
+        self._design = switchback
+        if switchback is not None:
+            self.designs.append(switchback)
+            self._first = switchback.block(time_ns) + 1
+
+    def add(self, record: Any) -> None:
+        raise AssertionError("a ghost counts by itself and is given no records")
+
+    def reports(self) -> list[delivery_pb2.BlockReport]:
+        design = self._design
+        if design is None:
+            return []
+        arms = (
+            (("candidate", 0.2),) if design.weight == 1.0 else (("candidate", 0.2), ("stable", 0.3))
+        )
+        blocks = range(self._first, design.block(time.time_ns()))
+        return [
+            self._report(design.cell, b, arm, miss + b % 5 / 100)
+            for b in blocks
+            for arm, miss in arms
+        ]
+
+    def block_end_ns(self, time_ns: int) -> int | None:
+        design = self._design
+        return (design.block(time_ns) + 1) * design.block_ns if design else None
+
+
+class Cached:
+    """A hook of a kind that the product has never heard of, with both arms at work."""
+
+    breaker = ""
+    has_outcomes = True
+    measure: Any = None
+
+    def __init__(self, kind: Kind, report: Callable[..., delivery_pb2.BlockReport]) -> None:
+        self.name, self.kind, self._report = "router.pick", kind, report
+        self.assignments: list[Assignment] = []
+        self._asked = 0
+
+    @property
+    def counters(self) -> dict[str, int]:
+        self._asked += 10
+        shadow = self.assignments and self.assignments[-1].phase == "shadow"
+        return {"decisions": self._asked, "shadow_decisions": self._asked if shadow else 0}
+
+    def new_measure(self) -> Ghosted:
+        return Ghosted(self._report)
+
+    def install(self, assignment: Assignment) -> None:
+        self.assignments.append(assignment)
+
+
+def test_an_unknown_paired_kind_goes_over_the_wire_to_stable(
+    tmp_path: Path, paired: Any, report: Any
+) -> None:
+    """The real server and the real delivery client; only the caches are made up."""
+    publisher = paired.publisher
+    anchor = publisher.key.public_key()
+    running = Running(
+        ServerSettings("127.0.0.1:0", tmp_path / "plane", publisher.rollout, (anchor,))
+    )
+    hooks = [Cached(publisher.kind, report) for _ in range(2)]
+    peer = Peer(running.address)
+    clients = [
+        DeliveryClient(
+            lambda hook=hook: [hook],
+            Settings(peer, "shop", Anchors((anchor,)), "a", report_interval_s=0.05),
+            lambda number=number: f"{number:016x}",
+        )
+        for number, hook in enumerate(hooks)
+    ]
+    try:
+        for client in clients:
+            client.start()
+        with RolloutClient(running.address) as orders:
+            bundle = publisher.bundle()
+            ramp = replace(QUICK, weights=(0.2, 1.0))
+            found = orders.create(bundle, publisher.plan(bundle, time.time_ns(), ramp), "ci")
+            final = follow(orders, found.id, lambda now: None)
+            assert rollouts_pb2.State.Name(final.state) == "STABLE", final.transitions
+            assert orders.verify().ok
+    finally:
+        for client in clients:
+            client.stop()
+        running.stop()
+    assert final.evidence.candidate_decisions == final.evidence.stable_decisions > 0
+    for hook in hooks:
+        phases = [assignment.phase for assignment in hook.assignments]
+        assert [phase for phase, _ in groupby(phases)][:3] == ["shadow", "canary", "full"]
+        weights = {(design.paired, design.weight) for design in hook.measure.designs}
+        assert weights == {(True, 0.2), (True, 1.0)}
