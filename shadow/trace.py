@@ -166,9 +166,9 @@ class DecisionTrace(Trace):
         ok: whether the work succeeded, bool[n].
     """
 
-    TYPE = "decisions"
-    COLUMNS = ("time", "instance", "action", "features", "outcome", "ok")
-    HEAD = ("hook", "kind", "start_ns", "members", "instances")
+    TYPE: ClassVar[str] = "decisions"
+    COLUMNS: ClassVar[tuple[str, ...]] = ("time", "instance", "action", "features", "outcome", "ok")
+    HEAD: ClassVar[tuple[str, ...]] = ("hook", "kind", "start_ns", "members", "instances")
 
     hook: str
     kind: str

@@ -61,7 +61,8 @@ class Deployment:
     def decisions(self) -> list[dict[str, Any]]:
         """Return what was recorded so far, in order of time."""
         with suppress(TraceError):  # there is no store before the first records
-            return TraceStore(self.store).decisions(HOOK).to_pylist()
+            rows: list[dict[str, Any]] = TraceStore(self.store).decisions(HOOK).to_pylist()
+            return rows
         return []
 
     def recorded(self, seconds: float) -> bool:

@@ -90,7 +90,7 @@ class LaneSummary:
     shortest_wait_ms: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LaneReplay(Replay):
     """A replay that also knows from which lane every job was taken.
 
@@ -99,8 +99,8 @@ class LaneReplay(Replay):
         wait_ms: of the jobs that were served, f8[n].
     """
 
-    jobs: npt.NDArray[np.int64] = None  # type: ignore[assignment]  # follows a default
-    wait_ms: FloatArray = None  # type: ignore[assignment]
+    jobs: npt.NDArray[np.int64]
+    wait_ms: FloatArray
 
     def summary(self) -> LaneSummary:
         """Return arrivals and services per lane."""
@@ -340,7 +340,8 @@ def _services(trace: DecisionTrace, workload: Any) -> FloatArray:
         own = trace.action == lane
         if (own & ~np.isnan(service)).any():
             service[own & np.isnan(service)] = np.nanmedian(service[own])
-    return np.nan_to_num(service, nan=0.0)
+    known: FloatArray = np.nan_to_num(service, nan=0.0)
+    return known
 
 
 def _told(workload: Any) -> dict[tuple[str, int, float], Iterator[float]]:
