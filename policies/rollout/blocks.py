@@ -222,7 +222,7 @@ def _uneven(own: list[Report]) -> Gap | None:
         fault: Fault = "both" if stable and candidate else "candidate" if stable else "stable"
         return Gap(f"counts {candidate} decisions of the candidate, {stable} of stable", fault)
     awaited = sum(report.unresolved for report in own)
-    late = [arm for arm in BOTH if any(r.unresolved for r in own if r.arm == arm)]
+    late: list[Fault] = [arm for arm in BOTH if any(r.unresolved for r in own if r.arm == arm)]
     return Gap(f"awaits {awaited} outcomes", _together(late)) if awaited else None
 
 

@@ -19,7 +19,7 @@ For *worse* the same holds with the sides exchanged. "Given everything before" i
 hold: it is met exactly by policies that decide alike (every pair ties and nothing is ever bet) and by
 policies whose luck of one pair says nothing about the next one. Equal policies with draws of their
 own differ by what either happened to throw away; each such object costs one miss and is then held by
-both again, so luck does not last (tests measure its autocorrelation on real caches). What the coin
+both again, so luck does not last (a test measures it on two caches with random eviction). What the coin
 gives and this does not: arms that are treated differently by the machinery (one ghost colder or
 smaller than its peer) are a bias that no number of pairs averages out, hence the same keys, the same
 capacity, and counts that must agree to the last decision.
