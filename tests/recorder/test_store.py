@@ -184,8 +184,9 @@ def test_the_documented_query_joins_late_outcomes(tmp_path: Path) -> None:
     event = Workload(0, _START, "members", (("names", "a,b"), ("n", 2.0)))
     store.write_records(SOURCE, [*map(outcome, made[20:40]), event])
     manual = Path(__file__).parents[2] / "docs" / "reference" / "trace-store.md"
-    (query,) = re.findall(r"```sql\n(.*?);\n```", manual.read_text("utf-8"), re.DOTALL)
-    relation = duckdb.sql(query.replace("STORE", str(tmp_path)))
+    found = re.findall(r"```sql\n(.*?);\n```", manual.read_text("utf-8"), re.DOTALL)
+    query, ratio = (each.replace("STORE", str(tmp_path)) for each in found)
+    relation = duckdb.sql(query)
     values = relation.columns.index("values")
     rows = relation.fetchall()
     assert len(rows) == 50
@@ -194,6 +195,8 @@ def test_the_documented_query_joins_late_outcomes(tmp_path: Path) -> None:
     assert ids == set(store.decisions()["decision_id"].to_pylist())
     events = duckdb.sql(f"select * from '{tmp_path}/workload/**/*.parquet'")
     assert events.fetchall()[0][events.columns.index("numbers")] == {"n": 2.0}
+    store.write_records(SOURCE, [accesses(0, 30)])
+    assert duckdb.sql(ratio).fetchall() == [("router.pick", 2 / 3)]
 
 
 def test_encodings_are_explicit(tmp_path: Path) -> None:
