@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 from .commands._extras import missing
@@ -10,6 +11,8 @@ from .commands._extras import missing
 
 def main() -> None:
     """Run the command line, or say in one line what is missing for it."""
+    if "_GNOMON_COMPLETE" in os.environ:  # a shell takes every line for an answer: break none
+        os.environ.setdefault("TERMINAL_WIDTH", "1000")
     try:
         from .cli import app
     except ImportError as error:

@@ -13,7 +13,7 @@ import typer
 
 from ..api import LEDGER, existing_ledger
 from ..sdk.errors import ConfigurationError
-from . import _rollout
+from . import _complete, _rollout
 from ._common import Exit, console, emit, fail, folded, handled
 
 if TYPE_CHECKING:
@@ -74,7 +74,12 @@ def verify(
 
 
 def list_entries(
-    kind: Annotated[str, typer.Option(help="Only this kind and kinds below it.")] = "",
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="Only this kind and kinds below it.", autocompletion=_complete.entry_kinds
+        ),
+    ] = "",
     limit: Annotated[int, typer.Option(min=0, help="At most so many, the newest; 0 for all.")] = 50,
     ledger: LedgerFile = LEDGER,
     control_plane: Address = "",
@@ -89,7 +94,13 @@ def list_entries(
 
 
 def explain(
-    digest: Annotated[str, typer.Argument(help="Digest or rollout; 8 characters are enough.")],
+    digest: Annotated[
+        str,
+        typer.Argument(
+            help="Digest or rollout; 8 characters are enough.",
+            autocompletion=_complete.subjects,
+        ),
+    ],
     ledger: LedgerFile = LEDGER,
     control_plane: Address = "",
     as_json: _rollout.Json = False,

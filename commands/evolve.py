@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..sdk.errors import ConfigurationError
-from . import _trace
+from . import _complete, _trace
 from ._common import Exit, console, emit, handled, shown
 
 if TYPE_CHECKING:
@@ -39,10 +39,18 @@ def evolve(
     seconds: Annotated[float, typer.Option(help="Most seconds, finalists included.")] = math.inf,
     seed: _trace.Seed = 0,
     strategy: Annotated[
-        str, typer.Option(help="evolve, or a control arm: independent, seeds, random.")
+        str,
+        typer.Option(
+            help="evolve, or a control arm: independent, seeds, random.",
+            autocompletion=_complete.words(*_STRATEGIES),
+        ),
     ] = "evolve",
     start: Annotated[
-        str, typer.Option(help="library (published policies), incumbent or weak.")
+        str,
+        typer.Option(
+            help="library (published policies), incumbent or weak.",
+            autocompletion=_complete.words(*_STARTS),
+        ),
     ] = "library",
     parallel: Annotated[int, typer.Option(help="Evaluations at once; same result.")] = 2,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; .gnomon/runs/HOOK.")] = None,

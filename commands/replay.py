@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import _trace
+from . import _complete, _trace
 from ._common import Exit, emit, handled, shown
 
 _CODES = {
@@ -29,7 +29,11 @@ def replay(
     store: Annotated[str, typer.Argument(help=_trace.TRACES_HELP)] = _trace.DEFAULT_TRACES,
     hook: _trace.HookName = None,
     policy: Annotated[
-        list[str] | None, typer.Option(help="File or baseline:NAME; repeat. All baselines if none.")
+        list[str] | None,
+        typer.Option(
+            help="File or baseline:NAME; repeat. All baselines if none.",
+            autocompletion=_complete.policies,
+        ),
     ] = None,
     incumbent: _trace.Incumbent = None,
     replicas: Annotated[int, typer.Option(min=2, help="Replays per policy.")] = 20,

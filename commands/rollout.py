@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import api
-from . import _rollout
+from . import _complete, _rollout
 from ._common import console, emit, folded, handled, shown
 
 if TYPE_CHECKING:
     from gnomon.v1 import rollouts_pb2
 
-Id = Annotated[str, typer.Argument(help="Rollout; the newest one when left out.")]
+Id = Annotated[
+    str,
+    typer.Argument(
+        help="Rollout; the newest one when left out.", autocompletion=_complete.rollouts
+    ),
+]
 Reason = Annotated[str, typer.Option(help="Why, for the ledger.")]
 
 #: Orders without words of their own; the help of each.
@@ -70,7 +75,10 @@ def watch(
 
 
 def clients(
-    hook: Annotated[str, typer.Option(help="Only processes with this hook.")] = "",
+    hook: Annotated[
+        str,
+        typer.Option(help="Only processes with this hook.", autocompletion=_complete.hooks),
+    ] = "",
     control_plane: _rollout.Address = _rollout.DEFAULT_ADDRESS,
     as_json: _rollout.Json = False,
 ) -> None:
@@ -81,7 +89,10 @@ def clients(
 
 
 def exclude(
-    hook: Annotated[str, typer.Argument(help="Hook whose blocks are left out.")],
+    hook: Annotated[
+        str,
+        typer.Argument(help="Hook whose blocks are left out.", autocompletion=_complete.hooks),
+    ],
     from_ns: Annotated[int, typer.Option(help="Unix nanoseconds.")],
     to_ns: Annotated[int, typer.Option(help="Unix nanoseconds, not included.")],
     reason: Annotated[str, typer.Option(help="One that knows nothing of the outcome.")],

@@ -420,7 +420,10 @@ def test_a_control_plane_that_is_down(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (SHIP.format("policy.py", "verdict.json", "other", "{}"), "publisher key keys/other.pem (keyid "),
+        (
+            SHIP.format("policy.py", "verdict.json", "other", "{}"),
+            "publisher key keys/other.pem (keyid ",
+        ),
         (
             SHIP.format("stranger.bundle", "verdict.json", "publisher", "{}"),
             "the key that signed stranger.bundle is not trusted",
