@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from . import __version__
+from .commands._common import add_modules
 
 #: Base of all that is wrong with a command line; where it lives depends on Typer's version.
 _UsageError: Any = typer.BadParameter.__base__
@@ -78,6 +79,13 @@ app = typer.Typer(
 )
 
 
+def _modules(ctx: typer.Context, names: list[str] | None) -> list[str] | None:
+    """Have modules imported before a kind is looked up, in processes that are started too."""
+    if names and not ctx.resilient_parsing:
+        add_modules(names)
+    return names
+
+
 @app.callback(epilog="Exit codes: 0 yes · 1 no · 2 bad input · 3 inconclusive · 4 peer unavailable")
 def root(
     version: Annotated[
@@ -86,6 +94,13 @@ def root(
             "--version", callback=_version, is_eager=True, help="Print the version and leave."
         ),
     ] = False,
+    module: Annotated[
+        list[str] | None,
+        typer.Option(
+            callback=_modules,
+            help="Module that makes a kind or a simulator known; repeatable; before the command.",
+        ),
+    ] = None,
 ) -> None:
     """Tune a production policy from its own traffic: record, replay, evolve, verify, canary."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -45,6 +46,13 @@ class Exit(IntEnum):
     BAD_INPUT = 2
     INCONCLUSIVE = 3
     UNAVAILABLE = 4
+
+
+def add_modules(names: Iterable[str]) -> None:
+    """Add names to ``GNOMON_MODULES``, for this process and for those that it starts."""
+    from ..policies.registry import MODULES, modules
+
+    os.environ[MODULES] = ",".join(dict.fromkeys((*modules(), *names)))
 
 
 def fail(message: str, code: Exit = Exit.BAD_INPUT) -> NoReturn:

@@ -15,6 +15,8 @@ from urllib.parse import unquote
 
 import typer
 
+from ._common import add_modules
+
 Completer = Callable[[typer.Context, str], list[str]]
 
 TRACES = Path(".gnomon/traces")
@@ -55,20 +57,21 @@ def hooks(ctx: typer.Context) -> Iterable[str]:
 
 
 @quiet
-def policies(_ctx: typer.Context) -> Iterable[str]:
+def policies(ctx: typer.Context) -> Iterable[str]:
     """Offer the published policies of every kind; a file's name is completed by the shell."""
-    return _baselines()
+    return _baselines(ctx)
 
 
 @quiet
-def incumbents(_ctx: typer.Context) -> Iterable[str]:
+def incumbents(ctx: typer.Context) -> Iterable[str]:
     """Offer what may stand for the policy in production."""
-    return ["recorded", *_baselines()]
+    return ["recorded", *_baselines(ctx)]
 
 
-def _baselines() -> list[str]:
+def _baselines(ctx: typer.Context) -> list[str]:
     from ..policies.registry import kind, kinds
 
+    add_modules(ctx.find_root().params.get("module") or ())
     return sorted({f"baseline:{name}" for each in kinds() for name in kind(each).baselines})
 
 

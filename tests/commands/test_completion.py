@@ -149,6 +149,9 @@ def test_kinds_from_outside_are_offered_and_their_faults_are_not(folder: Folder)
     )
     known = {"GNOMON_MODULES": "mine_completed", "PYTHONPATH": str(folder.path)}
     assert values("gnomon replay --policy baseline:m", **known) == {"baseline:mine"}
+    path = {"PYTHONPATH": str(folder.path)}
+    line = "gnomon --module mine_completed replay --policy baseline:m"
+    assert values(line, **path) == {"baseline:mine"}
     Path("broken_completed.py").write_text("raise RuntimeError('no')\n")
     broken = known | {"GNOMON_MODULES": "broken_completed"}
     assert values("gnomon replay --policy base", **broken) == set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -14,7 +15,10 @@ import gnomon
 from gnomon.cli import COMMANDS, app
 from gnomon.commands._common import handled
 from gnomon.commands._extras import missing
+from gnomon.policies.registry import MODULES
 from gnomon.sdk.errors import TrustError, UnavailableError
+
+from .conftest import Folder
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -26,6 +30,21 @@ def test_version_needs_no_command() -> None:
     for words in (["--version"], ["--version", "replay"]):
         shown = CliRunner().invoke(app, words)
         assert (shown.exit_code, shown.stdout) == (0, f"{gnomon.__version__}\n")
+
+
+def test_modules_named_on_the_line_count_as_those_of_the_environment(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{each}_{folder.path.name}".replace("-", "_") for each in ("first", "second")]
+    for name in names:
+        Path(f"{name}.py").write_text("")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv(MODULES, names[0])
+    found = folder.json("--module", names[1], "--module", names[0], "doctor")
+    (check,) = [each for each in found["checks"] if each["name"] == "modules"]
+    assert check["found"].startswith(", ".join(names))
+    broken = folder.json("--module", "no_such_module_here", "doctor", code=1)
+    assert "cannot import 'no_such_module_here'" in str(broken["checks"])
 
 
 def test_without_a_command_there_is_help() -> None:
