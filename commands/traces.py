@@ -1,24 +1,44 @@
-"""``gnomon traces``: what a trace store holds."""
+"""``gnomon traces``: what a trace store holds, and what is imported into it."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from . import _complete
 from ._common import Exit, emit, handled, shown
+from ._import import import_trace
+
+
+class _ShowsOtherwise(TyperGroup):
+    """A group of which ``show`` is meant where no command is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Name ``show`` where nothing is."""
+        named = args and (args[0] in self.commands or args[0] == "--help")
+        rest: list[str] = super().parse_args(ctx, args if named else ["show", *args])
+        return rest
 
 
 def register(app: typer.Typer) -> None:
-    """Add ``traces`` to the command line."""
-    app.command("traces")(handled(traces))
+    """Add the group ``traces`` to the command line."""
+    group = typer.Typer(
+        cls=_ShowsOtherwise, help="Show what a trace store holds, or import a public trace."
+    )
+    group.command("show")(handled(traces))
+    group.command("import")(handled(import_trace))
+    app.add_typer(group, name="traces")
 
 
 def traces(
     store: Annotated[str, typer.Argument(help="Trace store: a folder or a URI.")] = (
         ".gnomon/traces"
     ),
-    hook: Annotated[str | None, typer.Option(help="Only this hook.")] = None,
+    hook: Annotated[
+        str | None, typer.Option(help="Only this hook.", autocompletion=_complete.hooks)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Show what a trace store holds: decisions, outcomes, shares, latencies, damage.
