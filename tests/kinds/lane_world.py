@@ -35,11 +35,11 @@ class Start:
 
 
 class World:
-    """One process: its jobs, its workers, and the gap before each start."""
+    """One process: its jobs, its workers, and the gaps before its starts, in seconds."""
 
-    def __init__(self, jobs: Sequence[Job], workers: int, gap_s: float) -> None:
+    def __init__(self, jobs: Sequence[Job], workers: int, gaps: Sequence[float]) -> None:
         self.jobs = jobs
-        self.gap_s = gap_s
+        self.gaps = gaps
         self.free = [float("-inf")] * workers
         self.left = list(range(len(jobs)))
         self.starts: list[Start] = []
@@ -62,10 +62,8 @@ class World:
 
     def _next(self) -> float:
         before = self.starts[-1].time if self.starts else float("-inf")
-        ready = min(self.free)
-        if not any(self._came(i, before) for i in self.left):
-            ready = max(ready, min(self.jobs[i].arrival for i in self.left))
-        return max(before, ready + self.gap_s)
+        ready = max(min(self.free), min(self.jobs[i].arrival for i in self.left))
+        return max(before, ready + self.gaps[len(self.starts)])
 
     def _row(self, lane: int, now: float) -> list[float]:
         there = [self.jobs[i].arrival for i in self.left]

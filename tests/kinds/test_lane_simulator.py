@@ -1,6 +1,6 @@
 """The simulator from outside against a naive one, and its seams with the shadow.
 
-In plain Python around a compiled score it makes about 150,000 decisions a second on one core.
+In plain Python around a compiled score it makes about 75,000 decisions a second on one core.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gnomon.shadow.simulators import (
     simulator_for,
 )
 
-from .lane_world import PRIORITIES, Job, World, bursts, longest_wait, trace_of
+from .lane_world import Job, World, bursts, longest_wait, trace_of
 from .outside.lane_plugin.kind import lanes
 from .outside.lane_plugin.simulator import (
     NOISE,
@@ -51,7 +51,7 @@ C_MU = (
 @pytest.fixture(scope="module")
 def trace() -> LaneTrace:
     worlds = [bursts(8.0, seed) for seed in (1, 2)]
-    starts = [World(jobs, 2, GAP_S).run(longest_wait) for jobs in worlds]
+    starts = [World(jobs, 2, _gaps(len(jobs))).run(longest_wait) for jobs in worlds]
     return trace_of(worlds, starts)
 
 
@@ -65,7 +65,7 @@ def simulator() -> LaneSimulator:
 def test_the_fit_finds_the_workers_and_the_gap(trace: LaneTrace, simulator: LaneSimulator) -> None:
     fitted = simulator.calibrate(trace)
     assert fitted.workers.tolist() == [2, 2]
-    assert fitted.gap_s[0] == pytest.approx(GAP_S, rel=1e-6)
+    assert fitted.gap_ms[0] == pytest.approx(1e3 * GAP_S, rel=0.1)
     drawn = simulator.draws(trace, 8, seed=1)
     assert len({each.digest for each in drawn}) == 8
     assert all(np.abs(each.scale - 1.0).max() < 0.2 for each in drawn)
@@ -87,32 +87,35 @@ def test_the_recording_is_reproduced(how: str, trace: LaneTrace, simulator: Lane
 
 
 JOBS = st.lists(
-    st.tuples(st.floats(0.0, 0.02), st.integers(0, 2), st.floats(0.1, 20.0)),
+    st.tuples(
+        st.floats(1e-4, 0.02), st.integers(0, 2), st.floats(0.1, 20.0), st.floats(1e-5, 0.003)
+    ),
     min_size=1,
     max_size=25,
 )
 
 
-@given(drawn=JOBS, workers=st.integers(1, 3), gap_ms=st.floats(0.0, 3.0), seed=st.integers(0, 9))
+@given(drawn=JOBS, workers=st.integers(1, 3), seed=st.integers(0, 9))
 def test_any_choice_gives_what_a_naive_world_gives(
-    drawn: list[tuple[float, int, float]], workers: int, gap_ms: float, seed: int
+    drawn: list[tuple[float, int, float, float]], workers: int, seed: int
 ) -> None:
-    arrivals = np.cumsum([step for step, _, _ in drawn]).tolist()
-    jobs = [Job(at, lane, ms) for at, (_, lane, ms) in zip(arrivals, drawn, strict=True)]
-    choose, naive = _random_choice(seed), World(jobs, workers, gap_ms / 1e3)
-    starts = naive.run(choose)
-    trace, simulator, choose = _undecided(jobs), LaneSimulator(), _random_choice(seed)
-    calibration = LaneCalibration(np.array([workers]), np.array([gap_ms / 1e3]), np.ones(3))
+    arrivals = np.cumsum([step for step, *_ in drawn]).tolist()
+    jobs = [Job(at, lane, ms) for at, (_, lane, ms, _) in zip(arrivals, drawn, strict=True)]
+    gaps = [gap for *_, gap in drawn]
+    recorded = World(jobs, workers, gaps).run(longest_wait)
+    starts = World(jobs, workers, gaps).run(_random_choice(seed))
+    trace, choose = trace_of([jobs], [recorded]), _random_choice(seed)
+    calibration = LaneCalibration(np.array([workers]), np.ones(3), np.ones(1), np.zeros(1))
     seen: list[Any] = []
 
     def see(_process: int, rows: Any) -> int:
         seen.append(rows[:, :NOISE].tolist())
         return int(choose(rows.tolist()))
 
-    replay: Any = drive(simulator.stream(trace, calibration, 0), trace, see)
-    np.testing.assert_allclose(seen, [np.array(s.rows)[:, :NOISE] for s in starts], atol=1e-9)
+    replay: Any = drive(LaneSimulator().stream(trace, calibration, 0), trace, see)
+    np.testing.assert_allclose(seen, [np.array(s.rows)[:, :NOISE] for s in starts], atol=1e-6)
     waits = {s.job: (s.time - jobs[s.job].arrival) * 1e3 for s in starts}
-    np.testing.assert_allclose(replay.wait_ms, [waits[i] for i in range(len(jobs))], atol=1e-9)
+    np.testing.assert_allclose(replay.wait_ms, [waits[s.job] for s in recorded], atol=1e-6)
     assert all(invariant.holds(replay.summary()) for invariant in _replay_invariants())
 
 
@@ -195,6 +198,12 @@ def test_jobs_are_found_by_what_the_policy_saw(
     np.testing.assert_allclose(loaded.outcome, trace.outcome)
 
 
+def _gaps(n: int) -> list[float]:
+    """Return gaps of which some are long, as on a machine with other things to do."""
+    gaps: list[float] = np.random.default_rng(0).lognormal(np.log(GAP_S), 1.0, n).tolist()
+    return gaps
+
+
 def _replay_invariants() -> list[Any]:
     return [each for each in lanes.invariants if each.scope == "replay"]
 
@@ -206,28 +215,6 @@ def _random_choice(seed: int) -> Any:
         return int(rng.choice([k for k, row in enumerate(rows) if row[WAITING] > 0.0]))
 
     return choose
-
-
-def _undecided(jobs: list[Job]) -> LaneTrace:
-    """Return a trace in which no job waited, so that arrivals are the times of the decisions."""
-    n = len(jobs)
-    features = np.zeros((n, 3, len(lanes.inputs)))
-    features[:, :, 2] = PRIORITIES
-    features[:, :, 4] = 1.0
-    return LaneTrace(
-        hook="workers.next",
-        kind="lanes",
-        start_ns=0,
-        members=("batch", "normal", "urgent"),
-        instances=("process",),
-        time=np.array([job.arrival for job in jobs]),
-        instance=np.zeros(n, np.int32),
-        action=np.array([job.lane for job in jobs], np.int32),
-        features=features,
-        outcome=np.zeros(n),
-        ok=np.ones(n, np.bool_),
-        service_ms=np.array([job.service_ms for job in jobs]),
-    )
 
 
 def _stored(trace: LaneTrace, folder: Path, lost: float) -> TraceStore:

@@ -5,9 +5,12 @@ with its lane, its arrival (the decision's time less the wait that the policy sa
 (the ``job`` event's). So one replay differs from another in the order of service only, and outcomes
 are paired job by job: a replay's arrays are in the order in which the jobs were served when recorded.
 
-Fitted are the number of workers of each process (the most jobs that were ever in service at once) and
-the gap that a worker leaves before a job. Not modelled: service times that depend on the policy, jobs
-that are in service or left over when a window of the trace begins or ends, and costs of the decision.
+So are the gaps: what passed between the moment that a worker was free and a job there, and the decision;
+the n-th decision of a process has the n-th gap, whatever is picked.
+
+Fitted is the number of workers of each process (the most jobs that were in service at once). Not
+modelled: service times that depend on the policy, jobs that are in service or left over when a window
+of the trace begins or ends, and costs of the decision.
 
 Everything is plain Python around the compiled score: see ``tests/kinds/test_lane_simulator.py`` for
 what that gives in decisions a second.
@@ -117,13 +120,15 @@ class LaneCalibration:
 
     Attributes:
         workers: of every process, i8[p].
-        gap_s: between the moment that a worker could take a job and the decision, f8[1].
         scale: factor on the recorded service times, per lane, f8[m].
+        gap_scale: factor on the recorded gaps, f8[1].
+        gap_ms: median gap, for people, f8[1].
     """
 
     workers: npt.NDArray[np.int64]
-    gap_s: FloatArray
     scale: FloatArray
+    gap_scale: FloatArray
+    gap_ms: FloatArray
 
     @property
     def digest(self) -> str:
@@ -134,14 +139,15 @@ class LaneCalibration:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all parameters as named arrays."""
-        return {"workers": self.workers, "gap_s": self.gap_s, "scale": self.scale}
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def describe(self) -> dict[str, Any]:
         """Return the parameters as JSON values."""
         return {
             "workers": self.workers.tolist(),
-            "gap_ms": float(self.gap_s[0] * 1e3),
             "service_scale": self.scale.tolist(),
+            "gap_scale": float(self.gap_scale[0]),
+            "median_gap_ms": float(self.gap_ms[0]),
         }
 
 
@@ -162,10 +168,11 @@ class LaneSimulator(Simulator):
         return LaneTrace(**columns, service_ms=_services(decided, stored.workload(hook)))
 
     def calibrate(self, trace: LaneTrace) -> LaneCalibration:
-        """Fit workers and gap."""
+        """Fit the workers; service times and gaps are taken as they were."""
         workers = np.array([_busiest(trace, p) for p in range(len(trace.instances))], np.int64)
-        gaps = _gaps(trace, workers)
-        return LaneCalibration(workers, np.array([np.median(gaps)]), np.ones(len(trace.members)))
+        gap_ms = np.median(_gaps(trace, workers)) * 1e3
+        ones = np.ones(len(trace.members))
+        return LaneCalibration(workers, ones, np.ones(1), np.array([gap_ms]))
 
     def draws(self, trace: LaneTrace, n: int, seed: int) -> tuple[LaneCalibration, ...]:
         """Return n calibrations from a bootstrap over blocks of a second."""
@@ -177,7 +184,7 @@ class LaneSimulator(Simulator):
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> LaneCalibration:
         """Return the calibration that these arrays were written from."""
-        return LaneCalibration(arrays["workers"], arrays["gap_s"], arrays["scale"])
+        return LaneCalibration(**arrays)
 
     def measures(self, trace: LaneTrace) -> tuple[Measure, ...]:
         """Return the objective's statistics; each lane's share is workload and always right."""
@@ -186,7 +193,8 @@ class LaneSimulator(Simulator):
     def stream(self, trace: LaneTrace, calibration: LaneCalibration, seed: int) -> Stream:
         """Return a generator that asks for every decision in turn, process by process as recorded."""
         rng = np.random.default_rng(seed)
-        pools = [_Pool(trace, calibration, p) for p in range(len(trace.instances))]
+        gaps = _gaps(trace, calibration.workers) * calibration.gap_scale[0]
+        pools = [_Pool(trace, calibration, gaps, p) for p in range(len(trace.instances))]
         wait_ms = np.full(len(trace), np.nan)
         rows = np.zeros((len(trace.members), len(lanes.inputs)))
         for index, process in enumerate(trace.instance.tolist()):
@@ -227,7 +235,9 @@ class _Pool:
     Jobs are indices of the trace's rows. Time goes from one decision to the next.
     """
 
-    def __init__(self, trace: LaneTrace, calibration: LaneCalibration, process: int) -> None:
+    def __init__(
+        self, trace: LaneTrace, calibration: LaneCalibration, gaps: FloatArray, process: int
+    ) -> None:
         own = np.flatnonzero(trace.instance == process)
         arrival = trace.arrival[own]
         self._coming = deque(
@@ -235,7 +245,7 @@ class _Pool:
         )
         self._lane = trace.action
         self._service_s = trace.service_ms / 1e3 * calibration.scale[trace.action]
-        self._gap_s = float(calibration.gap_s[0])
+        self._gap_s = gaps[own].tolist()
         self.waiting: list[deque[tuple[float, int]]] = [deque() for _ in trace.members]
         self._free = [-np.inf] * int(calibration.workers[process])
         self._done: list[tuple[float, int]] = []  # jobs in service by their ends
@@ -274,10 +284,10 @@ class _Pool:
 
     def _advance(self) -> None:
         """Let time pass until a worker is free, a job waits, and the worker has noticed."""
-        ready = self._free[0]
-        if not any(self.waiting):
-            ready = max(ready, self._coming[0][0])
-        self._now = max(self._now, ready + self._gap_s)
+        first = min((jobs[0][0] for jobs in self.waiting if jobs), default=np.inf)
+        if self._coming:
+            first = min(first, self._coming[0][0])
+        self._now = max(self._now, max(self._free[0], first) + self._gap_s[self._decided])
         while self._coming and self._coming[0][0] <= self._now:
             came, job = self._coming.popleft()
             self.waiting[self._lane[job]].append((came, job))
@@ -389,7 +399,9 @@ def _drawn(
     block = ((trace.time - trace.time[0]) / BLOCK_S).astype(np.int64)
     groups = np.split(np.arange(len(block)), np.flatnonzero(np.diff(block)) + 1)
     rows = np.concatenate([groups[k] for k in rng.integers(0, len(groups), len(groups))])
-    return LaneCalibration(fitted.workers, np.array([np.median(gaps[rows])]), _scales(trace, rows))
+    gap_scale = gaps[rows].mean() / gaps.mean() if gaps.any() else 1.0
+    gap_ms = np.array([np.median(gaps[rows]) * 1e3])
+    return LaneCalibration(fitted.workers, _scales(trace, rows), np.array([gap_scale]), gap_ms)
 
 
 def _scales(trace: LaneTrace, rows: npt.NDArray[Any]) -> FloatArray:
