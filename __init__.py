@@ -152,7 +152,8 @@ def configure(
         The settings in force.
 
     Raises:
-        ConfigurationError: a value, an environment variable or a key file is wrong.
+        ConfigurationError: a value, an environment variable or a key file is wrong, or a library
+            that ``store`` needs is missing.
         TraceError: nothing can be written to ``store``.
     """
     from .sdk import configure as _sdk
@@ -192,9 +193,16 @@ def shutdown(timeout_s: float = 2.0) -> None:
 
 
 def _store_sink(folder: str | Path, service: str) -> Sink:
-    from .recorder.sink import StoreSink
-    from .recorder.store import TraceStore
+    from .commands._extras import missing
+    from .sdk.errors import ConfigurationError
 
+    try:
+        from .recorder.sink import StoreSink
+        from .recorder.store import TraceStore
+    except ImportError as error:
+        if not (what := missing(error)):
+            raise
+        raise ConfigurationError(what) from error
     store = TraceStore(folder)
     store.files.require_writable()
     return StoreSink(store, service)

@@ -76,6 +76,7 @@ def progress(counts: Counts, rate: float) -> str:
         f"{counts.spooled_bytes} bytes spooled",
     ]
     extra = {
+        "workload events stored": counts.workload,
         "duplicate": counts.duplicates,
         "malformed": counts.malformed.total(),
         "foreign": counts.foreign,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,20 @@ def test_without_limits_all_match(order: list[int]) -> None:
     joined = join([records[i] for i in order])
     assert not joined.outcomes
     assert all(each is not None for _, each in joined.decisions)
+
+
+def test_a_missing_library_is_said_with_its_remedy(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['pyarrow'] = None; import gnomon\n"
+        "try: gnomon.configure(store=sys.argv[1])\n"
+        "except gnomon.ConfigurationError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == (
+        "this needs pyarrow, which is not installed; run: pip install 'gnomon[shadow,server]'\n"
+    )
 
 
 def test_a_folder_that_cannot_be_used_is_said_at_once(
