@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from . import _wrapper, spec
 from ._live import Live
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .measure import BlockMeasure
 
 P = ParamSpec("P")
+R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 F = TypeVar("F", bound=Callable[..., bool])
 
@@ -44,6 +45,12 @@ class Hooked(Protocol[P, R_co]):
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """Bind to an instance, as functions do."""
 
+    @overload
+    def decide(  # type: ignore[overload-overlap]  # a coroutine is awaited, never an item
+        self: Hooked[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs
+    ) -> AwaitedDecision[R]: ...
+    @overload
+    def decide(self: Hooked[P, R], *args: P.args, **kwargs: P.kwargs) -> OpenDecision[R]: ...
     def decide(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Make a decision and hold it open for its outcome; of a method, pass the instance first."""
 
