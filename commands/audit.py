@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _LEAST_DIGEST = 8
+NOTHING = "nothing to verify: the ledger holds no entries"
 
 LedgerFile = Annotated[
     Path, typer.Option("--ledger", help="Ledger's file; not with --control-plane.")
@@ -57,7 +58,7 @@ def verify(
     control_plane: Address = "",
     as_json: _rollout.Json = False,
 ) -> None:
-    """Verify the whole chain: 0 it holds, 1 it does not."""
+    """Verify the whole chain: 0 it holds or is empty (and says so), 1 it does not."""
     with _open(ledger, control_plane) as source:
         check = source.verify(anchor)
     head = f"{check.entries}:{check.head.hex()}"
@@ -68,8 +69,8 @@ def verify(
         "problem": check.problem,
         "problem_seq": check.problem_seq,
     }
-    said = f"{check.entries} entries hold, head {head}" if check.ok else check.problem
-    emit(data, as_json, lambda: print(said))
+    holds = f"{check.entries} entries hold, head {head}" if check.entries else NOTHING
+    emit(data, as_json, lambda: print(holds if check.ok else check.problem))
     raise typer.Exit(int(Exit.OK if check.ok else Exit.NEGATIVE))
 
 

@@ -55,6 +55,8 @@ _log = logging.getLogger("gnomon.rollout")
 RECALIBRATE = "recalibration required"
 #: An epoch that a process claims is believed up to here; beyond lies only mischief.
 _MAX_EPOCH = 1 << 53
+#: A process that left is listed for a day.
+LISTED_NS = 86_400 * 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,7 @@ class Control:
         for desk in self._desks.values():
             if instance in desk.seats:
                 desk.seats[instance].connected = False
+                desk.seats[instance].gone_ns = self._clock()
                 self._notify(desk)
 
     def ack(self, instance: str, ack: delivery_pb2.Ack) -> None:
@@ -244,6 +247,9 @@ class Control:
             raise troubles[0]
 
     def _turn(self, desk: Desk) -> None:
+        left = desk.leave(self._clock() - LISTED_NS)
+        if left:
+            self._store.drop_clients(desk.hook, [seat.instance for seat in left])
         if desk.state is not None:
             self._flush(desk)
             self._look(desk)
@@ -481,7 +487,7 @@ class Control:
             self._desk(hook).epoch = epoch
         for client in self._store.clients():
             seat = Seat(client.service, client.instance, client.cell)
-            seat.epoch, seat.error = client.epoch, client.error
+            seat.epoch, seat.error, seat.gone_ns = client.epoch, client.error, self._clock()
             self._desk(client.hook).seats[client.instance] = seat
         self._ahead = {entry.body.get("event", 0) for entry in self.ledger.list()}
         self._account()

@@ -29,6 +29,7 @@ class Seat:
         service, instance, cell: who it is.
         kind: of the hook there, with its version.
         connected: whether its stream is open.
+        gone_ns: Unix time since which it is not.
         epoch: acknowledged.
         error: of the last NACK.
         counters: as last reported; the shadow's as ``shadow.NAME``.
@@ -39,6 +40,7 @@ class Seat:
     cell: str
     kind: str = ""
     connected: bool = False
+    gone_ns: int = 0
     epoch: int = 0
     error: str = ""
     counters: dict[str, int] = field(default_factory=dict)
@@ -75,6 +77,19 @@ class Desk:
     def connected(self) -> list[Seat]:
         """Return the processes whose streams are open."""
         return [seat for seat in self.seats.values() if seat.connected]
+
+    def leave(self, before: int) -> list[Seat]:
+        """Let processes go that left before a Unix time, and return them.
+
+        While a rollout runs nobody is let go: what they counted belongs to it.
+        """
+        if self.state is not None and self.state.status in RUNNING:
+            return []
+        left = [s for s in self.seats.values() if not s.connected and s.gone_ns < before]
+        for seat in left:
+            del self.seats[seat.instance]
+            self.marks.pop(seat.instance, None)
+        return left
 
     def mark(self) -> None:
         """Count from here on what processes count from their start."""

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -163,6 +164,7 @@ class ControlPlane:
         identity = Identity(settings.rollout_key, settings.publishers)
         with contextlib.ExitStack() as opened:
             opened.enter_context(alone_in(settings.state))
+            _check_free(settings.listen)
             self._store = Store(settings.state / "rollouts.db")
             opened.callback(self._store.close)
             self._ledger = Ledger(settings.state / "ledger.db", clock)
@@ -262,6 +264,23 @@ class ControlPlane:
             status = health_pb2.HealthCheckResponse
             await self._say(status.SERVING if now else status.NOT_SERVING)
         return now
+
+
+def _check_free(listen: str) -> None:
+    """Refuse a port in use before any file is made; gRPC itself says so only when it binds."""
+    host, _, port = listen.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), int(port)))
+        except socket.gaierror:
+            return  # a name that only gRPC's own resolver may know: it will say
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot listen on {listen}: {error.strerror}; stop what uses it, or choose another "
+                "port"
+            ) from error
 
 
 def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:

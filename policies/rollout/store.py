@@ -268,6 +268,16 @@ class Store:
         values = [{name: getattr(client, name) for name in names} for client in clients]
         self._upsert(_clients, ["hook", "instance"], values)
 
+    def drop_clients(self, hook: str, instances: Iterable[str]) -> None:
+        """Forget processes of a hook."""
+        with self._engine.begin() as connection:
+            for instance in instances:
+                connection.execute(
+                    sa.delete(_clients).where(
+                        _clients.c.hook == hook, _clients.c.instance == instance
+                    )
+                )
+
     def clients(self) -> list[ClientRow]:
         """Return the last that is known of every process."""
         with self._engine.connect() as connection:

@@ -217,6 +217,16 @@ def test_the_ledger_is_audited_here_and_there(place: Place, tmp_path: Path) -> N
     assert [json.loads(line)["seq"] for line in out.read_text().splitlines()] == [1, 2]
 
 
+def test_an_empty_ledger_is_said_to_be_empty(tmp_path: Path) -> None:
+    Ledger(tmp_path / "ledger.db", lambda: 0).close()
+    words = ["audit", "verify", "--ledger", str(tmp_path / "ledger.db")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0
+    assert "nothing to verify: the ledger holds no entries" in result.stdout
+    told = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert (told["ok"], told["entries"]) == (True, 0)
+
+
 def test_a_tampered_ledger_is_exit_1(place: Place) -> None:
     import sqlite3
 

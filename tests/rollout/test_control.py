@@ -457,3 +457,37 @@ def process_report(arm: str, block: int, unresolved: int) -> delivery_pb2.BlockR
     return delivery_pb2.BlockReport(
         cell="a", block=block, arm=arm, count=50, sum=2500.0, unresolved=unresolved
     )
+
+
+def test_processes_that_left_are_listed_for_a_day(world: Any) -> None:
+    world.ship()
+    world.control.gone("bb")
+    world.clock.pass_s(90_000)
+    world.control.tick()
+    names = {seat.instance for seat in world.control.clients()}
+    assert names == {"aa", "bb"}, "what it counted belongs to the rollout that runs"
+    world.control.act(world.control.get().plan.id, "abort", "op", "", "")
+    world.control.tick()
+    assert [seat.instance for seat in world.control.clients()] == ["aa"]
+    assert [row.instance for row in world.store.clients()] == ["aa"]
+
+
+def test_a_process_that_comes_back_within_the_day_stays(world: Any) -> None:
+    world.control.gone("bb")
+    world.clock.pass_s(80_000)
+    world.greet(world.processes[1])
+    world.clock.pass_s(80_000)
+    world.control.tick()
+    assert len(world.control.clients()) == 2
+
+
+def test_after_a_restart_the_day_begins_anew(world: Any) -> None:
+    world.close()
+    world.control = world.open()
+    world.clock.pass_s(80_000)
+    world.control.tick()
+    assert len(world.control.clients()) == 2
+    world.clock.pass_s(10_000)
+    world.control.tick()
+    assert world.control.clients() == []
+    assert world.store.clients() == []

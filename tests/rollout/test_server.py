@@ -327,6 +327,7 @@ def test_a_port_in_use_is_one_line(
 
     with pytest.raises(ConfigurationError, match=f"cannot listen on {running.address}"):
         asyncio.run(start())
+    assert not list((tmp_path / "other").glob("*.db")), "no file of a plane that never was"
 
 
 def test_mutual_tls_lets_in_only_who_shows_a_certificate(
