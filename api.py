@@ -24,7 +24,7 @@ from .shadow.opening import isolated, opened, policy_named, rivals, source_diges
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    from gnomon.v1 import policy_pb2
+    from gnomon.v1 import policy_pb2, rollouts_pb2
 
     from .commands._checks import Diagnosis
     from .policies.rollout.evidence import Effect
@@ -332,9 +332,11 @@ def follow(
     from .policies.rollout.client import follow as watch
     from .shadow.report.rollouts import Rollout
 
+    def tell(found: rollouts_pb2.Rollout) -> None:
+        progress(Rollout.of(found))
+
     with RolloutClient(control_plane or _usual()) as client:
-        named = client.get(rollout).id
-        return Rollout.of(watch(client, named, lambda found: progress(Rollout.of(found))))
+        return Rollout.of(watch(client, client.get(rollout).id, tell))
 
 
 def _usual() -> str:

@@ -12,13 +12,14 @@ cd "$away"
 "$away/venv/bin/gnomon" --help 2>"$away/err" && { echo "the bare wheel has no command line"; exit 1; }
 grep -q "pip install" "$away/err"
 # A stranger's typed service, held to the types of the installed wheel.
+cp "$here/typed.py" "$away/"
 if "$python" -m mypy --version >/dev/null 2>&1; then
-  "$python" -m mypy --strict --no-incremental --config-file= --python-executable "$away/venv/bin/python" "$here/typed.py"
+  "$python" -m mypy --strict --no-incremental --config-file= --python-executable "$away/venv/bin/python" typed.py
 else
   echo "smoke: mypy is not installed, types are not checked (dependency group lint)"
 fi
 if "$python" -m pyright --version >/dev/null 2>&1; then
-  cp "$here/typed.py" "$away/"; "$python" -m pyright --pythonpath "$away/venv/bin/python" "$away/typed.py"
+  "$python" -m pyright --pythonpath "$away/venv/bin/python" typed.py
 else
   echo "smoke: pyright is not installed, types are not checked (dependency group lint)"
 fi

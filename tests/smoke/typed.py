@@ -1,19 +1,20 @@
-"""A stranger's service, typed in full: type checkers hold it to the installed package's own types."""
+"""A stranger's service, typed in full: type checkers hold it to the installed package's own types.
+
+It is checked and never run.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_type
+from typing import assert_type
 
 import gnomon
-
-if TYPE_CHECKING:
-    from gnomon.shadow.replay import ReplayTable
-    from gnomon.shadow.report.rollouts import Rollout, Shipped
-    from gnomon.shadow.search.result import EvolveResult
-    from gnomon.shadow.verdict import Verdict
+from gnomon.shadow.replay import ReplayTable
+from gnomon.shadow.report.rollouts import Rollout, Shipped
+from gnomon.shadow.search.result import EvolveResult
+from gnomon.shadow.verdict import Verdict
 
 
 @dataclass
@@ -62,13 +63,13 @@ async def serve(backends: Sequence[Backend]) -> None:
 
 def loop(traces: Path, key: Path) -> None:
     """Go once around; every result has a type of its own."""
-    assert_type(gnomon.replay(traces), "ReplayTable")
+    assert_type(gnomon.replay(traces), ReplayTable)
     found = gnomon.evolve(traces)
-    assert_type(found, "EvolveResult")
+    assert_type(found, EvolveResult)
     assert found.winner is not None
     verdict = gnomon.verify(found.winner.source, traces)
-    assert_type(verdict, "Verdict")
+    assert_type(verdict, Verdict)
     shipped = gnomon.ship(verdict, publisher_key=key)
-    assert_type(shipped, "Shipped")
-    assert_type(gnomon.follow(shipped.id), "Rollout")
-    assert_type(gnomon.rollout(order="kill", reason="an alarm"), "Rollout")
+    assert_type(shipped, Shipped)
+    assert_type(gnomon.follow(shipped.id), Rollout)
+    assert_type(gnomon.rollout(order="kill", reason="an alarm"), Rollout)
