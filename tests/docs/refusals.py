@@ -36,7 +36,9 @@ def template(node: ast.expr) -> str:
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
-        return "".join(template(part) if isinstance(part, ast.Constant) else GAP for part in node.values)
+        return "".join(
+            template(part) if isinstance(part, ast.Constant) else GAP for part in node.values
+        )
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return template(node.left) + template(node.right)
     return GAP

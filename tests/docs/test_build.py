@@ -38,7 +38,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_page_is_built(built: Path) -> None:
     for page in PAGES:
         assert (built / page.relative_to(ROOT)).with_suffix(".html").is_file(), page
-    assert 'url=docs/index.html' in (built / "index.html").read_text("utf-8")
+    assert "url=docs/index.html" in (built / "index.html").read_text("utf-8")
 
 
 def test_the_python_reference_shows_every_public_name(built: Path) -> None:

@@ -39,6 +39,8 @@ def resolved(words: list[str]) -> tuple[Any, list[str]]:
     """Return the command that words name and what is left of them."""
     command, rest = ROOT_COMMAND, list(words)
     while hasattr(command, "commands"):
+        if "show" in command.commands and (not rest or rest[0] not in command.commands):
+            return command.commands["show"], rest  # what ``traces`` means without a command
         if not rest or rest[0].startswith("-"):
             break
         assert rest[0] in command.commands, f"gnomon {' '.join(words)}: no command {rest[0]!r}"
@@ -159,5 +161,7 @@ def test_every_block_says_what_holds_it(page: Path) -> None:
             assert re.match(r"run|not run: \w", block.note), f"{where}: say <!-- run --> above it"
             assert block.commands, f"{where}: no line begins with $"
             assert block.note.startswith("not run: ") or page.name in TYPED, where
-        elif not block.language and re.search(r"^(\$ |gnomon |pip |python )", block.text, re.MULTILINE):
+        elif not block.language and re.search(
+            r"^(\$ |gnomon |pip |python )", block.text, re.MULTILINE
+        ):
             pytest.fail(f"{where}: commands belong into a ```console block")

@@ -127,15 +127,19 @@ def test_figures_of_the_cache_page_are_the_golden_ones(data: Path) -> None:
 def test_every_attribute_event_and_metric_is_in_the_reference() -> None:
     text = (REFERENCE / "events.md").read_text("utf-8")
     for name, value in vars(names).items():
-        if name.isupper() and isinstance(value, str) and value.startswith(("gnomon.", "feature_flag.")):
+        if (
+            name.isupper()
+            and isinstance(value, str)
+            and value.startswith(("gnomon.", "feature_flag."))
+        ):
             assert value in text, f"{name}: events.md does not name {value}"
 
 
 @pytest.mark.parametrize("file", [audit_pb2, delivery_pb2, policy_pb2, rollouts_pb2])
 def test_every_message_of_the_wire_is_in_the_reference(file: Any) -> None:
-    text = "".join(page.read_text("utf-8") for page in REFERENCE.glob("*.md"))
-    for message in file.DESCRIPTOR.message_types_by_name:
-        assert re.search(rf"`{message}\b", text), f"no page of the reference names {message}"
+    name = file.DESCRIPTOR.name.rpartition("/")[2]
+    there = {*file.DESCRIPTOR.message_types_by_name, *file.DESCRIPTOR.enum_types_by_name}
+    assert {*table_names(REFERENCE / "messages.md", name)} == there
 
 
 def test_every_public_name_is_in_the_reference() -> None:
@@ -144,6 +148,9 @@ def test_every_public_name_is_in_the_reference() -> None:
     named = set(re.findall(r"`gnomon\.(\w+)`", text))
     assert {*gnomon.__all__} - {"__version__"} <= listed | named
     assert listed <= {*gnomon.__all__}
+    for name in ("traces", "replay", "evolve", "verify", "ship", "rollout", "follow", "doctor"):
+        returned = inspect.signature(getattr(gnomon, name)).return_annotation
+        assert f".{returned}\n" in text, f"gnomon.{name} returns {returned}, which is not shown"
     assert ".. automodule:: gnomon.testing" in text
 
 

@@ -13,7 +13,12 @@ from .shell import free_ports, run, session
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 #: Enough to see that every command works on what the one before it left, in seconds.
 SHORTER = {"load.py 8000 60": "load.py 8000 10", "load.py 8000 5": "load.py 8000 1"}
-FEWER = {"--budget 200": "--budget 8"}
+FEWER = {
+    "--budget 200": "--budget 8",
+    "--budget 40": "--budget 8",
+    "gnomon replay --hook": "gnomon replay --replicas 2 --hook",
+    "--replicas 4": "--replicas 2",
+}
 
 
 def typed(page: Path, note: str) -> list[Block]:
