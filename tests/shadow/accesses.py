@@ -25,9 +25,18 @@ def accessed(
 ) -> AccessTrace:
     """Return a trace of these accesses, a tenth of a second apart."""
     names: dict[tuple[int, int], int] = {}
-    rows = [(cache, op, names.setdefault((cache, key), len(names)), size) for cache, op, key, size in accesses]
+    rows = [
+        (cache, op, names.setdefault((cache, key), len(names)), size)
+        for cache, op, key, size in accesses
+    ]
     columns = np.array(rows, np.float64).reshape(-1, 4)
-    given: dict[str, Any] = {"hook": "things", "kind": "cache", "start_ns": 0, "policy": "", "first": 0}
+    given: dict[str, Any] = {
+        "hook": "things",
+        "kind": "cache",
+        "start_ns": 0,
+        "policy": "",
+        "first": 0,
+    }
     return AccessTrace(
         **(given | head),
         instances=tuple(f"{index:016x}" for index in range(len(capacity))),
