@@ -1,0 +1,188 @@
+"""The examples as processes: a recorder, upstreams that count, and servers on sockets of ours."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from gnomon.recorder.store import TraceStore
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+PATIENCE_S = 60.0
+
+
+def wait_for(what: str, met: Callable[[], bool]) -> None:
+    """Wait until a condition holds; ``what`` is said when it never does."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not met():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.02)
+
+
+@dataclass
+class Upstream:
+    """An HTTP server that counts what it answers, by path.
+
+    ``/hold`` is answered only after ``release`` was set, ``/broken`` with a 500, else the answer is
+    the request's method, target and body.
+    """
+
+    answered: Counter[str] = field(default_factory=Counter)
+    held: threading.Event = field(default_factory=threading.Event)
+    release: threading.Event = field(default_factory=threading.Event)
+    url: str = ""
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        """Answer one request."""
+        path = handler.path.partition("?")[0]
+        if path == "/hold":
+            self.held.set()
+            self.release.wait(PATIENCE_S)
+        body = handler.rfile.read(int(handler.headers.get("content-length", 0)))
+        self.answered[path] += 1
+        said = f"{handler.command} {handler.path} ".encode() + body
+        handler.send_response(500 if path == "/broken" else 200)
+        handler.send_header("content-length", str(len(said)))
+        handler.send_header("content-type", "text/x-upstream")
+        handler.end_headers()
+        handler.wfile.write(said)
+
+
+@contextmanager
+def upstream() -> Iterator[Upstream]:
+    """Run an upstream on a free port."""
+    counting = Upstream()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            counting.answer(self)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        counting.url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield counting
+        finally:
+            counting.release.set()
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def recorder(folder: Path) -> Iterator[dict[str, str]]:
+    """Run ``gnomon record`` into ``folder / "store"``; yield the variables that lead there.
+
+    At the end it is asked to stop, and must end well.
+    """
+    ready = folder / "ready"
+    command = [
+        *(sys.executable, "-m", "gnomon", "record", "--store", str(folder / "store")),
+        *("--listen", "127.0.0.1:0", "--ready-file", str(ready)),
+    ]
+    with process(command, folder) as recording:
+        wait_for("the recorder listens", ready.exists)
+        endpoint = f"http://{ready.read_text().strip()}"
+        yield {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_SERVICE_NAME": "example"}
+        stop(recording)
+
+
+@contextmanager
+def process(command: list[str], folder: Path, **more: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command, its output in ``folder / "log"``; kill it at the end if it still runs."""
+    with (folder / "log").open("ab") as log:
+        running = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **more)
+        try:
+            yield running
+        finally:
+            if running.poll() is None:
+                running.kill()
+            running.wait()
+
+
+def stop(running: subprocess.Popen[bytes]) -> None:
+    """Ask a process to stop, as an init system does; it must end well.
+
+    Uvicorn raises the signal again once it has shut down, so that whoever waits for it sees it.
+    """
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(PATIENCE_S) in (0, -signal.SIGTERM)
+
+
+@dataclass
+class Service:
+    """A running service.
+
+    Attributes:
+        process: of the server, or of gunicorn's arbiter.
+        port: it answers on.
+    """
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+    def ask(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """Return status and body of an answer, over a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        headers = {"connection": "close", "content-type": "text/x-test"}
+        try:
+            connection.request("GET" if body is None else "POST", path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def workers(self) -> set[int]:
+        """Return the ids of its child processes."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return {int(pid) for pid in children.read_text().split()}
+
+
+@contextmanager
+def service(arguments: list[str], folder: Path, **variables: str) -> Iterator[Service]:
+    """Run ``python -m ARGUMENTS``, ``FD`` in them replaced by that of a listening socket.
+
+    Nobody has to wait for it: what is asked before it accepts waits in the socket's backlog.
+    """
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GNOMON_", "OTEL_"))}
+    env = kept | {"PYTHONPATH": str(EXAMPLES), "HOME": str(folder)} | variables
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
+        fd = listening.fileno()
+        command = [sys.executable, "-m", *(part.replace("FD", str(fd)) for part in arguments)]
+        with process(command, folder, env=env, pass_fds=[fd]) as running:
+            yield Service(running, listening.getsockname()[1])
+
+
+def stored(folder: Path) -> list[dict[str, Any]]:
+    """Return the decisions that the recorder stored, none of which may be there twice."""
+    reading = TraceStore(str(folder / "store")).read("decisions")
+    assert (reading.duplicates, reading.damaged) == (0, ())
+    return reading.table.to_pylist()
+
+
+def by_process(decisions: list[dict[str, Any]]) -> list[int]:
+    """Return how many decisions each process recorded, in ascending order."""
+    return sorted(Counter(row["decision_id"][:8] for row in decisions).values())
