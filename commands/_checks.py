@@ -238,9 +238,9 @@ def keys(machine: Machine, values: dict[str, object]) -> Iterator[Check]:
     assert isinstance(pinned, tuple)
     private, public = (sorted(KEYS.glob(f"*{end}")) for end in (".pem", ".pub"))
     for path in private:
-        yield from _readable(path, lambda path=path: files.load_private(path))
+        yield from _readable(path, files.load_private)
     for path in (*public, *pinned):
-        yield from _readable(path, lambda path=path: files.load_public(path))
+        yield from _readable(path, files.load_public)
     found = f"{len(private)} private and {len(public)} public in {KEYS}, {len(pinned)} pinned"
     if values.get("control_plane") and not pinned:
         remedy = "set GNOMON_PUBLISHER_KEYS, or give publisher_keys to gnomon.configure"
@@ -249,9 +249,9 @@ def keys(machine: Machine, values: dict[str, object]) -> Iterator[Check]:
         yield Check("keys", "ok", found)
 
 
-def _readable(path: Path, load: Callable[[], object]) -> Iterator[Check]:
+def _readable(path: Path, load: Callable[[Path], object]) -> Iterator[Check]:
     try:
-        load()
+        load(path)
     except (GnomonError, OSError) as error:
         yield Check("keys", "fail", str(error), f"correct or remove {path}")
 

@@ -36,7 +36,7 @@ def quiet(offer: Callable[[typer.Context], Iterable[str]]) -> Completer:
         except Exception:  # noqa: BLE001 - a traceback would end up in the user's command line
             return []
 
-    del complete.__wrapped__  # type: ignore[attr-defined]  # Typer reads the signature of this one
+    del complete.__wrapped__  # Typer reads the signature of this one
     return complete
 
 
