@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from gnomon.recorder.importers import Request, import_trace
 from gnomon.recorder.store import TraceStore
+from gnomon.sdk.cache.cell import Cell
 from gnomon.shadow.access_trace import DELETE, LOOKUP, SET, UNKNOWN, AccessTrace, access_trace
 
 #: (cache, op, key, size)
@@ -71,6 +73,28 @@ def traces(most: int = 120, caches: int = 1) -> st.SearchStrategy[AccessTrace]:
         st.lists(st.one_of(lookup, other), min_size=1, max_size=most),
         st.lists(capacity, min_size=caches, max_size=caches),
     )
+
+
+def plain(trace: AccessTrace) -> list[tuple[int, int, float]]:
+    """Return (op, key, size) of every access."""
+    columns = (trace.op.tolist(), trace.key.tolist(), trace.size.tolist())
+    return list(zip(*columns, strict=True))
+
+
+def served(trace: AccessTrace, cell: Cell) -> list[int]:
+    """Return for each lookup whether a service's cell missed."""
+    found = []
+    for op, key, size in plain(trace):
+        if op == DELETE:
+            cell.remove(key)
+        elif op == SET:
+            cell.put(key, None, size)
+        else:
+            found.append(int(key not in cell))
+            cell.lookup(key)
+            if found[-1] and not math.isnan(size):
+                cell.put(key, None, size, completes=True)
+    return found
 
 
 def imported(data: Path, folder: Path, name: str, capacity: str, **options: Any) -> AccessTrace:

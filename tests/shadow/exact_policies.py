@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -163,7 +164,7 @@ def misses(policy: Textbook, accesses: Accesses) -> list[int]:
             policy.put(key, size)
         elif here:
             policy.hit(key, put=False)
-        elif size == size:
+        elif not math.isnan(size):
             policy.put(key, size)
     return found
 

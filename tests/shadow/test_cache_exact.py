@@ -19,7 +19,7 @@ from gnomon.shadow.access_trace import DELETE, LOOKUP, SET, AccessTrace
 from gnomon.shadow.simulators import simulator_for
 from gnomon.shadow.simulators.cache import CacheReplay, CacheSummary
 
-from .accesses import accessed, imported, lookups, traces
+from .accesses import accessed, imported, lookups, plain, served, traces
 from .exact_policies import TEXTBOOK, arc_misses, misses
 
 SIMULATOR = simulator_for(cache)
@@ -36,11 +36,6 @@ def replayed(name: str, trace: AccessTrace, capacity: float | None = None) -> Ca
     replay = SIMULATOR.replay_built_in(name, trace, fitted, 0)
     assert isinstance(replay, CacheReplay)
     return replay
-
-
-def plain(trace: AccessTrace) -> list[tuple[int, int, float]]:
-    columns = (trace.op.tolist(), trace.key.tolist(), trace.size.tolist())
-    return list(zip(*columns, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -107,18 +102,7 @@ def test_a_service_without_a_program_misses_what_its_replay_misses(
     policy: str, trace: AccessTrace
 ) -> None:
     cell = INCUMBENTS[policy](float(trace.capacity[0]), True)
-    found = []
-    for op, key, size in plain(trace):
-        if op == DELETE:
-            cell.remove(key)
-        elif op == SET:
-            cell.put(key, None, size)
-        else:
-            found.append(int(key not in cell))
-            cell.lookup(key)
-            if found[-1] and size == size:
-                cell.put(key, None, size, completes=True)
-    assert replayed(policy, trace).outcome.tolist() == found
+    assert replayed(policy, trace).outcome.tolist() == served(trace, cell)
 
 
 @given(trace=traces(caches=3))

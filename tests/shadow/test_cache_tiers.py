@@ -16,13 +16,13 @@ from gnomon.sdk.cache.scored import ScoredCell
 from gnomon.sdk.errors import ConfigurationError, TraceError
 from gnomon.sdk.guard import Answer
 from gnomon.sdk.language import Program, check, chooser
-from gnomon.shadow.access_trace import DELETE, LOOKUP, SET, AccessTrace
+from gnomon.shadow.access_trace import LOOKUP, AccessTrace
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import Replay, load_calibrations, save_calibrations, simulator_for
 from gnomon.shadow.simulators.base import Stream
 from gnomon.shadow.simulators.cache import CacheReplay, CacheSummary
 
-from .accesses import accessed, imported, lookups, traces
+from .accesses import accessed, imported, lookups, served, traces
 
 SIMULATOR = simulator_for(cache)
 INDEX = {name: index for index, name in enumerate(cache.input_names)}
@@ -167,17 +167,7 @@ def test_a_services_cell_asks_what_its_replay_asks(
 
     cell.ask = ask
     draws.next = list(lanes[0]) if lanes else []
-    found = []
-    for op, key, size in zip(trace.op, trace.key.tolist(), trace.size.tolist(), strict=True):
-        if op == DELETE:
-            cell.remove(key)
-        elif op == SET:
-            cell.put(key, None, size)
-        else:
-            found.append(int(key not in cell))
-            cell.lookup(key)
-            if found[-1] and size == size:
-                cell.put(key, None, size, completes=True)
+    found = served(trace, cell)
     assert asked == len(expected)
     assert replay_of(trace, model, state, -1).outcome.tolist() == found
 
