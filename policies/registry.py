@@ -69,7 +69,10 @@ def kind(name: str) -> Kind:
         load_modules()
         found = _registered.get(name)
     if found is None:
-        raise ConfigurationError(f"unknown kind {name!r}; known kinds: {', '.join(kinds())}")
+        raise ConfigurationError(
+            f"unknown kind {name!r}; known kinds: {', '.join(kinds())}; name the module that "
+            f"registers it in {MODULES}"
+        )
     return found
 
 

@@ -26,6 +26,7 @@ from ...sdk.errors import ConfigurationError, IsolationError
 from ...sdk.invariant import Invariant
 from ...sdk.kind import Kind
 from ..evaluation import Evaluation, Split, Status
+from ..simulators import plugged_in
 from ..simulators.base import save_calibrations
 from ..trace import Trace
 from ..watch import blocking
@@ -203,6 +204,7 @@ class CompiledEngine:
             paths=[
                 *self._options.paths,
                 *_module_paths(self._settings["modules"]),
+                *_plugged_in_paths(self._settings["kind"]),
                 *_library_paths(),
             ],
             environment={"NUMBA_CACHE_DIR": cache} if cache else {},
@@ -336,6 +338,13 @@ def _module_paths(names: Sequence[str]) -> list[str]:
     found = (importlib.util.find_spec(name.partition(".")[0]) for name in names)
     places = [place for spec in found if spec is not None for place in _places(spec)]
     return list(dict.fromkeys(places))
+
+
+def _plugged_in_paths(kind: str) -> list[str]:
+    """Return the folders of the installed packages that give a kind, and of what says that they do."""
+    points = plugged_in(kind)
+    saying = [str(point.dist.locate_file("")) for point in points if point.dist is not None]
+    return [*_module_paths([point.module for point in points]), *dict.fromkeys(saying)]
 
 
 def _places(spec: ModuleSpec) -> list[str]:

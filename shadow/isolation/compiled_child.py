@@ -22,7 +22,7 @@ from ...sdk.errors import LanguageError
 from ...sdk.kind import Kind
 from ...sdk.language import check
 from ..compiled import compile_score
-from ..simulators import simulator_for
+from ..simulators import plugged_in, simulator_for
 from ..simulators.base import Replay, Simulator, load_calibrations
 from ..trace import Trace
 from . import frames
@@ -59,7 +59,7 @@ class Work:
 
 def prepare(settings: dict[str, Any]) -> Work:
     """Load what is replayed, and compile the simulator by replaying a little."""
-    if settings["modules"]:
+    if settings["modules"] or plugged_in(settings["kind"]):
         _show_public_names()
     for module in settings["modules"]:
         importlib.import_module(module)  # kinds from outside register themselves

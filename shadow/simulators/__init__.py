@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
+from ...policies.registry import ENTRY_POINTS as KINDS
 from ...policies.registry import MODULES, load_modules
 from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Kind
@@ -31,6 +32,7 @@ __all__ = [
     "Stream",
     "drive",
     "load_calibrations",
+    "plugged_in",
     "register_simulator",
     "save_calibrations",
     "simulator_for",
@@ -65,6 +67,11 @@ def simulator_for(kind: Kind) -> Simulator:
             f"that {MODULES} or the entry points {ENTRY_POINTS!r} name"
         )
     return found
+
+
+def plugged_in(name: str) -> tuple[EntryPoint, ...]:
+    """Return the entry points of installed packages that give the kind of this name and its simulator."""
+    return tuple(p for group in (KINDS, ENTRY_POINTS) for p in entry_points(group=group, name=name))
 
 
 def _built_in(name: str) -> Simulator | None:
