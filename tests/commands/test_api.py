@@ -6,12 +6,16 @@ import getpass
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 import gnomon
 from gnomon import api
 from gnomon.policies.load_balancer import load_balancer
+from gnomon.policies.rollout.ledger import Ledger
+from gnomon.policies.rollout.shipping import Ramp
 from gnomon.sdk.bundle import build_bundle, bundle_digest, save_bundle
 from gnomon.sdk.dsse import BUNDLE_TYPE, sign
 from gnomon.sdk.keys import generate
@@ -19,9 +23,12 @@ from gnomon.sdk.kind import Kind
 from gnomon.sdk.language import check
 from gnomon.sdk.runtime import RUNTIME
 from gnomon.shadow.policy import FunctionPolicy, RecordedPolicy, ScorePolicy
+from gnomon.shadow.search.driver import Options
+from gnomon.shadow.search.records import Budget
 from gnomon.shadow.trace import load_trace
+from gnomon.shadow.verdict import Verdict
 
-from .conftest import HOOK, Folder
+from .conftest import HOOK, Folder, serving
 
 PEAK = load_balancer.baselines["peak_ewma"].source or ""
 SERVICE = """
@@ -63,7 +70,7 @@ def bundle(path: Path, hook: str = HOOK, kind: Kind = load_balancer) -> str:
 
 
 def test_the_public_names_are_these_calls_and_cost_nothing_to_have() -> None:
-    for name in ("replay", "evolve", "verify", "ship"):
+    for name in ("doctor", "evolve", "follow", "replay", "rollout", "ship", "traces", "verify"):
         assert getattr(gnomon, name) is getattr(api, name)
         assert name in gnomon.__all__
     code = "import gnomon, sys; gnomon.ship; gnomon.SearchError; print(*sys.modules)"
@@ -137,6 +144,53 @@ def test_the_command_says_what_the_call_returns(folder: Folder, store: Path) -> 
     assert folder.json("replay", store, *options) == table.as_json()
     with pytest.raises(gnomon.ConfigurationError, match="at least 2"):
         gnomon.replay(store, replicas=1)
+
+
+def test_traces_are_what_the_command_prints(folder: Folder, store: Path) -> None:
+    found = gnomon.traces(store)
+    assert folder.json("traces", store) == found.as_json()
+    assert [hook.hook for hook in found.hooks] == [HOOK] and not found.damaged
+    assert HOOK in str(found) and "<table>" in found._repr_html_()
+    with pytest.raises(gnomon.TraceError, match="no hook 'nope'"):
+        gnomon.traces(store, "nope")
+
+
+def test_once_around_in_a_notebook(folder: Folder, store: Path, keys: Path) -> None:
+    options = Options(budget=Budget(8), seed=3)
+    found = gnomon.evolve(store, "run", incumbent="baseline:round_robin", options=options)
+    assert (found.folder, found.improved) == (Path("run"), True)
+    best = Path("run/best.py")
+    assert found.winner is not None and best.read_text() == found.winner.source
+
+    verdict = gnomon.verify(best, store, incumbent="baseline:round_robin")
+    assert (verdict.decision, verdict.source) == ("accepted", found.winner.source)
+    assert verdict.path is not None and verdict.path.read_bytes() == verdict.to_bytes()
+
+    words = ["serve", "--listen", "127.0.0.1:0", "--rollout-key", keys / "rollout.pem"]
+    words += ["--publisher-key", keys / "publisher.pub"]
+    with serving(*words, ready=folder.path / "ready") as (_, address):
+        ramp = Ramp(block_s=2.0)
+        key = keys / "publisher.pem"
+        shipped = gnomon.ship(verdict, address, publisher_key=key, ramp=ramp)
+        assert (shipped.control_plane, shipped.weights) == (address, ramp.weights)
+        assert (shipped.verdict, shipped.rollout.state) == (verdict.digest, "SHADOW")
+        assert gnomon.rollout(control_plane=address).as_json() == folder.json(
+            "rollout", "status", shipped.id, "--control-plane", address
+        )
+        back = gnomon.rollout(shipped.id, address, order="abort", reason="enough", actor="me")
+        assert (back.state, back.transitions[-1].actor) == ("ABORTED", "me")
+        seen: list[str] = []
+        ended = gnomon.follow(shipped.id, address, lambda now: seen.append(now.state))
+        assert (ended.state, seen) == ("ABORTED", ["ABORTED"])
+        with pytest.raises(gnomon.RolloutError):
+            gnomon.rollout(shipped.id, address, order="resume")
+
+
+def test_a_verdict_that_lies_nowhere_cannot_be_shipped(folder: Folder, keys: Path) -> None:
+    Ledger(Path("ledger.db")).close()
+    unsaved = cast(Verdict, SimpleNamespace(path=None))
+    with pytest.raises(gnomon.ConfigurationError, match="was not saved"):
+        gnomon.ship(unsaved, publisher_key=keys / "publisher.pem", ledger="ledger.db")
 
 
 def test_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
