@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .api import doctor, evolve, follow, replay, rollout, ship, traces, verify
     from .policies.cache import cache
     from .policies.load_balancer import load_balancer
+    from .policy_cache import PolicyCache
     from .sdk.config import Settings, Sink
     from .sdk.errors import (
         CandidateError,
@@ -54,6 +55,7 @@ _HOMES = {
     "Kind": "sdk.kind",
     "LanguageError": "sdk.errors",
     "Metric": "sdk.kind",
+    "PolicyCache": "policy_cache",
     "RolloutError": "sdk.errors",
     "SearchError": "sdk.errors",
     "TraceError": "sdk.errors",
@@ -87,6 +89,7 @@ __all__ = [
     "Kind",
     "LanguageError",
     "Metric",
+    "PolicyCache",
     "RolloutError",
     "SearchError",
     "TraceError",

@@ -137,6 +137,35 @@ class Hook:
 
         return BlockMeasure(self.kind)
 
+    @property
+    def place(self) -> str:
+        """Where the decorated function stands."""
+        return f"{self.incumbent.__module__}.{self.incumbent.__qualname__}"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the name is free: a function stays."""
+        return False
+
+    def replaces(self, known: Hook) -> bool:
+        """Return whether a known hook is this one's own function, reloaded."""
+        return known.place == self.place
+
+    def take_over(self, known: Hook) -> None:
+        """Begin anew: what the function decided before it was reloaded says nothing of it."""
+
+    def off(self) -> None:
+        """Call the incumbent and nothing else from now on; what waits can still be drained."""
+        self.live.off()
+
+    def end(self) -> None:
+        """Be off; a function cannot go."""
+        self.live.off()
+
+    def begin_again(self) -> None:
+        """Start, while off, as a new process does."""
+        self.live.begin(self.live.settings)
+
     def on(self, settings: Settings) -> None:
         """Begin to decide and record under settings, with nothing counted yet."""
         self.live.on(settings, self._runtime.started)

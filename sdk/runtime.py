@@ -10,16 +10,60 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .config import Settings, Sink
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from .hook import Hook
+    from .records import Record
 
 _LOG = logging.getLogger("gnomon")
 EXIT_DEADLINE_S = 2.0
+
+
+class Registered(Protocol):
+    """What the runtime needs of a hook, be it a function's or a cache's."""
+
+    measure: Any  # set by delivery; its ``add`` takes every drained record
+
+    @property
+    def name(self) -> str:
+        """Name of the hook, unique in the process."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """What has the name, for messages."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come and the name is free."""
+        ...
+
+    def replaces(self, known: Any) -> bool:
+        """Return whether this hook may have the name of another."""
+        ...
+
+    def take_over(self, known: Any) -> None:
+        """Go on where the hook that had the name stopped."""
+
+    def on(self, settings: Settings) -> None:
+        """Begin to decide and record under settings, with nothing counted yet."""
+
+    def off(self) -> None:
+        """Run the incumbent and record nothing more; what waits can still be drained."""
+
+    def end(self) -> None:
+        """Be off for good, and leave the name to others."""
+
+    def begin_again(self) -> None:
+        """Start, while off, as a new process does."""
+
+    def drain(self) -> list[Record]:
+        """Return what was recorded since the last time."""
+        ...
 
 
 class Delivery(Protocol):
@@ -44,7 +88,7 @@ class Runtime:
     """
 
     def __init__(self) -> None:
-        self.hooks: dict[str, Hook] = {}
+        self.hooks: dict[str, Any] = {}
         self.settings: Settings | None = None
         self.delivery: Delivery | None = None
         self._sinks: tuple[Sink, ...] = ()
@@ -60,22 +104,31 @@ class Runtime:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def register(self, hook: Hook) -> None:
+    def register(self, hook: Registered) -> None:
         """Take up a hook; one of the same name is replaced only by its own function, reloaded.
 
-        Raises ConfigurationError when another function has the name.
+        A cache that ended leaves its name to the next. Raises ConfigurationError when another function
+        or cache has the name.
         """
         with self._lock:
             known = self.hooks.get(hook.name)
-            if known is not None and _place(known) != _place(hook):
+            if known is not None and not hook.replaces(known):
                 raise ConfigurationError(
-                    f"hook {hook.name!r} is already {_place(known)}; give {_place(hook)} another name"
+                    f"hook {hook.name!r} is already {known.place}; give {hook.place} another name"
                 )
             if known is not None:
-                known.live.off()
+                known.off()
+                hook.take_over(known)
             self.hooks[hook.name] = hook
             if self.settings is not None:
                 hook.on(self.settings)
+
+    def release(self, hook: Registered) -> None:
+        """End a hook; its name is free once what it recorded has been drained."""
+        hook.end()
+        with self._lock:
+            if self.settings is None and self.hooks.get(hook.name) is hook:
+                del self.hooks[hook.name]
 
     def configure(
         self,
@@ -116,7 +169,7 @@ class Runtime:
                 with self._survived("drainer"):  # no thread can start while the interpreter ends
                     self._thread.start()
 
-    def tripped(self, hook: Hook, reason: str) -> None:
+    def tripped(self, hook: Any, reason: str) -> None:
         """Say that a program was taken back in this process."""
         _LOG.warning("hook %r: a program was taken back in this process: %s", hook.name, reason)
 
@@ -137,7 +190,7 @@ class Runtime:
             self.settings = None
             thread, self._thread = self._thread, None
         for hook in list(self.hooks.values()):
-            hook.live.off()
+            hook.off()
         self._stopping.set()
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(0.0, end - time.monotonic()))
@@ -153,7 +206,10 @@ class Runtime:
         """Drain every hook once into the sinks and the measure."""
         with self._round:
             for hook in list(self.hooks.values()):
+                ended = hook.ended  # asked first, so that nothing comes after the last drain
                 records = hook.drain()
+                if ended and self.hooks.get(hook.name) is hook:
+                    del self.hooks[hook.name]
                 if not records:
                     continue
                 if hook.measure is not None:
@@ -196,7 +252,7 @@ class Runtime:
             if self.settings is not None:
                 hook.on(self.settings)
             else:
-                hook.live.begin(hook.live.settings)
+                hook.begin_again()
 
 
 class _Survived:
@@ -221,10 +277,6 @@ class _Survived:
         if self._runtime.failed_writes == 1:
             _LOG.error("%s failed, further failures are only counted: %s", self._what, error)
         return True
-
-
-def _place(hook: Hook) -> str:
-    return f"{hook.incumbent.__module__}.{hook.incumbent.__qualname__}"
 
 
 RUNTIME = Runtime()

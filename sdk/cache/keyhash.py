@@ -1,0 +1,66 @@
+"""A hash of keys that is the same in every process, made off the caller's thread."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable
+from typing import Any
+
+#: Hashes are whole floats, so that columns of floats hold them exactly.
+BITS = 53
+#: Keys that are remembered, because most accesses are of few keys.
+_REMEMBERED = 1 << 16
+
+
+class KeyHash:
+    """Keys to 53-bit hashes: equal keys, equal hashes, in this process and in any other.
+
+    Text, bytes, numbers, None, classes and tuples of these are hashed by what they are. Of anything
+    else the own hash is taken, which other processes may not share, and that is counted.
+
+    Attributes:
+        foreign: how often a key was of another type.
+    """
+
+    def __init__(self) -> None:
+        self.foreign = 0
+        self._known: dict[Any, float] = {}
+
+    def of(self, key: Hashable) -> float:
+        """Return the hash, a whole float from 0 to 2^53."""
+        found = self._known.get(key)
+        if found is not None:
+            return found
+        digest = hashlib.blake2b(self._bytes(key), digest_size=8).digest()
+        made = float(int.from_bytes(digest, "little") >> (64 - BITS))
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[key] = made
+        return made
+
+    def _bytes(self, key: object) -> bytes:
+        if isinstance(key, str):
+            return b"s" + key.encode("utf-8", "surrogatepass")
+        if isinstance(key, bytes):
+            return b"b" + key
+        if isinstance(key, int | float):
+            return _number(key)
+        if isinstance(key, tuple):
+            parts = [self._bytes(part) for part in key]
+            return b"t" + b"".join(b"%d:" % len(part) + part for part in parts)
+        return self._other(key)
+
+    def _other(self, key: object) -> bytes:
+        if key is None:
+            return b"0"
+        if isinstance(key, type):
+            return b"c" + f"{key.__module__}.{key.__qualname__}".encode()
+        self.foreign += 1
+        return b"h%d" % hash(key)
+
+
+def _number(key: float) -> bytes:
+    """Return the same for 1, 1.0 and True, which are one key."""
+    if isinstance(key, float) and not key.is_integer():
+        return b"f" + key.hex().encode()
+    return b"i%d" % int(key)

@@ -1,0 +1,134 @@
+"""Accesses on their way from the caller to the records: tuples in, columns out."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from ..records import Record, Workload, WorkloadBatch
+from ..ring import Ring
+from .keyhash import BITS, KeyHash
+
+MISS, HIT, PUT, DELETE = 0, 1, 2, 3
+#: Accesses that may wait for the drainer, per record that a hook may have waiting.
+ROOM = 16
+#: Accesses in one record.
+BATCH = 16_384
+
+Note = Callable[[Hashable, float, int], object]
+
+
+class AccessLog:
+    """What was accessed, in order, until it is drained.
+
+    Args:
+        room: accesses that may wait; more are dropped and counted.
+        time_ns: Unix time.
+        sample: share of keys that is recorded.
+
+    Attributes:
+        note: take one access: key, size, op.
+        dropped: accesses that found no room.
+        skipped: accesses of keys outside the sample.
+        recorded: accesses that went into records.
+        lookups, misses: among all accesses that were drained.
+    """
+
+    def __init__(self, room: int, time_ns: Callable[[], int], sample: float) -> None:
+        self._ring = Ring(room)
+        self._time_ns = time_ns
+        self._sample = sample
+        self._seq = 0
+        self._policy = ""
+        self.keys = KeyHash()
+        self.skipped = self.recorded = self.lookups = self.misses = 0
+        self.note = self._noter()
+
+    def _noter(self) -> Note:
+        items, room, push, drop = (
+            self._ring.items, self._ring.room, self._ring.push, self._ring.drop,
+        )  # fmt: skip
+        time_ns = self._time_ns
+
+        def note(key: Hashable, size: float, op: int) -> None:
+            if len(items) < room:
+                push((key, size, op, time_ns()))
+            else:
+                drop()
+
+        return note
+
+    @property
+    def dropped(self) -> int:
+        """Accesses that found no room."""
+        return int(self._ring.dropped)
+
+    def begin(self, capacity: float, policy: str) -> None:
+        """Say that the cache begins, or runs on another policy, from here on."""
+        self._ring.push((None, capacity, policy, self._time_ns()))  # rare, and must not be lost
+
+    def drain(self) -> list[Record]:
+        """Return what was noted since the last time, as records."""
+        records: list[Record] = []
+        columns = _Columns()
+        for key, size, op, time_ns in self._ring.take():
+            if type(op) is str:
+                records += self._batch(columns)
+                columns = _Columns()
+                records.append(self._setting(size, op, time_ns))
+            elif self._sampled(key, op):
+                columns.add(self.keys.of(key), size, op, time_ns)
+                if len(columns.time) >= BATCH:
+                    records += self._batch(columns)
+                    columns = _Columns()
+        return records + self._batch(columns)
+
+    def _sampled(self, key: Hashable, op: int) -> bool:
+        self.lookups += op <= HIT
+        self.misses += op == MISS
+        if self._sample >= 1.0 or self.keys.of(key) < self._sample * 2.0**BITS:
+            return True
+        self.skipped += 1
+        return False
+
+    def _setting(self, capacity: float, policy: str, time_ns: int) -> Workload:
+        values = (("capacity", float(capacity)), ("sampled", self._sample), ("policy", policy))
+        self._seq += 1
+        return Workload(self._seq - 1, time_ns, "cache", values)
+
+    def _batch(self, columns: _Columns) -> list[Record]:
+        count = len(columns.time)
+        if not count:
+            return []
+        seq, self._seq = self._seq, self._seq + count
+        self.recorded += count
+        return [columns.record(seq)]
+
+
+class _Columns:
+    """Accesses of one record, one array per field."""
+
+    def __init__(self) -> None:
+        self.time = array("q")
+        self._key, self._size, self._op = array("d"), array("d"), array("d")
+
+    def add(self, key: float, size: float, op: int, time_ns: int) -> None:
+        """Append one access."""
+        self.time.append(time_ns)
+        self._key.append(key)
+        self._size.append(size)
+        self._op.append(op)
+
+    def record(self, seq: int) -> WorkloadBatch:
+        """Return them as the record that begins with number ``seq``."""
+        values = (("key", self._key), ("size", self._size), ("op", self._op))
+        packed = tuple((name, _little(column)) for name, column in values)
+        return WorkloadBatch(seq, "access", _little(self.time), packed)
+
+
+def _little(column: array[Any]) -> bytes:
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column.tobytes()
