@@ -85,12 +85,17 @@ class ReplayTable(Shown):
         values: dict[str, Any] = plain(asdict(self))
         return values
 
+    @property
+    def digits(self) -> int:
+        """Significant digits that are shown: where the mean alone says anything it is a share."""
+        return 6 if self.statistics == ("mean",) else 4
+
     def parts(self) -> tuple[Part, ...]:
         """Return what is shown: fidelity first, then the comparison."""
         over = f" over {', '.join(self.members)}" if self.members else ""
         return (
             f"{self.decisions} decisions of {self.hook}{over}",
-            *((_fidelity(self.fidelity),) if self.fidelity.rows else ()),
+            *((_fidelity(self.fidelity, self.digits),) if self.fidelity.rows else ()),
             f"fidelity: {self.fidelity.answer}",
             _comparison(self),
         )
@@ -206,15 +211,15 @@ def _numbers(replay: Replay) -> list[float]:
     return [replay.mean, float(p50), float(p99), float(1.0 - replay.ok.mean()), *replay.shares]
 
 
-def _fidelity(found: Fidelity) -> Table:
+def _fidelity(found: Fidelity, digits: int) -> Table:
     return Table(
         ("metric", "stretch", "recorded", "simulated", "error (95 %)", "answer"),
         tuple(
             (
                 row.metric,
                 row.stretch,
-                f"{row.recorded:.4g}",
-                f"{row.simulated:.4g}",
+                f"{row.recorded:.{digits}g}",
+                f"{row.simulated:.{digits}g}",
                 f"{row.error:+.1%} ({row.low:+.0%} … {row.high:+.0%})",
                 row.answer,
             )
@@ -225,21 +230,21 @@ def _fidelity(found: Fidelity) -> Table:
 
 
 def _comparison(table: ReplayTable) -> Table:
-    limit = f"; no policy can have a mean below {table.bound:.4g}" if table.bound > 0 else ""
+    bound = f"{table.bound:.{table.digits}g}"
+    limit = f"; no policy can have a mean below {bound}" if table.bound > 0 else ""
     unit = "" if table.unit == "1" else f", in {table.unit}"
     return Table(
         ("policy", "tier", *table.statistics, "failed", "change of the mean"),
-        tuple((row.policy, row.tier, *_cells(row, table.statistics)) for row in table.rows),
+        tuple((row.policy, row.tier, *_cells(row, table)) for row in table.rows),
         f"{table.replicas} replays each{unit}{limit}",
     )
 
 
-def _cells(row: PolicyRow, statistics: Sequence[str]) -> tuple[str, ...]:
+def _cells(row: PolicyRow, table: ReplayTable) -> tuple[str, ...]:
     if row.fault:
-        return (*("–" for _ in statistics), "–", row.fault)
-    # Where the mean alone says anything it is a share, and shares lie close together.
-    digits = 6 if tuple(statistics) == ("mean",) else 2
-    values = (f"{getattr(row, name):.{digits}f}" for name in statistics)
+        return (*("–" for _ in table.statistics), "–", row.fault)
+    places = 6 if table.digits == 6 else 2
+    values = (f"{getattr(row, name):.{places}f}" for name in table.statistics)
     return (*values, f"{row.failure_rate:.2%}", _change(row))
 
 

@@ -121,7 +121,7 @@ def _scores(result: EvolveResult) -> Table:
 
 def _cells(of: Finalist) -> tuple[str, str, str]:
     train, validation = (
-        f"{score:.5g}" if math.isfinite(score) else "-" for score in (of.train, of.validation)
+        f"{score:.6g}" if math.isfinite(score) else "-" for score in (of.train, of.validation)
     )
     return train, validation, str(of.nodes) if of.nodes else "-"
 

@@ -93,6 +93,39 @@ def test_the_script_for_the_shell_is_shown(shell: str) -> None:
     assert f"complete_{shell}" in done.stdout and "_GNOMON_COMPLETE" in done.stdout
 
 
+def test_bash_itself_completes(tmp_path: Path) -> None:
+    environ = os.environ | {"HOME": str(tmp_path), "SHELL": "/bin/bash"}
+    gnomon = Path(sys.executable).with_name("gnomon")
+    if not gnomon.exists():
+        pytest.skip("the command is not installed beside this interpreter")
+    shown = subprocess.run(
+        [gnomon, "--show-completion", "bash"],
+        capture_output=True,
+        text=True,
+        env=environ,
+        check=True,
+    )
+    asked = "COMP_WORDS=(gnomon rollout st); COMP_CWORD=2; _gnomon_completion gnomon"
+    script = f"{shown.stdout}\n{asked}; echo ${{COMPREPLY[@]}}"
+    environ["PATH"] = f"{gnomon.parent}:{environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env=environ, check=True
+    )
+    assert done.stdout.strip() == "status"
+
+
+@pytest.mark.parametrize("shell", WORDS)
+def test_completion_is_installed_for_its_shell(tmp_path: Path, shell: str) -> None:
+    command = RUN.replace('["gnomon"]', f'["gnomon", "--install-completion", "{shell}"]')
+    environ = os.environ | {"HOME": str(tmp_path), "ZDOTDIR": str(tmp_path)}
+    environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"
+    subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, env=environ, check=True
+    )
+    written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(f"complete_{shell}" in text for text in written)
+
+
 def test_hooks_are_those_of_the_store_on_the_line(folder: Folder, store: Path) -> None:
     assert values(f"gnomon traces {store} --hook ") == {HOOK}
     assert values(f"gnomon evolve --traces {store} --hook rou") == {HOOK}
