@@ -39,6 +39,15 @@ class _Stretch(NamedTuple):
     high: int
 
 
+class _Part(NamedTuple):
+    """Accesses of one stretch; times never go back."""
+
+    time: IntArray
+    key: FloatArray
+    size: FloatArray
+    op: FloatArray
+
+
 @dataclass
 class _Rows:
     """Accesses as recorded, in order."""
@@ -144,19 +153,27 @@ def _under_one_policy(stretches: list[_Stretch]) -> list[_Stretch]:
 
 
 def _rows(table: pa.Table, stretches: list[_Stretch]) -> _Rows:
-    """Return the accesses of all stretches, by process; their times never go back."""
-    parts = []
-    for instance, stretch in enumerate(stretches):
-        part = table.slice(stretch.low, stretch.high - stretch.low)
-        _refuse_gaps(part, stretch)
-        time = np.maximum.accumulate(part["time"].to_numpy())
-        values = [_number(part, name) for name in ("key", "size", "op")]
-        parts.append((time, np.full(len(time), instance), *values))
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    if not columns:
-        return _Rows(*(np.zeros(0, np.int64) for _ in range(3)), np.zeros(0), np.zeros(0, np.int64))
-    time, instance, key, size, op = columns
-    return _Rows(time, instance, _dense(instance, key), size, op.astype(np.int64))
+    """Return the accesses of all stretches, by process."""
+    parts = [_part(table, stretch) for stretch in stretches]
+    if not parts:
+        none = np.zeros(0, np.int64)
+        return _Rows(none, none, none, np.zeros(0), none)
+    key = np.concatenate([part.key for part in parts])
+    instance = np.concatenate([np.full(len(part.time), i) for i, part in enumerate(parts)])
+    return _Rows(
+        time=np.concatenate([part.time for part in parts]),
+        instance=instance,
+        key=_dense(instance, key),
+        size=np.concatenate([part.size for part in parts]),
+        op=np.concatenate([part.op for part in parts]).astype(np.int64),
+    )
+
+
+def _part(table: pa.Table, stretch: _Stretch) -> _Part:
+    rows = table.slice(stretch.low, stretch.high - stretch.low)
+    _refuse_gaps(rows, stretch)
+    time = np.maximum.accumulate(rows["time"].to_numpy())
+    return _Part(time, _number(rows, "key"), _number(rows, "size"), _number(rows, "op"))
 
 
 def _refuse_gaps(part: pa.Table, stretch: _Stretch) -> None:

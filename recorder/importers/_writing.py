@@ -125,9 +125,12 @@ def _limited(batches: Iterator[Batch], limit: int | None) -> Iterator[Batch]:
     left = limit
     for batch in batches:
         few = slice(0, left)
-        part = Batch(*(None if column is None else column[few] for column in batch))
-        yield part
-        if left is not None and (left := left - len(part.key)) <= 0:
+        yield Batch(
+            batch.key[few],
+            None if batch.time is None else batch.time[few],
+            None if batch.size is None else batch.size[few],
+        )
+        if left is not None and (left := left - len(batch.key)) <= 0:
             return
 
 

@@ -58,7 +58,7 @@ class State(NamedTuple):
     Attributes:
         held: residents by place, f8[k, 8].
         place: of a key, -1 outside, i4[k].
-        count: residents, i8[p].
+        residents: how many, i8[p].
         used: sum of their sizes, f8[p].
         most: highest value of ``used``, f8[p].
         clock: accesses, i8[p].
@@ -70,7 +70,7 @@ class State(NamedTuple):
 
     held: FloatArray
     place: npt.NDArray[np.int32]
-    count: IntArray
+    residents: IntArray
     used: FloatArray
     most: FloatArray
     clock: IntArray
@@ -86,7 +86,7 @@ def empty(model: Model, keys: int) -> State:
     return State(
         held=np.zeros((keys, _WIDTH)),
         place=np.full(keys, _NONE, np.int32),
-        count=np.zeros(p, np.int64),
+        residents=np.zeros(p, np.int64),
         used=np.zeros(p),
         most=np.zeros(p),
         clock=np.zeros(p, np.int64),
@@ -101,10 +101,10 @@ def empty(model: Model, keys: int) -> State:
 def _leave(model: Any, state: Any, process: Any, place: Any) -> None:
     """Take a resident out; the last one of its cache takes its place."""
     state.place[np.int64(state.held[place, _KEY])] = _NONE
-    state.count[process] -= 1
-    last = model.base[process] + state.count[process]
+    state.residents[process] -= 1
+    last = model.base[process] + state.residents[process]
     state.used[process] -= state.held[place, _SIZE]
-    if state.count[process] == 0:
+    if state.residents[process] == 0:
         state.used[process] = 0.0
     if place != last:
         for column in range(_WIDTH):
@@ -115,8 +115,8 @@ def _leave(model: Any, state: Any, process: Any, place: Any) -> None:
 @inlined
 def _enter(model: Any, state: Any, process: Any, t: Any) -> None:
     """Put the newcomer in the next free place."""
-    place = model.base[process] + state.count[process]
-    state.count[process] += 1
+    place = model.base[process] + state.residents[process]
+    state.residents[process] += 1
     state.place[model.key[t]] = place
     state.held[place, _KEY] = model.key[t]
     state.held[place, _LAST] = state.clock[process]
@@ -178,7 +178,7 @@ def _observe(model: Any, state: Any, process: Any, t: Any) -> None:
     lane = _LANES * state.cursor[1]
     now = np.float64(state.clock[process])
     decided = np.float64(state.decided[process])
-    count = np.float64(state.count[process])
+    count = np.float64(state.residents[process])
     for j in range(SAMPLE):
         place = model.base[process] + np.int64(uniform(model.seed, t, lane + j) * count)
         state.rows[j, RECENCY] = now - state.held[place, _LAST]
@@ -208,7 +208,7 @@ def _settle(model: Any, state: Any, process: Any, t: Any, picked: Any) -> Any:
     state.cursor[2] += 1
     if picked == SAMPLE:
         return False
-    draw = uniform(model.seed, t, lane + picked) * np.float64(state.count[process])
+    draw = uniform(model.seed, t, lane + picked) * np.float64(state.residents[process])
     _leave(model, state, process, model.base[process] + np.int64(draw))
     return True
 

@@ -107,13 +107,13 @@ def start_of(trace: AccessTrace, calibration: CacheCalibration) -> Start:
             f"{len(trace.instances)}; calibrate on this trace"
         )
     there = _resident_before(trace, calibration)
-    columns = (np.full(len(there), SET, np.int8), trace.instance[there], trace.key[there])
-    op, instance, key = (
-        np.concatenate(pair)
-        for pair in zip(columns, (trace.op, trace.instance, trace.key), strict=True)
+    return Start(
+        op=np.concatenate((np.full(len(there), SET, np.int8), trace.op)),
+        instance=np.concatenate((trace.instance[there], trace.instance)),
+        key=np.concatenate((trace.key[there], trace.key)),
+        size=np.concatenate((trace.size[there], trace.size)),
+        before=len(there),
     )
-    size = np.concatenate((trace.size[there], trace.size))
-    return Start(op, instance, key, size, len(there))
 
 
 def _resident_before(trace: AccessTrace, calibration: CacheCalibration) -> IntArray:

@@ -60,7 +60,7 @@ class CacheSimulator(Simulator):
         """Read a hook's accesses from a store; raises TraceError when no replay could be faithful."""
         return access_trace(stored, hook)
 
-    def incumbent(self, trace: AccessTrace) -> str:
+    def incumbent(self, trace: Any) -> str:
         """Return the policy that the trace names; LRU for an import, which names none.
 
         Raises:
