@@ -45,7 +45,7 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
         _check(maxsize, name, incumbent, sample)
         self._maxsize = maxsize
         self._getsizeof = getsizeof
-        self._unit = getsizeof is None
+        self._unit = getsizeof is None and type(self).getsizeof is HookedCache.getsizeof
         self._ttl = ttl
         self._timer = timer
         self._lock = threading.RLock() if threadsafe else None
@@ -124,7 +124,7 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
 
     def _size(self, value: V) -> float:
         """Return the size of a value; raises ValueError for one that can never be held."""
-        size = 1 if self._getsizeof is None else self.getsizeof(value)
+        size = 1 if self._unit else self.getsizeof(value)
         if size > self._maxsize:
             raise ValueError("value too large")
         if size < 0:
