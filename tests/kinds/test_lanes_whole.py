@@ -65,11 +65,20 @@ class Deployment:
             return rows
         return []
 
+    def deciding(self) -> str:
+        """Return the policy of the last decision that was recorded."""
+        return str(self.decisions()[-1]["policy"])
+
     def recorded(self, seconds: float) -> bool:
         """Return whether so many seconds of decisions are stored, from the first to the last."""
         assert self.service.poll() is None, (self.stage.folder / "service.log").read_text()
         rows = self.decisions()
         return bool(rows) and rows[-1]["time"] - rows[0]["time"] > seconds * 1e9
+
+    def acknowledged(self) -> bool:
+        """Return whether every process has said that it runs what the rollout wants."""
+        report = self.stage.run("rollout", "status", *self.control_plane)
+        return (report["acked"], report["clients"]) == (1, 1)
 
     def followed(self) -> list[dict[str, Any]]:
         """Return the rollout's reports, from now until it is decided."""
@@ -90,7 +99,7 @@ def deployed(tmp_path: Path) -> Iterator[Deployment]:
 
 
 @pytest.mark.timeout(240)
-def test_a_kind_from_outside_is_recorded_evolved_shipped_and_promoted(deployed: Deployment) -> None:
+def test_a_kind_from_outside_goes_from_traffic_to_stable_and_back(deployed: Deployment) -> None:
     run = deployed.stage.run
     until(lambda: deployed.recorded(RECORDED_S), 60, "recording")
     (recorded,) = run("traces", deployed.store)["hooks"]
@@ -104,14 +113,18 @@ def test_a_kind_from_outside_is_recorded_evolved_shipped_and_promoted(deployed: 
 
     reports = deployed.followed()
     promoted(reports)
+    until(deployed.acknowledged, 30, "the last acknowledgement")
     (client,) = run("rollout", "clients", *deployed.control_plane)
-    assert (client["epoch"], client["last_error"]) == (reports[-1]["epoch"], "")
-    assert client["service"] == "workers"
+    assert (client["service"], client["connected"], client["last_error"]) == ("workers", True, "")
+    assert client["epoch"] >= reports[-1]["epoch"]
 
     digest = made["candidate"]
-    until(lambda: deployed.decisions()[-1]["policy"] == digest, 30, "the policy to decide")
+    until(lambda: deployed.deciding() == digest, 30, "the policy to decide")
+    killed = run("rollout", "kill", "--reason", "end of the test", *deployed.control_plane)
+    assert killed["state"] == "ABORTED"
+    until(lambda: deployed.deciding() == "incumbent", 30, "the service's own function to decide")
     assert ended(deployed.service) == 0
-    assert (deployed.stage.folder / "service.log").read_text() == ""
+    assert "Traceback" not in (deployed.stage.folder / "service.log").read_text()
     canaried(deployed.decisions(), digest)
     assert run("audit", "verify", *deployed.control_plane)["ok"]
     assert run("audit", "verify")["ok"]
@@ -135,14 +148,13 @@ def accepted(deployed: Deployment) -> tuple[dict[str, Any], Path]:
 
 
 def promoted(reports: list[dict[str, Any]]) -> None:
-    """Check that a rollout's reports show states, weights, pairs of blocks and acknowledgements."""
+    """Check that a rollout's reports show states, weights and pairs of blocks."""
     last = reports[-1]
     causes = [step["cause"] for step in last["transitions"]]
     assert [step["to"] for step in last["transitions"]] == ["SHADOW", "CANARY", "FULL", "STABLE"], (
         causes
     )
     assert {report["weight"] for report in reports} >= {0.5, 1.0}
-    assert (last["acked"], last["clients"]) == (1, 1)
     evidence = last["evidence"]
     counted = [point for point in evidence["points"] if not point["left_out"]]
     assert len(counted) == evidence["pairs"] >= 6
