@@ -7,27 +7,27 @@ as text, shows itself as tables in a notebook, and gives its JSON values with ``
 from __future__ import annotations
 
 import getpass
-import math
 import os
 import secrets
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .sdk.errors import ConfigurationError, TrustError
+from .sdk.errors import ConfigurationError
 from .sdk.records import INCUMBENT
 from .shadow.opening import isolated, opened, policy_named, rivals, source_digest
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
 
-    from gnomon.v1 import policy_pb2, rollouts_pb2
+    from gnomon.v1 import rollouts_pb2
 
     from .commands._checks import Diagnosis
-    from .policies.rollout.evidence import Effect
     from .policies.rollout.ledger import Ledger
     from .policies.rollout.shipping import Ramp
     from .sdk.channel import Peer
@@ -253,32 +253,41 @@ def ship(
     """
     from .policies.rollout.client import RolloutClient
     from .policies.rollout.shipping import Ramp, sign_plan
-    from .sdk import keys
     from .sdk.bundle import save_bundle
-    from .shadow.bundling import bundle_for, require_whole
+    from .shadow.bundling import bundle_for, naming, plan_for, require_whole
     from .shadow.report.rollouts import Rollout, Shipped
     from .shadow.verdict import load_verdict
 
     with closing(existing_ledger(ledger)) as book:
         found = load_verdict(_file(verdict), book)
-    publisher = keys.load_private(publisher_key)
+    publisher, pinned = _keys(Path(publisher_key), rollout_key)
     given = Path(policy) if policy else None
     require_whole(given, publisher)
-    pinned = keys.load_public(rollout_key or Path(publisher_key).with_name(ROLLOUT_KEY), "rollout")
-    keys.check_separate(pinned, (publisher.public_key(),))
     envelope = bundle_for(found, publisher, given, override=override)
     chosen = ramp or Ramp()
-    _plan(found, envelope, chosen, pinned, INCUMBENT)  # a bad ramp is refused, whoever answers
+    plan_for(found, envelope, chosen, pinned, INCUMBENT)  # a bad ramp is refused, whoever answers
     out = Path(bundle_out) if bundle_out is not None else None
     with (
         RolloutClient(control_plane or _usual()) as client,
-        _naming(Path(publisher_key), given, client.peer),
+        naming(Path(publisher_key), given, client.peer.address),
     ):
-        payload = _plan(found, envelope, chosen, pinned, client.stable(found.hook))
+        payload = plan_for(found, envelope, chosen, pinned, client.stable(found.hook))
         if out is not None:
             save_bundle(out, envelope)
         begun = client.create(envelope, sign_plan(payload, publisher), actor or acting())
     return Shipped(Rollout.of(begun), client.peer.address, found.digest, chosen.weights, out)
+
+
+def _keys(
+    publisher: Path, rollout: str | Path | None
+) -> tuple[Ed25519PrivateKey, Ed25519PublicKey]:
+    """Return the key that signs, and the control plane's that the plan allows to."""
+    from .sdk import keys
+
+    private = keys.load_private(publisher)
+    pinned = keys.load_public(rollout or publisher.with_name(ROLLOUT_KEY), "rollout")
+    keys.check_separate(pinned, (private.public_key(),))
+    return private, pinned
 
 
 def rollout(
@@ -350,62 +359,6 @@ def _file(verdict: Verdict | str | Path) -> Path:
     if verdict.path is None:
         raise ConfigurationError("this verdict was not saved; ship what verify returned")
     return verdict.path
-
-
-@contextmanager
-def _naming(key: Path, policy: Path | None, peer: Peer) -> Iterator[None]:
-    """Let a refusal of a signature say by which file it came."""
-    from .sdk import keys
-
-    try:
-        yield
-    except TrustError as error:
-        if "not a trusted key" not in str(error):
-            raise
-        own = keys.keyid(keys.load_private(key).public_key())[:16]
-        mine = policy is None or own in str(error)
-        signed = f"publisher key {key} (keyid {own})" if mine else f"the key that signed {policy}"
-        raise TrustError(
-            f"{signed} is not trusted by control plane {peer.address}; sign with another key, or "
-            "start it with this one as --publisher-key"
-        ) from error
-
-
-def _plan(
-    verdict: Verdict,
-    bundle: policy_pb2.Envelope,
-    ramp: Ramp,
-    rollout_key: Ed25519PublicKey,
-    stable: str,
-) -> bytes:
-    """Return the payload of a ramp plan against what is stable."""
-    from .policies.rollout.shipping import build_plan
-    from .shadow.bundling import kind_of
-
-    return build_plan(
-        ramp,
-        bundle.payload,
-        kind_of(verdict),
-        rollout_key,
-        time.time_ns(),
-        stable=stable,
-        predicted=_effects(verdict),
-    )
-
-
-def _effects(verdict: Verdict) -> dict[str, Effect]:
-    """Return what a verdict predicts; a number that was not finite stands in its file as text."""
-    from .policies.rollout.evidence import Effect
-
-    effects = {
-        name: Effect(*(float(effect[part]) for part in ("estimate", "low", "high")))
-        for name, effect in verdict.predicted.items()
-    }
-    return {
-        name: effect
-        for name, effect in effects.items()
-        if all(map(math.isfinite, (effect.estimate, effect.low, effect.high)))
-    }
 
 
 def doctor(control_plane: str = "", otlp_endpoint: str = "") -> Diagnosis:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..policies import registry
+from ..policies.rollout.evidence import Effect
 from ..sdk import bundle as bundles
 from ..sdk import dsse, keys
-from ..sdk.errors import ConfigurationError, GnomonError, RolloutError
+from ..sdk.errors import ConfigurationError, GnomonError, RolloutError, TrustError
 from ..sdk.kind import Kind
 from ..sdk.language import check
 from .policy import source_of
@@ -17,9 +22,14 @@ from .verdict import GATES, GateResult, Verdict
 from .watch import blocking
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
 
     from gnomon.v1 import policy_pb2
+
+    from ..policies.rollout.shipping import Ramp
 
 
 def bundle_for(
@@ -75,6 +85,70 @@ def require_whole(policy: Path | None, publisher: Ed25519PrivateKey) -> None:
         raise ConfigurationError(
             f"{policy} is no bundle, or a damaged one ({error}); give the policy's source file, "
             "which is signed anew"
+        ) from error
+
+
+def plan_for(
+    verdict: Verdict,
+    bundle: policy_pb2.Envelope,
+    ramp: Ramp,
+    rollout_key: Ed25519PublicKey,
+    stable: str,
+) -> bytes:
+    """Return the payload of a ramp plan for a bundle against what is stable.
+
+    Raises:
+        RolloutError: the plan could not be carried out; names the value.
+    """
+    from ..policies.rollout.shipping import build_plan
+
+    return build_plan(
+        ramp,
+        bundle.payload,
+        kind_of(verdict),
+        rollout_key,
+        time.time_ns(),
+        stable=stable,
+        predicted=_effects(verdict),
+    )
+
+
+def _effects(verdict: Verdict) -> dict[str, Effect]:
+    """Return what a verdict predicts; a number that was not finite stands in its file as text."""
+    effects = {
+        name: Effect(*(float(effect[part]) for part in ("estimate", "low", "high")))
+        for name, effect in verdict.predicted.items()
+    }
+    return {
+        name: effect
+        for name, effect in effects.items()
+        if all(map(math.isfinite, (effect.estimate, effect.low, effect.high)))
+    }
+
+
+@contextmanager
+def naming(key: Path, policy: Path | None, address: str) -> Iterator[None]:
+    """Let a control plane's refusal of a signature say by which file it came.
+
+    Args:
+        key: the publisher's private key file.
+        policy: bundle file that was shipped, which another may have signed; None for a source.
+        address: of the control plane.
+
+    Raises:
+        TrustError: with the file named, instead of the one in the block.
+    """
+    try:
+        yield
+    except TrustError as error:
+        if "not a trusted key" not in str(error):
+            raise
+        own = keys.keyid(keys.load_private(key).public_key())[:16]
+        mine = policy is None or own in str(error)
+        signed = f"publisher key {key} (keyid {own})" if mine else f"the key that signed {policy}"
+        raise TrustError(
+            f"{signed} is not trusted by control plane {address}; sign with another key, or "
+            "start it with this one as --publisher-key"
         ) from error
 
 
