@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from ...policies.cache import SAMPLE
 from ._cache_exact import DELETE, LOOKUP, SET
-from ._lb_kernel import uniform
-from ._native import inlined, lean
+from ._native import inlined, lean, uniform
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

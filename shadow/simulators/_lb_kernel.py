@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba.core.types.function_type import CompileResultWAP
 
-from ._native import lean
+from ._native import lean, uniform
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -85,29 +84,6 @@ class State(NamedTuple):
     ok: npt.NDArray[np.bool_]
     action: IntArray
     rows: FloatArray
-
-
-def first_class(score: Any) -> Any:
-    """Return a compiled score as a value of one type, so that ``run`` is compiled once for all."""
-    return score if isinstance(score, CompileResultWAP) else CompileResultWAP(_only(score))
-
-
-def _only(score: Any) -> Any:
-    (overload,) = score.overloads.values()
-    return overload
-
-
-@lean
-def uniform(seed: Any, index: Any, lane: Any) -> Any:
-    """Return a draw in [0, 1) that is a pure function of its arguments (finaliser of splitmix64)."""
-    x = seed + np.uint64(index) * np.uint64(0x9E3779B97F4A7C15)
-    x += np.uint64(lane + 1) * np.uint64(0xD1342543DE82EF95)
-    x ^= x >> np.uint64(30)
-    x *= np.uint64(0xBF58476D1CE4E5B9)
-    x ^= x >> np.uint64(27)
-    x *= np.uint64(0x94D049BB133111EB)
-    x ^= x >> np.uint64(31)
-    return np.float64(x >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
 @lean

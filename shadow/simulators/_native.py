@@ -1,4 +1,4 @@
-"""How simulators are compiled: kept on disk, and without the interpreter's lock."""
+"""How simulators are compiled (kept on disk, without the interpreter's lock), and how they draw."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba as nb
+import numpy as np
+from numba.core.types.function_type import CompileResultWAP
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -37,3 +39,26 @@ def _compiled(function: FunctionT, options: dict[str, Any]) -> FunctionT:
     njit: Any = nb.njit
     compiled: FunctionT = njit(cache=True, nogil=True, **options)(function)
     return compiled
+
+
+def first_class(score: Any) -> Any:
+    """Return a compiled score as a value of one type, so that ``run`` is compiled once for all."""
+    return score if isinstance(score, CompileResultWAP) else CompileResultWAP(_only(score))
+
+
+def _only(score: Any) -> Any:
+    (overload,) = score.overloads.values()
+    return overload
+
+
+@lean
+def uniform(seed: Any, index: Any, lane: Any) -> Any:
+    """Return a draw in [0, 1) that is a pure function of its arguments (finaliser of splitmix64)."""
+    x = seed + np.uint64(index) * np.uint64(0x9E3779B97F4A7C15)
+    x += np.uint64(lane + 1) * np.uint64(0xD1342543DE82EF95)
+    x ^= x >> np.uint64(30)
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(27)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return np.float64(x >> np.uint64(11)) * (1.0 / 9007199254740992.0)

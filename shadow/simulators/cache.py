@@ -37,7 +37,7 @@ from ._cache_model import (
     restore,
     start_of,
 )
-from ._lb_kernel import first_class
+from ._native import first_class
 from .base import FloatArray, Measure, Replay, Simulator, Stream, statistics
 
 __all__ = ["CacheCalibration", "CacheReplay", "CacheSimulator", "CacheSummary"]

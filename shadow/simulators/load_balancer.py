@@ -21,6 +21,7 @@ from . import _lb_fit as fit
 from . import _lb_kernel as kernel
 from ._lb_built_in import chooser
 from ._lb_model import LoadBalancerCalibration, mixed_seed, model_of, restore, state_of
+from ._native import first_class
 from .base import Choose, Replay, Simulator, Stream
 
 __all__ = ["LoadBalancerCalibration", "LoadBalancerSimulator"]
@@ -81,7 +82,7 @@ class LoadBalancerSimulator(Simulator):
         model = model_of(trace, calibration, seed)
         state = state_of(trace, calibration)
         sign = 1.0 if order == "lowest" else -1.0
-        fault = kernel.run(model, state, kernel.first_class(score), sign)
+        fault = kernel.run(model, state, first_class(score), sign)
         return _replay(model, state, int(fault))
 
     def built_in(self, name: str, trace: DecisionTrace, seed: int) -> Choose:

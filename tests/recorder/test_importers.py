@@ -49,7 +49,8 @@ def accesses(folder: Path) -> list[tuple[float, float]]:
 
 
 def times(folder: Path) -> list[int]:
-    return TraceStore(folder / "traces").workload("things")["time"].to_pylist()[1:]
+    found: list[int] = TraceStore(folder / "traces").workload("things")["time"].to_pylist()
+    return found[1:]
 
 
 def packed(name: str, content: bytes) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,10 +29,10 @@ REST = [(900 + index % 7, 1.0, HIT) for index in range(LEAST_DECISIONS)]
 Recorded = tuple[int, float, int]  # (key, size, op)
 
 
-def begin(seq: int, time_ns: int, **given: object) -> Workload:
+def begin(seq: int, time_ns: int, **given: Any) -> Workload:
     """Return the event of a cache that begins."""
-    settings = {"capacity": 4.0, "sampled": 1.0, "policy": "lru"} | given
-    return Workload(seq, time_ns, "cache", tuple(settings.items()))  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"capacity": 4.0, "sampled": 1.0, "policy": "lru"}
+    return Workload(seq, time_ns, "cache", tuple((settings | given).items()))
 
 
 def records(accesses: Sequence[Recorded], seq: int = 1, step: int = 10**6) -> list[Record]:
@@ -46,16 +48,21 @@ def records(accesses: Sequence[Recorded], seq: int = 1, step: int = 10**6) -> li
     ]
 
 
-def stored(folder: Path, processes: Sequence[Sequence[Record]], **source: object) -> TraceStore:
+def stored(folder: Path, processes: Sequence[Sequence[Record]], **source: Any) -> TraceStore:
     """Return a store with the records of some processes."""
     store = TraceStore(folder / "traces")
     for index, made in enumerate(processes):
-        about = {"service": "shop", "hook": "things", "kind": "cache", "kind_version": 1} | source
-        store.write_records(Source(f"{index:016x}", **about), list(made))  # type: ignore[arg-type]
+        about: dict[str, Any] = {
+            "service": "shop",
+            "hook": "things",
+            "kind": "cache",
+            "kind_version": 1,
+        } | source
+        store.write_records(Source(f"{index:016x}", **about), list(made))
     return store
 
 
-def read(folder: Path, accesses: Sequence[Recorded], **given: object) -> AccessTrace:
+def read(folder: Path, accesses: Sequence[Recorded], **given: Any) -> AccessTrace:
     made: list[Record] = [begin(0, _START, **given), *records([*accesses, *REST])]
     return access_trace(stored(folder, [made]), "things")
 
@@ -108,7 +115,8 @@ def test_the_longest_stretch_under_one_setting_is_taken_of_every_process(tmp_pat
 
 def test_order_is_that_of_the_process_and_not_of_its_clock(tmp_path: Path) -> None:
     made = records([*[(key, 1.0, MISSED) for key in range(9)], *REST])
-    made[3] = made[3]._replace(time_ns=_START)  # type: ignore[union-attr]
+    assert isinstance(made[3], Workload)
+    made[3] = made[3]._replace(time_ns=_START)
     trace = access_trace(stored(tmp_path, [[begin(0, _START - 1), *made]]), "things")
     assert trace.key[:9].tolist() == list(range(9))
     assert (np.diff(trace.at) >= 0).all()
@@ -195,11 +203,9 @@ def test_columns_that_would_break_a_replay_are_refused(
 
 def test_no_two_caches_share_a_key_and_all_columns_are_as_long() -> None:
     trace = accessed([(0, LOOKUP, 1, 1.0), (1, LOOKUP, 1, 1.0)], [1.0, 1.0])
-    columns = {name: getattr(trace, name) for name in AccessTrace.COLUMNS}
-    head = {name: getattr(trace, name) for name in AccessTrace.HEAD}
     with pytest.raises(TraceError, match="accesses that are none"):
-        AccessTrace(**head, **(columns | {"key": np.zeros(2, np.int32)}))
+        replace(trace, key=np.zeros(2, np.int32))
     with pytest.raises(TraceError, match="'hit' of trace 'things' is not 2 long"):
-        AccessTrace(**head, **(columns | {"hit": np.zeros(3, np.int8)}))
+        replace(trace, hit=np.zeros(3, np.int8))
     with pytest.raises(TraceError, match="not in order of time"):
-        AccessTrace(**head, **(columns | {"at": np.array([1.0, 0.0])}))
+        replace(trace, at=np.array([1.0, 0.0]))

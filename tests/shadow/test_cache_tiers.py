@@ -19,6 +19,9 @@ from gnomon.sdk.language import Program, check, chooser
 from gnomon.shadow.access_trace import LOOKUP, AccessTrace
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import Replay, load_calibrations, save_calibrations, simulator_for
+from gnomon.shadow.simulators import _cache_kernel as kernel
+from gnomon.shadow.simulators._cache_model import model_of, replay_of, start_of
+from gnomon.shadow.simulators._native import uniform
 from gnomon.shadow.simulators.base import Stream
 from gnomon.shadow.simulators.cache import CacheReplay, CacheSummary
 
@@ -138,9 +141,6 @@ def test_a_services_cell_asks_what_its_replay_asks(
     trace: AccessTrace, seed: int, picks: list[int]
 ) -> None:
     """Given the same draws and answers: places drawn are told from the rows' keys of the stream."""
-    from gnomon.shadow.simulators import _cache_kernel as kernel
-    from gnomon.shadow.simulators._cache_model import model_of, replay_of, start_of
-
     fitted = SIMULATOR.calibrate(trace)
     model = model_of(trace, fitted, start_of(trace, fitted), seed)
     state = kernel.empty(model, trace.keys)
@@ -152,7 +152,7 @@ def test_a_services_cell_asks_what_its_replay_asks(
     lanes: list[list[float]] = []
     while kernel.step(model, state, picked):
         at, turn = int(state.cursor[0]), int(state.cursor[1])
-        lanes.append([kernel.uniform(model.seed, at, 64 * turn + j) for j in range(SAMPLE)])
+        lanes.append([uniform(model.seed, at, 64 * turn + j) for j in range(SAMPLE)])
         expected.append(state.rows[:, : kernel.NOISE].tolist())
         picked = picks[len(expected) % len(picks)]
 

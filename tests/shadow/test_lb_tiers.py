@@ -13,7 +13,7 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.language import check, chooser
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import Replay, drive, simulator_for
-from gnomon.shadow.simulators._lb_kernel import uniform
+from gnomon.shadow.simulators._native import uniform
 from gnomon.shadow.trace import DecisionTrace
 
 from .models import arrivals, calibration
