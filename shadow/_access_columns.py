@@ -83,13 +83,20 @@ def _ordered(workload: pa.Table, hook: str) -> pa.Table:
             f"hook {hook!r} was recorded as {kinds} of version {versions}, this is {cache.name!r} of "
             f"version {cache.version}; capture again"
         )
-    order = np.lexsort((_seq(workload["workload_id"]), _codes(workload["process"])))
+    order = np.lexsort((_seq(workload["workload_id"]), _ranks(workload["process"])))
     return workload.take(pa.array(order)) if (np.diff(order) != 1).any() else workload
 
 
 def _codes(column: Any) -> IntArray:
     codes: IntArray = pc.dictionary_encode(_flat(column)).indices.to_numpy()
     return codes.astype(np.int64)
+
+
+def _ranks(column: Any) -> IntArray:
+    """Return texts as numbers in the order of the texts."""
+    coded = pc.dictionary_encode(_flat(column))
+    rank: IntArray = np.argsort(np.argsort(np.array(coded.dictionary.to_pylist())))
+    return rank[coded.indices.to_numpy()]
 
 
 def _flat(column: Any) -> pa.Array:

@@ -35,7 +35,7 @@ def oracle(rows: list[Row]) -> bytes:
 def taken(folder: Path, form: str, name: str, content: bytes, **request: Any) -> Imported:
     """Import a file of this content into the store ``traces``; the capacity is 1 when not given."""
     (folder / name).write_bytes(content)
-    given = {"hook": "things", "capacity": "1"} | request
+    given: dict[str, Any] = {"hook": "things", "capacity": "1"} | request
     return import_trace(TraceStore(folder / "traces"), Request(form, folder / name, **given))
 
 
