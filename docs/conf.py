@@ -26,7 +26,8 @@ autodoc_typehints = "signature"
 python_maximum_signature_line_length = 88
 add_module_names = False
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+# One line of a docstring may name several attributes, which the style for attributes cannot say.
+napoleon_custom_sections = [("Attributes", "params_style")]
 
 html_theme = "furo"
 html_title = f"Gnomon {version}"

@@ -93,7 +93,7 @@ def typed_commands(page: Path) -> list[list[str]]:
         lines = block.commands or [
             line for line in block.text.splitlines() if line.startswith("gnomon ")
         ]
-        for line in (piece for line in lines for piece in _PIECES.split(line.partition("#")[0])):
+        for line in (part for each in lines for part in _PIECES.split(each.partition("#")[0])):
             words = shlex.split(line.rstrip("& ").replace("$(", "").replace(")", ""))
             while words and _ENVIRONMENT.fullmatch(words[0]):
                 words = words[1:]

@@ -24,7 +24,9 @@ pytestmark = pytest.mark.skipif(
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the built pages."""
     folder = tmp_path_factory.mktemp("docs")
-    command = re.search(r"^docs:.*\n\t\$\(PY\) (.+)$", (ROOT / "Makefile").read_text(), re.M)
+    command = re.search(
+        r"^docs:.*\n\t\$\(PY\) (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
     assert command, "Makefile has no target docs"
     words = command[1].replace("build/docs", str(folder / "html")).split()
     words = [word.replace("build/doctrees", str(folder / "trees")) for word in words]

@@ -20,7 +20,7 @@ ROOT_COMMAND: Any = typer.main.get_command(app)
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 README = ROOT / "README.md"
 #: Pages whose commands test_tutorial types.
-TYPED = {"tutorial.md", "replay.md", "canary.md", "audit.md"}
+TYPED = {"tutorial.md", "replay.md", "canary.md", "audit.md", "cache.md"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)

@@ -69,6 +69,15 @@ def test_counters() -> None:
     assert sorted(documented) == sorted(Hook.of(pick).counters)
 
 
+def test_counters_of_a_cache() -> None:
+    cache: gnomon.PolicyCache[str, str] = gnomon.PolicyCache(1, name="docs.cache")
+    try:
+        named = table_names(ROOT / "docs" / "how-to" / "cache.md", "Counters")
+        assert sorted(named) == sorted(cache.hook.counters)
+    finally:
+        cache.close()
+
+
 def test_operations_say_what_to_do_about_every_metric_and_counter() -> None:
     watched = set(table_names(OPERATIONS, "What to monitor"))
     offered = set(table_names(REFERENCE / "events.md", "Metrics"))

@@ -21,7 +21,9 @@ def said(text: str) -> str:
 def rows() -> dict[str, str]:
     """Return the page's tables of errors: what is said, and what to do."""
     text = PAGE.read_text("utf-8")
-    found = re.findall(r"^\| `([^`]+)` \| (.+) \|$", text[text.index("\n## Configuration") :], re.M)
+    found = re.findall(
+        r"^\| `([^`]+)` \| (.+) \|$", text[text.index("\n## Configuration") :], re.MULTILINE
+    )
     return dict(found)
 
 

@@ -84,6 +84,26 @@ def test_the_how_to_pages_go_on_from_there(
         assert "rollout.override" in output
 
 
+def play_cache(note: str, folder: Path, shorter: dict[str, str]) -> tuple[str, str]:
+    """Play the page about caches in a folder of its own."""
+    page = ROOT / "docs" / "how-to" / "cache.md"
+    write_files(page, folder)
+    return play([block for block in typed(page, "run") if note in block.note], folder, shorter)
+
+
+def test_a_cache_is_recorded_replayed_and_searched(tmp_path: Path) -> None:
+    shorter = FEWER | {"lookups.py 30": "lookups.py 10", "--budget 100": "--budget 8"}
+    output, _ = play_cache("run, ", tmp_path, shorter)
+    assert "fidelity: ok" in output
+    assert (tmp_path / ".gnomon/run/best.py").is_file()
+
+
+@pytest.mark.soak
+def test_a_policy_is_shipped_into_a_running_cache(tmp_path: Path) -> None:
+    _, errors = play_cache("run", tmp_path, {})
+    assert "FULL -> STABLE" in errors
+
+
 @pytest.mark.soak
 def test_the_tutorial_works_to_its_end(tmp_path: Path) -> None:
     """As it stands but for the ports: a policy is found, accepted, shipped, promoted and killed."""
