@@ -118,10 +118,11 @@ class Runtime:
                 )
             if known is not None:
                 known.off()
-                hook.take_over(known)
             self.hooks[hook.name] = hook
             if self.settings is not None:
                 hook.on(self.settings)
+            if known is not None:
+                hook.take_over(known)
 
     def release(self, hook: Registered) -> None:
         """End a hook; its name is free once what it recorded has been drained."""

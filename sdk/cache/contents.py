@@ -175,6 +175,8 @@ class Contents:
 
     def serve(self, monotonic_ns: Callable[[], int], blocks: Blocks, counts: Counter[str]) -> None:
         """Count into these from now on."""
+        if counts is not self._counts:  # switched on anew, perhaps with another clock
+            self._begun_ns, self._spent_ns = monotonic_ns(), 0
         self._monotonic_ns, self._blocks, self._counts = monotonic_ns, blocks, counts
 
     def follow(self, plan: Plan) -> None:
@@ -252,10 +254,8 @@ class Contents:
             governed.cell.remove(key)
         kept = to.put(key, value, size, completes)
         self._settle()
-        ghost = self._ghost
-        # A ghost that had the object would not have been given it again.
-        if inside and ghost is not None and not (completes and key in ghost.cell):
-            ghost.cell.put(key, None, size, completes)
+        if inside and self._ghost is not None:
+            self._put_beside(self._ghost.cell, key, size, completes)
         return kept
 
     def remove(self, key: Hashable) -> Any:
@@ -379,6 +379,17 @@ class Contents:
             self._spent_ns += self._monotonic_ns() - begin
         else:
             self._blocks.lookup(not hit, not (found or moved), self._plan.fell_back)
+
+    def _put_beside(self, ghost: Cell, key: Hashable, size: float, completes: bool) -> None:
+        """Let the ghost see an insertion; one that had the object would not have been given it again."""
+        if completes and key in ghost:
+            return
+        if self._side is not None:
+            ghost.put(key, None, size, completes)
+        elif not self._spent():
+            begin = self._monotonic_ns()
+            ghost.put(key, None, size, completes)
+            self._spent_ns += self._monotonic_ns() - begin
 
     def _spent(self) -> bool:
         """Return whether live shadow has used up its time; it sheds before the service notices."""

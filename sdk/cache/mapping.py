@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator, MutableMapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from ..errors import ConfigurationError
 from ..kind import Kind
@@ -20,6 +20,7 @@ from .ordered import INCUMBENTS
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+T = TypeVar("T")
 _FORK_DEADLINE_S = 1.0
 _ABSENT: Any = object()
 
@@ -140,7 +141,7 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
         else:
             with lock:
                 value = self._found(key)
-        return self.__missing__(key) if value is MISSING else value  # type: ignore[no-any-return]
+        return self.__missing__(key) if value is MISSING else value
 
     def __missing__(self, key: K) -> V:
         """Answer for a key that is not held; a subclass may fetch it."""
@@ -181,6 +182,10 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
             held = self._contents.held
         return f"{type(self).__name__}({items!r}, maxsize={self._maxsize!r}, currsize={held!r})"
 
+    @overload
+    def get(self, key: K) -> V | None: ...
+    @overload
+    def get(self, key: K, default: V | T) -> V | T: ...
     def get(self, key: K, default: Any = None) -> Any:
         """Return the value and count an access; the default, and no ``__missing__``, without one."""
         lock = self._lock
@@ -304,7 +309,7 @@ def _check(maxsize: float, name: str, incumbent: str, sample: float) -> None:
 
 #: By identity: mappings have no hash.
 _caches: weakref.WeakValueDictionary[int, HookedCache[Any, Any]] = weakref.WeakValueDictionary()
-_locked: list[threading.RLock] = []  # type: ignore[valid-type]
+_locked: list[threading.RLock] = []
 
 
 def _before_fork() -> None:
