@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .outside.lane_plugin.kind import GAIN
-from .outside.lane_plugin.simulator import LaneTrace
+from .outside.lane_plugin.recording import LaneTrace
 
 Rows = list[list[float]]
 Policy = Callable[[Rows], int]

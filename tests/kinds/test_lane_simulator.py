@@ -32,14 +32,8 @@ from gnomon.shadow.simulators import (
 
 from .lane_world import Job, World, bursts, longest_wait, trace_of
 from .outside.lane_plugin.kind import lanes
-from .outside.lane_plugin.simulator import (
-    NOISE,
-    WAITING,
-    LaneCalibration,
-    LaneReplay,
-    LaneSimulator,
-    LaneTrace,
-)
+from .outside.lane_plugin.recording import NOISE, WAITING, LaneTrace
+from .outside.lane_plugin.simulator import LaneCalibration, LaneReplay, LaneSimulator
 
 GAP_S = 0.0002
 C_MU = (

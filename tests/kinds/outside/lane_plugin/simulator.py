@@ -22,15 +22,14 @@ import hashlib
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
-from gnomon import ConfigurationError, Kind, TraceError
+from gnomon import ConfigurationError, Kind
 from gnomon.shadow.simulators import (
     Choose,
     Measure,
@@ -41,42 +40,27 @@ from gnomon.shadow.simulators import (
     register_simulator,
 )
 from gnomon.shadow.simulators.base import statistics
-from gnomon.shadow.trace import DecisionTrace, decision_trace
+from gnomon.shadow.trace import decision_trace
 
 from .kind import GAIN, lanes
+from .recording import (
+    NOISE,
+    OLDEST,
+    PRIORITY,
+    SERVICE,
+    SINCE,
+    WAITING,
+    FloatArray,
+    LaneTrace,
+    services,
+)
 
 if TYPE_CHECKING:
     from gnomon.recorder.store import TraceStore
 
-FloatArray = npt.NDArray[np.float64]
-#: Columns of a row: the kind's inputs, in order.
-WAITING, OLDEST, PRIORITY, SERVICE, SINCE, NOISE = range(6)
-#: Share of the decisions whose job may be unknown: lost on the way, or not done when recording ended.
-MOST_UNKNOWN = 0.05
 BLOCK_S = 1.0
 #: Of the numbers of jobs in service, which one the workers are taken to be: clocks are not exact.
 BUSIEST = 0.995
-
-
-@dataclass(frozen=True)
-class LaneTrace(DecisionTrace):
-    """Decisions with the job that each began.
-
-    Attributes:
-        service_ms: what the job took, f8[n].
-    """
-
-    TYPE = "lanes"
-    COLUMNS = (*DecisionTrace.COLUMNS, "service_ms")
-
-    service_ms: FloatArray
-
-    @property
-    def arrival(self) -> FloatArray:
-        """When each job arrived, seconds since the trace's start, f8[n]."""
-        waited = self.features[np.arange(len(self)), self.action, OLDEST]
-        arrival: FloatArray = self.time - waited / 1e3
-        return arrival
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +149,7 @@ class LaneSimulator(Simulator):
         """Read decisions, and the job that each began; raises TraceError when too many are unknown."""
         decided = decision_trace(stored, hook)
         columns = {each.name: getattr(decided, each.name) for each in fields(decided)}
-        return LaneTrace(**columns, service_ms=_services(decided, stored.workload(hook)))
+        return LaneTrace(**columns, service_ms=services(decided, stored.workload(hook)))
 
     def calibrate(self, trace: LaneTrace) -> LaneCalibration:
         """Fit the workers; service times and gaps are taken as they were."""
@@ -331,39 +315,6 @@ def _best(score: Callable[..., float], sign: float, rows: list[list[float]]) -> 
     if any(math.isnan(key) for key, _ in keys):
         return -1
     return min(range(len(keys)), key=keys.__getitem__)
-
-
-def _services(trace: DecisionTrace, workload: Any) -> FloatArray:
-    """Return what each decision's job took; where that is unknown, what jobs of its lane usually took."""
-    told = _told(workload)
-    picked = trace.features[np.arange(len(trace)), trace.action, OLDEST].tolist()
-    process = [trace.instances[index] for index in trace.instance.tolist()]
-    keys = zip(process, trace.action.tolist(), picked, strict=True)
-    service = np.array([next(told[key], np.nan) if key in told else np.nan for key in keys])
-    unknown = float(np.isnan(service).mean())
-    if unknown > MOST_UNKNOWN:
-        raise TraceError(
-            f"{unknown:.0%} of the jobs of hook {trace.hook!r} have no `job` event; "
-            "record one whenever a job is done"
-        )
-    for lane in range(len(trace.members)):
-        own = trace.action == lane
-        if (own & ~np.isnan(service)).any():
-            service[own & np.isnan(service)] = np.nanmedian(service[own])
-    known: FloatArray = np.nan_to_num(service, nan=0.0)
-    return known
-
-
-def _told(workload: Any) -> dict[tuple[str, int, float], Iterator[float]]:
-    """Return, by (process, lane, wait in ms), which all but names a job, what such jobs took in ms."""
-    events = workload.filter(pc.equal(workload["event"], "job"))
-    told: dict[tuple[str, int, float], list[float]] = {}
-    for process, numbers in zip(
-        events["process"].to_pylist(), events["numbers"].to_pylist(), strict=True
-    ):
-        of = dict(numbers)
-        told.setdefault((process, int(of["lane"]), of["wait_ms"]), []).append(of["service_ms"])
-    return {key: iter(took) for key, took in told.items()}
 
 
 def _busiest(trace: LaneTrace, process: int) -> int:
