@@ -96,7 +96,8 @@ def _ranks(column: Any) -> IntArray:
     """Return texts as numbers in the order of the texts."""
     coded = pc.dictionary_encode(_flat(column))
     rank: IntArray = np.argsort(np.argsort(np.array(coded.dictionary.to_pylist())))
-    return rank[coded.indices.to_numpy()]
+    ranks: IntArray = rank[coded.indices.to_numpy()]
+    return ranks
 
 
 def _flat(column: Any) -> pa.Array:

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ...policies.cache import cache
 from ...sdk.errors import ConfigurationError, TraceError
 from ...sdk.records import Workload, WorkloadBatch
 from ..rows import Joined, Source, tables
 from ..store import TraceStore
 from ._formats import FORMATS, Batch, Columns
 
+#: Name and version of the kind whose events are written; the recorder does not import the kinds.
+_KIND = ("cache", 1)
 _HOUR_NS = 3_600 * 10**9
 _STEP_S = 1e-3  # between accesses of a file without times
 _LOOKUP = 0.0
@@ -166,7 +167,7 @@ class _Writer:
         self._objects = objects
         named = f"{request.hook}\n{request.format}\n{request.file.name}".encode()
         process = hashlib.blake2b(named, digest_size=8).hexdigest()
-        self._source = Source(process, request.file.name, request.hook, cache.name, cache.version)
+        self._source = Source(process, request.file.name, request.hook, *_KIND)
         self._seq = 1  # 0 is the event that the cache begins with
         self._first_ns: int | None = None
         self._last_ns = self._latest_ns = 0
