@@ -128,8 +128,12 @@ class Runtime:
         """End a hook; its name is free once what it recorded has been drained."""
         hook.end()
         with self._lock:
-            if self.settings is None and self.hooks.get(hook.name) is hook:
-                del self.hooks[hook.name]
+            if self.settings is None:
+                self._forget(hook)
+
+    def _forget(self, hook: Registered) -> None:
+        if self.hooks.get(hook.name) is hook:
+            del self.hooks[hook.name]
 
     def configure(
         self,
@@ -209,8 +213,8 @@ class Runtime:
             for hook in list(self.hooks.values()):
                 ended = hook.ended  # asked first, so that nothing comes after the last drain
                 records = hook.drain()
-                if ended and self.hooks.get(hook.name) is hook:
-                    del self.hooks[hook.name]
+                if ended:
+                    self._forget(hook)
                 if not records:
                     continue
                 if hook.measure is not None:

@@ -22,14 +22,23 @@ class Cell(Protocol):
     """Objects under one policy, and never more than a capacity of them.
 
     Attributes:
-        capacity: most that is held, in the unit of sizes.
-        held: sum of the sizes.
         evicted: called with the key of every object that the policy removed; None for nobody.
     """
 
-    capacity: float
-    held: float
     evicted: Callable[[Hashable], object] | None
+
+    @property
+    def capacity(self) -> float:
+        """Most that is held, in the unit of sizes."""
+        ...
+
+    @capacity.setter
+    def capacity(self, capacity: float, /) -> None: ...
+
+    @property
+    def held(self) -> float:
+        """Sum of the sizes."""
+        ...
 
     def __len__(self) -> int:
         """Return how many objects are held."""

@@ -228,8 +228,6 @@ class Contents:
 
     def lookup(self, key: Hashable) -> Any:
         """Return the value and count an access, or MISSING."""
-        if self._plan.lease_ns and self._monotonic_ns() >= self._plan.lease_ns:
-            self._ended()
         inside, to = self._route(key)
         value = to.lookup(key)
         size, deadline, moved = 0.0, None, False
@@ -326,6 +324,8 @@ class Contents:
         return [governed for governed in self._all() if governed.cell is not to]
 
     def _route(self, key: Hashable) -> tuple[bool, Cell]:
+        if self._plan.lease_ns and self._monotonic_ns() >= self._plan.lease_ns:
+            self._ended()
         inside = self._limit > 0 and hash((_SALT, key)) & ((1 << _BITS) - 1) < self._limit
         return inside, self._side.cell if inside and self._side is not None else self.main.cell
 

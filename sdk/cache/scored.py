@@ -189,7 +189,7 @@ class ScoredCell:
             self._frequency, self._at,
         )  # fmt: skip
         for column in columns:
-            moved = column.pop()
+            moved: Any = column.pop()
             if slot < len(column):
                 column[slot] = moved
         if slot < len(self._keys):

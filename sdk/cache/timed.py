@@ -52,10 +52,6 @@ class TimedCell:
         """Sum of the sizes, of what is over too until it is removed."""
         return self._inner.held
 
-    @held.setter
-    def held(self, held: float) -> None:
-        self._inner.held = held
-
     def __len__(self) -> int:
         return len(self._inner)
 
