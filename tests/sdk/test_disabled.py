@@ -53,12 +53,11 @@ for _ in range(100):
     assert pick(backends) is backends[0]
     with pick.decide(backends) as decision:
         decision.outcome(latency_ms=1.0, ok=True)
-if hasattr(gnomon, "PolicyCache"):
-    cache = gnomon.PolicyCache(3, name="x.cache")
-    for key in range(10):
-        cache[key] = key
-        assert cache.get(key) == key
-    assert len(cache) == 3
+cache = gnomon.PolicyCache(3, name="x.cache")
+for key in range(10):
+    cache[key] = key
+    assert cache.get(key) == key
+assert len(cache) == 3
 running |= {thread.name for thread in threading.enumerate()}
 gnomon.flush()
 gnomon.shutdown()

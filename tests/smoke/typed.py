@@ -48,6 +48,11 @@ async def pick_later(path: str, backends: Sequence[Backend]) -> Backend:
     return backends[-1]
 
 
+cache: gnomon.PolicyCache[str, bytes] = gnomon.PolicyCache(
+    10_000, name="typed.cache", getsizeof=len
+)
+
+
 async def serve(backends: Sequence[Backend]) -> None:
     """Decide in every way there is; a decorated function keeps its signature."""
     assert_type(pick("/", backends), Backend)
@@ -57,6 +62,9 @@ async def serve(backends: Sequence[Backend]) -> None:
         decision.outcome(latency_ms=1.0, ok=True)
     async with pick_later.decide("/", backends) as later:
         assert_type(later.action, Backend)
+    assert_type(cache["a"], bytes)
+    assert_type(cache.get("a"), bytes | None)
+    cache["a"] = 1  # type: ignore[assignment]  # pyright: ignore[reportArgumentType]
     pick(1, backends)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     pick("/")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
