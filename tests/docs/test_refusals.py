@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from .pages import ROOT
-from .refusals import CLASSES, GAP, Refusal, refusals
+from .refusals import CLASSES, GAP, Refusal, refusals, template
 
 PAGE = ROOT / "docs" / "reference" / "refusals.md"
 RAISED = refusals()
@@ -68,3 +71,30 @@ def test_refused_orders_and_plans_are_what_the_code_says(heading: str) -> None:
     for cause in causes:
         for piece in cause.split(GAP):
             assert piece.strip(" ,;") in plain, f"no source says {piece!r}"
+
+
+def _causes(path: Path) -> Iterator[str]:
+    """Yield what transitions and pairs left out are said to come of."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        called = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+        if isinstance(node, ast.Call) and called in ("_hold", "_abort") and len(node.args) > 1:
+            yield template(node.args[1])
+        elif isinstance(node, ast.Call) and called == "Gap":
+            yield template(node.args[0])
+        elif (
+            isinstance(node, ast.Assign)
+            and getattr(node.targets[0], "id", "") == "cause"
+            or isinstance(node, ast.Return)
+            and isinstance(node.value, ast.JoinedStr)
+        ):
+            yield template(node.value)
+
+
+@pytest.mark.parametrize("module", ["machine", "evidence", "blocks"])
+def test_operations_name_every_cause(module: str) -> None:
+    text = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    causes = [*_causes(ROOT / "policies" / "rollout" / f"{module}.py")]
+    assert len(causes) > 3
+    for cause in causes:
+        for piece in (part.strip(" ,;:()") for part in cause.split(GAP)):
+            assert len(piece) < 9 or piece in text, f"operations.md does not explain {cause!r}"
