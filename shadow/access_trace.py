@@ -136,7 +136,8 @@ def access_trace(stored: TraceStore, hook: str) -> AccessTrace:
     """Read the accesses of a hook of the kind ``cache``.
 
     A set that follows a missed lookup of its key before any other access of it completes that lookup
-    and is no access of its own. Of each process the longest stretch under one ``cache`` event is taken:
+    and is no access of its own: the object comes in when it is asked for, however long it took to
+    make. Of each process the longest stretch under one ``cache`` event is taken:
     such an event says that a cache began, or was set up anew.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..access_trace import LOOKUP
+from ..access_trace import DELETE, LOOKUP
 from ._cache_exact import Accesses
 from ._native import lean
 
@@ -45,8 +45,7 @@ def most_hits(accesses: Accesses, counted: npt.NDArray[np.bool_], fit: int) -> i
     some = ends != _NONE
     wins[some] = counted[ends[some]] & (accesses.op[ends[some]] == LOOKUP)
     ends[~wins] = _NONE
-    gone = accesses.op > LOOKUP + 2  # nothing stays from a deletion on
-    ends[gone] = _NONE
+    ends[accesses.op == DELETE] = _NONE  # nothing stays from a deletion on
     if fit < 1:
         return 0
     return int(_chosen(ends, fit, np.empty(len(ends) + 1, np.int64), np.zeros(len(ends), np.bool_)))

@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..access_trace import DELETE, LOOKUP, SET
 from ._native import lean
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-#: What an access is; a lookup of either outcome is a lookup.
-LOOKUP, SET, DELETE = 0, 2, 3
 _NONE = -1
 _FIFO, _LRU, _CLOCK, _SIEVE = range(4)
 _T1, _T2, _B1, _B2 = range(4)

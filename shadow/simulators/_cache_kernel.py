@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...policies.cache import SAMPLE
-from ._cache_exact import DELETE, LOOKUP, SET
+from ..access_trace import DELETE, LOOKUP, SET
 from ._native import inlined, lean, uniform
 
 FloatArray = npt.NDArray[np.float64]

@@ -21,7 +21,7 @@ from . import _lb_fit as fit
 from . import _lb_kernel as kernel
 from ._lb_built_in import chooser
 from ._lb_model import LoadBalancerCalibration, mixed_seed, model_of, restore, state_of
-from ._native import first_class
+from ._native import first_class, uniform
 from .base import Choose, Replay, Simulator, Stream
 
 __all__ = ["LoadBalancerCalibration", "LoadBalancerSimulator"]
@@ -100,7 +100,7 @@ class LoadBalancerSimulator(Simulator):
         """
         model = model_of(trace, calibration, seed)
         n, m = len(trace), len(trace.members)
-        draw = np.array([kernel.uniform(model.seed, index, m) for index in range(n)])
+        draw = np.array([uniform(model.seed, index, m) for index in range(n)])
         column = (draw * model.service.shape[1]).astype(np.int64)
         fastest = model.service[:, column] * _lowest_level(calibration)[:, None]
         best_ms = (model.overhead[:, None] + fastest).min(axis=0) * 1e3
