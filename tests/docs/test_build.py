@@ -54,7 +54,7 @@ def test_the_python_reference_shows_every_public_name(built: Path) -> None:
 def test_no_page_loads_from_elsewhere_or_names_this_machine(built: Path) -> None:
     loaded = re.compile(r'(?:src|<link[^>]+href|url\()\s*=?\s*["\'(]?(?:https?:)?//')
     for file in built.rglob("*"):
-        if file.suffix in (".html", ".css"):
+        if file.suffix in (".html", ".css", ".js"):
             text = file.read_text("utf-8")
             assert not loaded.search(text), file.name
             assert str(ROOT) not in text, file.name

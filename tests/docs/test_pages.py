@@ -131,6 +131,13 @@ def test_every_page_is_in_the_table_of_contents() -> None:
         assert page in linked, f"link {page.relative_to(ROOT)} in docs/index.md"
 
 
+def test_every_example_is_listed() -> None:
+    page = ROOT / "docs" / "examples.md"
+    linked = {(page.parent / link).resolve() for link in links(page)}
+    for example in (ROOT / "examples").glob("*.py"):
+        assert example in linked, f"list examples/{example.name} in docs/examples.md"
+
+
 def test_there_is_something_to_hold() -> None:
     """Were the patterns wrong, the tests above would hold nothing and pass."""
     assert sum(len(links(page)) for page in PAGES) > 40
