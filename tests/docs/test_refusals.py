@@ -76,17 +76,15 @@ def test_refused_orders_and_plans_are_what_the_code_says(heading: str) -> None:
 def _causes(path: Path) -> Iterator[str]:
     """Yield what transitions and pairs left out are said to come of."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        called = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
-        if isinstance(node, ast.Call) and called in ("_hold", "_abort") and len(node.args) > 1:
-            yield template(node.args[1])
-        elif isinstance(node, ast.Call) and called == "Gap":
-            yield template(node.args[0])
-        elif (
-            isinstance(node, ast.Assign)
-            and getattr(node.targets[0], "id", "") == "cause"
-            or isinstance(node, ast.Return)
-            and isinstance(node.value, ast.JoinedStr)
-        ):
+        if isinstance(node, ast.Call):
+            called = getattr(node.func, "id", "")
+            if called in ("_hold", "_abort") and len(node.args) > 1:
+                yield template(node.args[1])
+            elif called == "Gap":
+                yield template(node.args[0])
+        elif isinstance(node, ast.Return) and isinstance(node.value, ast.JoinedStr):
+            yield template(node.value)
+        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "cause":
             yield template(node.value)
 
 
