@@ -76,16 +76,14 @@ def test_refused_orders_and_plans_are_what_the_code_says(heading: str) -> None:
 def _causes(path: Path) -> Iterator[str]:
     """Yield what transitions and pairs left out are said to come of."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Call):
-            called = getattr(node.func, "id", "")
-            if called in ("_hold", "_abort") and len(node.args) > 1:
-                yield template(node.args[1])
-            elif called == "Gap":
-                yield template(node.args[0])
-        elif isinstance(node, ast.Return) and isinstance(node.value, ast.JoinedStr):
-            yield template(node.value)
-        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "cause":
-            yield template(node.value)
+        match node:
+            case (
+                ast.Call(func=ast.Name(id="_hold" | "_abort"), args=[_, cause, *_])
+                | ast.Call(func=ast.Name(id="Gap"), args=[cause, *_])
+                | ast.Return(value=ast.JoinedStr() as cause)
+                | ast.Assign(targets=[ast.Name(id="cause")], value=cause)
+            ):
+                yield template(cause)
 
 
 @pytest.mark.parametrize("module", ["machine", "evidence", "blocks"])
