@@ -83,20 +83,23 @@ def test_under_gunicorn_every_worker_records_and_may_be_replaced(
     tmp_path: Path, preload: bool
 ) -> None:
     arguments = [*GUNICORN, *(["--preload"] if preload else [])]
-    with upstream() as only, recorder(tmp_path) as env:
-        with service(arguments, tmp_path, **env, UPSTREAMS=only.url) as router:
-            wait_for("two workers", lambda: len(router.workers()) == 2)
-            old, kept = router.workers()
-            with asleep(old):
-                answers = [router.ask("/kept") for _ in range(3)]
-            with asleep(kept):
-                answers += [router.ask("/old") for _ in range(5)]
-                with held(router, only) as last:
-                    os.kill(old, signal.SIGTERM)
-                wait_for("the old worker ended", lambda: old not in router.workers())
-                answers += [router.ask("/new") for _ in range(7)]
-                answers.append(last.result())
-            stop(router.process)
+    with (
+        upstream() as only,
+        recorder(tmp_path) as env,
+        service(arguments, tmp_path, **env, UPSTREAMS=only.url) as router,
+    ):
+        wait_for("two workers", lambda: len(router.workers()) == 2)
+        old, kept = router.workers()
+        with asleep(old):
+            answers = [router.ask("/kept") for _ in range(3)]
+        with asleep(kept):
+            answers += [router.ask("/old") for _ in range(5)]
+            with held(router, only) as last:
+                os.kill(old, signal.SIGTERM)
+            wait_for("the old worker ended", lambda: old not in router.workers())
+            answers += [router.ask("/new") for _ in range(7)]
+            answers.append(last.result())
+        stop(router.process)
     assert {status for status, _ in answers} == {200}
     assert only.answered == {"/kept": 3, "/old": 5, "/hold": 1, "/new": 7}
     decisions = stored(tmp_path)
