@@ -22,6 +22,8 @@ from .watch import as_case
 SAMPLED_DECISIONS = 500
 #: Twice the incumbent's mean on the first part is gross.
 GROSS = 2.0
+#: A policy may reach a tight bound; two sums of the same outcomes then differ by rounding.
+ROUNDING = 1e-9
 #: One-sided error of a guardrail's limit.
 GUARDRAIL_ALPHA = 0.05
 
@@ -186,7 +188,9 @@ def bound(case: Case) -> GateResult:
         summary = "No bound is proven for a trace like this one."
         return GateResult("bound", "skipped", summary, {"proven": False})
     evidence = {"bounds": limits, "means": [replay.mean for replay in replays]}
-    beyond = [one.mean < limit for one, limit in zip(replays, limits, strict=True)]
+    beyond = [
+        one.mean < limit - ROUNDING * abs(limit) for one, limit in zip(replays, limits, strict=True)
+    ]
     if any(beyond):
         summary = (
             "The score is beyond what any policy can reach: the evaluator is broken, "

@@ -245,6 +245,17 @@ def test_a_score_beyond_the_bound_quarantines_the_evaluator(make: Make) -> None:
     assert result.answer == "failed" and result.evidence["blame"] == "evaluator"
 
 
+@pytest.mark.parametrize(("nearer", "answer"), [(1e-12, "passed"), (1e-3, "failed")])
+def test_a_tight_bound_may_be_reached_but_not_passed(
+    make: Make, monkeypatch: pytest.MonkeyPatch, nearer: float, answer: str
+) -> None:
+    case = make(PEAK)
+    gate_replay.holdout(case)
+    reached = min(replay.mean for replay in case._holdout)
+    monkeypatch.setattr(type(case.simulator), "bound", lambda *_: reached * (1.0 + nearer))
+    assert gate_replay.bound(case).answer == answer
+
+
 def test_a_kind_without_a_bound_says_so(make: Make) -> None:
     kind = replace(load_balancer, has_bound=False)
     result = gate_replay.bound(make(PEAK, replace(target(), kind=kind)))

@@ -44,6 +44,28 @@ class Stage:
         self.folder = folder
         self._stack = stack
 
+    def deployed(self) -> tuple[dict[str, str], Path, str]:
+        """Start a recorder and a control plane.
+
+        Returns:
+            what a service has in its environment, the publisher's key without its suffix, and the
+            control plane's address.
+        """
+        recorder = self.server("record", "record", "--store", "traces", "--spool", "spool")
+        for name in ("publisher", "rollout"):
+            self.run("keys", "new", name, "--role", name)
+        keys = self.folder / ".gnomon" / "keys"
+        publisher = keys / "publisher"
+        serving = ("--rollout-key", keys / "rollout.pem", "--publisher-key", f"{publisher}.pub")
+        control_plane = self.server("serve", "serve", *serving, "--state", "state")()
+        found = {
+            "GNOMON_CONTROL_PLANE": control_plane,
+            "GNOMON_PUBLISHER_KEYS": f"{publisher}.pub",
+            "GNOMON_STATE_DIR": str(self.folder / "service"),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{recorder()}",
+        }
+        return found, publisher, control_plane
+
     def run(self, *words: object, code: int = 0) -> Any:
         """Run one command with ``--json``; return what it printed."""
         command = [sys.executable, "-m", "gnomon", *map(str, words), "--json"]

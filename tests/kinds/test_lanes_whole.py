@@ -39,24 +39,10 @@ class Deployment:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        recorder = stage.server("record", "record", "--store", "traces", "--spool", "spool")
-        for name in ("publisher", "rollout"):
-            stage.run("keys", "new", name, "--role", name)
-        keys = stage.folder / ".gnomon" / "keys"
-        self.publisher = keys / "publisher"
-        trusted = ("--publisher-key", f"{self.publisher}.pub")
-        serving = ("--rollout-key", keys / "rollout.pem", *trusted, "--state", "state")
-        address = stage.server("serve", "serve", *serving)()
+        found, self.publisher, address = stage.deployed()
         self.control_plane = ("--control-plane", address)
         self.store = stage.folder / "traces"
-        self.service = stage.start(
-            "service",
-            OUTSIDE / "lane_service.py",
-            GNOMON_CONTROL_PLANE=address,
-            GNOMON_PUBLISHER_KEYS=f"{self.publisher}.pub",
-            GNOMON_STATE_DIR=str(stage.folder / "service"),
-            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{recorder()}",
-        )
+        self.service = stage.start("service", OUTSIDE / "lane_service.py", **found)
 
     def decisions(self) -> list[dict[str, Any]]:
         """Return what was recorded so far, in order of time."""
