@@ -354,6 +354,7 @@ class Contents:
 
     def _settle(self) -> None:
         """Hold no more than the cache may; what no key is routed to goes first."""
+        self._retiring = [g for g in self._retiring if len(g.cell)] if self._retiring else []
         while self._retiring and self.held > self._shape.maxsize:
             self._retiring[0].cell.shed()
             self._retiring = [g for g in self._retiring if len(g.cell)]

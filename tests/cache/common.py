@@ -13,9 +13,9 @@ SECOND = 10**9
 _numbers = itertools.count()
 
 
-def cache(maxsize: float, **given: Any) -> gnomon.PolicyCache[Any, Any]:
-    """Return a cache under a name of its own."""
-    return gnomon.PolicyCache(maxsize, name=f"cache-{next(_numbers)}", **given)
+def cache(maxsize: float, name: str = "", **given: Any) -> gnomon.PolicyCache[Any, Any]:
+    """Return a cache under a name of its own; its draws depend on the name."""
+    return gnomon.PolicyCache(maxsize, name=name or f"cache-{next(_numbers)}", **given)
 
 
 def program(source: str) -> Program:

@@ -54,6 +54,7 @@ class Fair(RuleBasedStateMachine):
         self.ticks = 0
         self.own = cache(
             30 if sized else 12,
+            "fair",
             getsizeof=(lambda value: 1 + len(value) % 4) if sized else None,
             ttl=6 if timed else None,
             timer=lambda: self.ticks,
@@ -141,7 +142,7 @@ class Moved(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.context = recording(clock=self.clock)
         self.context.__enter__()
-        self.own = cache(20)
+        self.own = cache(20, "moved")
         self.latest: dict[int, int] = {}
         self.programs = [program(name) for name in ("sampled_lfu", "hyperbolic")]
         self.epoch = 0
@@ -440,3 +441,16 @@ def test_equal_policies_tie_exactly(clock: FakeClock, policy: str) -> None:
         assert (count, misses) == stable
         assert count > 1_000
         assert misses > 300
+
+
+def test_the_last_object_of_a_retiring_cell_may_be_put_again(clock: FakeClock) -> None:
+    """That empties the cell in the midst of an insertion that still has to make room."""
+    with recording(clock=clock):
+        own = cache(4)
+        own["old"] = "value"
+        same = program("sampled_lfu")
+        install(own, "canary", stable=same, candidate=same, switchback=switchback(0.5))
+        own["old"] = "again"
+        for key in range(20):
+            own[key] = "value"
+            assert own.currsize <= 4
