@@ -10,6 +10,7 @@ from typing import Any
 
 from .sdk.assignment import Assignment
 from .sdk.batches import unpacked
+from .sdk.cache.hook import CacheHook
 from .sdk.config import Clock, Settings
 from .sdk.errors import ConfigurationError
 from .sdk.guard import Limits
@@ -138,14 +139,15 @@ def force(hook: object, policy: str) -> None:
     """Let a policy decide in a hook from the next call on.
 
     Args:
-        hook: the decorated function.
+        hook: the decorated function, or a PolicyCache.
         policy: source of a score, the name of one of the kind's baselines, or ``incumbent``.
 
     Raises:
         ConfigurationError: no such baseline, or one that the policy language cannot express.
         LanguageError: the source lies outside the policy language.
     """
-    target = Hook.of(hook)
+    found = getattr(hook, "hook", None)
+    target = found if isinstance(found, CacheHook) else Hook.of(hook)
     epoch = target.assignment.epoch + 1
     if policy == INCUMBENT:
         target.install(Assignment(epoch=epoch))

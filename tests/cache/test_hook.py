@@ -15,7 +15,7 @@ import gnomon
 from gnomon.sdk.assignment import Assignment
 from gnomon.sdk.config import Settings
 from gnomon.sdk.runtime import RUNTIME
-from gnomon.testing import Recording, recording
+from gnomon.testing import Recording, force, recording
 
 from .common import cache, fetch, install, program, switchback
 
@@ -236,3 +236,15 @@ def test_a_cache_stays_light() -> None:
         "assert not heavy & {name.partition('.')[0] for name in sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_policy_can_be_forced_on_a_cache() -> None:
+    with recording():
+        own = cache(2)
+        force(own, "hyperbolic")
+        for key in range(5):
+            fetch(own, key)
+        assert own.hook.counters["decisions"] == 3
+        force(own, "incumbent")
+        fetch(own, 9)
+        assert own.hook.counters["decisions"] == 3
