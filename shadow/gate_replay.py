@@ -9,7 +9,7 @@ import numpy as np
 
 from ..sdk.errors import TraceError
 from ..sdk.invariant import Violation
-from ..sdk.kind import Guardrail
+from ..sdk.kind import Guardrail, Kind
 from .gate_case import Case
 from .gate_effects import Effect, statistic_effect, worst_mean_effect
 from .holdout import Holdout, open_holdout
@@ -42,13 +42,16 @@ def sampled(case: Case) -> GateResult:
         "incumbent": base[0].mean,
         "ratio": ratio,
     }
-    unit = case.kind.objective.unit
-    summary = (
-        f"Mean {replays[0].mean:.2f} {unit} against the incumbent's {base[0].mean:.2f} {unit} "
-        f"in the first {len(trace)} decisions."
-    )
+    ours, theirs = (in_unit(each[0].mean, case.kind) for each in (replays, base))
+    summary = f"Mean {ours} against the incumbent's {theirs} in the first {len(trace)} outcomes."
     answer: Answer = "passed" if ratio <= GROSS else "failed"
     return GateResult("sampled replay", answer, summary, evidence)
+
+
+def in_unit(value: float, kind: Kind) -> str:
+    """Return a value of the objective for people; a pure number has no unit, but more digits."""
+    unit = kind.objective.unit
+    return f"{value:.4f}" if unit == "1" else f"{value:.2f} {unit}"
 
 
 def validation(case: Case) -> GateResult:

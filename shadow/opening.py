@@ -37,7 +37,7 @@ def opened(
     """
     from ..policies.registry import kind as kind_named
     from .gate_case import Target
-    from .policy import hook_at
+    from .policy import has_function, hook_at
     from .simulators import simulator_for
 
     marked: Hook | None = hook_at(hook) if hook and ":" in hook else None
@@ -48,7 +48,8 @@ def opened(
             "name the hook that it was recorded from"
         )
     kind = marked.kind if marked else kind_named(trace.kind)
-    default = hook if marked and hook else simulator_for(kind).incumbent(trace)
+    own = hook if marked is not None and has_function(marked) else None
+    default = own or simulator_for(kind).incumbent(trace)
     policy = policy_named(incumbent or default, kind)
     invariants = marked.invariants if marked else kind.invariants
     return trace, Target(trace.hook, kind, policy, tuple(invariants))

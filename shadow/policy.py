@@ -190,6 +190,10 @@ class FunctionPolicy(Policy):
     def __init__(self, hook: Any) -> None:
         self._hook = getattr(hook, "hook", hook)
         self.name = "incumbent"
+        if not has_function(self._hook):
+            raise ConfigurationError(
+                f"hook {self._hook.name!r} has no function of the service's own; use {BASELINE}NAME"
+            )
         self._features = tuple(feature.name for feature in self._hook.kind.features)
         self._remedy = f"use --incumbent {BASELINE}NAME or --incumbent {RECORDED} instead"
         if inspect.iscoroutinefunction(self._hook.incumbent):
@@ -294,6 +298,11 @@ def incumbent_policy(text: str, kind: Kind) -> Policy:
     return FunctionPolicy(hook_at(text))
 
 
+def has_function(hook: Any) -> bool:
+    """Return whether a hook is a decorated function; a cache's is not."""
+    return callable(getattr(hook, "incumbent", None))
+
+
 def hook_at(text: str) -> Any:
     """Import a hook named ``module:attribute``; raises ConfigurationError when there is none."""
     from importlib import import_module
@@ -313,8 +322,10 @@ def hook_at(text: str) -> Any:
             f"run where {module!r} can be imported"
         ) from error
     hook = getattr(found, "hook", found)
-    if not hasattr(hook, "incumbent"):
-        raise ConfigurationError(f"{text!r} is no hook; decorate it with @gnomon.hook")
+    if not hasattr(hook, "kind"):
+        raise ConfigurationError(
+            f"{text!r} is no hook; name a function decorated with @gnomon.hook, or a PolicyCache"
+        )
     return hook
 
 

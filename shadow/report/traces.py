@@ -45,9 +45,23 @@ class Traces(Shown):
 def _lines(of: HookSummary) -> list[tuple[str, str]]:
     lines = [
         ("kind", ", ".join(of.kinds)),
-        ("decisions", f"{of.decisions} by {of.processes} process(es), {of.rate:.1f}/s"),
+        ("processes", str(of.processes)),
         ("from", _time(of.first)),
         ("to", _time(of.last)),
+        *(_decisions(of) if of.decisions else ()),
+        ("workload events", _counted(of.workload) or "none"),
+        *_accesses(of.accesses),
+        ("size", _size(of)),
+    ]
+    if of.duplicates:
+        lines.append(("duplicates", f"{of.duplicates} left out"))
+    return lines + [("damaged", line) for line in of.damaged]
+
+
+def _decisions(of: HookSummary) -> list[tuple[str, str]]:
+    """Return what is shown of decisions and their outcomes."""
+    lines = [
+        ("decisions", f"{of.decisions}, {of.rate:.1f}/s"),
         ("arms", _counted(of.arms)),
         ("reasons", _counted(of.reasons)),
         ("recorded because", _counted(of.inclusions)),
@@ -58,22 +72,16 @@ def _lines(of: HookSummary) -> list[tuple[str, str]]:
     ]
     for name, q in of.metrics.items():
         lines.append((name, f"p50 {q.p50:.4g}, p90 {q.p90:.4g}, p99 {q.p99:.4g}"))
-    lines += [
-        ("workload events", _counted(of.workload) or "none"),
-        *_accesses(of.accesses),
-        ("size", _size(of)),
-    ]
-    if of.duplicates:
-        lines.append(("duplicates", f"{of.duplicates} left out"))
-    return lines + [("damaged", line) for line in of.damaged]
+    return lines
 
 
 def _accesses(of: Accesses | None) -> list[tuple[str, str]]:
     """Return what is shown of a cache."""
     if of is None:
         return []
+    hits = f"{of.hits} of them hits: {of.hit_ratio:.2%}" if of.policy else "hits unknown"
     lines = [
-        ("lookups", f"{of.lookups}, {of.hits} of them hits: {of.hit_ratio:.2%}"),
+        ("lookups", f"{of.lookups}, {hits}"),
         ("accesses", f"{of.rate:.1f}/s, {of.insertions} insertions, {of.removals} removals"),
         ("keys", f"{of.distinct} different, of size {of.size:.0f} together"),
     ]

@@ -12,9 +12,11 @@ from gnomon import PolicyCache
 from gnomon.policies.cache import cache
 from gnomon.recorder.rows import Source
 from gnomon.recorder.store import TraceStore
+from gnomon.sdk.errors import ConfigurationError
 from gnomon.sdk.runtime import RUNTIME
 from gnomon.shadow.access_trace import AccessTrace, access_trace
 from gnomon.shadow.fidelity import fidelity
+from gnomon.shadow.opening import opened
 from gnomon.shadow.policy import incumbent_policy
 from gnomon.shadow.simulators import simulator_for
 from gnomon.testing import recording
@@ -78,3 +80,18 @@ def test_a_share_of_the_keys_tells_the_miss_ratio_of_all(tmp_path: Path) -> None
     assert fitted.capacity.tolist() == [300.0]
     replay = SIMULATOR.replay_built_in("lru", trace, fitted, 0)
     assert replay.mean == pytest.approx(float(trace.outcome.mean()), rel=0.1)
+
+
+def test_a_cache_is_named_by_where_the_service_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded(tmp_path, 6000, capacity=300, incumbent="fifo")
+    (tmp_path / "own_shop.py").write_text(
+        "import gnomon\nthings = gnomon.PolicyCache(300, name='shop.things')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(RUNTIME, "hooks", {})
+    trace, target = opened(tmp_path / "traces", "own_shop:things")
+    assert (trace.hook, target.kind, target.incumbent.name) == ("shop.things", cache, "fifo")
+    with pytest.raises(ConfigurationError, match="no function of the service's own"):
+        opened(tmp_path / "traces", "shop.things", "own_shop:things")
