@@ -12,7 +12,7 @@ from .. import api
 from ..policies.rollout.client import RolloutClient
 from ..policies.rollout.ledger import Ledger
 from ..recorder.store import TraceStore
-from ..shadow.trace import load_trace
+from ..shadow.trace import decision_trace
 from .canary import ACTOR, LateBlocks, extra_latency, follow, progress_note
 from .run import Run, Shipped, finite
 from .screen import interval, ms
@@ -47,9 +47,10 @@ def capture(this: Run) -> None:
         )
     this.stack.stop_load()
     this.stack.pause(2.5)  # a flush of the hooks, and a publication of the recorder
-    trace = load_trace(this.stack.store, HOOK)
+    stored = TraceStore(this.stack.store)
+    trace = decision_trace(stored, HOOK)
     trace.save(this.capture)
-    events = TraceStore(this.stack.store).workload(HOOK).num_rows
+    events = stored.workload(HOOK).num_rows
     traffic = this.stack.traffic()
     this.summary["capture"] = {
         "decisions": len(trace),
