@@ -1,7 +1,5 @@
 """An asyncio router whose decisions span awaits; records go to OTLP if OTEL_EXPORTER_OTLP_ENDPOINT is set."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import time
@@ -57,6 +55,5 @@ if __name__ == "__main__":
         asyncio.run(main())
         gnomon.shutdown()
     else:
-        with testing.recording() as recorded:
+        with testing.recording():  # in memory
             asyncio.run(main())
-            print(f"in memory: {len(recorded.decisions)} decisions")

@@ -1,7 +1,5 @@
 """Simulated workers of unequal speed; every decision about them goes to a local store."""
 
-from __future__ import annotations
-
 import random
 import sys
 import threading
@@ -47,20 +45,15 @@ def serve(decision: Any, seconds: float, begin: float) -> None:
         decision.outcome(latency_ms=elapsed_ms)
 
 
-def run(seconds: float, rate: float = 90.0) -> None:
+if __name__ == "__main__":
+    gnomon.configure(service="pool", store=".gnomon/traces")
     workers = [Worker("oak", 18.0, 1.0), Worker("pine", 30.0, 1.0), Worker("yew", 50.0, 3.0)]
-    rng, end = random.Random(0), time.perf_counter() + seconds
+    rng, end = random.Random(0), time.perf_counter() + float(sys.argv[1])
     with ThreadPoolExecutor(64) as pool:
         while (begin := time.perf_counter()) < end:
             with LOCK:
                 decision = pick.decide("task", workers)
                 decision.action.inflight += 1
-            took_s = rng.expovariate(1e3 / decision.action.mean_ms)
-            pool.submit(serve, decision, took_s, begin)
-            time.sleep(rng.expovariate(rate))
-
-
-if __name__ == "__main__":
-    gnomon.configure(service="pool", store=".gnomon/traces")
-    run(seconds=float(sys.argv[1]))
+            pool.submit(serve, decision, rng.expovariate(1e3 / decision.action.mean_ms), begin)
+            time.sleep(rng.expovariate(90.0))
     gnomon.shutdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -15,7 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from gnomon.recorder.store import TraceStore
@@ -68,6 +71,9 @@ def upstream() -> Iterator[Upstream]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = (
+            -1
+        )  # head and body in one packet, so that no delayed acknowledgement is waited for
 
         def do_GET(self) -> None:
             counting.answer(self)
@@ -107,7 +113,7 @@ def recorder(folder: Path) -> Iterator[dict[str, str]]:
         wait_for("the recorder listens", ready.exists)
         endpoint = f"http://{ready.read_text().strip()}"
         yield {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_SERVICE_NAME": "example"}
-        stop(recording)
+        assert stop(recording) == 0
 
 
 @contextmanager
@@ -123,13 +129,10 @@ def process(command: list[str], folder: Path, **more: Any) -> Iterator[subproces
             running.wait()
 
 
-def stop(running: subprocess.Popen[bytes]) -> None:
-    """Ask a process to stop, as an init system does; it must end well.
-
-    Uvicorn raises the signal again once it has shut down, so that whoever waits for it sees it.
-    """
+def stop(running: subprocess.Popen[bytes]) -> int:
+    """Ask a process to stop, as an init system does; return its exit status."""
     running.send_signal(signal.SIGTERM)
-    assert running.wait(PATIENCE_S) in (0, -signal.SIGTERM)
+    return running.wait(PATIENCE_S)
 
 
 @dataclass
@@ -144,16 +147,29 @@ class Service:
     process: subprocess.Popen[bytes]
     port: int
 
-    def ask(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """Return status and body of an answer, over a connection of its own."""
+    def stop(self) -> None:
+        """Ask it to stop; it must end well.
+
+        Uvicorn raises the signal again once it has shut down, so that whoever waits sees it.
+        """
+        assert stop(self.process) in (0, -signal.SIGTERM)
+
+    @contextmanager
+    def asked(self, path: str, body: bytes | None = None) -> Iterator[http.client.HTTPConnection]:
+        """Send a request over a connection of its own, and leave its answer to be read."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         headers = {"connection": "close", "content-type": "text/x-test"}
         try:
             connection.request("GET" if body is None else "POST", path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+            yield connection
         finally:
             connection.close()
+
+    def ask(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """Return status and body of an answer."""
+        with self.asked(path, body) as connection:
+            answer = connection.getresponse()
+            return answer.status, answer.read()
 
     def workers(self) -> set[int]:
         """Return the ids of its child processes."""
@@ -176,6 +192,16 @@ def service(arguments: list[str], folder: Path, **variables: str) -> Iterator[Se
             yield Service(running, listening.getsockname()[1])
 
 
+@contextmanager
+def asleep(process_id: int) -> Iterator[None]:
+    """Keep a process from doing anything."""
+    os.kill(process_id, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process_id, signal.SIGCONT)
+
+
 def stored(folder: Path) -> list[dict[str, Any]]:
     """Return the decisions that the recorder stored, none of which may be there twice."""
     reading = TraceStore(str(folder / "store")).read("decisions")
@@ -183,6 +209,23 @@ def stored(folder: Path) -> list[dict[str, Any]]:
     return reading.table.to_pylist()
 
 
+def shown(command: str, folder: Path, *words: str) -> Any:
+    """Return what a command of ``gnomon`` prints of the store, which must be well."""
+    line = [sys.executable, "-m", "gnomon", command, str(folder / "store"), *words, "--json"]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
 def by_process(decisions: list[dict[str, Any]]) -> list[int]:
     """Return how many decisions each process recorded, in ascending order."""
     return sorted(Counter(row["decision_id"][:8] for row in decisions).values())
+
+
+def imported(name: str) -> ModuleType:
+    """Return an example as a module that nobody else has."""
+    found = spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert found is not None and found.loader is not None
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    return module

@@ -15,10 +15,10 @@ import pytest
 from .services import (
     Service,
     Upstream,
+    asleep,
     by_process,
     recorder,
     service,
-    stop,
     stored,
     upstream,
     wait_for,
@@ -52,7 +52,7 @@ def test_under_uvicorn_every_request_is_a_decision_with_its_outcome(tmp_path: Pa
                 with held(router, two):
                     third = router.ask("/d")
             broken = router.ask("/broken")
-            stop(router.process)
+            router.stop()
     assert first == (200, b"POST /a%20b?x=1&y=2 body")
     assert second == (200, b"GET /c ")
     assert (third[0], broken[0]) == (502, 500)
@@ -66,16 +66,6 @@ def test_under_uvicorn_every_request_is_a_decision_with_its_outcome(tmp_path: Pa
         *((1, "reported", True), (1, "reported", True), (2, "error", False)),
     ]
     assert len(by_process(decisions)) == 1
-
-
-@contextmanager
-def asleep(worker: int) -> Iterator[None]:
-    """Keep a worker from accepting, so that the other one must."""
-    os.kill(worker, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(worker, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
@@ -99,7 +89,7 @@ def test_under_gunicorn_every_worker_records_and_may_be_replaced(
             wait_for("the old worker ended", lambda: old not in router.workers())
             answers += [router.ask("/new") for _ in range(7)]
             answers.append(last.result())
-        stop(router.process)
+        router.stop()
     assert {status for status, _ in answers} == {200}
     assert only.answered == {"/kept": 3, "/old": 5, "/hold": 1, "/new": 7}
     decisions = stored(tmp_path)
