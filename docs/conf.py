@@ -13,7 +13,10 @@ project_copyright = "the Gnomon project"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 
 root_doc = "docs/index"
-include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**"]
+include_patterns = [
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
+    *("docs/**", "examples/README.md"),
+]
 exclude_patterns = ["build", "dist", "node_modules", ".*", "**/__pycache__"]
 templates_path = ["_templates"]
 

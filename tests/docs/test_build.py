@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import gnomon
+from gnomon import testing
 
 from .pages import PAGES, ROOT
 
@@ -48,7 +49,7 @@ def test_the_python_reference_shows_every_public_name(built: Path) -> None:
     shown = set(re.findall(r'id="gnomon\.([\w.]+)"', text))
     kinds = {"cache", "load_balancer"}  # values, with pages of their own
     assert {*gnomon.__all__} - kinds - {"__version__"} <= shown
-    assert {f"testing.{name}" for name in gnomon.testing.__all__} <= shown
+    assert {f"testing.{name}" for name in testing.__all__} <= shown
 
 
 def test_no_page_loads_from_elsewhere_or_names_this_machine(built: Path) -> None:

@@ -71,16 +71,15 @@ def upstream() -> Iterator[Upstream]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = (
-            -1
-        )  # head and body in one packet, so that no delayed acknowledgement is waited for
+        #: Head and body go in one packet, so that no delayed acknowledgement is waited for.
+        wbufsize = -1
 
         def do_GET(self) -> None:
             counting.answer(self)
 
         do_POST = do_GET
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
 
     class Server(ThreadingHTTPServer):
@@ -117,10 +116,17 @@ def recorder(folder: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def process(command: list[str], folder: Path, **more: Any) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    command: list[str],
+    folder: Path,
+    env: dict[str, str] | None = None,
+    pass_fds: tuple[int, ...] = (),
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command, its output in ``folder / "log"``; kill it at the end if it still runs."""
     with (folder / "log").open("ab") as log:
-        running = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **more)
+        running = subprocess.Popen(
+            command, cwd=folder, stdout=log, stderr=log, env=env, pass_fds=pass_fds
+        )
         try:
             yield running
         finally:
@@ -188,7 +194,7 @@ def service(arguments: list[str], folder: Path, **variables: str) -> Iterator[Se
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
         fd = listening.fileno()
         command = [sys.executable, "-m", *(part.replace("FD", str(fd)) for part in arguments)]
-        with process(command, folder, env=env, pass_fds=[fd]) as running:
+        with process(command, folder, env=env, pass_fds=(fd,)) as running:
             yield Service(running, listening.getsockname()[1])
 
 
@@ -206,7 +212,8 @@ def stored(folder: Path) -> list[dict[str, Any]]:
     """Return the decisions that the recorder stored, none of which may be there twice."""
     reading = TraceStore(str(folder / "store")).read("decisions")
     assert (reading.duplicates, reading.damaged) == (0, ())
-    return reading.table.to_pylist()
+    found: list[dict[str, Any]] = reading.table.to_pylist()
+    return found
 
 
 def shown(command: str, folder: Path, *words: str) -> Any:
