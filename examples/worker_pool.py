@@ -51,7 +51,7 @@ def next_lane(lanes: list[str]) -> str:
 @app.post("/{lane}")
 async def compress(lane: Literal["urgent", "normal", "batch"], request: Request) -> Response:
     JOBS[lane].append(job := (await request.body(), time.monotonic(), asyncio.Future()))
-    async with WORKERS:  # one is free, and takes the oldest job of a lane: perhaps another job
+    async with WORKERS:  # one is free, and takes the oldest job of a lane, perhaps another's
         with next_lane.decide(list(JOBS)) as decision:
             body, since, answer = JOBS[decision.action].pop(0)
             decision.outcome(cost=(time.monotonic() - since) * PRIORITIES[decision.action])
