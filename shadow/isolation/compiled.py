@@ -37,6 +37,7 @@ from .zygote import CandidateStopped, Fork, Zygote
 
 _ENTRY = "gnomon.shadow.isolation.compiled_child"
 _HEAD = struct.Struct("<idI")  # as in compiled_child
+_BROKEN = -2  # as there
 _LENGTH = struct.Struct("<I")
 _MEMORY_MB = 1024  # a compiler's
 _MOST_ROWS = 4096  # of one request for scores: its answer is one message
@@ -97,6 +98,7 @@ class CompiledEngine:
         if not traces or not calibrations or min(len(trace) for trace in traces.values()) == 0:
             raise ConfigurationError("a compiled engine needs traces and calibrations, got none")
         self._options = options or CompiledOptions()
+        self._kind = kind
         self._splits = tuple(traces)
         self._folder = tempfile.TemporaryDirectory(prefix="gnomon-engine-")
         self._settings = self._store(kind, traces, calibrations)
@@ -175,7 +177,9 @@ class CompiledEngine:
     def _start(self) -> None:
         # one after the other: the first fills the compiler's cache for the rest
         for _ in range(self._options.workers):
-            self._workers.append(_Worker(self._zygote, self._jobs, self._closing, self._guard))
+            self._workers.append(
+                _Worker(self._kind, self._zygote, self._jobs, self._closing, self._guard)
+            )
 
     def _store(
         self, kind: Kind, traces: Mapping[Split, Trace], calibrations: Sequence[Any]
@@ -216,11 +220,13 @@ class _Worker:
 
     def __init__(
         self,
+        kind: Kind,
         zygote: Callable[[], Zygote],
         jobs: queue.SimpleQueue[_Job | None],
         closing: threading.Event,
         guard: InvariantGuard | None,
     ) -> None:
+        self._kind = kind
         self._guard = guard
         self._make = zygote
         self._jobs = jobs
@@ -304,6 +310,10 @@ class _Worker:
         if fault >= 0:
             text = f"a score faulted at decision {fault}"
             return Evaluation(Status.FAULT, detail=text, layers=self.layers)
+        if fault <= _BROKEN:
+            broken = self._kind.invariants[_BROKEN - fault]
+            text = frames.plain(f"{broken.name}: {broken.description}")
+            return Evaluation(Status.VIOLATION, detail=text, layers=self.layers)
         if not math.isfinite(score):
             return self._own_fault("the replay has no finite score")
         segments = struct.unpack_from(f"<{count}d", answer, _HEAD.size)

@@ -34,6 +34,8 @@ COMPILES = True
 
 LENGTH = struct.Struct("<I")
 HEAD = struct.Struct("<idI")  # index of the faulted decision or -1, score, number of segments
+#: In place of the index: this, less the index of the kind's invariant that a replay broke.
+BROKEN = -2
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,22 @@ def _replays(work: Work, split: str, score: Any) -> bytes:
         )
         if replay.fault >= 0:
             return HEAD.pack(replay.fault, np.nan, 0)
+        broken = _broken(work.kind, replay)
+        if broken >= 0:
+            return HEAD.pack(BROKEN - broken, np.nan, 0)
         if replay.mean > worst:
             worst, segments = replay.mean, stretches(replay, work.segments)
     return HEAD.pack(-1, worst, len(segments)) + segments.astype("<f8").tobytes()
+
+
+def _broken(kind: Kind, replay: Replay) -> int:
+    """Return the index of the first blocking invariant that does not hold over a replay, or -1."""
+    summary = replay.summary()
+    for index, invariant in enumerate(kind.invariants):
+        asked = (invariant.scope, invariant.severity) == ("replay", "block")
+        if asked and not invariant.holds(summary):
+            return index
+    return -1
 
 
 def stretches(replay: Replay, count: int) -> Any:

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable
 
+from ...sdk.kind import SINCE_PICKED
 from .grammar import condition, constant, expression, logarithm, positive
 from .simplify import simplified
 from .space import Space
@@ -28,6 +29,7 @@ Operator = Callable[[ast.Module, Space, random.Random], bool]
 _ARITHMETIC: tuple[type[ast.operator], ...] = (ast.Add, ast.Sub, ast.Mult)
 _COMPARISONS: tuple[type[ast.cmpop], ...] = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 _TRIES = 8
+_FIRST = 1e300  # before every score that means something
 
 
 def mutated(source: str, space: Space, rng: random.Random) -> tuple[str, str] | None:
@@ -87,6 +89,21 @@ def movable(tree: ast.Module) -> list[Slot]:
     """Return the expressions of a program that mean the same elsewhere: they use features alone."""
     bound = locals_of(tree)
     return [slot for slot in slots(tree) if not names(slot.node) & bound]
+
+
+def probing(source: str, space: Space, decisions: int) -> str | None:
+    """Return a program that picks what was not picked for so many decisions, and else as before.
+
+    None when the program does not return one expression, or would outgrow the kind's limit.
+    """
+    tree = ast.parse(source)
+    root = _returned(slots(tree))
+    if root is None:
+        return None
+    first = -_FIRST if space.kind.order == "lowest" else _FIRST
+    recent = ast.Compare(name(SINCE_PICKED.name), [ast.Lt()], [number(float(decisions))])
+    root.put(ast.IfExp(recent, root.node, number(first)))
+    return _finished(tree, space, space.kind.max_nodes)
 
 
 def _grafted(tree: ast.Module, donors: list[Slot], rng: random.Random) -> bool:

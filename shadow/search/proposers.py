@@ -18,6 +18,8 @@ from .trees import render, wrapped
 from .tuning import Tuning, constants, skeleton
 
 _DEPTH = 4
+#: Decisions without a pick after which a probing policy tries an item.
+PROBE_AFTER = (300, 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,31 @@ class Seeds:
         maker, _, name = record.operator.partition(":")
         if maker == "seed" and record.outcome is Outcome.EVALUATOR_ERROR:
             self._queue.append((name, record.source))
+
+
+class Probes:
+    """Proposes a seed that broke an invariant again, with a probe: an item unpicked for long goes first.
+
+    What a policy believes of an item that it avoids grows old; many a published policy never finds out
+    that a slow backend has recovered.
+    """
+
+    def __init__(self) -> None:
+        self._queue: list[tuple[str, str, int]] = []
+
+    def propose(self, context: Context, rng: random.Random) -> Draft | None:
+        """Return the next probing seed; None when there is none."""
+        while self._queue:
+            program, source, decisions = self._queue.pop(0)
+            child = mutation.probing(source, context.space, decisions)
+            if child is not None:
+                return Draft(child, f"probe:{decisions}", (program,))
+        return None
+
+    def learn(self, record: Record) -> None:
+        """Take up a seed that broke an invariant."""
+        if record.operator.startswith("seed:") and record.outcome is Outcome.VIOLATION:
+            self._queue += [(record.program, record.source, n) for n in PROBE_AFTER]
 
 
 class Mutation:

@@ -128,7 +128,8 @@ def _cells(of: Finalist) -> tuple[str, str, str]:
 
 def _ending(result: EvolveResult) -> tuple[Part, ...]:
     if result.stopped == "interrupted":
-        return (f"Interrupted. Continue with the same options and resume; see {result.folder}",)
+        how = "the same options and --resume (from Python, resume=True)"
+        return (f"Interrupted. Continue with {how}; see {result.folder}",)
     if result.winner is None:
         return ()
     added = f", search added {result.search_added:.1%}" if result.origin == "evolved" else ""

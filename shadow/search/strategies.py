@@ -13,6 +13,7 @@ from .proposers import (
     Crossover,
     FromScratch,
     Mutation,
+    Probes,
     Proposer,
     Resampled,
     Seeds,
@@ -72,7 +73,7 @@ class InTurn:
 def evolve(seeds: Mapping[str, str]) -> Strategy:
     """Return the default: seeds, then constants, mutation and crossover, interleaved."""
     return InTurn(
-        [Seeds(seeds)],
+        [Seeds(seeds), Probes()],
         [(0.45, Constants()), (0.4, Mutation()), (0.15, Crossover())],
         [FromScratch(last=True)],
     )
@@ -80,17 +81,17 @@ def evolve(seeds: Mapping[str, str]) -> Strategy:
 
 def independent(seeds: Mapping[str, str]) -> Strategy:
     """Return a control arm: seeds, then independent samples around them, nothing learned."""
-    return InTurn([Seeds(seeds), Resampled(seeds)])
+    return InTurn([Seeds(seeds), Probes(), Resampled(seeds)])
 
 
 def tuned_seeds(seeds: Mapping[str, str]) -> Strategy:
     """Return a control arm: the seeds, then their constants alone."""
-    return InTurn([Seeds(seeds), Constants(seeds_only=True)])
+    return InTurn([Seeds(seeds), Probes(), Constants(seeds_only=True)])
 
 
 def random_programs(seeds: Mapping[str, str]) -> Strategy:
     """Return a control arm: the seeds, then random expressions."""
-    return InTurn([Seeds(seeds), FromScratch()])
+    return InTurn([Seeds(seeds), Probes(), FromScratch()])
 
 
 STRATEGIES: dict[str, Callable[[Mapping[str, str]], Strategy]] = {

@@ -138,10 +138,24 @@ def test_no_better_than_the_incumbent_is_refused_on_validation(make: Make) -> No
 
 
 def test_a_replay_level_invariant_is_checked(make: Make) -> None:
-    fair = Invariant("fair", lambda summary: max(summary.longest_unpicked) < 400, scope="replay")
-    sticky = "def score(since_picked):\n    return since_picked\n"
-    result = gate_replay.validation(make(sticky, target(fair)))
+    fair = Invariant("fair", lambda summary: max(summary.longest_unpicked) < 40, scope="replay")
+    probing = (
+        "def score(inflight, since_picked):\n    return -inflight if since_picked < 90 else -1e9\n"
+    )
+    result = gate_replay.validation(make(probing, target(fair)))
     assert result.answer == "failed" and "fair does not hold" in result.summary
+
+
+def test_an_invariant_that_only_train_is_long_enough_for_is_checked(make: Make) -> None:
+    case = make(PEAK, target(LONG))
+    assert len(case.splits["validation"]) < 1500 < len(case.splits["train"])
+    result = gate_replay.validation(case)
+    assert result.answer == "failed" and "long does not hold over the replay: It" in result.summary
+
+
+LONG = Invariant(
+    "long", lambda summary: summary.decisions < 1500, scope="replay", description="It is short."
+)
 
 
 def test_a_fault_during_a_replay_is_a_refusal_that_names_it(make: Make) -> None:

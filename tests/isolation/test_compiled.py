@@ -213,6 +213,21 @@ def test_process_mode_gives_the_same_scores_without_claiming_layers(
     assert "seccomp" not in got.layers
 
 
+def test_a_policy_that_starves_a_member_is_a_violation_and_one_that_probes_is_not(
+    trace: DecisionTrace, calibrations: tuple[Any, ...]
+) -> None:
+    starving = "def score(inflight):\n    return -inflight\n"
+    probing = (
+        "def score(inflight, since_picked):\n"
+        "    return -inflight if since_picked < 60 else -1e300\n"
+    )
+    with _small(trace, calibrations) as engine:
+        starved, probed = (engine.submit(s, "train").result() for s in (starving, probing))
+    assert starved.status is Status.VIOLATION
+    assert starved.detail.startswith("no_starvation: No backend goes unpicked")
+    assert probed.status is Status.OK
+
+
 def test_a_broken_decision_invariant_is_a_violation_and_a_kept_one_is_not(
     trace: DecisionTrace, calibrations: tuple[Any, ...]
 ) -> None:
@@ -221,8 +236,11 @@ def test_a_broken_decision_invariant_is_a_violation_and_a_kept_one_is_not(
         lambda items, picked: picked.inflight <= min(item.inflight for item in items) + 2,
         description="No pile-up.",
     )
+    piling = (
+        "def score(inflight, since_picked):\n    return -inflight - 1e3 * (since_picked // 50.0)\n"
+    )
     with _small(trace, calibrations, invariants=(even,)) as engine:
-        greedy = engine.submit("def score(inflight):\n    return -inflight\n", "train").result()
+        greedy = engine.submit(piling, "train").result()
         fair = engine.submit("def score(inflight):\n    return inflight\n", "train").result()
     assert greedy.status is Status.VIOLATION and greedy.detail.startswith("even: No pile-up.")
     assert np.isnan(greedy.score)

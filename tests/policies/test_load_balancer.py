@@ -99,10 +99,21 @@ def test_conservation_wants_one_outcome_per_arrival_and_none_from_the_past() -> 
 
 @pytest.mark.parametrize(("run", "fair"), [(1000, True), (1001, False)])
 def test_starvation_is_a_member_left_unpicked_for_too_long(run: int, fair: bool) -> None:
-    action = [1, *[0] * run, 1]
+    before = [0, 1] * 500
+    action = [*before, *[0] * run, 1]
     assert holds("no_starvation", replayed(action, [1.0] * len(action))) is fair
-    ending = [1, *[0] * run]
+    ending = [*before, *[0] * run]
     assert holds("no_starvation", replayed(ending, [1.0] * len(ending))) is fair
+
+
+@pytest.mark.parametrize(
+    ("decisions", "unpicked", "fair"), [(199, 199, True), (400, 360, True), (400, 361, False)]
+)
+def test_in_a_short_replay_starvation_is_nearly_all_of_it(
+    decisions: int, unpicked: int, fair: bool
+) -> None:
+    action = [*[1] * (decisions - unpicked), *[0] * unpicked]
+    assert holds("no_starvation", replayed(action, [1.0] * decisions)) is fair
 
 
 def test_the_kind_is_light() -> None:

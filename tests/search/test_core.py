@@ -176,6 +176,20 @@ def test_a_seed_that_the_evaluator_failed_on_comes_again(tmp_path: Path) -> None
     assert operators == ["seed:one", "seed:two", "seed:one"]
 
 
+def test_a_seed_that_broke_an_invariant_comes_again_with_probes(tmp_path: Path) -> None:
+    chosen = strategy("evolve", {"one": constant(1), "two": constant(2)})
+    with RunLog(tmp_path, {}) as log:
+        search = Search(SPACE, chosen, log, budget=Budget(4), window=1)
+        search.tell(must(search.ask()), Evaluation(Status.VIOLATION))
+        for _ in range(3):
+            search.tell(must(search.ask()), fine())
+        first, *_, last = search.records
+        operators = [record.operator for record in search.records]
+    assert operators == ["seed:one", "seed:two", "probe:300", "probe:60"]
+    assert last.parents == (first.program,)
+    assert "since_picked < 60.0" in last.source
+
+
 def test_the_best_on_train_is_a_finalist_however_long_it_is(tmp_path: Path) -> None:
     short = [f"def score(noise):\n    return noise * {n}.5\n" for n in range(2, 6)]
     long = "def score(noise, weight):\n    return noise * 3.5 + weight * 2.5 - weight * noise\n"

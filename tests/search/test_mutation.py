@@ -14,7 +14,7 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import LanguageError
 from gnomon.sdk.language import Program, check
 from gnomon.shadow.search.grammar import condition, expression
-from gnomon.shadow.search.mutation import OPERATORS, crossed, movable, mutated
+from gnomon.shadow.search.mutation import OPERATORS, crossed, movable, mutated, probing
 from gnomon.shadow.search.simplify import simplified
 from gnomon.shadow.search.space import Space, seeds
 from gnomon.shadow.search.trees import (
@@ -189,3 +189,21 @@ def test_size_counts_as_the_language_does() -> None:
     for source in seeds(SPACE, "library").values():
         plain = source.replace("import math\n", "")
         assert abs(size(ast.parse(plain)) - checked(source).nodes) <= 2
+
+
+@given(
+    st.sampled_from(SOURCES),
+    st.integers(2, 1000),
+    st.lists(st.floats(0.001, 1000.0), min_size=5, max_size=5),
+)
+def test_a_probe_goes_before_every_score_and_changes_no_other(
+    source: str, decisions: int, row: list[float]
+) -> None:
+    made = probing(source, SPACE, decisions)
+    if made is None:
+        assert source == RICH  # several returns
+        return
+    recent, long_ago = ([*row[:3], since, row[4]] for since in (decisions - 1.0, float(decisions)))
+    before, after = checked(source).bind(), checked(made).bind()
+    assert after(*recent) == before(*recent) or math.isnan(before(*recent))
+    assert after(*long_ago) == -1e300
