@@ -36,6 +36,8 @@ _SHADOW = (
     "shadow_decisions", "shadow_diverged", "shadow_faults", "shadow_violations", "shadow_shed",
 )  # fmt: skip
 PENDING_PER_RING = 4
+#: The names of the items are recorded again after so long.
+ANNOUNCE_NS = 30_000_000_000
 
 
 class Live:
@@ -286,10 +288,15 @@ class Live:
             for raw in self.ring.take():
                 records.extend(self._expanded(raw))
             now_ns = self.clock.time_ns()
-            if self.members.names != self.expander.announced:
+            if self.members.names != self.expander.announced or (records and self._unsaid(now_ns)):
                 records.append(self.expander.members(now_ns, self.members.names))
             records.extend(self.expander.pending.sweep(now_ns))
             return records
+
+    def _unsaid(self, now_ns: int) -> bool:
+        """Return whether a store that began meanwhile would not know the names of the items."""
+        silent = now_ns - self.expander.announced_ns >= ANNOUNCE_NS
+        return silent and bool(self.members.names)
 
     def _expanded(self, raw: Any) -> Iterator[Record]:
         if type(raw) is tuple:

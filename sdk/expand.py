@@ -56,7 +56,7 @@ class Expander:
     Attributes:
         counts: ``recorded``, ``unreadable`` and ``stale`` decisions, ``bad_reports`` (values that are
             no numbers), ``bad_events`` (not as the kind declares them), and ``warnings`` (invariants of severity ``warn`` that did not hold).
-        announced: names of the items, as last recorded.
+        announced, announced_ns: names of the items as last recorded, and when.
         warns: invariants of severity ``warn``.
     """
 
@@ -77,6 +77,7 @@ class Expander:
         self._events = 0
         self._fields = {e.name: sorted(e.fields) for e in kind.workload if e.source == "event"}
         self.announced: tuple[str, ...] = ()
+        self.announced_ns = 0
         self.warns: tuple[Invariant, ...] = ()
 
     def decision(self, raw: Raw, awaits: bool) -> Iterator[Record]:
@@ -120,7 +121,7 @@ class Expander:
 
     def members(self, time_ns: int, names: tuple[str, ...]) -> Workload:
         """Return the record of who the items are from now on."""
-        self.announced = names
+        self.announced, self.announced_ns = names, time_ns
         values = (("names", "\n".join(names)),)
         self._events += 1
         return Workload(self._events - 1, time_ns, "members", values)

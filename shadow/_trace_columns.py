@@ -25,7 +25,7 @@ def trace(decisions: pa.Table, workload: pa.Table, hook: str) -> DecisionTrace:
     rows = _ordered(decisions, hook)
     kind = _kind(rows, hook)
     members = _members(workload)
-    rows = _stretch(rows, members)
+    rows = _answered(_stretch(rows, members), kind)
     n_items = int(rows["n_items"][0].as_py())
     times = rows["time"].to_numpy()
     start_ns = int(times[0])
@@ -87,6 +87,14 @@ def _stretch(rows: pa.Table, members: list[_Named]) -> pa.Table:
     edges = np.concatenate(([0], np.flatnonzero(differs) + 1, [len(era)]))
     longest = int(np.argmax(np.diff(edges)))
     return rows.slice(int(edges[longest]), int(edges[longest + 1] - edges[longest]))
+
+
+def _answered(rows: pa.Table, kind: Kind) -> pa.Table:
+    """Leave out decisions at the end whose outcome may still have come when the recording stopped."""
+    times = rows["time"].to_numpy()
+    late = times > times[-1] - int(kind.outcome_deadline_s * 1e9)
+    still_open = rows["outcome_status"].is_null().to_numpy(zero_copy_only=False) & late
+    return rows.filter(pa.array(~still_open)) if not still_open.all() else rows
 
 
 def _actions(rows: pa.Table, n_items: int, hook: str) -> npt.NDArray[np.int32]:

@@ -107,6 +107,20 @@ def test_members_are_recorded_once_per_change() -> None:
     assert all(event.event == "members" for event in seen.workload)
 
 
+def test_members_are_recorded_again_for_a_store_that_began_later() -> None:
+    pick = gnomon.hook("a", **READ)(least)
+    backends, clock = items(2), FakeClock()
+    with recording(clock=clock) as seen:
+        for _ in range(4):
+            pick(None, backends)
+            assert seen.decisions
+            clock.advance(16.0)
+        clock.advance(90.0)  # idle: nothing is said
+        told = [event.time_ns for event in seen.workload]
+    assert len(told) == 2
+    assert 30e9 <= told[1] - told[0] <= 48e9
+
+
 def test_an_item_that_stays_keeps_its_last_pick() -> None:
     pick = gnomon.hook("a", **READ)(lambda request, backends: backends[request])
     old = items(3)

@@ -138,10 +138,13 @@ def records(trace: DecisionTrace, process: int) -> list[Record]:
         time_ns = START + round(trace.time[index] * 1e9)
         rows = tuple(trace.features[index].ravel().tolist())
         made.append(decision(seq, time_ns, int(trace.action[index]), len(trace.members), rows))
-        if index % 50 != 7:  # one in fifty is never answered
-            values = (("latency_ms", float(trace.outcome[index])),)
-            later = time_ns + int(trace.outcome[index] * 1e6)
-            made.append(Outcome(seq, later, True, "reported", values, "incumbent", -1, time_ns))
+        if index % 50 == 7:  # one in fifty is never answered
+            late = time_ns + 5_000_000_000
+            made.append(Outcome(seq, late, False, "missing", (), "incumbent", -1, time_ns))
+            continue
+        values = (("latency_ms", float(trace.outcome[index])),)
+        later = time_ns + int(trace.outcome[index] * 1e6)
+        made.append(Outcome(seq, later, True, "reported", values, "incumbent", -1, time_ns))
     return made
 
 
@@ -166,6 +169,22 @@ def test_a_store_gives_the_trace_that_was_recorded(small: DecisionTrace, tmp_pat
     assert np.array_equal(trace.ok, ~missing)
     assert (trace.outcome[missing] == 2000.0).all()
     assert np.allclose(trace.outcome[~missing], small.outcome[~missing])
+
+
+def test_what_was_still_open_when_the_recording_stopped_is_no_failure(
+    small: DecisionTrace, tmp_path: Path
+) -> None:
+    made = [each for each in records(small, 1) if getattr(each, "status", "") != "missing"]
+    own = np.flatnonzero(small.instance == 1)
+    TraceStore(tmp_path).write_records(
+        Source(small.instances[1], "router", "router.pick", "load_balancer", 1), made
+    )
+    trace = load_trace(tmp_path)
+    unanswered = own % 50 == 7
+    still_open = unanswered & (small.time[own] > small.time[own][-1] - 5.0)
+    assert 0 < still_open.sum() <= unanswered.sum()
+    assert len(trace) == len(own) - still_open.sum()
+    assert (~trace.ok).sum() == (unanswered & ~still_open).sum()
 
 
 def test_what_is_written_twice_counts_once(small: DecisionTrace, tmp_path: Path) -> None:
