@@ -177,7 +177,7 @@ def verify(
             sources by the name that the prediction shall have.
         ledger: takes the verdict, and counts openings of the holdout.
         out: verdict file; ``.gnomon/verdicts/DIGEST.json`` when None.
-        options: isolation, seed and limits.
+        options: isolation, seed and limits, and who asks; see :func:`acting` when it names nobody.
         progress: called with every gate's answer.
 
     Raises:
@@ -187,6 +187,7 @@ def verify(
         TrustError: the ledger does not hold.
     """
     from .policies.rollout.ledger import Ledger
+    from .shadow.gate_case import VerifyOptions
     from .shadow.gates import verify as judge
     from .shadow.policy import source_of
 
@@ -194,6 +195,7 @@ def verify(
     trace, target = opened(traces, hook, incumbent)
     others = against if isinstance(against, Mapping) else rivals(against, target)
     path = _writable(Path(out)) if out else None
+    chosen = options or VerifyOptions()
     with closing(Ledger(Path(ledger))) as book:
         verdict = judge(
             trace,
@@ -201,7 +203,7 @@ def verify(
             target,
             ledger=book,
             against=others,
-            options=options,
+            options=replace(chosen, actor=chosen.actor or acting()),
             progress=progress,
         )
     return verdict.save(path or VERDICTS / f"{verdict.digest[:16]}.json")
@@ -300,6 +302,8 @@ def rollout(
 ) -> Rollout:
     """Return a rollout as it stands; with an order, as it stands once that is carried out.
 
+    After an order, up to two seconds are waited for all processes to acknowledge it.
+
     Args:
         rollout: its id; the newest one when empty.
         control_plane: as for :func:`ship`.
@@ -311,14 +315,15 @@ def rollout(
         RolloutError: no such rollout, or its state does not allow the order.
         UnavailableError: the control plane does not answer.
     """
-    from .policies.rollout.client import RolloutClient
+    from .policies.rollout.client import RolloutClient, acknowledged
     from .shadow.report.rollouts import Rollout
 
     with RolloutClient(control_plane or _usual()) as client:
         if not order:
             return Rollout.of(client.get(rollout))
         request = secrets.token_hex(8)
-        return Rollout.of(client.act(rollout, order, actor or acting(), reason, request))
+        done = client.act(rollout, order, actor or acting(), reason, request)
+        return Rollout.of(acknowledged(client, done))
 
 
 def follow(

@@ -107,7 +107,7 @@ def explain(
     as_json: _rollout.Json = False,
 ) -> None:
     """Show everything that led to a digest or rollout, with its evidence: 1 when nothing did."""
-    from ..policies.rollout.ledger import explained
+    from ..policies.rollout.ledger import elsewhere, explained
 
     if len(digest) < _LEAST_DIGEST:
         raise ConfigurationError(
@@ -117,7 +117,10 @@ def explain(
         entries = explained(source.entries(), digest)
     _emit_entries(entries, as_json, "")
     if not entries:
-        fail(f"nothing led to {digest}; see what there is with: gnomon audit list", Exit.NEGATIVE)
+        other = f"or ask another ledger ({_other(control_plane)})"
+        fail(f"nothing here led to {digest}; see gnomon audit list, {other}", Exit.NEGATIVE)
+    if not as_json:
+        _say_elsewhere(elsewhere(entries), control_plane)
 
 
 def export(
@@ -139,6 +142,21 @@ def export(
     write_atomically(out, "".join(lines).encode())
     data = {"entries": len(lines), "out": str(out)}
     emit(data, as_json, lambda: print(f"{len(lines)} entries in {out}"))
+
+
+def _other(control_plane: str) -> str:
+    return "--ledger FILE" if control_plane else "--control-plane HOST:PORT"
+
+
+def _say_elsewhere(verdicts: tuple[str, ...], control_plane: str) -> None:
+    """Say what may stand in the project's ledger, or in the control plane's."""
+    if verdicts:
+        for digest in verdicts:
+            print(
+                f"verdict {digest[:16]}: in another ledger, ask gnomon audit explain {digest[:16]}"
+            )
+        return
+    print(f"Another ledger may hold more ({_other(control_plane)}).")
 
 
 class _Local:
@@ -197,7 +215,8 @@ def _print(entries: list[Entry], when_none: str) -> None:
 
 def _what(body: Any) -> str:
     if "from" in body and "to" in body:
-        return f"{body['from']} -> {body['to']}: {body.get('cause', '')}"
+        order = f" by {body['order']}" if body.get("order") else ""
+        return f"{body['from']} -> {body['to']}{order}: {body.get('cause', '')}"
     for name in ("summary", "reason", "error", "calibration", "candidate"):
         if body.get(name):
             return str(body[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ Id = Annotated[
 ]
 Reason = Annotated[str, typer.Option(help="Why, for the ledger.")]
 
+_ASK_AGAIN = "ask again with: gnomon rollout status"
 #: Orders without words of their own; the help of each.
 ORDERS = {
     "hold": "Take the candidate back for now; resume goes on.",
@@ -115,6 +117,9 @@ def _order(action: str) -> Callable[..., None]:
         _rollout.quiet()
         found = api.rollout(rollout, control_plane, order=action, reason=reason)
         emit(found.as_json(), as_json, shown(found))
+        if found.acked < found.clients:
+            late = f"{found.clients - found.acked} of {found.clients} processes"
+            print(f"{late} have not acknowledged yet; {_ASK_AGAIN}", file=sys.stderr)
 
     return order
 

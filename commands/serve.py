@@ -59,15 +59,18 @@ def serve(
     from ..sdk import keys
 
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, stream=sys.stderr)
+    publishers = keys.load_publics(publisher_key, "publisher")
+    files = zip(publishers, publisher_key, strict=True)
     settings = server.ServerSettings(
         listen=listen,
         state=state,
         rollout_key=keys.load_private(rollout_key),
-        publishers=keys.load_publics(publisher_key, "publisher"),
+        publishers=publishers,
         certificate=tls_cert,
         private_key=tls_key,
         client_authorities=tls_client_ca,
         insecure=insecure,
+        names={keys.keyid(public): path.name for public, path in files},
     )
     host = listen.rpartition(":")[0]
     asyncio.run(server.serve(settings, lambda plane: _ready(plane, host, ready_file, as_json)))

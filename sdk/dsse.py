@@ -67,6 +67,14 @@ def verify(
     return envelope.payload
 
 
+def signers(envelope: policy_pb2.Envelope, keys: Sequence[Ed25519PublicKey]) -> tuple[str, ...]:
+    """Return the keyids of those of ``keys`` that signed a verified envelope, in order."""
+    message = pae(envelope.payload_type, envelope.payload)
+    made = {found.keyid: found.sig for found in envelope.signatures}
+    known = {_keys.keyid(key): key for key in keys}
+    return tuple(k for k, key in known.items() if k in made and _keys.valid(key, made[k], message))
+
+
 def _verify_any(envelope: policy_pb2.Envelope, keys: Sequence[Ed25519PublicKey]) -> None:
     trusted = {_keys.keyid(key): key for key in keys}
     known = [found for found in envelope.signatures if found.keyid in trusted]

@@ -55,7 +55,7 @@ class VerifyOptions:
         seed: of all draws.
         calibrations: drawn from the fit's uncertainty; at least 8.
         examples: item tables tried against the invariants.
-        actor: who asks, for the ledger.
+        actor: who asks, for the ledger; ``verify`` when nobody is named.
         limits: of the candidate's process, per gate.
         clock: Unix nanoseconds.
         timer: seconds, for durations.
@@ -65,7 +65,7 @@ class VerifyOptions:
     seed: int = 0
     calibrations: int = 8
     examples: int = 300
-    actor: str = "verify"
+    actor: str = ""
     limits: Limits = field(default_factory=lambda: Limits(frame_s=5.0, total_s=600.0))
     clock: Callable[[], int] = time.time_ns
     timer: Callable[[], float] = time.perf_counter

@@ -60,6 +60,7 @@ def verify(
         TrustError: the ledger does not hold.
     """
     chosen = options or VerifyOptions()
+    chosen = replace(chosen, actor=chosen.actor or "verify")
     _check(trace, target, chosen)
     with _case(trace, source, target, ledger, _digests(against or {}), chosen) as case:
         gates, predicted = _ask(case, progress or _silent)

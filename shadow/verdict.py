@@ -145,6 +145,9 @@ class Verdict(Shown):
         write_atomically(path, self.to_bytes())
         return replace(self, path=path)
 
+    def _asked(self, gate: str) -> bool:
+        return any(answer.name == gate for answer in self.gates)
+
     def record(self, ledger: Ledger, actor: str) -> None:
         """Append the verdict to a ledger, under its digest."""
         body = {
@@ -155,6 +158,7 @@ class Verdict(Shown):
             "kind": self.kind,
             "source_digest": self.source_digest,
             "trace": self.trace,
+            "holdout": self.splits.get("holdout", "") if self._asked("holdout") else "",
         }
         ledger.append(KIND, actor, self.digest, body)
 

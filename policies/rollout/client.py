@@ -176,10 +176,16 @@ def acknowledged(
     found: rollouts_pb2.Rollout,
     sleep: Callable[[float], None] = time.sleep,
 ) -> rollouts_pb2.Rollout:
-    """Return a rollout once every process has acknowledged its last manifest, or after two seconds."""
+    """Return a rollout once every process has acknowledged its last manifest, or after two seconds.
+
+    A control plane that goes away meanwhile is no error: what was asked of it had been done before.
+    """
     for _ in range(20):
         if found.acked == found.clients:
             break
         sleep(0.1)
-        found = client.get(found.id)
+        try:
+            found = client.get(found.id)
+        except UnavailableError:
+            break
     return found

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -66,10 +66,12 @@ class Identity:
     Attributes:
         rollout_key: signs manifests.
         publishers: keys that may sign bundles and plans.
+        names: of their files by keyid, where they are known; for the ledger.
     """
 
     rollout_key: Ed25519PrivateKey
     publishers: Sequence[Ed25519PublicKey]
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 class Control:
@@ -267,10 +269,16 @@ class Control:
         desk.plan = plan.SerializeToString()
         self._manifests.pop(desk.hook, None)
         body = describe.plan(words) | {"provenance": dict(read_bundle(payload).provenance)}
+        body |= {"bundle_signed_by": self._signers(bundle), "plan_signed_by": self._signers(plan)}
         created = Happened("rollout.created", actor or "publisher", words.id, body)
         begun = draft(words, self._random_bytes(16), self._clock())
         self._enter(desk, step(begun, Tick(), self._clock()), None, [created])
         return self._past[words.id]
+
+    def _signers(self, envelope: policy_pb2.Envelope) -> dict[str, str]:
+        """Return the publisher keys that signed an envelope, with the names of their files."""
+        found = dsse.signers(envelope, self._identity.publishers)
+        return {keyid: self._identity.names.get(keyid, "") for keyid in found}
 
     def _read_plan(self, envelope: policy_pb2.Envelope) -> Plan:
         """Verify and read a plan; predictions may name the stable policy by its source alone."""

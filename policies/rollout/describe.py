@@ -38,6 +38,7 @@ def transitions(before: State | None, after: State, epoch: int) -> list[Happened
             "from": made.before.value,
             "to": made.after.value,
             "cause": made.cause,
+            "order": made.order,
             "attempt": made.attempt,
             "alpha_promote": after.alpha_promote,
             "epoch": epoch,
@@ -61,7 +62,9 @@ def extras(event: Event, before: State, after: State, actor: str) -> list[Happen
         happened.append(Happened("rollout.exclusion", actor, after.plan.id, body))
     if after.calibration != before.calibration:
         by = event.actor if isinstance(event, Act) else actor
-        happened.append(Happened("rollout.calibration", by, after.plan.id, calibration(after)))
+        order = {"order": event.action if isinstance(event, Act) else ""}
+        said = calibration(after) | order
+        happened.append(Happened("rollout.calibration", by, after.plan.id, said))
     return happened
 
 

@@ -25,7 +25,16 @@ SCHEMA_VERSION = 1
 GENESIS = bytes(32)  # what the first entry names as its predecessor
 _WAL_TRIES = 250  # of 20 ms
 _DOMAIN = b"gnomon.ledger.v1\x00"
-_LINKS = ("evidence_digest", "source_digest", "candidate", "verdict", "bundle", "rollout")
+#: Keys of a body under which stands what an entry rests on.
+_LINKS = (
+    "evidence_digest",
+    "source_digest",
+    "candidate",
+    "verdict",
+    "bundle",
+    "rollout",
+    "holdout",
+)
 
 _SCHEMA = """
 create table if not exists entries (
@@ -362,10 +371,28 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 
 def explained(entries: Sequence[Entry], subject: str) -> Entries:
-    """Return those of a ledger's entries that :meth:`Ledger.explain` returns."""
-    direct = [entry for entry in entries if _names(entry, subject)]
-    linked = {link for entry in direct for link in _links(entry)}
-    return [entry for entry in entries if entry in direct or entry.subject in linked]
+    """Return those of a ledger's entries that :meth:`Ledger.explain` returns.
+
+    These are: what names the subject; what names a verdict among that, such as the rollouts that rest
+    on it; and what all of it rests on in turn, down to the openings of a holdout.
+    """
+    found = [entry for entry in entries if _names(entry, subject)]
+    verdicts = {entry.subject for entry in found if entry.kind == "verdict"}
+    chosen = {entry.seq for entry in found}
+    chosen |= {e.seq for e in entries for verdict in verdicts if _names(e, verdict)}
+    while True:
+        linked = {link for e in entries if e.seq in chosen for link in _links(e)}
+        more = chosen | {entry.seq for entry in entries if entry.subject in linked}
+        if more == chosen:
+            return [entry for entry in entries if entry.seq in chosen]
+        chosen = more
+
+
+def elsewhere(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """Return the verdicts that explained entries rest on and that are not among them, in order."""
+    here = {entry.subject for entry in entries}
+    named = (str(entry.body.get("evidence_digest", "")) for entry in entries)
+    return tuple(dict.fromkeys(digest for digest in named if digest and digest not in here))
 
 
 def check_entries(entries: Iterable[Entry], anchor: str = "") -> LedgerCheck:

@@ -154,6 +154,7 @@ class Transition:
         time_ns: Unix time.
         attempt: from 1.
         override: whether a person went past the evidence.
+        order: a person's; empty for what nobody ordered.
     """
 
     before: Status
@@ -163,6 +164,7 @@ class Transition:
     time_ns: int
     attempt: int
     override: bool = False
+    order: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -511,7 +513,11 @@ def _act(state: State, act: Act, now: int) -> State:
     handler = _ACTS.get(act.action)
     if handler is None:
         raise RolloutError(f"unknown action {act.action!r}; use one of {', '.join(sorted(_ACTS))}")
-    return handler(state, act, now)
+    after = handler(state, act, now)
+    if after.transitions == state.transitions:
+        return after
+    ordered = replace(after.transitions[-1], order=act.action)
+    return replace(after, transitions=(*after.transitions[:-1], ordered))
 
 
 def _refuse(state: State, act: Act, remedy: str) -> RolloutError:
@@ -546,7 +552,7 @@ def _act_promote(state: State, act: Act, now: int) -> State:
 
 def _act_abort(state: State, act: Act, now: int) -> State:
     if state.status is Status.ABORTED:
-        return state
+        raise _refuse(state, act, "nothing was changed: look with gnomon rollout status")
     return _abort(state, act.reason or "aborted by hand", now, actor=act.actor)
 
 
@@ -554,7 +560,7 @@ def _act_kill(state: State, act: Act, now: int) -> State:
     if not act.reason:
         raise _refuse(state, act, "withdrawing every policy needs a reason")
     if state.killed:
-        return state
+        raise _refuse(state, act, "it was killed already, nothing was changed")
     if state.status is Status.ABORTED:  # what was measured stays as it was settled
         return replace(_move(state, Status.ABORTED, act.reason, now, act.actor), killed=True)
     return replace(_abort(state, act.reason, now, actor=act.actor), killed=True)

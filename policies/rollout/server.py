@@ -9,8 +9,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -77,6 +77,7 @@ class ServerSettings:
         client_authorities: PEM file; clients must then show a certificate that it vouches for.
         insecure: whether clients without certificate, and plain text, may be served beyond this
             machine.
+        names: of the publishers' key files by keyid, for the ledger.
     """
 
     listen: str
@@ -87,6 +88,7 @@ class ServerSettings:
     private_key: Path | None = None
     client_authorities: Path | None = None
     insecure: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what could not work or would be open to eavesdroppers.
@@ -161,7 +163,7 @@ class ControlPlane:
     ) -> None:
         self.settings = settings
         self.port = 0
-        identity = Identity(settings.rollout_key, settings.publishers)
+        identity = Identity(settings.rollout_key, settings.publishers, settings.names)
         with contextlib.ExitStack() as opened:
             opened.enter_context(alone_in(settings.state))
             _check_free(settings.listen)

@@ -54,7 +54,12 @@ def client(seat: Seat) -> rollouts_pb2.Client:
 def _transition(made: Transition) -> rollouts_pb2.Transition:
     fields: dict[str, Any] = {"from": made.before.value}  # a keyword of Python
     return rollouts_pb2.Transition(
-        to=made.after.value, cause=made.cause, actor=made.actor, time_unix_ns=made.time_ns, **fields
+        to=made.after.value,
+        cause=made.cause,
+        actor=made.actor,
+        time_unix_ns=made.time_ns,
+        order=made.order,
+        **fields,
     )
 
 

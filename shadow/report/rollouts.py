@@ -51,13 +51,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One step from state to state; ``time_ns`` is Unix time."""
+    """One step from state to state; ``time_ns`` is Unix time, ``order`` a person's, or empty."""
 
     before: str
     after: str
     cause: str
     actor: str
     time_ns: int
+    order: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values, its states as ``from`` and ``to``."""
@@ -67,7 +68,13 @@ class Transition:
             "cause": self.cause,
             "actor": self.actor,
             "time_ns": self.time_ns,
+            "order": self.order,
         }
+
+    @property
+    def by(self) -> str:
+        """Who caused it, and by which order."""
+        return f"{self.order} by {self.actor}" if self.order else self.actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +183,12 @@ class Rollout(Shown):
             rows.append(("calibration", self.calibration))
         if self.transitions:
             last = self.transitions[-1]
-            rows.append(("last", f"{last.cause} ({last.actor})"))
-        return (Table(("", ""), tuple(rows), f"rollout {self.id}"),)
+            rows.append(("last", f"{last.cause} ({last.by})"))
+        history = tuple((f"{m.before} -> {m.after}", m.by, m.cause) for m in self.transitions)
+        return (
+            Table(("", ""), tuple(rows), f"rollout {self.id}"),
+            *((Table(("history", "by", "cause"), history),) if history else ()),
+        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -230,7 +241,7 @@ def _transition(made: rollouts_pb2.Transition) -> Transition:
     from gnomon.v1 import rollouts_pb2
 
     before, after = (rollouts_pb2.State.Name(s) for s in (getattr(made, "from"), made.to))
-    return Transition(before, after, made.cause, made.actor, made.time_unix_ns)
+    return Transition(before, after, made.cause, made.actor, made.time_unix_ns, made.order)
 
 
 def _evidence(found: rollouts_pb2.Evidence) -> CanaryEvidence:

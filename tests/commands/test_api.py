@@ -155,7 +155,10 @@ def test_traces_are_what_the_command_prints(folder: Folder, store: Path) -> None
         gnomon.traces(store, "nope")
 
 
-def test_once_around_in_a_notebook(folder: Folder, store: Path, keys: Path) -> None:
+def test_once_around_in_a_notebook(
+    folder: Folder, store: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GNOMON_ACTOR", "ann")
     options = Options(budget=Budget(8), seed=3)
     found = gnomon.evolve(store, "run", incumbent="baseline:round_robin", options=options)
     assert (found.folder, found.improved) == (Path("run"), True)
@@ -165,6 +168,10 @@ def test_once_around_in_a_notebook(folder: Folder, store: Path, keys: Path) -> N
     verdict = gnomon.verify(best, store, incumbent="baseline:round_robin")
     assert (verdict.decision, verdict.source) == ("accepted", found.winner.source)
     assert verdict.path is not None and verdict.path.read_bytes() == verdict.to_bytes()
+    led = [
+        (each["kind"], each["actor"]) for each in folder.json("audit", "explain", verdict.digest)
+    ]
+    assert led == [("holdout.opened", "ann"), ("verdict", "ann")]
 
     words = ["serve", "--listen", "127.0.0.1:0", "--rollout-key", keys / "rollout.pem"]
     words += ["--publisher-key", keys / "publisher.pub"]
@@ -177,8 +184,11 @@ def test_once_around_in_a_notebook(folder: Folder, store: Path, keys: Path) -> N
         assert gnomon.rollout(control_plane=address).as_json() == folder.json(
             "rollout", "status", shipped.id, "--control-plane", address
         )
+        signed = folder.json("audit", "explain", shipped.id, "--control-plane", address)[0]["body"]
+        assert set(signed["plan_signed_by"].values()) == {"publisher.pub"}
         back = gnomon.rollout(shipped.id, address, order="abort", reason="enough", actor="me")
-        assert (back.state, back.transitions[-1].actor) == ("ABORTED", "me")
+        last = back.transitions[-1]
+        assert (back.state, last.actor, last.order) == ("ABORTED", "me", "abort")
         seen: list[str] = []
         ended = gnomon.follow(shipped.id, address, lambda now: seen.append(now.state))
         assert (ended.state, seen) == ("ABORTED", ["ABORTED"])

@@ -62,7 +62,8 @@ def test_from_a_trace_to_an_audited_rollout(folder: Folder, store: Path) -> None
     local = [entry["kind"] for entry in folder.json("audit", "list")]
     assert local == ["holdout.opened", "verdict"]
     explained = folder.json("audit", "explain", verdict["source_digest"][:12])
-    assert [entry["subject"] for entry in explained] == [verdict["digest"]]
+    about = [verdict["splits"]["holdout"], verdict["digest"]]
+    assert [entry["subject"] for entry in explained] == about
 
 
 def audited(folder: Folder, rollout: str, candidate: str, *where: str) -> None:

@@ -50,6 +50,15 @@ def test_what_was_signed_verifies(payload: bytes) -> None:
     assert envelope.signatures[0].keyid == keys.keyid(ALICE.public_key())
 
 
+def test_who_signed_is_who_is_trusted_and_really_did() -> None:
+    envelope = dsse.sign(TYPE, b"bundle", ALICE)
+    forged = policy_pb2.Signature(keyid=keys.keyid(BOB.public_key()), sig=b"0" * 64)
+    envelope.signatures.append(forged)
+    trusted = [BOB.public_key(), ALICE.public_key()]
+    assert dsse.signers(envelope, trusted) == (keys.keyid(ALICE.public_key()),)
+    assert dsse.signers(envelope, trusted[:1]) == ()
+
+
 @given(st.binary(min_size=1, max_size=60), st.data())
 def test_any_flipped_bit_is_refused(payload: bytes, data) -> None:
     wire = bytearray(dsse.sign(TYPE, payload, ALICE).SerializeToString())

@@ -203,7 +203,9 @@ class World:
     def open(self) -> Control:
         self.store = Store(self.folder / "rollouts.db")
         self.ledger = Ledger(self.folder / "ledger.db", self.clock)
-        identity = Identity(self.publisher.rollout, (self.publisher.key.public_key(),))
+        signer = self.publisher.key.public_key()
+        names = {keys.keyid(signer): "ci.pub"}
+        identity = Identity(self.publisher.rollout, (signer,), names)
         control = Control(self.store, self.ledger, identity, self.clock, self.rng.randbytes)
         control.published = self.push
         return control

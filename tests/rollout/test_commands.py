@@ -18,12 +18,15 @@ from typer.testing import CliRunner
 from gnomon.commands import audit, rollout, serve, ship
 from gnomon.commands._rollout import seconds
 from gnomon.policies.load_balancer import load_balancer
+from gnomon.policies.rollout.client import acknowledged
 from gnomon.policies.rollout.ledger import Ledger
 from gnomon.policies.rollout.server import ControlPlane, ServerSettings
 from gnomon.sdk import keys
 from gnomon.sdk.bundle import load_bundle, save_bundle
-from gnomon.sdk.errors import ConfigurationError
+from gnomon.sdk.errors import ConfigurationError, UnavailableError
+from gnomon.shadow.report.rollouts import Rollout
 from gnomon.shadow.verdict import GATES, GateResult, Verdict
+from gnomon.v1 import rollouts_pb2
 
 SOURCE = f"def score({', '.join(load_balancer.input_names)}):\n    return inflight\n"
 app = typer.Typer()
@@ -130,6 +133,53 @@ def test_a_verified_source_is_shipped_and_steered(place: Place) -> None:
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
 
 
+def test_a_second_abort_says_that_nothing_was_changed(place: Place) -> None:
+    place.ship(place.verdict())
+    first = place.run("rollout", "abort", "--reason", "drill")
+    assert first.exit_code == 0
+    assert "drill (abort by " in first.stdout
+    again = place.run("rollout", "abort")
+    assert (again.exit_code, again.stdout) == (2, "")
+    assert "in ABORTED; nothing was changed" in again.stderr
+    listed = place.run("audit", "list", "--kind", "rollout.transition").stdout
+    assert "SHADOW -> ABORTED by abort: drill" in listed
+
+
+class Fleet:
+    """A control plane of two processes, of which the second may be slow to acknowledge."""
+
+    def __init__(self, answers: list[int | None]) -> None:
+        self.answers = answers
+
+    def get(self, rollout: str) -> Any:
+        if (acked := self.answers.pop(0)) is None:
+            raise UnavailableError("gone")
+        return rollouts_pb2.Rollout(id=rollout, acked=acked, clients=2)
+
+
+@pytest.mark.parametrize(
+    ("answers", "acked", "left"),
+    [([0, 1, 2, 0], 2, 1), ([1] * 30, 1, 10), ([1, None, 2], 1, 1)],
+)
+def test_acknowledgements_are_waited_for_briefly(
+    answers: list[int | None], acked: int, left: int
+) -> None:
+    fleet = Fleet(list(answers))
+    slept: list[float] = []
+    begun = rollouts_pb2.Rollout(id="r-1", clients=2)
+    found = acknowledged(fleet, begun, slept.append)  # type: ignore[arg-type]
+    assert (found.acked, len(fleet.answers)) == (acked, left)
+    assert sum(slept) < 2.1
+
+
+def test_processes_that_are_late_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = Rollout.of(rollouts_pb2.Rollout(id="r-1", state="ABORTED", acked=1, clients=3))
+    monkeypatch.setattr("gnomon.api.rollout", lambda *_words, **_named: late)
+    done = CliRunner().invoke(app, ["rollout", "kill", "--reason", "drill"])
+    assert done.exit_code == 0
+    assert "2 of 3 processes have not acknowledged yet; ask again with" in done.stderr
+
+
 def test_a_bundle_is_shipped_with_its_own_verdict_only(place: Place, publisher: Any) -> None:
     verdict = place.verdict()
     place.ship(verdict)
@@ -210,7 +260,13 @@ def test_the_ledger_is_audited_here_and_there(place: Place, tmp_path: Path) -> N
     assert len(place.json("audit", "list", "--kind", "rollout.created")) == 1
     candidate = place.plane.control.get().plan.candidate
     assert len(place.json("audit", "explain", candidate[:10])) == 2
-    assert place.run("audit", "explain", "f" * 64).exit_code == 1
+    told = place.run("audit", "explain", candidate[:10]).stdout
+    digest = hashlib.sha256(verdict.read_bytes()).hexdigest()[:16]
+    assert f"verdict {digest}: in another ledger" in told
+    there = runner.invoke(app, ["audit", "explain", digest, *here]).stdout
+    assert "Another ledger may hold more (--control-plane HOST:PORT)" in there
+    unknown = place.run("audit", "explain", "f" * 64)
+    assert (unknown.exit_code, "ask another ledger" in unknown.stderr) == (1, True)
     assert "rollout.created" in place.run("audit", "list").stdout
     out = tmp_path / "out.jsonl"
     place.run("audit", "export", "--out", str(out))

@@ -46,6 +46,9 @@ def test_a_better_candidate_becomes_stable(world: Any) -> None:
     assert state.calibration == "confirmed"
     kinds = [entry.kind for entry in world.ledger.list()]
     assert kinds == ["rollout.created", *["rollout.transition"] * 4, "rollout.calibration"]
+    created = world.ledger.list(kind="rollout.created")[0].body
+    signer = {keys.keyid(world.publisher.key.public_key()): "ci.pub"}
+    assert (created["bundle_signed_by"], created["plan_signed_by"]) == (signer, signer)
     assert world.ledger.verify().ok
 
 
@@ -240,7 +243,29 @@ def test_promotion_by_hand_is_an_override_in_the_ledger(world: Any) -> None:
     world.control.act(rollout, "promote", "op", "incident 7", "")
     entry = world.ledger.list(kind="rollout.override")[0]
     assert (entry.actor, entry.body["cause"]) == ("op", "incident 7")
+    assert entry.body["order"] == "promote"
     assert world.processes[0].manifest.phase == policy_pb2.PHASE_FULL
+
+
+def test_the_ledger_says_which_order_it_was(world: Any) -> None:
+    rollout = world.ship()
+    given = ["hold", "resume", "abort", "retry", "kill"]
+    for order in given:
+        world.control.act(rollout, order, "op", "drill", "")
+    made = world.ledger.list(kind="rollout.transition")
+    assert [entry.body["order"] for entry in made] == ["", *given]
+    assert [entry.actor for entry in made] == ["gnomon", *["op"] * 5]
+    assert {entry.body["cause"] for entry in made[1:]} == {"drill"}
+
+
+@pytest.mark.parametrize("order", ["abort", "kill"])
+def test_a_second_withdrawal_says_that_nothing_was_changed(world: Any, order: str) -> None:
+    rollout = world.ship()
+    world.control.act(rollout, order, "op", "drill", "")
+    before = world.control.get(rollout), len(world.ledger.list())
+    with pytest.raises(RolloutError, match="nothing was changed"):
+        world.control.act(rollout, order, "op", "drill", "")
+    assert (world.control.get(rollout), len(world.ledger.list())) == before
 
 
 def test_a_kill_withdraws_the_stable_policy_too(world: Any, ramp: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.policies.rollout.ledger import GENESIS, Ledger, canonical
+from gnomon.policies.rollout.ledger import GENESIS, Ledger, canonical, elsewhere
 from gnomon.sdk.errors import ConfigurationError, TrustError
 
 COLUMNS = ("time_ns", "kind", "actor", "subject", "body", "previous", "hash")
@@ -170,6 +170,33 @@ def test_explain_follows_a_rollout_to_its_evidence(tmp_path: Path) -> None:
     assert [entry.seq for entry in ledger.explain("bbbbbbbb")] == [1, 3]
     assert [entry.seq for entry in ledger.naming(bundle)] == [3]
     assert ledger.explain("dddddddd") == []
+
+
+def told(ledger: Ledger, verdict: str, source: str, holdout: str) -> None:
+    ledger.append("holdout.opened", "ann", holdout, {"question": "q", "opening": 1})
+    ledger.append("verdict", "ann", verdict, {"source_digest": source, "holdout": holdout})
+
+
+def test_explain_goes_on_from_the_evidence_to_what_that_rests_on(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db", ticking())
+    verdict, bundle, source, holdout = (letter * 64 for letter in "abcd")
+    told(ledger, verdict, source, holdout)
+    told(ledger, "e" * 64, "f" * 64, "9" * 64)  # of another candidate
+    ledger.append("rollout.created", "ci", "r1", {"candidate": bundle, "evidence_digest": verdict})
+    for subject in (source, bundle, verdict, "r1", holdout):
+        assert [entry.seq for entry in ledger.explain(subject)] == [1, 2, 5]
+    ledger.append("rollout.refused", "ci", "8" * 64, {"reason": "no"})
+    assert [entry.seq for entry in ledger.explain("8" * 64)] == [6]
+
+
+def test_a_verdict_that_another_ledger_holds_is_named(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db", ticking())
+    verdict = "a" * 64
+    for rollout in ("r1", "r2"):
+        ledger.append("rollout.created", "ci", rollout, {"evidence_digest": verdict})
+    assert elsewhere(ledger.list()) == (verdict,)
+    ledger.append("verdict", "ann", verdict, {})
+    assert elsewhere(ledger.list()) == ()
 
 
 def test_bodies_must_be_finite_json(tmp_path: Path) -> None:

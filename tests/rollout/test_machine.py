@@ -246,6 +246,7 @@ class Rollouts(RuleBasedStateMachine):
         for one in made:
             assert (one.before.value, one.after.value) in ARROWS
             assert one.override == (isinstance(event, Act) and event.action == "promote")
+            assert one.order == (event.action if isinstance(event, Act) else "")
         if made and self.state.status is Status.STABLE:
             assert min(self.state.served.decisions, self.state.served.outcomes) > 0
         if before.attempt != self.state.attempt:

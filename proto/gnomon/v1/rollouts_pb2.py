@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from gnomon.v1 import policy_pb2 as gnomon_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gnomon/v1/rollouts.proto\x12\tgnomon.v1\x1a\x16gnomon/v1/policy.proto\"k\n\x0fGuardrailStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0blog_e_worse\x18\x02 \x01(\x01\x12\x12\n\nlog_e_fine\x18\x03 \x01(\x01\x12\x0e\n\x06stable\x18\x04 \x01(\x01\x12\x11\n\tcandidate\x18\x05 \x01(\x01\"\xd1\x03\n\x08\x45vidence\x12\r\n\x05pairs\x18\x01 \x01(\r\x12\x17\n\x0f\x65xcluded_stable\x18\x02 \x01(\r\x12\x1a\n\x12\x65xcluded_candidate\x18\x03 \x01(\r\x12\x12\n\nincomplete\x18\x04 \x01(\r\x12\x14\n\x0clog_e_better\x18\x05 \x01(\x01\x12\x13\n\x0blog_e_worse\x18\x06 \x01(\x01\x12#\n\x06\x65\x66\x66\x65\x63t\x18\x07 \x01(\x0b\x32\x13.gnomon.v1.Interval\x12\x13\n\x0bstable_mean\x18\x08 \x01(\x01\x12\x16\n\x0e\x63\x61ndidate_mean\x18\t \x01(\x01\x12\x18\n\x10stable_decisions\x18\n \x01(\x04\x12\x1b\n\x13\x63\x61ndidate_decisions\x18\x0b \x01(\x04\x12.\n\nguardrails\x18\x0c \x03(\x0b\x32\x1a.gnomon.v1.GuardrailStatus\x12\x18\n\x10shadow_decisions\x18\r \x01(\x04\x12\x17\n\x0fshadow_diverged\x18\x0e \x01(\x04\x12\x15\n\rshadow_faults\x18\x0f \x01(\x04\x12\x19\n\x11shadow_violations\x18\x10 \x01(\x04\x12$\n\x06points\x18\x11 \x03(\x0b\x32\x14.gnomon.v1.PairPoint\"J\n\tPairPoint\x12\x0c\n\x04pair\x18\x01 \x01(\x03\x12\x0e\n\x06stable\x18\x02 \x01(\x01\x12\x11\n\tcandidate\x18\x03 \x01(\x01\x12\x0c\n\x04used\x18\x04 \x01(\t\"\x8d\x01\n\nTransition\x12\x1e\n\x04\x66rom\x18\x01 \x01(\x0e\x32\x10.gnomon.v1.State\x12\x1c\n\x02to\x18\x02 \x01(\x0e\x32\x10.gnomon.v1.State\x12\r\n\x05\x63\x61use\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x14\n\x0ctime_unix_ns\x18\x05 \x01(\x03\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\"\xb0\x02\n\x07Rollout\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04hook\x18\x02 \x01(\t\x12\x1f\n\x05state\x18\x03 \x01(\x0e\x32\x10.gnomon.v1.State\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x0e\n\x06stable\x18\x05 \x01(\t\x12\x0e\n\x06weight\x18\x06 \x01(\x01\x12\r\n\x05\x65poch\x18\x07 \x01(\x04\x12%\n\x08\x65vidence\x18\x08 \x01(\x0b\x32\x13.gnomon.v1.Evidence\x12*\n\x0btransitions\x18\t \x03(\x0b\x32\x15.gnomon.v1.Transition\x12\r\n\x05\x61\x63ked\x18\n \x01(\r\x12\x0f\n\x07\x63lients\x18\x0b \x01(\r\x12\x13\n\x0b\x63\x61libration\x18\x0c \x01(\t\x12\x0f\n\x07\x61ttempt\x18\r \x01(\r\x12\x0f\n\x07serving\x18\x0e \x01(\t\"f\n\rCreateRequest\x12#\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x13.gnomon.v1.Envelope\x12!\n\x04plan\x18\x02 \x01(\x0b\x32\x13.gnomon.v1.Envelope\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"\x18\n\nGetRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1b\n\x0bListRequest\x12\x0c\n\x04hook\x18\x01 \x01(\t\"4\n\x0cListResponse\x12$\n\x08rollouts\x18\x01 \x03(\x0b\x32\x12.gnomon.v1.Rollout\"[\n\nActRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"g\n\x0e\x45xcludeRequest\x12\x0c\n\x04hook\x18\x01 \x01(\t\x12\x14\n\x0c\x66rom_unix_ns\x18\x02 \x01(\x03\x12\x12\n\nto_unix_ns\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\"!\n\x0f\x45xcludeResponse\x12\x0e\n\x06\x62locks\x18\x01 \x01(\r\"\"\n\x12ListClientsRequest\x12\x0c\n\x04hook\x18\x01 \x01(\t\"o\n\x06\x43lient\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0c\n\x04\x63\x65ll\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x11\n\tconnected\x18\x05 \x01(\x08\x12\x12\n\nlast_error\x18\x06 \x01(\t\"9\n\x13ListClientsResponse\x12\"\n\x07\x63lients\x18\x01 \x03(\x0b\x32\x11.gnomon.v1.Client*x\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\t\n\x05\x44RAFT\x10\x01\x12\n\n\x06SHADOW\x10\x02\x12\n\n\x06\x43\x41NARY\x10\x03\x12\x08\n\x04RAMP\x10\x04\x12\x08\n\x04\x46ULL\x10\x05\x12\n\n\x06STABLE\x10\x06\x12\x08\n\x04HOLD\x10\x07\x12\x0b\n\x07\x41\x42ORTED\x10\x08\x32\xa5\x03\n\x08Rollouts\x12\x36\n\x06\x43reate\x12\x18.gnomon.v1.CreateRequest\x1a\x12.gnomon.v1.Rollout\x12\x30\n\x03Get\x12\x15.gnomon.v1.GetRequest\x1a\x12.gnomon.v1.Rollout\x12\x37\n\x04List\x12\x16.gnomon.v1.ListRequest\x1a\x17.gnomon.v1.ListResponse\x12\x34\n\x05Watch\x12\x15.gnomon.v1.GetRequest\x1a\x12.gnomon.v1.Rollout0\x01\x12\x30\n\x03\x41\x63t\x12\x15.gnomon.v1.ActRequest\x1a\x12.gnomon.v1.Rollout\x12@\n\x07\x45xclude\x12\x19.gnomon.v1.ExcludeRequest\x1a\x1a.gnomon.v1.ExcludeResponse\x12L\n\x0bListClients\x12\x1d.gnomon.v1.ListClientsRequest\x1a\x1e.gnomon.v1.ListClientsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gnomon/v1/rollouts.proto\x12\tgnomon.v1\x1a\x16gnomon/v1/policy.proto\"k\n\x0fGuardrailStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0blog_e_worse\x18\x02 \x01(\x01\x12\x12\n\nlog_e_fine\x18\x03 \x01(\x01\x12\x0e\n\x06stable\x18\x04 \x01(\x01\x12\x11\n\tcandidate\x18\x05 \x01(\x01\"\xd1\x03\n\x08\x45vidence\x12\r\n\x05pairs\x18\x01 \x01(\r\x12\x17\n\x0f\x65xcluded_stable\x18\x02 \x01(\r\x12\x1a\n\x12\x65xcluded_candidate\x18\x03 \x01(\r\x12\x12\n\nincomplete\x18\x04 \x01(\r\x12\x14\n\x0clog_e_better\x18\x05 \x01(\x01\x12\x13\n\x0blog_e_worse\x18\x06 \x01(\x01\x12#\n\x06\x65\x66\x66\x65\x63t\x18\x07 \x01(\x0b\x32\x13.gnomon.v1.Interval\x12\x13\n\x0bstable_mean\x18\x08 \x01(\x01\x12\x16\n\x0e\x63\x61ndidate_mean\x18\t \x01(\x01\x12\x18\n\x10stable_decisions\x18\n \x01(\x04\x12\x1b\n\x13\x63\x61ndidate_decisions\x18\x0b \x01(\x04\x12.\n\nguardrails\x18\x0c \x03(\x0b\x32\x1a.gnomon.v1.GuardrailStatus\x12\x18\n\x10shadow_decisions\x18\r \x01(\x04\x12\x17\n\x0fshadow_diverged\x18\x0e \x01(\x04\x12\x15\n\rshadow_faults\x18\x0f \x01(\x04\x12\x19\n\x11shadow_violations\x18\x10 \x01(\x04\x12$\n\x06points\x18\x11 \x03(\x0b\x32\x14.gnomon.v1.PairPoint\"J\n\tPairPoint\x12\x0c\n\x04pair\x18\x01 \x01(\x03\x12\x0e\n\x06stable\x18\x02 \x01(\x01\x12\x11\n\tcandidate\x18\x03 \x01(\x01\x12\x0c\n\x04used\x18\x04 \x01(\t\"\x9c\x01\n\nTransition\x12\x1e\n\x04\x66rom\x18\x01 \x01(\x0e\x32\x10.gnomon.v1.State\x12\x1c\n\x02to\x18\x02 \x01(\x0e\x32\x10.gnomon.v1.State\x12\r\n\x05\x63\x61use\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x14\n\x0ctime_unix_ns\x18\x05 \x01(\x03\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\r\n\x05order\x18\x07 \x01(\t\"\xb0\x02\n\x07Rollout\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04hook\x18\x02 \x01(\t\x12\x1f\n\x05state\x18\x03 \x01(\x0e\x32\x10.gnomon.v1.State\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x0e\n\x06stable\x18\x05 \x01(\t\x12\x0e\n\x06weight\x18\x06 \x01(\x01\x12\r\n\x05\x65poch\x18\x07 \x01(\x04\x12%\n\x08\x65vidence\x18\x08 \x01(\x0b\x32\x13.gnomon.v1.Evidence\x12*\n\x0btransitions\x18\t \x03(\x0b\x32\x15.gnomon.v1.Transition\x12\r\n\x05\x61\x63ked\x18\n \x01(\r\x12\x0f\n\x07\x63lients\x18\x0b \x01(\r\x12\x13\n\x0b\x63\x61libration\x18\x0c \x01(\t\x12\x0f\n\x07\x61ttempt\x18\r \x01(\r\x12\x0f\n\x07serving\x18\x0e \x01(\t\"f\n\rCreateRequest\x12#\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x13.gnomon.v1.Envelope\x12!\n\x04plan\x18\x02 \x01(\x0b\x32\x13.gnomon.v1.Envelope\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"\x18\n\nGetRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1b\n\x0bListRequest\x12\x0c\n\x04hook\x18\x01 \x01(\t\"4\n\x0cListResponse\x12$\n\x08rollouts\x18\x01 \x03(\x0b\x32\x12.gnomon.v1.Rollout\"[\n\nActRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"g\n\x0e\x45xcludeRequest\x12\x0c\n\x04hook\x18\x01 \x01(\t\x12\x14\n\x0c\x66rom_unix_ns\x18\x02 \x01(\x03\x12\x12\n\nto_unix_ns\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\"!\n\x0f\x45xcludeResponse\x12\x0e\n\x06\x62locks\x18\x01 \x01(\r\"\"\n\x12ListClientsRequest\x12\x0c\n\x04hook\x18\x01 \x01(\t\"o\n\x06\x43lient\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0c\n\x04\x63\x65ll\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x11\n\tconnected\x18\x05 \x01(\x08\x12\x12\n\nlast_error\x18\x06 \x01(\t\"9\n\x13ListClientsResponse\x12\"\n\x07\x63lients\x18\x01 \x03(\x0b\x32\x11.gnomon.v1.Client*x\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\t\n\x05\x44RAFT\x10\x01\x12\n\n\x06SHADOW\x10\x02\x12\n\n\x06\x43\x41NARY\x10\x03\x12\x08\n\x04RAMP\x10\x04\x12\x08\n\x04\x46ULL\x10\x05\x12\n\n\x06STABLE\x10\x06\x12\x08\n\x04HOLD\x10\x07\x12\x0b\n\x07\x41\x42ORTED\x10\x08\x32\xa5\x03\n\x08Rollouts\x12\x36\n\x06\x43reate\x12\x18.gnomon.v1.CreateRequest\x1a\x12.gnomon.v1.Rollout\x12\x30\n\x03Get\x12\x15.gnomon.v1.GetRequest\x1a\x12.gnomon.v1.Rollout\x12\x37\n\x04List\x12\x16.gnomon.v1.ListRequest\x1a\x17.gnomon.v1.ListResponse\x12\x34\n\x05Watch\x12\x15.gnomon.v1.GetRequest\x1a\x12.gnomon.v1.Rollout0\x01\x12\x30\n\x03\x41\x63t\x12\x15.gnomon.v1.ActRequest\x1a\x12.gnomon.v1.Rollout\x12@\n\x07\x45xclude\x12\x19.gnomon.v1.ExcludeRequest\x1a\x1a.gnomon.v1.ExcludeResponse\x12L\n\x0bListClients\x12\x1d.gnomon.v1.ListClientsRequest\x1a\x1e.gnomon.v1.ListClientsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gnomon.v1.rollouts_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATE']._serialized_start=1821
-  _globals['_STATE']._serialized_end=1941
+  _globals['_STATE']._serialized_start=1836
+  _globals['_STATE']._serialized_end=1956
   _globals['_GUARDRAILSTATUS']._serialized_start=63
   _globals['_GUARDRAILSTATUS']._serialized_end=170
   _globals['_EVIDENCE']._serialized_start=173
@@ -41,29 +41,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAIRPOINT']._serialized_start=640
   _globals['_PAIRPOINT']._serialized_end=714
   _globals['_TRANSITION']._serialized_start=717
-  _globals['_TRANSITION']._serialized_end=858
-  _globals['_ROLLOUT']._serialized_start=861
-  _globals['_ROLLOUT']._serialized_end=1165
-  _globals['_CREATEREQUEST']._serialized_start=1167
-  _globals['_CREATEREQUEST']._serialized_end=1269
-  _globals['_GETREQUEST']._serialized_start=1271
-  _globals['_GETREQUEST']._serialized_end=1295
-  _globals['_LISTREQUEST']._serialized_start=1297
-  _globals['_LISTREQUEST']._serialized_end=1324
-  _globals['_LISTRESPONSE']._serialized_start=1326
-  _globals['_LISTRESPONSE']._serialized_end=1378
-  _globals['_ACTREQUEST']._serialized_start=1380
-  _globals['_ACTREQUEST']._serialized_end=1471
-  _globals['_EXCLUDEREQUEST']._serialized_start=1473
-  _globals['_EXCLUDEREQUEST']._serialized_end=1576
-  _globals['_EXCLUDERESPONSE']._serialized_start=1578
-  _globals['_EXCLUDERESPONSE']._serialized_end=1611
-  _globals['_LISTCLIENTSREQUEST']._serialized_start=1613
-  _globals['_LISTCLIENTSREQUEST']._serialized_end=1647
-  _globals['_CLIENT']._serialized_start=1649
-  _globals['_CLIENT']._serialized_end=1760
-  _globals['_LISTCLIENTSRESPONSE']._serialized_start=1762
-  _globals['_LISTCLIENTSRESPONSE']._serialized_end=1819
-  _globals['_ROLLOUTS']._serialized_start=1944
-  _globals['_ROLLOUTS']._serialized_end=2365
+  _globals['_TRANSITION']._serialized_end=873
+  _globals['_ROLLOUT']._serialized_start=876
+  _globals['_ROLLOUT']._serialized_end=1180
+  _globals['_CREATEREQUEST']._serialized_start=1182
+  _globals['_CREATEREQUEST']._serialized_end=1284
+  _globals['_GETREQUEST']._serialized_start=1286
+  _globals['_GETREQUEST']._serialized_end=1310
+  _globals['_LISTREQUEST']._serialized_start=1312
+  _globals['_LISTREQUEST']._serialized_end=1339
+  _globals['_LISTRESPONSE']._serialized_start=1341
+  _globals['_LISTRESPONSE']._serialized_end=1393
+  _globals['_ACTREQUEST']._serialized_start=1395
+  _globals['_ACTREQUEST']._serialized_end=1486
+  _globals['_EXCLUDEREQUEST']._serialized_start=1488
+  _globals['_EXCLUDEREQUEST']._serialized_end=1591
+  _globals['_EXCLUDERESPONSE']._serialized_start=1593
+  _globals['_EXCLUDERESPONSE']._serialized_end=1626
+  _globals['_LISTCLIENTSREQUEST']._serialized_start=1628
+  _globals['_LISTCLIENTSREQUEST']._serialized_end=1662
+  _globals['_CLIENT']._serialized_start=1664
+  _globals['_CLIENT']._serialized_end=1775
+  _globals['_LISTCLIENTSRESPONSE']._serialized_start=1777
+  _globals['_LISTCLIENTSRESPONSE']._serialized_end=1834
+  _globals['_ROLLOUTS']._serialized_start=1959
+  _globals['_ROLLOUTS']._serialized_end=2380
 # @@protoc_insertion_point(module_scope)

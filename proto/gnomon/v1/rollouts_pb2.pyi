@@ -93,19 +93,21 @@ class PairPoint(_message.Message):
     def __init__(self, pair: _Optional[int] = ..., stable: _Optional[float] = ..., candidate: _Optional[float] = ..., used: _Optional[str] = ...) -> None: ...
 
 class Transition(_message.Message):
-    __slots__ = ("to", "cause", "actor", "time_unix_ns", "epoch")
+    __slots__ = ("to", "cause", "actor", "time_unix_ns", "epoch", "order")
     FROM_FIELD_NUMBER: _ClassVar[int]
     TO_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     TIME_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
     to: State
     cause: str
     actor: str
     time_unix_ns: int
     epoch: int
-    def __init__(self, to: _Optional[_Union[State, str]] = ..., cause: _Optional[str] = ..., actor: _Optional[str] = ..., time_unix_ns: _Optional[int] = ..., epoch: _Optional[int] = ..., **kwargs) -> None: ...
+    order: str
+    def __init__(self, to: _Optional[_Union[State, str]] = ..., cause: _Optional[str] = ..., actor: _Optional[str] = ..., time_unix_ns: _Optional[int] = ..., epoch: _Optional[int] = ..., order: _Optional[str] = ..., **kwargs) -> None: ...
 
 class Rollout(_message.Message):
     __slots__ = ("id", "hook", "state", "candidate", "stable", "weight", "epoch", "evidence", "transitions", "acked", "clients", "calibration", "attempt", "serving")
