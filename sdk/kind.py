@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import namedtuple
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from keyword import iskeyword
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from .errors import ConfigurationError
 from .invariant import Invariant
 
 Order = Literal["lowest", "highest"]
@@ -167,6 +170,12 @@ class Kind:
     max_nodes: int = 400
     max_fuel: int = 2000
 
+    def __post_init__(self) -> None:
+        """Refuse a contract that cannot work; raises ConfigurationError that names kind and value."""
+        problem = _problem(self)
+        if problem:
+            raise ConfigurationError(f"kind {self.name!r}: {problem}")
+
     @cached_property
     def inputs(self) -> tuple[Feature, ...]:
         """All features of a score: the kind's own, then the host's."""
@@ -181,3 +190,35 @@ class Kind:
     def item_type(self) -> Any:
         """Named tuple of one item's features, as invariants see it."""
         return namedtuple("Item", self.input_names)
+
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+def _problem(kind: Kind) -> str:
+    """Say what is wrong with a contract and what to write instead; empty when nothing is."""
+    names = [feature.name for feature in kind.features]
+    reserved = {feature.name for feature in HOST_FEATURES}
+    if not _NAME.fullmatch(kind.name):
+        return "a name has small letters, digits and '_', at most 64, a letter first"
+    if kind.order not in get_args(Order):
+        return f"order={kind.order!r}; use 'lowest' or 'highest'"
+    if kind.arms not in get_args(Arms):
+        return f"arms={kind.arms!r}; use one of {', '.join(get_args(Arms))}"
+    if len({*names}) != len(names) or reserved & {*names}:
+        return (
+            f"features {', '.join(names)}: names differ, and {', '.join(reserved)} are the host's"
+        )
+    if not kind.objective.clip > 0.0:
+        return f"the objective's clip is {kind.objective.clip}; it must be above 0"
+    return next((bad for feature in kind.features if (bad := _unfit(feature))), "")
+
+
+def _unfit(feature: Feature) -> str:
+    if not feature.name.isidentifier() or iskeyword(feature.name):
+        return f"feature {feature.name!r} is no identifier; a policy could not name it"
+    if not feature.low <= feature.high:
+        return (
+            f"feature {feature.name!r} ranges from {feature.low} to {feature.high}; exchange them"
+        )
+    return ""
