@@ -15,7 +15,7 @@ from ..sdk.errors import ConfigurationError, GnomonError, IsolationError, Unavai
 from ..shadow.report.shown import Part, Shown, Table
 from ._probes import Machine, standing
 
-Answer = Literal["ok", "warn", "fail"]
+Answer = Literal["ok", "not installed", "warn", "fail"]
 
 KEYS = Path(".gnomon/keys")
 #: Variables of Gnomon's own beside those that a service's settings are read from.
@@ -43,7 +43,8 @@ class Check:
 
     Attributes:
         name: of it.
-        answer: ``ok``, ``warn`` (works, with less) or ``fail``.
+        answer: ``ok``, ``not installed`` (an extra that not every machine needs), ``warn`` (works, with
+            less) or ``fail``.
         found: what was found, in one line.
         remedy: what to do; empty where there is nothing to do.
     """
@@ -73,7 +74,7 @@ class Diagnosis(Shown):
         """Return what is shown: a table, and the remedies under it."""
         rows = tuple((check.name, check.answer, check.found) for check in self.checks)
         told = (f"{c.name}: {c.remedy}" for c in self.checks if c.remedy and c.answer != "ok")
-        return (Table(("check", "answer", "found"), rows), *told)
+        return (Table(("check", "answer", "found"), rows, prose=True), *told)
 
 
 def diagnose(machine: Machine, control_plane: str = "", otlp_endpoint: str = "") -> Diagnosis:
@@ -152,7 +153,7 @@ def _group(machine: Machine, extra: str, bounds_of: dict[str, str]) -> Check:
         found = f"missing: {', '.join(missing)}" + (f"; there: {there}" if there else "")
         if not extra:
             return Check(title, "fail", found, f"run: {install}")
-        return Check(title, "ok", found, f"where it is needed, run: {install}")
+        return Check(title, "not installed", found, f"where it is needed, run: {install}")
     return Check(title, "ok", there)
 
 
@@ -176,7 +177,9 @@ def isolation(machine: Machine) -> Check:
         held = machine.isolation()
     except ImportError as error:
         found = f"not looked at: {error.name} is not installed"
-        return Check("isolation", "ok", found, "to verify policies: pip install 'gnomon[shadow]'")
+        return Check(
+            "isolation", "not installed", found, "to verify policies: pip install 'gnomon[shadow]'"
+        )
     except (IsolationError, OSError) as error:
         return Check("isolation", "warn", f"strict cannot be had: {error}", remedy)
     lacking = [layer for layer in _LAYERS if layer not in held]
@@ -303,7 +306,7 @@ def _reached(name: str, address: str, remedy: str, reach: Callable[[], None]) ->
 def compiled(machine: Machine) -> Check:
     """Check whether compiled simulators can be kept on disk, so that only the first run compiles."""
     if machine.version("numba") is None:
-        return Check("compiled code", "ok", "numba is not installed (extra shadow)")
+        return Check("compiled code", "not installed", "numba is not installed (extra shadow)")
     given = machine.environ.get("NUMBA_CACHE_DIR", "")
     own = Path(__file__).resolve().parents[1] / "shadow" / "simulators" / "__pycache__"
     home = Path(machine.environ.get("HOME", "/")) / ".cache"

@@ -30,12 +30,15 @@ _STYLES = {
     "failed": "red",
     "fail": "red",
     "warn": "yellow",
+    "not installed": "dim",
     "inconclusive": "yellow",
     "beyond tolerance": "red",
     "skipped": "dim",
 }
 #: Columns of what is not a terminal: no line is ever as long, so nothing is wrapped or cut.
 _UNBOUNDED = 100_000
+#: Columns of a table of sentences there.
+_PROSE = 100
 
 
 class Exit(IntEnum):
@@ -86,7 +89,8 @@ def shown(result: Shown) -> Callable[[], None]:
     def show() -> None:
         out = console()
         for part in result.parts():
-            out.print(rich_part(part, out))
+            folds = getattr(part, "prose", False) and not out.is_terminal
+            out.print(rich_part(part, out), width=_PROSE if folds else None)
 
     return show
 

@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from ..sdk.errors import ConfigurationError
 from . import _complete
 
 DEFAULT_TRACES = ".gnomon/traces"
 TRACES_HELP = "Trace store (folder or URI), or a trace saved as .npz."
 
+Again = Annotated[str | None, typer.Option("--traces", help="As STORE, for who names it so.")]
 Traces = Annotated[str, typer.Option("--traces", help=TRACES_HELP)]
 HookName = Annotated[
     str | None,
@@ -35,3 +37,16 @@ Isolation = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Of all random numbers.")]
+
+
+def store_of(argument: str, option: str | None) -> str:
+    """Return the store that a line names, by argument or option.
+
+    Raises:
+        ConfigurationError: it names two.
+    """
+    if option is not None and argument not in (DEFAULT_TRACES, option):
+        raise ConfigurationError(
+            f"{argument} and --traces {option} are two stores; name the one that is meant"
+        )
+    return argument if option is None else option

@@ -39,13 +39,14 @@ def replay(
     replicas: Annotated[int, typer.Option(min=2, help="Replays per policy.")] = 20,
     seed: _trace.Seed = 0,
     isolation: _trace.Isolation = "strict",
+    traces: _trace.Again = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Replay a trace: how faithful the simulator is, and what other policies would have done."""
     from .. import api
 
     table = api.replay(
-        store,
+        _trace.store_of(store, traces),
         policy or (),
         hook=hook,
         incumbent=incumbent,

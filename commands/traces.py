@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import _complete
+from . import _complete, _trace
 from ._common import Exit, emit, handled, shown
 from ._import import import_trace
 
@@ -25,20 +25,22 @@ class _ShowsOtherwise(TyperGroup):
 def register(app: typer.Typer) -> None:
     """Add the group ``traces`` to the command line."""
     group = typer.Typer(
-        cls=_ShowsOtherwise, help="Show what a trace store holds, or import a public trace."
+        cls=_ShowsOtherwise,
+        help="Show what a trace store holds (gnomon traces [STORE]), or import a public trace.",
     )
-    group.command("show")(handled(traces))
+    group.command("show")(handled(show))
     group.command("import")(handled(import_trace))
     app.add_typer(group, name="traces")
 
 
-def traces(
+def show(
     store: Annotated[str, typer.Argument(help="Trace store: a folder or a URI.")] = (
-        ".gnomon/traces"
+        _trace.DEFAULT_TRACES
     ),
     hook: Annotated[
         str | None, typer.Option(help="Only this hook.", autocompletion=_complete.hooks)
     ] = None,
+    traces: _trace.Again = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Show what a trace store holds: decisions, outcomes, shares, latencies, damage.
@@ -47,7 +49,7 @@ def traces(
     """
     from .. import api
 
-    found = api.traces(store, hook)
+    found = api.traces(_trace.store_of(store, traces), hook)
     emit(found.as_json(), as_json, shown(found))
     if found.damaged:
         raise typer.Exit(int(Exit.NEGATIVE))

@@ -98,6 +98,7 @@ class ReplayTable(Shown):
             *((_fidelity(self.fidelity, self.digits),) if self.fidelity.rows else ()),
             f"fidelity: {self.fidelity.answer}",
             _comparison(self),
+            *_refused(self.rows),
         )
 
 
@@ -238,6 +239,14 @@ def _comparison(table: ReplayTable) -> Table:
         tuple((row.policy, row.tier, *_cells(row, table)) for row in table.rows),
         f"{table.replicas} replays each{unit}{limit}",
     )
+
+
+def _refused(rows: Sequence[PolicyRow]) -> tuple[str, ...]:
+    """Say what verification makes of what the table says breaks."""
+    broken = sorted({name for row in rows for name in row.broken})
+    if not broken:
+        return ()
+    return (f"gnomon verify refuses a policy that breaks {', '.join(broken)} over a replay.",)
 
 
 def _cells(row: PolicyRow, table: ReplayTable) -> tuple[str, ...]:

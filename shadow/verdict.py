@@ -202,6 +202,7 @@ def _gates(gates: tuple[GateResult, ...]) -> Table:
     return Table(
         ("gate", "answer", "why", "seconds"),
         tuple((gate.name, gate.answer, gate.summary, f"{gate.seconds:.1f}") for gate in gates),
+        prose=True,
     )
 
 

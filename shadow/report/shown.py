@@ -23,11 +23,13 @@ class Table:
         head: column titles.
         rows: as many cells as there are titles.
         title: above the table; empty for none.
+        prose: whether a command breaks long cells over lines even where no terminal is as wide.
     """
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     title: str = ""
+    prose: bool = False
 
     def numeric(self) -> tuple[bool, ...]:
         """Return for every column whether it holds numbers and is set to the right."""

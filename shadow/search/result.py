@@ -239,7 +239,7 @@ def _drifted(finalists: Sequence[Finalist]) -> str:
     if lost < -4 * EQUAL:
         return (
             f"drift: {before.name} is the best published policy on train and {after.name} on "
-            f"validation, by {-lost:.1%}; the workload changed"
+            f"validation, by {-lost:.1%}: the workload changed, or it was luck"
         )
     return ""
 

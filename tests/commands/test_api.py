@@ -142,13 +142,17 @@ def test_the_command_says_what_the_call_returns(folder: Folder, store: Path) -> 
     options = [word for policy in policies for word in ("--policy", policy)]
     options += ["--incumbent", "baseline:round_robin", "--replicas", "3", "--seed", "5"]
     assert folder.json("replay", store, *options) == table.as_json()
+    assert folder.json("replay", "--traces", store, *options) == table.as_json()
+    assert "two stores" in folder.refused("replay", store, "--traces", "elsewhere")
     with pytest.raises(gnomon.ConfigurationError, match="at least 2"):
         gnomon.replay(store, replicas=1)
 
 
 def test_traces_are_what_the_command_prints(folder: Folder, store: Path) -> None:
     found = gnomon.traces(store)
-    assert folder.json("traces", store) == found.as_json()
+    for words in (("traces", store), ("traces", "--traces", store), ("traces", "show", store)):
+        assert folder.json(*words) == found.as_json()
+    assert "gnomon traces [STORE]" in folder.run("traces", "--help").stdout.replace("\n", " ")
     assert [hook.hook for hook in found.hooks] == [HOOK] and not found.damaged
     assert HOOK in str(found) and "<table>" in found._repr_html_()
     with pytest.raises(gnomon.TraceError, match="no hook 'nope'"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, cast
@@ -129,6 +129,15 @@ def test_a_share_shows_its_mean_alone_with_enough_digits() -> None:
     assert "it faulted" in said and "-30.0% (-40% … -20%)" in said
 
 
+def test_what_breaks_in_a_replay_is_said_to_be_refused() -> None:
+    table = replayed(("mean",))
+    assert "verify refuses" not in str(table)
+    starving = replace(table.rows[1], broken=("no_starvation", "conservation"))
+    said = str(replace(table, rows=(*table.rows, starving, starving)))
+    assert "breaks no_starvation, conservation" in said
+    assert said.endswith("refuses a policy that breaks conservation, no_starvation over a replay.")
+
+
 def test_what_json_does_not_have_is_null() -> None:
     data = json.loads(json.dumps(replayed(("mean",)).as_json(), allow_nan=False))
     assert data["bound"] is None and data["rows"][2]["mean"] is None
@@ -165,7 +174,7 @@ def test_a_search_says_where_its_winner_is() -> None:
     assert found.as_json()["folder"] == "runs/x"
     assert "folder" not in found.to_json()
     assert "no program" not in str(found) and found.improved
-    assert "resume; see runs/x" in str(searched(stopped="interrupted"))
+    assert "--resume (from Python, resume=True); see runs/x" in str(searched(stopped="interrupted"))
 
 
 @pytest.mark.parametrize(

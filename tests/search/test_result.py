@@ -95,7 +95,9 @@ def test_overfitting_is_a_gain_on_train_that_validation_does_not_confirm() -> No
 
 def test_drift_is_a_change_of_the_best_published_policy() -> None:
     early, late = finalist("early", 9.0, 11.0), finalist("late", 10.0, 10.0)
-    assert "drift: early is the best published policy on train" in told(late, early, late)
+    said = told(late, early, late)
+    assert "drift: early is the best published policy on train" in said
+    assert "the workload changed, or it was luck" in said
     assert "drift" not in told(late, finalist("early", 9.0, 10.1), late)
 
 
