@@ -87,7 +87,7 @@ def test_entries_of_a_ledger_are_whole(place: Folder) -> None:
 
 def test_a_subject_that_nothing_led_to(place: Folder) -> None:
     words = ("audit", "explain", "0123456789", "--ledger", "ledger.db")
-    assert "nothing led to 0123456789" in place.refused(*words, code=1)
+    assert "nothing here led to 0123456789" in place.refused(*words, code=1)
     assert place.run(*words).stdout == ""
     assert place.json(*words, code=1) == []
 
