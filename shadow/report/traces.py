@@ -66,7 +66,7 @@ def _decisions(of: HookSummary) -> list[tuple[str, str]]:
         ("reasons", _counted(of.reasons)),
         ("recorded because", _counted(of.inclusions)),
         ("outcomes", f"{of.matched} matched, {of.missing} missing, {of.open} open"),
-        ("", f"{of.late} came late, {of.orphans} of them without a decision"),
+        ("", f"{of.late} stored after their decision, {of.orphans} of them without one"),
         ("failures", str(of.failures)),
         ("share per item", ", ".join(f"{k}: {share:.1%}" for k, share in of.shares.items())),
     ]

@@ -155,6 +155,7 @@ def test_traces_are_what_the_command_prints(folder: Folder, store: Path) -> None
     assert "gnomon traces [STORE]" in folder.run("traces", "--help").stdout.replace("\n", " ")
     assert [hook.hook for hook in found.hooks] == [HOOK] and not found.damaged
     assert HOOK in str(found) and "<table>" in found._repr_html_()
+    assert "stored after their decision" in str(found)
     with pytest.raises(gnomon.TraceError, match="no hook 'nope'"):
         gnomon.traces(store, "nope")
 
