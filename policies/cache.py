@@ -113,9 +113,10 @@ cache = Kind(
         WorkloadEvent(
             "cache",
             "event",
-            ("capacity", "sampled", "policy"),
+            ("capacity", "sampled", "policy", "ttl"),
             "A cache begins, or its settings changed: maxsize, the share of keys that is recorded, the "
-            "name of the policy in the service's own source. What it held before is forgotten.",
+            "name of the policy in the service's own source, and the seconds that an object has, 0 for "
+            "ever. What it held before is forgotten.",
         ),
     ),
     invariants=(

@@ -39,7 +39,7 @@ class CacheHook:
         maxsize: of the cache.
         incumbent: name of the policy in the service's own source.
         sample: share of keys that is recorded, on top of the process's own.
-        runtime: of this process.
+        ttl: seconds that an object has; 0 for ever.
 
     Attributes:
         changed: whether the cache should look up, at its next operation, what it runs.
@@ -57,7 +57,7 @@ class CacheHook:
         maxsize: float,
         incumbent: str,
         sample: float,
-        runtime: Runtime = RUNTIME,
+        ttl: float = 0.0,
     ) -> None:
         self.name = name
         self.kind = kind
@@ -68,7 +68,8 @@ class CacheHook:
         self._maxsize = maxsize
         self._incumbent = incumbent
         self._share = sample
-        self._runtime = runtime
+        self._ttl = ttl
+        self._runtime: Runtime = RUNTIME
         self._prepare = preparer(kind)
         self._choosers: dict[int, Chooser] = {}
         self._on = False
@@ -114,7 +115,7 @@ class CacheHook:
 
     def _log(self) -> AccessLog:
         s = self.settings
-        return AccessLog(ROOM * s.ring_size, s.clock.time_ns, s.sample * self._share)
+        return AccessLog(ROOM * s.ring_size, s.clock.time_ns, s.sample * self._share, self._ttl)
 
     def begin_again(self) -> None:
         """Start, while off, as a new process does."""

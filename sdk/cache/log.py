@@ -27,6 +27,7 @@ class AccessLog:
         room: accesses that may wait; more are dropped and counted.
         time_ns: Unix time.
         sample: share of keys that is recorded.
+        ttl: seconds that an object has; 0 for ever.
 
     Attributes:
         note: take one access: key, size, op.
@@ -36,10 +37,13 @@ class AccessLog:
         lookups, misses: among all accesses that were drained.
     """
 
-    def __init__(self, room: int, time_ns: Callable[[], int], sample: float) -> None:
+    def __init__(
+        self, room: int, time_ns: Callable[[], int], sample: float, ttl: float = 0.0
+    ) -> None:
         self._ring = Ring(room)
         self._time_ns = time_ns
         self._sample = sample
+        self._ttl = ttl
         self._seq = 0
         self._policy = ""
         self.keys = KeyHash()
@@ -94,7 +98,12 @@ class AccessLog:
         return False
 
     def _setting(self, capacity: float, policy: str, time_ns: int) -> Workload:
-        values = (("capacity", float(capacity)), ("sampled", self._sample), ("policy", policy))
+        values = (
+            ("capacity", float(capacity)),
+            ("sampled", self._sample),
+            ("policy", policy),
+            ("ttl", self._ttl),
+        )
         self._seq += 1
         return Workload(self._seq - 1, time_ns, "cache", values)
 

@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator, MutableMapping
+from datetime import timedelta
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from ..errors import ConfigurationError
@@ -50,7 +51,7 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
         self._ttl = ttl
         self._timer = timer
         self._lock = threading.RLock() if threadsafe else None
-        hook = CacheHook(name, self._kind, maxsize, incumbent, sample)
+        hook = CacheHook(name, self._kind, maxsize, incumbent, sample, _seconds(ttl))
         self.hook = hook
         self._contents = self._begin(hook, incumbent)
         self._at: Cell | Contents = self._fastest()
@@ -305,6 +306,13 @@ def _check(maxsize: float, name: str, incumbent: str, sample: float) -> None:
         raise ConfigurationError(f"incumbent={incumbent!r} of cache {name!r}: use {known}")
     if not 0.0 <= sample <= 1.0:
         raise ConfigurationError(f"sample is {sample} for cache {name!r}; it must lie in 0 to 1")
+
+
+def _seconds(ttl: Any) -> float:
+    """Return what is recorded of a ttl: the number as given, 0 without one."""
+    if isinstance(ttl, timedelta):
+        return ttl.total_seconds()
+    return 0.0 if ttl is None else float(ttl)
 
 
 #: By identity: mappings have no hash.

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from collections import OrderedDict
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -85,9 +86,18 @@ def test_times_and_settings_are_recorded() -> None:
         own["key"] = 1
         events = records.workload
         assert events[0].event == "cache"
-        assert dict(events[0].values) == {"capacity": 7.0, "sampled": 0.25, "policy": "fifo"}
+        said = {"capacity": 7.0, "sampled": 0.25, "policy": "fifo", "ttl": 0.0}
+        assert dict(events[0].values) == said
         assert events[0].time_ns == START_NS + 10**9  # nothing is said before a first use
         assert [event.seq for event in events] == list(range(len(events)))
+
+
+@pytest.mark.parametrize("ttl", [2.5, timedelta(seconds=2.5)])
+def test_the_time_that_an_object_has_is_recorded(ttl: Any) -> None:
+    with recording() as records:
+        own = cache(7, ttl=ttl)
+        own.get("key")
+        assert dict(records.workload[0].values)["ttl"] == 2.5
 
 
 def test_a_sample_is_of_keys_and_counts_the_rest() -> None:
