@@ -84,7 +84,7 @@ class Runtime:
         hooks: by name.
         settings: in force; None while unconfigured.
         delivery: brings assignments from the control plane; None without one.
-        failed_writes: rounds in which a sink raised.
+        failed_writes: how often a sink, a measure or a hook's drain raised.
     """
 
     def __init__(self) -> None:
@@ -195,7 +195,8 @@ class Runtime:
             self.settings = None
             thread, self._thread = self._thread, None
         for hook in list(self.hooks.values()):
-            hook.off()
+            with self._survived("off"):
+                hook.off()
         self._stopping.set()
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(0.0, end - time.monotonic()))
@@ -212,7 +213,9 @@ class Runtime:
         with self._round:
             for hook in list(self.hooks.values()):
                 ended = hook.ended  # asked first, so that nothing comes after the last drain
-                records = hook.drain()
+                records: list[Record] = []
+                with self._survived("drain"):  # of one hook, and the others go on
+                    records = hook.drain()
                 if ended:
                     self._forget(hook)
                 if not records:

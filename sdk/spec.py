@@ -37,15 +37,20 @@ class Spec:
     redact: Callable[[str], str] | None = None
 
 
+def check_name(name: object) -> None:
+    """Raise ConfigurationError for a name that no hook can have."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"hook name {name!r}: use letters, digits, '.', '_', '-', '/', at most 128 of them"
+        )
+
+
 def check(name: str, kind: Kind, spec: Spec, function: Any) -> inspect.Signature:
     """Return the function's signature.
 
     Raises ConfigurationError, naming the hook and the argument, for anything that cannot work.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigurationError(
-            f"hook name {name!r}: use letters, digits, '.', '_', '-', '/', at most 128 of them"
-        )
+    check_name(name)
     if not isinstance(kind, Kind):
         raise ConfigurationError(f"hook {name!r}: kind= must be a Kind, not {type(kind).__name__}")
     signature = _function(name, function)

@@ -82,3 +82,6 @@ class Cell(Protocol):
 
     def clear(self) -> None:
         """Remove everything."""
+
+    def mend(self) -> None:
+        """Be consistent again after an operation that an exception cut off; drop what is in doubt."""

@@ -138,6 +138,7 @@ class Contents:
 
     Attributes:
         main: holds every key outside the share.
+        pending: keys that were missed and not put since, oldest first.
     """
 
     def __init__(
@@ -157,7 +158,7 @@ class Contents:
         self._ended = ended
         self._plan = Plan()
         self._limit = 0
-        self._pending: dict[Any, None] = {}
+        self.pending: dict[Any, None] = {}
         self._retiring: list[Governed] = []
         self._side: Governed | None = None
         self._ghost: Governed | None = None
@@ -235,9 +236,9 @@ class Contents:
             value, size, deadline = self._moved(key, to)
             moved = value is not MISSING
             if not moved:
-                self._await(key)
+                self.await_put(key)
         elif inside:
-            size, deadline = to.size_of(key), _deadline(to, key)
+            size = to.size_of(key)
         if inside and self._ghost is not None:
             self._beside(key, value, size, deadline, moved)
         elif self._plan.switchback is not None and self._plan.side is None:
@@ -247,7 +248,8 @@ class Contents:
     def put(self, key: Hashable, value: Any, size: float, completes: bool = False) -> bool:
         """Take an object in, or give it another value, and return whether it is held now."""
         inside, to = self._route(key)
-        completes = self._pending.pop(key, self) is None
+        completes = self.pending.pop(key, self) is None
+        self._lapse()
         for governed in self._others(to):
             governed.cell.remove(key)
         kept = to.put(key, value, size, completes)
@@ -279,17 +281,33 @@ class Contents:
             governed.cell.clear()
         if self._ghost is not None:
             self._ghost.cell.clear()
-        self._pending.clear()
+        self.pending.clear()
+        self._settle()
+
+    def mend(self) -> None:
+        """Be consistent again after an operation that an exception cut off."""
+        for governed in (*self._all(), *([self._ghost] if self._ghost else [])):
+            governed.cell.mend()
         self._settle()
 
     def expire(self, now: Any = None) -> list[tuple[Any, Any]]:
         """Remove what is over and return it."""
+        if self._shape.ttl is None:
+            return []
+        now = self._shape.timer() if now is None else now
+        if self._ghost is not None and isinstance(self._ghost.cell, TimedCell):
+            self._ghost.cell.expire(now)  # in the same order as the cell beside it
         return [
             pair
             for governed in self._all()
             if isinstance(governed.cell, TimedCell)
             for pair in governed.cell.expire(now)
         ]
+
+    def _lapse(self) -> None:
+        """Let go of all that is over before anything else has to make room."""
+        if self._shape.ttl is not None:
+            self.expire()
 
     def peek(self, key: Hashable) -> Any:
         """Return the value without an access, or MISSING."""
@@ -336,16 +354,18 @@ class Contents:
             if value is not MISSING:
                 size, deadline = governed.cell.size_of(key), _deadline(governed.cell, key)
                 governed.cell.remove(key)
+                self._lapse()
                 self._widen()
                 _adopt(to, key, value, size, deadline)
                 self._settle()
                 return value, size, deadline
         return MISSING, 0.0, None
 
-    def _await(self, key: Hashable) -> None:
-        self._pending[key] = None
-        if len(self._pending) > _PENDING:
-            del self._pending[next(iter(self._pending))]
+    def await_put(self, key: Hashable) -> None:
+        """Note that a lookup missed; the next insertion of its key belongs to it."""
+        self.pending[key] = None
+        if len(self.pending) > _PENDING:
+            del self.pending[next(iter(self.pending))]
 
     def _widen(self) -> None:
         """Let the main cell have what the share does not use yet."""
@@ -373,8 +393,10 @@ class Contents:
             return
         begin = self._monotonic_ns() if shadow else 0
         found = ghost.lookup(key) is not MISSING
-        if hit and not found:
+        if hit and not found and moved:
             _adopt(ghost, key, None, size, deadline)
+        elif hit and not found:
+            ghost.put(key, None, size, True)  # with all of its time, as a fetch would have it
         if shadow:
             self._counts["shadow_diverged"] += found != hit
             self._spent_ns += self._monotonic_ns() - begin

@@ -10,13 +10,16 @@ from typing import Any
 BITS = 53
 #: Keys that are remembered, because most accesses are of few keys.
 _REMEMBERED = 1 << 16
+#: Longer integers are hashed as bytes: decimals of them are slow, and forbidden from some length on.
+_DECIMAL_BITS = 2_048
 
 
 class KeyHash:
     """Keys to 53-bit hashes: equal keys, equal hashes, in this process and in any other.
 
     Text, bytes, numbers, None, classes and tuples of these are hashed by what they are. Of anything
-    else the own hash is taken, which other processes may not share, and that is counted.
+    else the own hash is taken, which other processes may not share, and that is counted; of keys that
+    raise or are nested too deep, the own hash or, where that raises too, the identity.
 
     Attributes:
         foreign: how often a key was of another type.
@@ -28,15 +31,17 @@ class KeyHash:
 
     def of(self, key: Hashable) -> float:
         """Return the hash, a whole float from 0 to 2^53."""
-        found = self._known.get(key)
-        if found is not None:
+        try:
+            found = self._known.get(key)
+            if found is None:
+                found = _digest(self._bytes(key))
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[key] = found
             return found
-        digest = hashlib.blake2b(self._bytes(key), digest_size=8).digest()
-        made = float(int.from_bytes(digest, "little") >> (64 - BITS))
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[key] = made
-        return made
+        except Exception:  # noqa: BLE001 - the service's own code: a key may raise what it likes
+            self.foreign += 1
+            return _digest(b"h%d" % _own(key))
 
     def _bytes(self, key: object) -> bytes:
         if isinstance(key, str):
@@ -63,4 +68,19 @@ def _number(key: float) -> bytes:
     """Return the same for 1, 1.0 and True, which are one key."""
     if isinstance(key, float) and not key.is_integer():
         return b"f" + key.hex().encode()
-    return b"i%d" % int(key)
+    whole = int(key)
+    if whole.bit_length() <= _DECIMAL_BITS:
+        return b"i%d" % whole
+    return b"I" + whole.to_bytes(whole.bit_length() // 8 + 1, "little", signed=True)
+
+
+def _digest(text: bytes) -> float:
+    digest = hashlib.blake2b(text, digest_size=8).digest()
+    return float(int.from_bytes(digest, "little") >> (64 - BITS))
+
+
+def _own(key: object) -> int:
+    try:
+        return hash(key)
+    except Exception:  # noqa: BLE001 - as above
+        return id(key)

@@ -31,7 +31,6 @@ class AccessLog:
 
     Attributes:
         note: take one access: key, size, op.
-        dropped: accesses that found no room.
         skipped: accesses of keys outside the sample.
         recorded: accesses that went into records.
         lookups, misses: among all accesses that were drained.
@@ -47,6 +46,7 @@ class AccessLog:
         self._seq = 0
         self._policy = ""
         self.keys = KeyHash()
+        self._unfit = self._passed = 0
         self.skipped = self.recorded = self.lookups = self.misses = 0
         self.note = self._noter()
 
@@ -66,8 +66,8 @@ class AccessLog:
 
     @property
     def dropped(self) -> int:
-        """Accesses that found no room."""
-        return int(self._ring.dropped)
+        """Accesses that found no room, or whose size is no number that can be recorded."""
+        return int(self._ring.dropped) + self._unfit
 
     def begin(self, capacity: float, policy: str) -> None:
         """Say that the cache begins, or runs on another policy, from here on."""
@@ -83,11 +83,27 @@ class AccessLog:
                 columns = _Columns()
                 records.append(self._setting(size, op, time_ns))
             elif self._sampled(key, op):
-                columns.add(self.keys.of(key), size, op, time_ns)
+                self._add(columns, key, size, op, time_ns)
                 if len(columns.time) >= BATCH:
                     records += self._batch(columns)
                     columns = _Columns()
-        return records + self._batch(columns)
+        records += self._batch(columns)
+        self._pass_over()
+        return records
+
+    def _add(self, columns: _Columns, key: Hashable, size: float, op: int, time_ns: int) -> None:
+        try:
+            size = float(size)
+        except Exception:  # noqa: BLE001 - the service's own: this access is lost, not the others
+            self._unfit += 1
+        else:
+            columns.add(self.keys.of(key), size, op, time_ns)
+
+    def _pass_over(self) -> None:
+        """Give numbers to what was lost too, after what waited: whoever reads can tell what is missing."""
+        lost = int(self.dropped * self._sample)
+        self._seq += lost - self._passed
+        self._passed = lost
 
     def _sampled(self, key: Hashable, op: int) -> bool:
         self.lookups += op <= HIT

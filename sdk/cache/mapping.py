@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar, overload
 from ..errors import ConfigurationError
 from ..kind import Kind
 from ..runtime import RUNTIME
+from ..spec import check_name
 from .cell import MISSING, Cell
 from .contents import Contents, Shape
 from .hook import CacheHook
@@ -55,6 +56,7 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
         self.hook = hook
         self._contents = self._begin(hook, incumbent)
         self._at: Cell | Contents = self._fastest()
+        self._mend = False
         RUNTIME.register(hook)
         hook.watch(self)
         _caches[id(self)] = self
@@ -87,6 +89,9 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
     def _apply(self) -> None:
         """Take up what was installed, switched on or off meanwhile."""
         hook = self.hook
+        if self._mend:
+            self._contents.mend()
+            self._mend = False
         plan = hook.renewed()
         self._contents.serve(hook.clock.monotonic_ns, hook.blocks, hook.counts)
         self._contents.follow(plan)
@@ -94,14 +99,19 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
 
     # --- one access each, under the lock where there is one ------------------------------------
 
-    def _found(self, key: K) -> Any:
+    def _found(self, key: Any) -> Any:
         hook = self.hook
         if hook.changed:
             self._apply()
-        value = self._at.lookup(key)
+        try:
+            value = self._at.lookup(key)
+        except BaseException:
+            self._torn()
+            raise
         note = hook.note
         if note is not None:
             if value is MISSING:
+                self._contents.await_put(key)
                 note(key, 0.0, MISS)
             else:
                 note(key, 1.0 if self._unit else self._at.size_of(key), HIT)
@@ -111,15 +121,28 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
         hook = self.hook
         if hook.changed:
             self._apply()
-        self._at.put(key, value, size)
+        try:
+            self._at.put(key, value, size)
+        except BaseException:
+            self._torn()
+            raise
         if hook.note is not None:
+            self._contents.pending.pop(key, None)
             hook.note(key, size, PUT)
+
+    def _torn(self) -> None:
+        """Have the next operation repair what this one, cut off by an exception, may have left."""
+        self._mend = self.hook.changed = True
 
     def _remove(self, key: K) -> Any:
         hook = self.hook
         if hook.changed:
             self._apply()
-        value = self._contents.remove(key)
+        try:
+            value = self._contents.remove(key)
+        except BaseException:
+            self._torn()
+            raise
         if hook.note is not None:
             hook.note(key, 0.0, DELETE)  # absent ones too: under another policy it might be there
         return value
@@ -165,7 +188,8 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
 
     def __contains__(self, key: object) -> bool:
         with self._held():
-            return key in self._contents
+            # What finds something is followed by a read, which counts; what finds nothing, by a fetch.
+            return key in self._contents or self._found(key) is not MISSING
 
     def __iter__(self) -> Iterator[K]:
         with self._held():
@@ -222,9 +246,14 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
             return key, value
 
     def setdefault(self, key: K, default: Any = None) -> Any:
-        """Return the value; without one put the default, which is returned even if not admitted."""
+        """Return the value; without one put the default, which is returned even if not admitted.
+
+        That is a lookup, but for a key that was just missed: then it brings what was missing.
+        """
         with self._held():
-            value = self._found(key)
+            contents = self._contents
+            fetched = key in contents.pending and key not in contents
+            value = MISSING if fetched else self._found(key)
             if value is MISSING:
                 self._store(key, default, self._size(default))
                 value = default
@@ -301,6 +330,7 @@ _UNLOCKED = _Unlocked()
 def _check(maxsize: float, name: str, incumbent: str, sample: float) -> None:
     if maxsize < 0:
         raise ValueError("maxsize must be non-negative")
+    check_name(name)
     if incumbent not in INCUMBENTS:
         known = ", ".join(sorted(INCUMBENTS))
         raise ConfigurationError(f"incumbent={incumbent!r} of cache {name!r}: use {known}")

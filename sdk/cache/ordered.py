@@ -110,6 +110,15 @@ class LruCell:
         if self._sizes is not None:
             self._sizes.clear()
 
+    def mend(self) -> None:
+        """Drop what has no size or no value, and add up again."""
+        sizes = self._sizes
+        if sizes is not None:
+            for key in sizes.keys() ^ self.data.keys():
+                sizes.pop(key, None)
+                self.data.pop(key, None)
+        self.held = len(self.data) if sizes is None else sum(sizes.values())
+
 
 class FifoCell(LruCell):
     """The object that was put first leaves; putting it again makes it the last."""
@@ -182,6 +191,15 @@ class LfuCell(LruCell):
         self._counts.clear()
         self._ranks.clear()
         self._least = 0
+
+    def mend(self) -> None:
+        """Rank all objects anew, in the order that they have."""
+        super().mend()
+        self._counts = {key: max(self._counts.get(key, 1), 1) for key in self.data}
+        self._ranks = {}
+        for key, count in self._counts.items():
+            self._ranks.setdefault(count, OrderedDict())[key] = None
+        self._least = min(self._ranks, default=0)
 
 
 #: Policies that a cache may have in the service's own source.

@@ -122,6 +122,19 @@ class ScoredCell:
         self._empty()
         self.held = 0
 
+    def mend(self) -> None:
+        """Add up again; drop everything where slots no longer belong together."""
+        whole = self._index == {key: slot for slot, key in enumerate(self._keys)}
+        if not whole or len({len(column) for column in self._columns()}) > 1:
+            self._empty()
+        self.held = sum(self._size)
+
+    def _columns(self) -> tuple[list[Any], ...]:
+        return (
+            self._keys, self._values, self._size, self._last, self._age, self._gap,
+            self._frequency, self._at,
+        )  # fmt: skip
+
     def _touch(self, slot: int) -> None:
         self._gap[slot] = self._clock - self._last[slot]
         self._last[slot] = self._clock
@@ -184,11 +197,7 @@ class ScoredCell:
         value = self._values[slot]
         del self._index[self._keys[slot]]
         self.held = self.held - self._size[slot] if len(self._keys) > 1 else 0
-        columns: tuple[list[Any], ...] = (
-            self._keys, self._values, self._size, self._last, self._age, self._gap,
-            self._frequency, self._at,
-        )  # fmt: skip
-        for column in columns:
+        for column in self._columns():
             moved: Any = column.pop()
             if slot < len(column):
                 column[slot] = moved

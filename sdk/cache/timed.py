@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from .cell import MISSING, Cell
@@ -21,13 +22,26 @@ class TimedCell:
         ended: called with the key of every object whose time was over; None for nobody.
     """
 
-    __slots__ = ("_deadlines", "_inner", "_timer", "_ttl", "ended", "evicted", "lapsed")
+    __slots__ = (
+        "_deadlines",
+        "_entered",
+        "_inner",
+        "_moved",
+        "_timer",
+        "_ttl",
+        "ended",
+        "evicted",
+        "lapsed",
+    )
 
     def __init__(self, inner: Cell, ttl: Any, timer: Callable[[], Any]) -> None:
         self._inner = inner
         self._ttl = ttl
         self._timer = timer
         self._deadlines: dict[Any, Any] = {}
+        #: (deadline, tie breaker, key) of what came from another cell: a heap, and out of order above.
+        self._moved: list[tuple[Any, int, Any]] = []
+        self._entered = 0
         self.lapsed: dict[Any, Any] = {}
         self.ended: Callable[[Hashable], object] | None = None
         inner.evicted = self._deadlines.pop
@@ -90,6 +104,11 @@ class TimedCell:
         kept = self._kept(key, value, size, True)
         if kept:
             self._deadlines[key] = deadline
+            self._entered += 1
+            heappush(self._moved, (deadline, self._entered, key))
+            if len(self._moved) > 2 * len(self._deadlines) + 64:  # most of them have left since
+                self._moved = [m for m in self._moved if self._deadlines.get(m[2]) == m[0]]
+                heapify(self._moved)
         return kept
 
     def _kept(self, key: Hashable, value: Any, size: float, completes: bool) -> bool:
@@ -119,30 +138,48 @@ class TimedCell:
         """Remove everything."""
         self._inner.clear()
         self._deadlines.clear()
+        self._moved.clear()
         self.lapsed.clear()
+
+    def mend(self) -> None:
+        """Drop what has no deadline, and deadlines of nothing."""
+        self._inner.mend()
+        for key in list(self._inner):
+            if self._deadlines.get(key) is None:
+                self._inner.remove(key)
+        held = set(self._inner)
+        self._deadlines = {k: end for k, end in self._deadlines.items() if k in held}
+        self._inner.evicted = self._deadlines.pop
+        moved = [(end, n, key) for n, (key, end) in enumerate(self._deadlines.items())]
+        heapify(moved)
+        self._moved, self._entered = moved, len(moved)
 
     def expire(self, now: Any = None) -> list[tuple[Any, Any]]:
         """Remove what is over and return it, with what lookups found to be over before."""
         now = self._timer() if now is None else now
-        for key, end in list(self._over(now)):
-            self._end(key, end)
+        while self._moved and not now < self._moved[0][0]:
+            end, _, key = heappop(self._moved)
+            if self._deadlines.get(key) == end:  # it may have left, or have been put anew
+                self._end(key)
+        for key in list(self._over(now)):
+            self._end(key)
         gone, self.lapsed = list(self.lapsed.items()), {}
         return gone
 
-    def _over(self, now: Any) -> Iterator[tuple[Any, Any]]:
-        """Yield what is over; in the order of entry, so that the first that is not ends the search."""
+    def _over(self, now: Any) -> Iterator[Any]:
+        """Yield what is over of what was put here; in order, so that the first that is not ends it."""
         for key, end in self._deadlines.items():
             if now < end:
                 return
-            yield key, end
+            yield key
 
     def _check(self, key: Hashable) -> None:
         """Let go of an object whose time is over."""
         end = self._deadlines.get(key)
         if end is not None and not self._timer() < end:
-            self._end(key, end)
+            self._end(key)
 
-    def _end(self, key: Hashable, end: Any) -> None:
+    def _end(self, key: Hashable) -> None:
         del self._deadlines[key]
         self.lapsed[key] = self._inner.remove(key)
         if self.ended is not None:

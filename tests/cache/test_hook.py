@@ -178,7 +178,7 @@ assert os.waitpid(child, 0)[1] == 0
 own["parent"] = 3
 assert "child" not in own
 ops = [dict(w.values).get("op") for w in sink.workload]
-assert ops == [None, 2.0, 2.0], ops
+assert ops == [None, 2.0, 2.0, 0.0], ops
 gnomon.shutdown()
 """
 
