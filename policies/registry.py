@@ -51,7 +51,7 @@ def load_modules() -> None:
     for name in modules():
         try:
             import_module(name)
-        except Exception as error:  # a module from outside may raise anything
+        except (Exception, SystemExit) as error:  # a module from outside may raise anything
             raise ConfigurationError(
                 f"cannot import {name!r} of {MODULES} ({type(error).__name__}: {error}); "
                 "correct the variable or PYTHONPATH"

@@ -119,6 +119,16 @@ class Files:
         if self.local:
             sync(str(target.parent))
 
+    def remove(self, path: str) -> None:
+        """Remove a file, and the folders above it, up to the root, that are empty then."""
+        self._discard(path)
+        above = PurePosixPath(path).parent
+        while len(above.parts) > len(PurePosixPath(self.root).parts) and not self._list(
+            str(above), recursive=False
+        ):
+            self._fs.delete_dir(str(above))
+            above = above.parent
+
     def _discard(self, path: str) -> None:
         if self._fs.get_file_info(path).type == fs.FileType.File:
             self._fs.delete_file(path)

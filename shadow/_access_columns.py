@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from ..policies.cache import cache
 from ..sdk.errors import TraceError
+from ._expiry import refuse_expiry
 from .access_trace import DELETE, LOOKUP, SET, UNKNOWN, AccessTrace
 from .trace import LEAST_DECISIONS, FloatArray
 
@@ -28,6 +29,7 @@ class _Settings(NamedTuple):
     capacity: float
     sampled: float
     policy: str
+    ttl: float
 
 
 class _Stretch(NamedTuple):
@@ -69,7 +71,9 @@ def trace(workload: pa.Table, hook: str) -> AccessTrace:
     rows = _rows(table, stretches)
     if not len(rows.time) or not stretches[0].settings.policy:
         return _made(rows, stretches, hook)
-    return _made(_completed(rows), stretches, hook)
+    made = _made(_completed(rows), stretches, hook)
+    refuse_expiry(made, np.array([each.settings.ttl for each in stretches]))
+    return made
 
 
 def _ordered(workload: pa.Table, hook: str) -> pa.Table:
@@ -131,7 +135,10 @@ def _stretches(table: pa.Table, hook: str) -> list[_Stretch]:
 def _settings(event: dict[str, Any], hook: str) -> _Settings:
     numbers, texts = dict(event["numbers"] or ()), dict(event["texts"] or ())
     settings = _Settings(
-        numbers.get("capacity", 0.0), numbers.get("sampled", 1.0), texts.get("policy", "")
+        numbers.get("capacity", 0.0),
+        numbers.get("sampled", 1.0),
+        texts.get("policy", ""),
+        numbers.get("ttl", 0.0),
     )
     if not (settings.capacity > 0.0 and 0.0 < settings.sampled <= 1.0):
         raise TraceError(

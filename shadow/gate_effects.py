@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..sdk.errors import TraceError
 from ..sdk.kind import Statistic
 from .simulators.base import Replay
-from .splits import paired_effect
+from .splits import paired_effect, relative_change
 
 Floats = npt.NDArray[np.float64]
 
@@ -120,15 +120,8 @@ def statistic_effect(
     drawn = _drawn(len(edges) - 1, seed)
     ours = _resampled(_values(candidate, statistic), edges, drawn, statistic)
     theirs = _resampled(_values(base, statistic), edges, drawn, statistic)
-    change = _relative(ours, theirs) if relative else ours - theirs
+    change = relative_change(ours, theirs) if relative else ours - theirs
     return Effect(float(change[0]), *_limits(change[1:], alpha))
-
-
-def _relative(ours: Floats, theirs: Floats) -> Floats:
-    """Return the relative change; from nothing to something is infinite, from nothing to nothing 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        change: Floats = np.where(ours == theirs, 0.0, ours / theirs - 1.0)
-    return change
 
 
 def _values(replays: Sequence[Replay], statistic: Statistic) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,9 @@ from .gate_case import Case
 from .gate_effects import Effect, statistic_effect, worst_mean_effect
 from .holdout import Holdout, open_holdout
 from .questions import question
+from .report.shown import percent, plain
 from .simulators.base import Replay
+from .splits import relative_change
 from .verdict import Answer, GateResult
 from .watch import as_case
 
@@ -64,15 +67,18 @@ def validation(case: Case) -> GateResult:
     if unfit:
         return GateResult("full replay", "failed", unfit)
     base = case.base("validation", trace)
-    changes = [one.mean / other.mean - 1.0 for one, other in zip(replays, base, strict=True)]
+    changes = [
+        float(relative_change(np.float64(one.mean), np.float64(other.mean)))
+        for one, other in zip(replays, base, strict=True)
+    ]
     evidence = {
         "calibrations": len(changes),
-        "changes": changes,
+        "changes": plain(changes),
         "worst_candidate": max(replay.mean for replay in replays),
         "worst_incumbent": max(replay.mean for replay in base),
     }
     summary = (
-        f"Changes the mean by {min(changes):+.1%} to {max(changes):+.1%} under "
+        f"Changes the mean by {percent(min(changes))} to {percent(max(changes))} under "
         f"{len(changes)} calibrations."
     )
     answer: Answer = "passed" if max(changes) < 0.0 else "failed"
@@ -113,21 +119,24 @@ def _judged(
     base = case.base("holdout", case.splits["holdout"])
     effect = worst_mean_effect(replays, base, alpha, case.options.seed)
     means = {"candidate": _mean(replays), "incumbent": _mean(base)}
-    predicted = {"incumbent": _as_json(effect)} | _others(case, replays, alpha, means)
+    effects = {"incumbent": effect} | _others(case, replays, alpha, means)
+    finite = {name: each for name, each in effects.items() if math.isfinite(each.high)}
+    predicted = {name: _as_json(each) for name, each in finite.items()}
     rails = {rail.name: _rail(case, rail, replays, base) for rail in case.kind.guardrails}
     evidence |= {
         "alpha": alpha,
-        "effect": _as_json(effect),
+        "effect": plain(_as_json(effect)),
         "means": means,
         "guardrails": {
-            name: _as_json(change) | {"margin": rail.margin, "relative": rail.relative}
+            name: plain(_as_json(change)) | {"margin": rail.margin, "relative": rail.relative}
             for rail in case.kind.guardrails
             for name, change in ((rail.name, rails[rail.name]),)
         },
     }
     answer, why = _answer(case, effect, rails)
     summary = (
-        f"Changes the mean by {effect.estimate:+.1%} ({effect.low:+.1%} to {effect.high:+.1%}, "
+        f"Changes the mean by {percent(effect.estimate)} "
+        f"({percent(effect.low)} to {percent(effect.high)}, "
         f"one-sided error {alpha:.2g} each){why}."
     )
     return GateResult("holdout", answer, summary, evidence), predicted
@@ -161,13 +170,13 @@ def _rail(case: Case, rail: Guardrail, replays: Sequence[Replay], base: Sequence
 
 def _others(
     case: Case, replays: Sequence[Replay], alpha: float, means: dict[str, float]
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Effect]:
     """Return the predicted effect against every other policy by its name; add their means."""
     predicted = {}
     for name, source in case.against.items():
         base, _ = case.replays(case.splits["holdout"], source)
         means[name] = _mean(base)
-        predicted[name] = _as_json(worst_mean_effect(replays, base, alpha, case.options.seed))
+        predicted[name] = worst_mean_effect(replays, base, alpha, case.options.seed)
     return predicted
 
 

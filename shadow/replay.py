@@ -12,7 +12,7 @@ from ..policies.registry import kind as kind_named
 from ..sdk.errors import CandidateError
 from .fidelity import REPLICAS, Fidelity, compared
 from .policy import Policy, baseline_policy
-from .report.shown import Part, Shown, Table, plain
+from .report.shown import Part, Shown, Table, percent, plain
 from .simulators import simulator_for
 from .simulators.base import Replay, Simulator
 from .splits import Interval, paired_effect
@@ -260,5 +260,8 @@ def _cells(row: PolicyRow, table: ReplayTable) -> tuple[str, ...]:
 def _change(row: PolicyRow) -> str:
     change = "incumbent"
     if row.change:
-        change = f"{row.change.estimate:+.1%} ({row.change.low:+.0%} … {row.change.high:+.0%})"
+        change = (
+            f"{percent(row.change.estimate)} "
+            f"({percent(row.change.low, 0)} … {percent(row.change.high, 0)})"
+        )
     return f"{change}, breaks {', '.join(row.broken)}" if row.broken else change

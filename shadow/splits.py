@@ -92,9 +92,26 @@ def paired_effect(
     edges = _edges(ours[0], block_s)
     sums, bases = _sums(ours, edges), _sums(theirs, edges)
     drawn = np.random.default_rng(seed).integers(0, len(edges), (RESAMPLES, len(edges)))
-    changes = sums[drawn].sum(axis=1) / bases[drawn].sum(axis=1) - 1.0
-    low, high = np.quantile(changes, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    return Interval(float(sums.sum() / bases.sum() - 1.0), float(low), float(high))
+    changes = relative_change(sums[drawn].sum(axis=1), bases[drawn].sum(axis=1))
+    low, high = _quantiles(changes, (1.0 - level) / 2.0)
+    return Interval(float(relative_change(sums.sum(), bases.sum())), low, high)
+
+
+def relative_change(ours: FloatArray | np.float64, theirs: FloatArray | np.float64) -> FloatArray:
+    """Return relative changes; from nothing to something is infinite, from nothing to nothing 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change: FloatArray = np.where(ours == theirs, 0.0, ours / theirs - 1.0)
+    return change
+
+
+def _quantiles(changes: FloatArray, tail: float) -> tuple[float, float]:
+    """Return the limits that leave a share of ``tail`` below and above."""
+    if np.isfinite(changes).all():
+        low, high = np.quantile(changes, [tail, 1.0 - tail])
+        return float(low), float(high)
+    ordered = np.sort(changes)  # between a number and infinity there is nothing to interpolate
+    at = int(tail * len(ordered))
+    return float(ordered[at]), float(ordered[-1 - at])
 
 
 def segments(replay: Replay, n: int) -> tuple[float, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -56,7 +56,7 @@ class Columns:
     size: str | None = None
 
 
-def oracle_general(path: Path, _columns: Columns) -> Iterator[Batch]:
+def oracle_general(path: Path, _columns: Columns) -> Generator[Batch, None, None]:
     """Yield the accesses of an oracleGeneral file; raises TraceError when it is none."""
     with opened(path) as stream:
         for block in blocks(stream, path, _ORACLE.itemsize, BATCH):
@@ -69,14 +69,14 @@ def oracle_general(path: Path, _columns: Columns) -> Iterator[Batch]:
             yield Batch(keys(rows["key"]), rows["time"].astype("f8"), rows["size"].astype("f8"))
 
 
-def ids(path: Path, _columns: Columns) -> Iterator[Batch]:
+def ids(path: Path, _columns: Columns) -> Generator[Batch, None, None]:
     """Yield the accesses of a file of big-endian 32-bit ids; raises TraceError when it is cut."""
     with opened(path) as stream:
         for block in blocks(stream, path, 4, BATCH):
             yield Batch(np.frombuffer(block, ">u4").astype("f8"), None, None)
 
 
-def arc(path: Path, _columns: Columns) -> Iterator[Batch]:
+def arc(path: Path, _columns: Columns) -> Generator[Batch, None, None]:
     """Yield the blocks that the lines of an ARC trace stand for; raises TraceError for other lines."""
     names = ("start", "blocks", "zero", "sequence")
     reading = csv.ReadOptions(column_names=names, block_size=1 << 21)
@@ -112,7 +112,7 @@ def _expanded(start: npt.NDArray[np.int64], count: npt.NDArray[np.int64]) -> npt
     return each
 
 
-def csv_file(path: Path, columns: Columns) -> Iterator[Batch]:
+def csv_file(path: Path, columns: Columns) -> Generator[Batch, None, None]:
     """Yield the accesses of a CSV file with a header; raises TraceError when it cannot be read so."""
     named = [name for name in (columns.key, columns.time, columns.size) if name]
     numbers = {name: pa.float64() for name in (columns.time, columns.size) if name}
@@ -195,7 +195,7 @@ def _text_key(text: str) -> float:
     return float(int.from_bytes(digest, "little") >> 11)
 
 
-Reader = Callable[[Path, Columns], Iterator[Batch]]
+Reader = Callable[[Path, Columns], Generator[Batch, None, None]]
 #: Readers by the name of their format.
 FORMATS: Mapping[str, Reader] = MappingProxyType(
     {"oracleGeneral": oracle_general, "arc": arc, "ids": ids, "csv": csv_file}

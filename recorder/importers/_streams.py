@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import lzma
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +14,8 @@ import pyarrow as pa
 from ...sdk.errors import TraceError
 
 #: What a broken or foreign file makes the decompressors raise.
-BROKEN = (EOFError, lzma.LZMAError, zlib.error, pa.ArrowException, OSError)
+BROKEN = (EOFError, lzma.LZMAError, pa.ArrowException, OSError)
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
 @contextmanager
@@ -38,13 +37,11 @@ def broken(path: Path, error: Exception) -> TraceError:
 
 
 def _stream(path: Path) -> Any:
-    if path.suffix == ".gz":
-        return gzip.open(path)
+    """Return a stream of pyarrow's own where there is one: its threads read ahead, and one that runs
+    Python while the interpreter ends takes the process down."""
     if path.suffix == ".xz":
         return lzma.open(path)
-    if path.suffix == ".zst":
-        return pa.input_stream(str(path), compression="zstd")
-    return path.open("rb")
+    return pa.input_stream(str(path), compression=_COMPRESSIONS.get(path.suffix))
 
 
 def blocks(stream: Any, path: Path, record: int, most: int) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from ...sdk.errors import ConfigurationError, TraceError
 from ...sdk.records import Workload, WorkloadBatch
+from ...sdk.spec import check_name
 from ..rows import Joined, Source, tables
 from ..store import TraceStore
 from ._formats import FORMATS, Batch, Columns
@@ -22,6 +24,7 @@ _KIND = ("cache", 1)
 _HOUR_NS = 3_600 * 10**9
 _STEP_S = 1e-3  # between accesses of a file without times
 _LOOKUP = 0.0
+_MOST_SIZE = 2.0**53
 
 Progress = Callable[[str], None]
 
@@ -95,11 +98,18 @@ def import_trace(
     share, number = _capacity(request.capacity)
     if request.limit is not None and request.limit < 1:
         raise ConfigurationError(f"a limit of {request.limit} accesses is none; give 1 or more")
+    check_name(request.hook)
     _refuse_existing(store, request.hook)
     writer = _Writer(store, request, progress, objects=_Objects() if share else None)
-    for batch in _limited(read(request.file, request.columns), request.limit):
-        writer.write(batch)
-    return writer.finish(share, number)
+    try:
+        # closed here: a generator that is left open would close its file whenever it is collected
+        with closing(read(request.file, request.columns)) as batches:
+            for batch in _limited(batches, request.limit):
+                writer.write(batch)
+        return writer.finish(share, number)
+    except BaseException:  # an interruption too: half a trace would be taken for a whole one
+        writer.withdraw()
+        raise
 
 
 def _capacity(text: str) -> tuple[float, float]:
@@ -118,7 +128,8 @@ def _capacity(text: str) -> tuple[float, float]:
 def _refuse_existing(store: TraceStore, hook: str) -> None:
     if store.files.is_folder() and hook in store.hooks():
         raise TraceError(
-            f"{store.files.root} holds a hook {hook!r} already; name another --hook or --out"
+            f"{store.files.root} holds a hook {hook!r} already; name another --hook or --out, or "
+            "remove its folder if an import of it was killed"
         )
 
 
@@ -168,6 +179,7 @@ class _Writer:
         named = f"{request.hook}\n{request.format}\n{request.file.name}".encode()
         process = hashlib.blake2b(named, digest_size=8).hexdigest()
         self._source = Source(process, request.file.name, request.hook, *_KIND)
+        self._written: list[str] = []
         self._seq = 1  # 0 is the event that the cache begins with
         self._first_ns: int | None = None
         self._last_ns = self._latest_ns = 0
@@ -192,6 +204,11 @@ class _Writer:
         if self._first_ns is None:
             raise TraceError(f"{self._request.file} holds no accesses; name another file")
         capacity = number or float(max(1, int(self._working_set() * share)))
+        if capacity >= _MOST_SIZE:
+            raise TraceError(
+                f"{self._request.file} has a working set of {self._working_set():g}, and no cache is "
+                "larger than 2^53; give --capacity as a number, or import with --ignore-size"
+            )
         settings = (("capacity", capacity), ("sampled", 1.0), ("policy", ""))
         self._publish(Workload(0, self._first_ns, "cache", settings))
         return Imported(
@@ -204,9 +221,15 @@ class _Writer:
             span_s=(self._last_ns - self._first_ns - 1) / 1e9,
         )
 
+    def withdraw(self) -> None:
+        """Remove what was stored, so that a failed import leaves no trace."""
+        for path in self._written:
+            self._store.files.remove(path)
+
     def _publish(self, record: Workload | WorkloadBatch) -> None:
         content = tables(self._source, Joined(workload=[record]))
-        self._store.write(content, f"import-{self._source.process}-{record.seq:016d}")
+        name = f"import-{self._source.process}-{record.seq:016d}"
+        self._written += self._store.write(content, name)
 
     def _working_set(self) -> float:
         return self._objects.size if self._objects is not None else 0.0
@@ -234,6 +257,11 @@ class _Writer:
     def _sizes(self, batch: Batch) -> npt.NDArray[np.float64]:
         if batch.size is None or self._request.ignore_size:
             return np.ones(len(batch.key))
+        if (batch.size >= _MOST_SIZE).any():
+            raise TraceError(
+                f"{self._request.file} has a size of {np.nanmax(batch.size):g}, more than 2^53; "
+                "correct it, or import with --ignore-size"
+            )
         small = ~(batch.size >= 1.0)
         self._resized += int(small.sum())
         return np.where(small, 1.0, batch.size)

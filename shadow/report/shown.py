@@ -87,6 +87,11 @@ def printable(text: str) -> str:
     )
 
 
+def percent(change: float, places: int = 1) -> str:
+    """Return a relative change for people; one from nothing to something has no number."""
+    return f"{change:+.{places}%}" if math.isfinite(change) else "up from 0"
+
+
 def plain(value: Any) -> Any:
     """Return JSON values; a number that JSON does not have is null, a path its text."""
     if isinstance(value, float):

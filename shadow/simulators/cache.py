@@ -19,7 +19,7 @@ from ...policies.cache import cache
 from ...recorder.store import TraceStore
 from ...sdk.errors import ConfigurationError, TraceError
 from ...sdk.kind import Kind, Order
-from ..access_trace import AccessTrace, access_trace
+from ..access_trace import DELETE, AccessTrace, access_trace
 from . import _cache_kernel as kernel
 from ._cache_bound import most_hits, slots
 from ._cache_exact import EXACT
@@ -181,7 +181,8 @@ class CacheSimulator(Simulator):
         The proof is with :func:`~gnomon.shadow.simulators._cache_bound.most_hits`. A window is bounded
         as a part of the whole: what came before it fills the caches and wins nothing.
         """
-        fits = [slots(trace.size, float(capacity)) for capacity in calibration.capacity]
+        brought = trace.size[trace.op != DELETE]  # what leaves was there already, or is of no size
+        fits = [slots(brought, float(capacity)) for capacity in calibration.capacity]
         lookups = len(trace)
         if not lookups or None in fits:
             return float("-inf")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +60,13 @@ def test_a_plug_in_that_gives_no_kind_is_named(monkeypatch: pytest.MonkeyPatch) 
     plugged_in(monkeypatch, "gnomon.policies.registry:ENTRY_POINTS")
     with pytest.raises(ConfigurationError, match="entry point 'lift'"):
         registry.kind("lift")
+
+
+def test_a_module_that_leaves_is_a_failure_to_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lift_that_exits.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv(registry.MODULES, "lift_that_exits")
+    with pytest.raises(ConfigurationError, match="cannot import 'lift_that_exits'.*SystemExit"):
+        registry.load_modules()

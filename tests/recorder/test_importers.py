@@ -240,6 +240,40 @@ def test_other_refusals(tmp_path: Path) -> None:
         import_trace(TraceStore(tmp_path / "traces"), request)
 
 
+@pytest.mark.parametrize("size", ["inf", "1e300", "9007199254740992"])
+def test_absurd_sizes_are_refused_and_leave_nothing(tmp_path: Path, size: str) -> None:
+    text = f"key,s\na,1\nb,{size}\n".encode()
+    with pytest.raises(TraceError, match=r"t\.csv has a size of .* --ignore-size"):
+        taken(tmp_path, "csv", "t.csv", text, columns=Columns(size="s"), capacity="10%")
+    assert not list(tmp_path.glob("traces/*"))
+
+
+def test_a_working_set_that_no_cache_has_is_refused(tmp_path: Path) -> None:
+    text = b"key,s\na,9e15\nb,9e15\n"
+    with pytest.raises(TraceError, match="a working set of 1.8e[+]16"):
+        taken(tmp_path, "csv", "t.csv", text, columns=Columns(size="s"), capacity="100%")
+    assert not list(tmp_path.glob("traces/*"))
+
+
+def test_a_failure_midway_leaves_what_was_there_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken(tmp_path, "ids", "t.trace", b"1234", hook="others")
+    before = sorted(tmp_path.glob("traces/**/*"))
+    monkeypatch.setattr(_formats, "BATCH", 1)
+    with pytest.raises(TraceError, match="ends 2 bytes"):
+        taken(tmp_path, "ids", "cut.trace", struct.pack(">3I", 1, 2, 3) + b"12")
+    assert sorted(tmp_path.glob("traces/**/*")) == before
+    assert taken(tmp_path, "ids", "t.trace", b"12345678").accesses == 2
+
+
+@pytest.mark.parametrize("hook", ["", "a\x1b[31m", "-x", "a b"])
+def test_names_that_no_hook_can_have_are_refused(tmp_path: Path, hook: str) -> None:
+    with pytest.raises(ConfigurationError, match="hook name"):
+        taken(tmp_path, "ids", "t.trace", b"1234", hook=hook)
+    assert not (tmp_path / "traces").exists()
+
+
 def run(*words: object) -> Any:
     app = typer.Typer()
     command.register(app)

@@ -187,3 +187,9 @@ def test_a_replay_says_what_it_held() -> None:
     replay = replayed("lru", trace)
     assert replay.summary() == CacheSummary(3, 3, 0.0, 2.0, 3.0)
     assert (replay.mean, replay.byte_mean, replay.shares) == (1.0, 1.0, ())
+
+
+def test_a_deletion_brings_nothing_and_takes_no_bound_away() -> None:
+    rows = [(0, LOOKUP, key, 1.0) for key in (0, 1, 0, 1)]
+    trace = accessed([*rows, (0, DELETE, 0, 0.0)], [2.0])
+    assert SIMULATOR.bound(trace, SIMULATOR.calibrate(trace), 0) == pytest.approx(0.5)

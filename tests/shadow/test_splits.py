@@ -85,3 +85,19 @@ def test_segments_average_stretches_in_order(n: int, count: int) -> None:
     assert len(means) == min(n, count)
     assert list(means) == sorted(means)
     assert means[0] <= (n - 1) / 2 <= means[-1]
+
+
+def _misses(*at: int) -> Replay:
+    outcome = np.zeros(1000)
+    outcome[list(at)] = 1.0
+    return replay(outcome)
+
+
+def test_nothing_against_nothing_is_no_change_and_something_is_infinitely_more() -> None:
+    none, few = _misses(), _misses(10, 500)
+    same = paired_effect(none, none)
+    assert (same.estimate, same.low, same.high) == (0.0, 0.0, 0.0)
+    more = paired_effect(few, none)
+    assert (more.estimate, more.low, more.high) == (np.inf, 0.0, np.inf)  # some draws miss the few
+    less = paired_effect(none, few)
+    assert (less.estimate, less.low, less.high) == (-1.0, -1.0, 0.0)
