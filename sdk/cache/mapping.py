@@ -130,6 +130,13 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
             self._contents.pending.pop(key, None)
             hook.note(key, size, PUT)
 
+    def _expire(self, time: Any = None) -> list[tuple[Any, Any]]:
+        try:
+            return self._contents.expire(time)
+        except BaseException:
+            self._torn()
+            raise
+
     def _torn(self) -> None:
         """Have the next operation repair what this one, cut off by an exception, may have left."""
         self._mend = self.hook.changed = True
@@ -197,12 +204,12 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
 
     def __len__(self) -> int:
         with self._held():
-            self._contents.expire()
+            self._expire()
             return len(self._contents)
 
     def __repr__(self) -> str:
         with self._held():
-            self._contents.expire()
+            self._expire()
             items = {key: self._contents.peek(key) for key in self._contents}
             held = self._contents.held
         return f"{type(self).__name__}({items!r}, maxsize={self._maxsize!r}, currsize={held!r})"
@@ -237,7 +244,7 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
     def popitem(self) -> tuple[K, V]:
         """Remove and return the object that would leave next; KeyError when the cache is empty."""
         with self._held():
-            self._contents.expire()
+            self._expire()
             try:
                 key, value = self._contents.shed()
             except KeyError:
@@ -278,7 +285,7 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
     def currsize(self) -> float:
         """Sum of the sizes of what is held."""
         with self._held():
-            self._contents.expire()
+            self._expire()
             return self._contents.held
 
     def getsizeof(self, value: V) -> float:
@@ -298,7 +305,7 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
     def expire(self, time: Any = None) -> list[tuple[K, V]]:
         """Remove what is over and return it, as (key, value) pairs; nothing without ``ttl=``."""
         with self._held():
-            return self._contents.expire(time)
+            return self._expire(time)
 
     def close(self) -> None:
         """Record nothing more and give the name back; the mapping goes on under its incumbent."""
@@ -311,6 +318,9 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
         )
 
     def _held(self) -> Any:
+        if self._mend:
+            with self._lock if self._lock is not None else _UNLOCKED:
+                self._apply()
         return self._lock if self._lock is not None else _UNLOCKED
 
 

@@ -329,6 +329,7 @@ def test_an_operation_cut_off_anywhere_leaves_a_cache_that_works(
                 cut += 1
             finally:
                 sys.settrace(before)
+            assert len(own) == len(list(own))  # nothing else came before
             for key in range(40):
                 fetch_number(own, key % 17)
             keys = list(own)
