@@ -46,6 +46,7 @@ VERDICTS = Path(".gnomon/verdicts")
 RUNS = Path(".gnomon/runs")
 #: Where a control plane is looked for, unless ``GNOMON_CONTROL_PLANE`` says otherwise.
 CONTROL_PLANE = "127.0.0.1:7400"
+_LONGEST_PATH = 255  # longer names are refused by the system, and asking it would raise
 #: Name of the control plane's public key, where it is looked for beside the publisher's key.
 ROLLOUT_KEY = "rollout.pub"
 
@@ -171,7 +172,8 @@ def verify(
     """Put a candidate through the gates; return the verdict, with the file it was written to.
 
     Args:
-        policy: the candidate's source as text, or a ``Path`` of the file that holds it.
+        policy: a file, as for :func:`replay` and :func:`ship`: a ``Path``, or a text of one line that
+            ends in ``.py`` or names a file; any other text is the candidate's source.
         traces, hook, incumbent: as for :func:`opened`.
         against: further policies to predict the effect against: files, as for :func:`rivals`, or
             sources by the name that the prediction shall have.
@@ -191,7 +193,7 @@ def verify(
     from .shadow.gates import verify as judge
     from .shadow.policy import source_of
 
-    source = source_of(policy) if isinstance(policy, Path) else policy
+    source = source_of(Path(policy)) if _names_file(policy) else str(policy)
     trace, target = opened(traces, hook, incumbent)
     others = against if isinstance(against, Mapping) else rivals(against, target)
     path = _writable(Path(out)) if out else None
@@ -207,6 +209,15 @@ def verify(
             progress=progress,
         )
     return verdict.save(path or VERDICTS / f"{verdict.digest[:16]}.json")
+
+
+def _names_file(policy: str | Path) -> bool:
+    """Return whether this is a file and no source; a source has more than one line."""
+    if isinstance(policy, Path):
+        return True
+    if "\n" in policy or "\0" in policy or len(policy) > _LONGEST_PATH:
+        return False
+    return policy.endswith(".py") or Path(policy).is_file()
 
 
 def _writable(path: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from gnomon.commands._common import console, folded
+from gnomon.commands._common import console, folded, rich_part
 from gnomon.policies.rollout.ledger import Ledger
 
 from .conftest import Folder
@@ -118,3 +118,10 @@ def test_a_candidate_that_never_ran_has_no_layers(place: Folder, store: Path) ->
     done = place.run(*words, "--out", "w.json")
     assert done.exit_code == 1
     assert "the candidate was not run" in done.stdout and "seccomp" not in done.stdout
+
+
+def test_a_heading_steers_no_terminal() -> None:
+    out = console()
+    with out.capture() as said:
+        out.print(rich_part(Table(("a",), (("b",),), "hook \x1b[31mred"), out))
+    assert "\x1b" not in said.get() and "hook \ufffd[31mred" in said.get()

@@ -218,3 +218,11 @@ def test_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(getpass, "getuser", nameless)
     assert api.acting().startswith("uid ")
+
+
+def test_a_text_that_names_a_file_is_the_file(tmp_path: Path) -> None:
+    (tmp_path / "best").write_text(PEAK)
+    assert api._names_file(str(tmp_path / "best")) and api._names_file("missing.py")
+    assert not api._names_file(PEAK) and not api._names_file("x" * 5000)
+    with pytest.raises(gnomon.GnomonError, match=r"cannot read policy .*missing\.py"):
+        gnomon.verify(str(tmp_path / "missing.py"), tmp_path)
