@@ -14,6 +14,7 @@ from rich.table import Table
 
 from gnomon.commands._common import console, folded, rich_part
 from gnomon.policies.rollout.ledger import Ledger
+from gnomon.shadow.report import shown
 
 from .conftest import Folder
 from .test_bad_input import BREAK, SHIP, broken, place
@@ -123,5 +124,5 @@ def test_a_candidate_that_never_ran_has_no_layers(place: Folder, store: Path) ->
 def test_a_heading_steers_no_terminal() -> None:
     out = console()
     with out.capture() as said:
-        out.print(rich_part(Table(("a",), (("b",),), "hook \x1b[31mred"), out))
+        out.print(rich_part(shown.Table(("a",), (("b",),), "hook \x1b[31mred"), out))
     assert "\x1b" not in said.get() and "hook \ufffd[31mred" in said.get()
