@@ -115,7 +115,9 @@ def _rich_table(table: Shape) -> Table:
 
     from ..shadow.report.shown import printable
 
-    made = Table(title=printable(table.title) or None, title_justify="left", show_header=any(table.head))
+    made = Table(
+        title=printable(table.title) or None, title_justify="left", show_header=any(table.head)
+    )
     for name, numeric in zip(table.head, table.numeric(), strict=True):
         made.add_column(printable(name), justify="right" if numeric else "left")
     for row in table.rows:
