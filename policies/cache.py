@@ -113,10 +113,10 @@ cache = Kind(
         WorkloadEvent(
             "cache",
             "event",
-            ("capacity", "sampled", "policy", "ttl"),
-            "A cache begins, or its settings changed: maxsize, the share of keys that is recorded, the "
-            "name of the policy in the service's own source, and the seconds that an object has, 0 for "
-            "ever. What it held before is forgotten.",
+            ("capacity", "sampled", "policy", "ttl", "begins"),
+            "maxsize, the share of keys that is recorded, the name of the policy in the service's own "
+            "source, and the seconds that an object has, 0 for ever. begins: 1 when a cache begins or "
+            "its settings changed (what it held before is forgotten), 0 when they are said again.",
         ),
     ),
     invariants=(

@@ -118,11 +118,13 @@ def _seq(ids: Any) -> npt.NDArray[np.uint64]:
 def _stretches(table: pa.Table, hook: str) -> list[_Stretch]:
     """Return what lies between one ``cache`` event of a process and its next."""
     process = _codes(table["process"])
-    begins = np.flatnonzero(pc.equal(table["event"], "cache").to_numpy(zero_copy_only=False))
-    if not len(begins):
+    said = np.flatnonzero(pc.equal(table["event"], "cache").to_numpy(zero_copy_only=False))
+    if not len(said):
         raise TraceError(
-            f"hook {hook!r} has no event of a cache that begins; record it from its start"
+            f"hook {hook!r} has no event that says the cache's settings; they come within half a "
+            "minute of traffic, record longer"
         )
+    begins = said[_boundaries(table, process, said)]
     ends = np.concatenate((begins[1:], [len(process)]))
     last = np.searchsorted(process, process[begins], side="right")
     events = table.take(pa.array(begins)).to_pylist()
@@ -130,6 +132,19 @@ def _stretches(table: pa.Table, hook: str) -> list[_Stretch]:
         _Stretch(str(event["process"]), _settings(event, hook), int(low) + 1, int(high))
         for event, low, high in zip(events, begins, np.minimum(ends, last), strict=True)
     ]
+
+
+def _boundaries(table: pa.Table, process: IntArray, said: IntArray) -> npt.NDArray[np.bool_]:
+    """Return which of the ``cache`` events begin a stretch: those that say so, and a process's first.
+
+    A store that began after the cache holds it with unknown contents; lookups that hit tell of them.
+    """
+    numbers = table["numbers"].take(pa.array(said))
+    found = pc.map_lookup(numbers, pa.scalar("begins"), "first")
+    again = found.to_numpy(zero_copy_only=False).astype(np.float64) == 0.0
+    first = np.concatenate(([True], np.diff(process[said]) != 0))
+    boundaries: npt.NDArray[np.bool_] = first | ~again
+    return boundaries
 
 
 def _settings(event: dict[str, Any], hook: str) -> _Settings:
@@ -187,6 +202,7 @@ def _rows(table: pa.Table, stretches: list[_Stretch]) -> _Rows:
 def _part(table: pa.Table, stretch: _Stretch) -> _Part:
     rows = table.slice(stretch.low, stretch.high - stretch.low)
     _refuse_gaps(rows, stretch)
+    rows = rows.filter(pc.equal(rows["event"], "access"))  # settings that were only said again
     time = np.maximum.accumulate(rows["time"].to_numpy())
     return _Part(time, _number(rows, "key"), _number(rows, "size"), _number(rows, "op"))
 

@@ -49,8 +49,8 @@ def opened(
         )
     kind = marked.kind if marked else kind_named(trace.kind)
     own = hook if marked is not None and has_function(marked) else None
-    default = own or simulator_for(kind).incumbent(trace)
-    policy = policy_named(incumbent or default, kind)
+    text = incumbent or own or simulator_for(kind).incumbent(trace)
+    policy = policy_named(text, kind)
     invariants = marked.invariants if marked else kind.invariants
     return trace, Target(trace.hook, kind, policy, tuple(invariants))
 

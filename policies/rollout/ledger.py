@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
 import threading
 import time
@@ -448,18 +449,23 @@ def _problem(row: _Row, seq: int, previous: bytes) -> str:
     return ""
 
 
-def _parse_anchor(anchor: str) -> tuple[int, bytes] | None:
+_ANCHOR = re.compile(r"(\d{1,18}):([0-9a-fA-F]{8,64})")
+
+
+def _parse_anchor(anchor: str) -> tuple[int, str] | None:
+    """Return number and hash, or its first digits: 8 at least."""
     if not anchor:
         return None
-    seq, _, digest = anchor.partition(":")
-    try:
-        return int(seq), bytes.fromhex(digest)
-    except ValueError as error:
-        raise ConfigurationError(f"anchor {anchor!r} is not SEQ:HASH") from error
+    found = _ANCHOR.fullmatch(anchor)
+    if found is None:
+        raise ConfigurationError(
+            f"anchor {anchor!r} is not SEQ:HASH; give at least 8 hexadecimal digits of the hash"
+        )
+    return int(found[1]), found[2].lower()
 
 
-def _unanchored(row: _Row, wanted: tuple[int, bytes] | None) -> str:
-    if wanted and row.seq == wanted[0] and row.hash != wanted[1]:
+def _unanchored(row: _Row, wanted: tuple[int, str] | None) -> str:
+    if wanted and row.seq == wanted[0] and not row.hash.hex().startswith(wanted[1]):
         return f"entry {row.seq} is not the one that the anchor names: the chain was rewritten"
     return ""
 

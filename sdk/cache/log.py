@@ -14,6 +14,8 @@ from .keyhash import BITS, KeyHash
 MISS, HIT, PUT, DELETE = 0, 1, 2, 3
 #: Accesses that may wait for the drainer, per record that a hook may have waiting.
 ROOM = 16
+#: The settings are recorded again after so long.
+SAY_NS = 30_000_000_000
 #: Accesses in one record.
 BATCH = 16_384
 
@@ -44,7 +46,7 @@ class AccessLog:
         self._sample = sample
         self._ttl = ttl
         self._seq = 0
-        self._policy = ""
+        self._said: tuple[float, str, int] | None = None  # capacity, policy, when
         self.keys = KeyHash()
         self._unfit = self._passed = 0
         self.skipped = self.recorded = self.lookups = self.misses = 0
@@ -88,8 +90,17 @@ class AccessLog:
                     records += self._batch(columns)
                     columns = _Columns()
         records += self._batch(columns)
+        if records:
+            records += self._said_again()
         self._pass_over()
         return records
+
+    def _said_again(self) -> list[Record]:
+        """Repeat the settings now and then, for a store that began after the cache."""
+        now = self._time_ns()
+        if self._said is None or now - self._said[2] < SAY_NS:
+            return []
+        return [self._setting(*self._said[:2], now, begins=0.0)]
 
     def _add(self, columns: _Columns, key: Hashable, size: float, op: int, time_ns: int) -> None:
         try:
@@ -113,13 +124,15 @@ class AccessLog:
         self.skipped += 1
         return False
 
-    def _setting(self, capacity: float, policy: str, time_ns: int) -> Workload:
+    def _setting(self, capacity: float, policy: str, time_ns: int, begins: float = 1.0) -> Workload:
         values = (
             ("capacity", float(capacity)),
             ("sampled", self._sample),
             ("policy", policy),
             ("ttl", self._ttl),
+            ("begins", begins),
         )
+        self._said = (capacity, policy, time_ns)
         self._seq += 1
         return Workload(self._seq - 1, time_ns, "cache", values)
 

@@ -86,7 +86,7 @@ def test_times_and_settings_are_recorded() -> None:
         own["key"] = 1
         events = records.workload
         assert events[0].event == "cache"
-        said = {"capacity": 7.0, "sampled": 0.25, "policy": "fifo", "ttl": 0.0}
+        said = {"capacity": 7.0, "sampled": 0.25, "policy": "fifo", "ttl": 0.0, "begins": 1.0}
         assert dict(events[0].values) == said
         assert events[0].time_ns == START_NS + 10**9  # nothing is said before a first use
         assert [event.seq for event in events] == list(range(len(events)))

@@ -125,7 +125,7 @@ def test_order_is_that_of_the_process_and_not_of_its_clock(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("made", "about", "message"),
     [
-        ([*records(REST)], {}, "no event of a cache that begins"),
+        ([*records(REST)], {}, "no event that says"),
         ([begin(0, _START), *records(REST[:20])], {}, "20 lookups.*at least 200"),
         ([begin(0, _START)], {}, "0 lookups.*at least 200"),
         ([begin(0, _START, capacity=0.0), *records(REST)], {}, "a cache of capacity 0"),

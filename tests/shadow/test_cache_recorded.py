@@ -13,13 +13,14 @@ from gnomon.policies.cache import cache
 from gnomon.recorder.rows import Source
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import ConfigurationError
+from gnomon.sdk.records import Workload
 from gnomon.sdk.runtime import RUNTIME
 from gnomon.shadow.access_trace import AccessTrace, access_trace
 from gnomon.shadow.fidelity import fidelity
 from gnomon.shadow.opening import opened
 from gnomon.shadow.policy import incumbent_policy
 from gnomon.shadow.simulators import simulator_for
-from gnomon.testing import recording
+from gnomon.testing import FakeClock, recording
 
 SIMULATOR = simulator_for(cache)
 
@@ -95,3 +96,49 @@ def test_a_cache_is_named_by_where_the_service_keeps_it(
     assert (trace.hook, target.kind, target.incumbent.name) == ("shop.things", cache, "fifo")
     with pytest.raises(ConfigurationError, match="no function of the service's own"):
         opened(tmp_path / "traces", "shop.things", "own_shop:things")
+
+
+def test_a_store_that_began_after_the_cache_is_replayed_from_where_it_hears_of_it(
+    tmp_path: Path,
+) -> None:
+    rng, clock = np.random.default_rng(4), FakeClock()
+    with recording(clock=clock, ring_size=1 << 16) as sink:
+        things: PolicyCache[int, int] = PolicyCache(200, name="shop.things")
+        for index, key in enumerate((rng.zipf(1.2, 40_000) % 2000).tolist()):
+            if things.get(key) is None:
+                things[key] = key
+            clock.advance(0.004)
+            if index % 500 == 499:
+                sink.workload  # noqa: B018 - drains
+        records = [record for _, record in sink.records]
+    said = [r for r in records if isinstance(r, Workload)]
+    assert [dict(r.values)["begins"] for r in said] == [1.0] + [0.0] * (len(said) - 1)
+    assert len(said) > 3
+    later = records[records.index(said[1]) - 3 :]  # without the cache's beginning
+    store = TraceStore(tmp_path / "traces")
+    store.write_records(Source("0" * 16, "shop", "shop.things", "cache", cache.version), later)
+    trace = access_trace(store, "shop.things")
+    assert len(trace) > 25_000
+    found = fidelity(trace, incumbent_policy("baseline:lru", cache), SIMULATOR, replicas=2)
+    assert found.answer == "ok"
+
+
+def test_what_ran_under_a_promoted_policy_is_compared_with_what_is_named(tmp_path: Path) -> None:
+    with recording(ring_size=1 << 16) as sink:
+        things: PolicyCache[int, int] = PolicyCache(50, name="shop.things")
+        for key in (np.random.default_rng(2).zipf(1.3, 3000) % 500).tolist():
+            if things.get(key) is None:
+                things[key] = key
+        made = [record for _, record in sink.records] if sink.workload else []
+    promoted = [
+        r._replace(values=tuple((k, "f" * 64 if k == "policy" else v) for k, v in r.values))
+        if isinstance(r, Workload)
+        else r
+        for r in made
+    ]
+    store = TraceStore(tmp_path / "traces")
+    store.write_records(Source("0" * 16, "shop", "shop.things", "cache", cache.version), promoted)
+    with pytest.raises(ConfigurationError, match="--incumbent"):
+        opened(tmp_path / "traces", "shop.things")
+    _, target = opened(tmp_path / "traces", "shop.things", "baseline:sampled_lfu")
+    assert target.incumbent.name == "sampled_lfu"
