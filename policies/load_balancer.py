@@ -18,7 +18,7 @@ PILE_UP = 4.0
 STARVED_AFTER = 500
 #: Share of a shorter replay for which a member may go unpicked, from so many decisions per member on.
 UNPICKED_SHARE = 0.9
-TOLD_AFTER = 100
+TOLD_AFTER = 400
 
 INFLIGHT = Feature(
     "inflight",
@@ -58,7 +58,8 @@ def no_starvation(summary: Any) -> bool:
     """Return whether no member waited longer than ``STARVED_AFTER`` decisions per member for a pick.
 
     In a replay shorter than that, a member that goes unpicked for nine tenths of it counts as starved:
-    otherwise a policy would pass or fail by how long somebody recorded.
+    otherwise a policy would pass or fail by how long somebody recorded. A still shorter one, in which a
+    single slow spell may last as long, says nothing.
     """
     members = len(summary.longest_unpicked)
     if summary.decisions < TOLD_AFTER * members:

@@ -107,7 +107,7 @@ def test_starvation_is_a_member_left_unpicked_for_too_long(run: int, fair: bool)
 
 
 @pytest.mark.parametrize(
-    ("decisions", "unpicked", "fair"), [(199, 199, True), (400, 360, True), (400, 361, False)]
+    ("decisions", "unpicked", "fair"), [(799, 799, True), (1000, 900, True), (1000, 901, False)]
 )
 def test_in_a_short_replay_starvation_is_nearly_all_of_it(
     decisions: int, unpicked: int, fair: bool
