@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import logging
-import operator
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
-from .arms import UNBORN, Arms, Moment, Sampling, Segment, segment
-from .config import Settings
-from .expand import Expander, Happened, Raw, Renamed
+from .arms import UNBORN, Arms, Moment, Sampling, Segment, Surroundings, segment
+from .config import Clock, Settings
+from .expand import ALONE, ASKED, HAPPENED, HEAD, REPORT, Expander, Happened, split
 from .explore import explored
-from .guard import Answer, Host, Row, preparer
+from .guard import Guarded, Host, Row, Seen, Verdict, preparer
 from .invariant import Invariant
 from .kind import Kind
 from .live_shadow import LiveShadow
 from .members import NOBODY, Members, join
-from .outcomes import Pending, Report
+from .outcomes import Pending
 from .records import Record
-from .ring import Ring, Tally
+from .ring import FieldRing, Tally
 from .spec import Spec
 
 _LOG = logging.getLogger("gnomon")
 _TALLIES = (
-    "skipped", "failed", "raised", "slow", "features", "fault", "violation", "reports_dropped",
+    "passed", "skipped", "failed", "raised", "slow", "features", "fault", "violation", "reports_dropped",
     "events_dropped", "breaker_trips",
 )  # fmt: skip
 _OUTCOMES = (
@@ -36,6 +38,8 @@ _SHADOW = (
     "shadow_decisions", "shadow_diverged", "shadow_faults", "shadow_violations", "shadow_shed",
 )  # fmt: skip
 PENDING_PER_RING = 4
+#: Two clocks read further apart than this are read again, so often at most.
+_APART_NS, _READINGS = 20_000, 5
 #: The names of the items are recorded again after so long.
 ANNOUNCE_NS = 30_000_000_000
 
@@ -51,6 +55,7 @@ class Live:
         lock: held for every change of ``segment``, ``members`` and ``arms``; never on the path.
         invariants: of the kind and of the hook.
         delayed: whether an outcome was ever promised or reported beside a plain call.
+        identify: number of a decision to its id; set by the hook.
     """
 
     def __init__(self, name: str, kind: Kind, spec: Spec) -> None:
@@ -61,6 +66,7 @@ class Live:
         self.arms = Arms()
         self.space: dict[str, Any] = {}
         self.delayed = False
+        self.identify: Callable[[int], bytes] = _nameless
         self.invariants: tuple[Invariant, ...] = kind.invariants
         self._prepare = preparer(kind)
         self._arrived: Callable[[], None] = _nothing
@@ -72,12 +78,16 @@ class Live:
         """Start with empty counters, ring and members, as a new process does."""
         self.settings = settings
         self.clock = settings.clock
+        self._now, self._unit_ns = _hand(settings.clock)
         self.lock = threading.RLock()
+        self._room = settings.ring_size * ALONE
         self.members = NOBODY
-        self.ring = Ring(settings.ring_size)
+        self.ring = FieldRing()
         self.tallies = {name: Tally() for name in _TALLIES}
         self.numbers = Tally()
         self._complaints = 0
+        self._recording = False
+        self._gaps = 0
         self._draining = threading.Lock()
         self._fresh_generators()
         self.host = Host(
@@ -114,30 +124,28 @@ class Live:
             self.clock.cpu_ns, self.clock.monotonic_ns, generator(f"{self.name} shadow").random
         )
         draw = generator(f"{self.name} recorded noise").random
-        return Expander(self.kind, self._prepare, draw, pending, shadow)
+        return Expander(self.kind, self._prepare, draw, pending, shadow, self._complain)
 
     def _bind(self) -> None:
         """Put what the wrapper's text names into its globals."""
         self.space.update(
             g_hook=self,
-            g_time_ns=self.clock.time_ns,
-            g_is=operator.is_,
+            g_now=self._now,
             g_next=self.numbers.bump,
             g_features=self.spec.item_features,
             g_unit=self.spec.unit,
             g_redact=self.spec.redact,
             g_advance=self.advance,
             g_rejoin=self.rejoin,
-            g_mislaid=self.mislaid,
             g_position=self.position,
-            g_ask=self.ask,
             g_explore=self.explore,
             g_derive=self.derive,
             g_failed=self.failed,
             g_raised=self.tallies["raised"].bump,
+            g_passed=self.tallies["passed"].bump,
             g_skipped=self.tallies["skipped"].bump,
             g_items=self.ring.items,
-            g_room=self.ring.room,
+            g_asked=ASKED,
             g_push=self.ring.push,
             g_drop=self.ring.drop,
         )
@@ -161,36 +169,57 @@ class Live:
 
     # --- called by the wrapper; none of these raises ------------------------------------------
 
-    def advance(self, time_ns: int) -> Segment:
-        """Return who decides at a Unix time, and keep it for the calls to come."""
+    def advance(self) -> Segment:
+        """Return who decides now, and keep it for the calls to come."""
         if self.segment is UNBORN:
             self._arrived()  # without the lock: it takes the runtime's, which goes before this one
         with self.lock:
-            held = segment(
-                self.arms,
-                Moment(time_ns, self.clock.monotonic_ns()),
-                self._sampling(),
-                self.spec.explore,
-                _context_reader(),
-            )
+            now = self._moment()
+            surroundings = Surroundings(self.spec.explore, _context_reader(), self.unasked)
+            held = segment(self.arms, now, self._sampling(), surroundings)
+            if held.record and not self._recording:
+                self._gaps += 1
+            self._recording = held.record
+            if held.tracks and not (self.segment is not None and self.segment.tracks):
+                self._remember()
+            held = replace(held, gap=self._gaps)
             if self.segment is not None:
                 self.segment = held
             return held
+
+    def _moment(self) -> Moment:
+        """Return both clocks, read so close together that one can be told from the other."""
+        for _ in range(_READINGS):
+            monotonic_ns, unix_ns = self.clock.monotonic_ns(), self.clock.time_ns()
+            if self.clock.monotonic_ns() - monotonic_ns < _APART_NS:
+                break
+        return Moment(unix_ns, monotonic_ns, self._unit_ns)
+
+    def _remember(self) -> None:
+        """Take over from the drainer when the items were last picked, as far as it has come."""
+        members = self.members
+        for i, name in enumerate(members.names):
+            members.last[i] = max(members.last[i], self.expander.picked.get(name, -1))
 
     def _sampling(self) -> Sampling:
         s = self.settings
         return Sampling(s.sample, int(s.window_s * 1e9), self.name, s.cell)
 
-    def rejoin(self, items: Sequence[Any], seq: int, time_ns: int) -> Members:
+    def rejoin(self, items: Sequence[Any], seq: int) -> Members:
         """Return the members after a change of items; raises what the service's accessors raise."""
         with self.lock:
             before = self.members
-            self.members = join(before, items, self.spec.item_name, seq)
+            self.members = self._sized(join(before, items, self.spec.item_name, seq))
             if self.members.names != before.names:
                 self._check_width(items)
-                # When there is no room, the drain announces what holds then.
-                self.ring.offer(Renamed(time_ns, self.members.names))
             return self.members
+
+    def _sized(self, members: Members) -> Members:
+        """Set how many fields may wait: those of ``ring_size`` decisions over these items."""
+        size, kind, decisions = members.size, self.kind, self.settings.ring_size
+        self._room = members.room = decisions * (ALONE + size * len(kind.features))
+        members.asked_room = decisions * (HEAD + size * len(kind.inputs))
+        return members
 
     def _check_width(self, items: Sequence[Any]) -> None:
         row = self.spec.item_features(items[0]) if len(items) else ()
@@ -198,16 +227,6 @@ class Live:
             self.members = NOBODY
             wanted = ", ".join(feature.name for feature in self.kind.features)
             raise TypeError(f"item_features must return a tuple of ({wanted}), not {row!r}")
-
-    def mislaid(self, items: Sequence[Any], picked: Any, seq: int) -> None:
-        """Note a pick, outside a sampled window, of an item that was not among the members."""
-        try:
-            members = self.rejoin(items, seq, self.clock.time_ns())
-            position = members.position(picked)
-            if position >= 0:
-                members.last[position] = seq
-        except Exception as error:  # noqa: BLE001 - the service's accessors may raise anything
-            self._complain(error)
 
     def position(self, members: Members, picked: Any) -> int:
         """Return where the incumbent's pick lies among the items; -1, counted, when it is none."""
@@ -217,16 +236,22 @@ class Live:
             self._complain(TypeError(f"it returned {type(picked).__name__}, none of the items"))
         return found
 
-    def ask(self, held: Segment, rows: list[Any], since: list[int]) -> Answer:
-        """Return the answer of the segment's program, if it has one."""
-        if held.ask is None:
-            return -1, held.detail, self._prepared(rows, since) if held.explore else None, -1
-        answer: Answer = held.ask(rows, since)
-        if answer[1]:
-            self.tallies[answer[1].partition(":")[0]].bump()
-        elif held.detail:
-            return answer[0], held.detail, answer[2], answer[3]
-        return answer
+    def ask(self, guarded: Guarded, items: Any, members: Members, seq: int) -> Verdict:
+        """Return a program's answer, found in steps; raises what the service's accessors raise."""
+        rows, since = self._read(items, members, seq)
+        index, detail, full, spent = guarded.ask(rows, since)
+        if detail:
+            self.tallies[detail.partition(":")[0]].bump()
+        return index, detail, _seen(full, rows, since), spent
+
+    def unasked(self, items: Any, members: Members, seq: int) -> Verdict:
+        """Return no answer, and what was seen, where the incumbent decides and some picks are drawn."""
+        rows, since = self._read(items, members, seq)
+        detail = self.segment.detail if self.segment is not None else ""
+        return -1, detail, _seen(self._prepared(rows, since), rows, since), -1
+
+    def _read(self, items: Any, members: Members, seq: int) -> tuple[list[Any], list[int]]:
+        return [*map(self.spec.item_features, items)], [seq - last for last in members.last]
 
     def _prepared(self, rows: list[Any], since: list[int]) -> list[Row] | None:
         try:
@@ -234,10 +259,12 @@ class Live:
         except Exception:  # noqa: BLE001 - features are the service's own objects
             return None
 
-    def explore(self, held: Segment, rows: list[Any], since: Any, base: int) -> Any:
+    def explore(self, held: Segment, seen: Seen, base: int) -> tuple[int, float, bool]:
         """Return (action, its propensity, whether it was drawn); the base action when rows are bad."""
-        if since is not None:
+        if isinstance(seen, tuple):
             return base, 1.0, False
+        width = len(self.kind.inputs)
+        rows = [tuple(seen[i : i + width]) for i in range(0, len(seen), width)]
         return explored(self.kind, self.invariants, rows, base, held.explore, self._random)
 
     def derive(self, seq: int, picked: Any) -> None:
@@ -246,7 +273,7 @@ class Live:
             assert self.spec.outcome is not None
             values = dict(self.spec.outcome(picked))
             ok = bool(values.pop("ok", True))
-            self.report(seq, ok, "reported", tuple(values.items()))
+            self.report(seq, ok, "reported", values)
         except Exception as error:  # noqa: BLE001 - the service's own function may raise anything
             self._complain(error)
 
@@ -263,29 +290,30 @@ class Live:
 
     # --- outcomes and the drain ---------------------------------------------------------------
 
-    def report(
-        self, seq: int, ok: bool, status: str, values: tuple[tuple[str, float], ...]
-    ) -> None:
-        """Leave an outcome for the drainer to join."""
-        report = Report(seq, self.clock.time_ns(), ok, status, values)
-        if not self.ring.offer(report):
+    def report(self, seq: int, ok: bool, status: str, values: Mapping[str, Any]) -> None:
+        """Leave an outcome, or a part of one, for the drainer to join."""
+        ring = self.ring
+        if len(ring.items) < self._room:
+            ring.push((REPORT, seq, self.clock.time_ns(), ok, status, values))
+        else:
             self.tallies["reports_dropped"].bump()
 
     def event(self, name: str, values: tuple[tuple[str, Any], ...]) -> None:
         """Leave a workload event for the drainer; outside a sampled window none is kept."""
-        held, now_ns = self.segment, self.clock.time_ns()
-        if held is not None and not held.since <= now_ns < held.until:
-            held = self.advance(now_ns)
+        held = self.segment
+        if held is not None and self._now() >= held.until:
+            held = self.advance()
         if held is None or not held.record:
             return
-        if not self.ring.offer(Happened(now_ns, name, values)):
+        told = Happened(HAPPENED, self.clock.time_ns(), name, values)
+        if not self.ring.offer(told, self._room):
             self.tallies["events_dropped"].bump()
 
     def drain(self) -> list[Record]:
         """Return what was recorded since the last time, missing outcomes included."""
         with self._draining:
             records: list[Record] = []
-            for raw in self.ring.take():
+            for raw in split(self.ring.take(), len(self.kind.features)):
                 records.extend(self._expanded(raw))
             now_ns = self.clock.time_ns()
             if self.members.names != self.expander.announced or (records and self._unsaid(now_ns)):
@@ -298,19 +326,14 @@ class Live:
         silent = now_ns - self.expander.announced_ns >= ANNOUNCE_NS
         return silent and bool(self.members.names)
 
-    def _expanded(self, raw: Any) -> Iterator[Record]:
-        if type(raw) is tuple:
-            yield from self.expander.decision(Raw._make(raw), self.awaits)
-        elif isinstance(raw, Report):
-            outcome = self.expander.outcome(raw)
-            if outcome is not None:
-                yield outcome
-        elif isinstance(raw, Happened):
-            event = self.expander.event(raw)
-            if event is not None:
-                yield event
-        elif raw.names != self.expander.announced:
-            yield self.expander.members(raw.time_ns, raw.names)
+    def _expanded(self, raw: list[Any]) -> Iterator[Record]:
+        mark = raw[0]
+        if mark is not REPORT and mark is not HAPPENED:
+            yield from self.expander.decision(raw, self.awaits)
+            return
+        made = self.expander.outcome(raw) if mark is REPORT else self.expander.event(raw)
+        if made is not None:
+            yield made
 
     @property
     def awaits(self) -> bool:
@@ -322,10 +345,10 @@ class Live:
         tally = {name: int(value) for name, value in self.tallies.items()}
         expanded = self.expander.counts
         return {
-            "decisions": int(self.numbers),
+            "decisions": int(self.numbers) + tally["passed"],
             "recorded": expanded["recorded"],
             "dropped": int(self.ring.dropped),
-            "skipped": tally["skipped"],
+            "skipped": tally["skipped"] + tally["passed"],
             "failed": tally["failed"] + expanded["unreadable"],
             "raised": tally["raised"],
             "fallbacks": tally["features"] + tally["fault"] + tally["violation"],
@@ -345,6 +368,22 @@ class Live:
         }
 
 
+def _seen(full: list[Row] | None, rows: list[Any], since: list[int]) -> Seen:
+    return (rows, since) if full is None else [*chain.from_iterable(full)]
+
+
+def _hand(clock: Clock) -> tuple[Callable[[], float], float]:
+    """Return the request path's clock and the length of its unit in ns; the system's is cheapest in seconds."""
+    if clock.monotonic_ns is time.monotonic_ns:
+        return time.monotonic, 1e9
+    return clock.monotonic_ns, 1.0
+
+
+def _nameless(seq: int) -> bytes:
+    """Return no id."""
+    return b""
+
+
 def _nothing() -> None:
     """Tell nobody."""
 
@@ -352,4 +391,9 @@ def _nothing() -> None:
 def _context_reader() -> Callable[[], Any] | None:
     """Return how to read the caller's OpenTelemetry context; None while nobody has loaded it."""
     loaded = sys.modules.get("opentelemetry.context")
+    # A context variable's own method, where it is one, costs a sixth of the function around it.
+    runtime = getattr(loaded, "_RUNTIME_CONTEXT", None)
+    variable = getattr(runtime, "_current_context", None)
+    if type(variable) is ContextVar:
+        return variable.get
     return getattr(loaded, "get_current", None)

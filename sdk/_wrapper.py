@@ -1,13 +1,17 @@
 """Writing the function that a service calls: the incumbent's own signature, one mode test first.
 
-A generated function costs a third of a closure over ``*args, **kwargs``. Its text reads like this
-(sync, items in ``backends``):
+A generated function costs a third of a closure over ``*args, **kwargs``, and what would be calls can
+stand in it as expressions. Its text reads like this (sync, items in ``backends``, recorded):
 
     def pick(request, backends):
         g_s = g_hook.segment
         if g_s is None:
             return g_incumbent(request, backends)
         ...
+        g_push(g_r)
+        return g_picked
+
+What can wait is left to the drainer: which item was picked, who the items are, since when.
 """
 
 from __future__ import annotations
@@ -23,96 +27,97 @@ PREFIX = "g_"  # of every name that is ours; no parameter may start with it
 
 _HEAD = """\
 {define} {name}({params}):
+    {promise}
     g_s = g_hook.segment
     if g_s is None:
-        g_picked = {incumbent}
-        return {off}
-    g_t = g_time_ns()
-    if not g_s.since <= g_t < g_s.until:
-        g_s = g_advance(g_t)
+        {off}
+    g_t = g_now()
+    if g_t >= g_s.until:
+        g_s = g_advance()
+    if g_s.skip:
+        g_passed()
+        {off}
     g_n = g_next()
     g_m = g_hook.members
-    if g_s.skip:
-        try:
-            g_picked = {incumbent}
-        except BaseException:
-            g_raised()
-            raise
-        g_i = g_m.index.get(id(g_picked), -1)
-        if g_i >= 0:
-            g_m.last[g_i] = g_n
-        else:
-            g_mislaid({items}, g_picked, g_n)
-        g_skipped()
-        return {unkept}
-    try:
-        if len({items}) != g_m.size or not all(map(g_is, {items}, g_m.items)):
-            g_m = g_rejoin({items}, g_n, g_t)
-        g_rows = [*map(g_features, {items})]
-        g_since = [g_n - g_k for g_k in g_m.last]
-        g_u = {unit}
-        g_c = g_s.context() if g_s.context is not None else None
-    except Exception as g_error:
-        g_failed(g_error)
-        g_picked = {incumbent}
-        return {unkept}
 """
 
-# What the items looked like was copied above, before the incumbent could touch them.
-_DIRECT = """\
-    if not g_s.governed:
-        try:
-            g_picked = {incumbent}
-        except BaseException:
-            g_raised()
-            raise
-        g_i = g_m.index.get(id(g_picked), -1)
-        if g_i < 0:
-            g_i = g_position(g_m, g_picked)
-            if g_i < 0:
-                return {unkept}
-        g_m.last[g_i] = g_n
-        if len(g_items) < g_room:
-            g_push((g_s, g_n, g_t, -1, g_u, g_s.detail, g_i, g_rows, g_since, 1.0, False, g_c))
-        else:
-            g_drop()
-            return {unkept}
-        {derive}
-        return {kept}
+_SAME = """\
+            if {items} != g_m.held if g_type({items}) is g_m.form else g_m.changed({items}):
+                g_m = g_rejoin({items}, g_n)
+            g_u = {unit}
+            g_c = g_s.context() if g_s.context is not None else None
 """
 
-_GOVERNED = """\
-    g_i, g_d, g_full, g_spent = g_ask(g_s, g_rows, g_since)
-    if g_full is not None:
-        g_rows = g_full
-        g_since = None
-    if g_i < 0:
-        try:
+_UNREAD = """\
+        except g_Exception as g_error:
+            g_failed(g_error)
             g_picked = {incumbent}
-        except BaseException:
+            {unkept}
+"""
+
+# What the items looked like is copied before the incumbent can touch them.
+_DIRECT = f"""\
+    if g_s.answer is None:
+        try:
+{_SAME}\
+            g_r = [g_s, g_n, g_t, g_u, g_m, None, g_c]
+            for g_b in {{items}}:
+                {{read}}
+{_UNREAD}\
+        try:
+            g_picked = {{incumbent}}
+        except g_BaseException:
+            g_raised()
+            raise
+        if g_s.tracks:
+            g_i = g_m.index.get(g_id(g_picked), -1)
+            if g_i >= 0:
+                g_m.last[g_i] = g_n
+        if g_len(g_items) < g_m.room:
+            g_r[5] = g_picked
+            g_push(g_r)
+            {{derive}}
+            {{kept}}
+        g_drop()
+        {{unkept}}
+"""
+
+_GOVERNED = f"""\
+    else:
+        try:
+{_SAME}\
+            g_i, g_d, g_f, g_spent = g_s.answer({{items}}, g_m, g_n)
+{_UNREAD}\
+    if g_i >= 0:
+        g_d = g_s.detail
+        g_picked = g_m.items[g_i]
+    else:
+        try:
+            g_picked = {{incumbent}}
+        except g_BaseException:
             g_raised()
             raise
         g_i = g_position(g_m, g_picked)
         if g_i < 0:
-            return {unkept}
-    else:
-        g_picked = g_m.items[g_i]
+            {{unkept}}
     g_x = False
     g_p = 1.0
     if g_s.explore:
-        g_i, g_p, g_x = g_explore(g_s, g_rows, g_since, g_i)
+        g_i, g_p, g_x = g_explore(g_s, g_f, g_i)
         if g_x:
             g_picked = g_m.items[g_i]
     g_m.last[g_i] = g_n
     if g_s.record or g_d != g_s.detail:
-        if len(g_items) < g_room:
-            g_push((g_s, g_n, g_t, g_spent, g_u, g_d, g_i, g_rows, g_since, g_p, g_x, g_c))
-            {derive}
-            return {kept}
+        if g_len(g_items) < g_m.asked_room:
+            g_r = [g_asked, g_s, g_n, g_t, g_u, g_m, g_i, g_c, g_d, g_spent, g_p, g_x, g_len(g_f)]
+            g_r += g_f
+            g_push(g_r)
+            {{derive}}
+            {{kept}}
         g_drop()
     else:
         g_skipped()
-    return {unkept}
+    {{unkept}}
 """
 
 _BODY = _HEAD + _DIRECT + _GOVERNED
@@ -134,8 +139,9 @@ def build(
     Args:
         function: the incumbent.
         signature: of it.
-        slots: ``items`` (name of the parameter that holds them), ``unit`` (expression) and
-            ``derive`` (statement that reports an outcome from the result of a plain call).
+        slots: ``items`` (name of the parameter that holds them), ``read`` (statement that adds the
+            features of the item ``g_b`` to the list ``g_r``), ``unit`` (expression) and ``derive`` (statement
+            that reports an outcome from the result of a plain call).
         space: names the text refers to, without the prefix; kept as the globals of both functions,
             so that a later change of an entry takes effect.
     """
@@ -149,7 +155,15 @@ def build(
         "arguments": _arguments(signature),
         "incumbent": f"{'await ' if awaits else ''}g_incumbent({_arguments(signature)})",
     }
-    plain = {"off": "g_picked", "unkept": "g_picked", "kept": "g_picked"}
+    plain = {
+        "off": f"return {values['incumbent']}",
+        "unkept": "return g_picked",
+        "kept": "return g_picked",
+        "promise": "pass",
+    }
+    space.update(
+        g_type=type, g_id=id, g_len=len, g_Exception=Exception, g_BaseException=BaseException
+    )
     wrapper = _run(_BODY, {**values, **plain}, values["name"], space)
     _copy_metadata(wrapper, function)
     return wrapper, _decide(values, space, awaits)
@@ -157,9 +171,10 @@ def build(
 
 def _decide(values: dict[str, str], space: dict[str, Any], awaits: bool) -> Callable[..., Any]:
     opened = {
-        "off": "g_open(g_picked, -1, False)",
-        "unkept": "g_open(g_picked, g_n, False)",
-        "kept": "g_open(g_picked, g_n, True)",
+        "off": f"return g_open(g_hook, {values['incumbent']}, -1, False)",
+        "unkept": "return g_open(g_hook, g_picked, g_n, False)",
+        "kept": "return g_open(g_hook, g_picked, g_n, True)",
+        "promise": "g_hook.delayed = True",
         "derive": "pass",
         "name": "decide_async" if awaits else "decide",
     }

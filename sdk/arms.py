@@ -1,8 +1,8 @@
 """Who answers when: an assignment compiled into segments of time in which nothing changes.
 
-The request path holds one segment and compares its bounds with the clock; only when a bound is
-crossed is anything looked up again. A bound is a block's end, a sampling window's end, the lease,
-or a tenth of a second, so that a lease on the monotonic clock ends in time when the wall clock jumps.
+The request path holds one segment and compares its end with the monotonic clock, which is the cheapest
+to read; only then is anything looked up again. It ends with a block, a sampling window, the lease, or
+after a tenth of a second, so that a jump of the wall clock is noticed by then.
 """
 
 from __future__ import annotations
@@ -49,11 +49,15 @@ class Segment:
     """A stretch of time in which one arm decides under one rule.
 
     Attributes:
-        since, until: Unix ns; outside of it the segment does not hold.
-        ask: of the program that answers; None for the incumbent.
-        governed: whether anything but the incumbent has a say (a program, or exploring).
+        until: when it ends, on the request path's clock.
+        began, began_ns: one moment of it on that clock, and as Unix time in ns.
+        unit_ns: length of that clock's unit.
+        answer: where anything but the incumbent has a say (a program, or exploring): (items, members,
+            number of the decision) to a :data:`~gnomon.sdk.guard.Verdict`; None for the incumbent alone.
         record: whether every decision is recorded.
         skip: whether the incumbent answers and nothing is recorded.
+        tracks: whether picks are kept up to date for a program that may be asked later.
+        gap: how often, up to here, decisions began to be recorded after some were not.
         explore: share of decisions given to a uniform draw.
         context: reads the caller's OpenTelemetry context; None when no such library is loaded.
         arm, reason, detail, policy, epoch, block: as in the decision record.
@@ -63,12 +67,15 @@ class Segment:
         shadow_rate: on which share of recorded decisions.
     """
 
-    since: int = 0
-    until: int = 0
-    ask: Callable[..., Any] | None = None
-    governed: bool = False
+    until: float = -1.0
+    began: float = 0.0
+    began_ns: int = 0
+    unit_ns: float = 1.0
+    answer: Callable[..., Any] | None = None
     record: bool = True
     skip: bool = False
+    tracks: bool = False
+    gap: int = 0
     explore: float = 0.0
     context: Callable[[], Any] | None = None
     arm: str = INCUMBENT
@@ -81,6 +88,10 @@ class Segment:
     stale: bool = False
     shadow: Guarded | None = None
     shadow_rate: float = 0.0
+
+    def unix_ns(self, moment: float) -> int:
+        """Return a moment on the request path's clock as Unix time in ns."""
+        return self.began_ns + int((moment - self.began) * self.unit_ns)
 
 
 #: Holds at no time, so that the first call looks up what does.
@@ -114,10 +125,27 @@ class Moment:
 
     Attributes:
         unix_ns, monotonic_ns: the two clocks.
+        unit_ns: length of the unit of the request path's clock, which is the monotonic one.
     """
 
     unix_ns: int
     monotonic_ns: int
+    unit_ns: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a hook gives to every segment.
+
+    Attributes:
+        explore: share of decisions given to a uniform draw.
+        context: reads the caller's OpenTelemetry context; None when no such library is loaded.
+        unasked: answers, as a segment's ``answer`` does, where no program is asked.
+    """
+
+    explore: float = 0.0
+    context: Callable[[], Any] | None = None
+    unasked: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,24 +182,27 @@ def segment(
     arms: Arms,
     now: Moment,
     sampling: Sampling,
-    explore: float = 0.0,
-    context: Callable[[], Any] | None = None,
+    surroundings: Surroundings,
 ) -> Segment:
     """Return the segment that holds now."""
+    explore = surroundings.explore
     turn = _turn(arms, now)
     program = _program(arms, turn)
     record = turn.block >= 0 or sampling.sampled(now.unix_ns)
-    since, until = _bounds(arms, now, sampling)
+    governed = program is not None or explore > 0.0
+    skip = not record and not governed
     live = arms.assignment.phase == "shadow" and not turn.stale and not arms.breaker()
     return Segment(
-        since=since,
-        until=until,
-        ask=program.ask if program else None,
-        governed=program is not None or explore > 0.0,
+        until=(now.monotonic_ns + _length(arms, now, sampling)) / now.unit_ns,
+        began=now.monotonic_ns / now.unit_ns,
+        began_ns=now.unix_ns,
+        unit_ns=now.unit_ns,
+        answer=program.answer if program else surroundings.unasked if governed else None,
         record=record,
-        skip=not record and program is None and explore == 0.0,
+        skip=skip,
+        tracks=explore > 0.0 or _programs(arms) > 0,
         explore=explore,
-        context=context,
+        context=surroundings.context,
         arm=turn.arm,
         reason="fallback" if turn.detail else turn.reason,
         detail=turn.detail,
@@ -229,14 +260,13 @@ def _policy(arms: Arms, program: Guarded | None) -> str:
     return arms.assignment.stable_digest
 
 
-def _bounds(arms: Arms, now: Moment, sampling: Sampling) -> tuple[int, int]:
-    """Return from when to when nothing changes; not more than a tenth of a second either way."""
-    low, high = now.unix_ns - REVIEW_NS, now.unix_ns + REVIEW_NS
-    lengths = [sampling.window_ns] if sampling.share < 1.0 else []
+def _length(arms: Arms, now: Moment, sampling: Sampling) -> int:
+    """Return for how many ns nothing changes; not more than a tenth of a second."""
+    length = REVIEW_NS
+    periods = [sampling.window_ns] if sampling.share < 1.0 else []
     if arms.assignment.phase == "canary" and arms.assignment.switchback is not None:
-        lengths.append(arms.assignment.switchback.block_ns)
-    for length in lengths:
-        start = now.unix_ns // length * length
-        low, high = max(low, start), min(high, start + length)
+        periods.append(arms.assignment.switchback.block_ns)
+    for period in periods:
+        length = min(length, period - now.unix_ns % period)
     lease = arms.assignment.lease_until_ns - now.monotonic_ns
-    return low, min(high, now.unix_ns + lease) if lease > 0 else high
+    return min(length, lease) if lease > 0 else length

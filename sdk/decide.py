@@ -7,8 +7,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from .errors import ConfigurationError
+from .outcomes import PARTIAL
 
 if TYPE_CHECKING:
+    from ._live import Live
     from .hook import Hook
 
 R = TypeVar("R")
@@ -22,31 +24,42 @@ class OpenDecision(Generic[R]):
 
     Attributes:
         action: the picked item.
-        seq: number of the decision in this process; -1 when the hook is off.
+        seq: number of the decision in this process; -1 when the hook is off, and outside of a window
+            that is recorded.
         recorded: whether the decision was recorded; if not, its outcome is not either.
     """
 
-    __slots__ = ("_hook", "action", "recorded", "seq")
+    __slots__ = ("_live", "action", "recorded", "seq")
 
-    def __init__(self, hook: Hook, action: R, seq: int, recorded: bool) -> None:
-        self._hook = hook
+    def __init__(self, live: Live, action: R, seq: int, recorded: bool) -> None:
+        self._live = live
         self.action = action
         self.seq = seq
         self.recorded = recorded
 
     @property
     def id(self) -> bytes:
-        """The decision's id, 16 bytes; empty when the hook is off."""
-        return self._hook.decision_id(self.seq) if self.seq >= 0 else b""
+        """The decision's id, 16 bytes; empty where :attr:`seq` is -1."""
+        return self._live.identify(self.seq) if self.seq >= 0 else b""
 
     def outcome(self, *, ok: bool = True, **values: float) -> None:
         """Report what was measured; the first report of a decision counts.
 
         Args:
             ok: whether the work succeeded.
-            values: by metric name, in the metric's unit.
+            values: by metric name, in the metric's unit; those of :meth:`partial` are added.
         """
-        self._report(ok, "reported", tuple(values.items()))
+        if self.recorded:
+            self._live.report(self.seq, ok, "reported", values)
+
+    def partial(self, **values: float) -> None:
+        """Report what is known so far, such as the time to a first token; the outcome is to follow.
+
+        Args:
+            values: by metric name, in the metric's unit; the latest of a name counts.
+        """
+        if self.recorded:
+            self._live.report(self.seq, True, PARTIAL, values)
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +73,7 @@ class OpenDecision(Generic[R]):
         if kind is not None:
             # A cancellation, or the process being ended, is not a failure of the work.
             failed = issubclass(kind, Exception)
-            self._report(False, "error" if failed else "cancelled", ())
+            self._report("error" if failed else "cancelled")
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,9 +86,9 @@ class OpenDecision(Generic[R]):
     ) -> None:
         self.__exit__(kind, error, trace)
 
-    def _report(self, ok: bool, status: str, values: tuple[tuple[str, float], ...]) -> None:
+    def _report(self, status: str) -> None:
         if self.recorded:
-            self._hook.live.report(self.seq, ok, status, values)
+            self._live.report(self.seq, False, status, {})
 
 
 class AwaitedDecision(Generic[R]):

@@ -4,50 +4,91 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .invariant import Invariant, violated
+from .arms import Segment
+from .members import NOBODY, Members
+from .outcomes import Pending, RawReport
 from .records import Decision, Outcome, Record, Workload
+from .ring import Mark
 
 if TYPE_CHECKING:
-    from .arms import Segment
     from .guard import Prepare, Row
     from .kind import Kind
     from .live_shadow import LiveShadow
-    from .outcomes import Pending, Report
 
 
 class Raw(NamedTuple):
-    """One decision as it lies in the ring; the request path builds it as a plain tuple."""
+    """The fields of a decision in the ring, in which a program or a draw had a say.
 
+    ``moment`` is on the request path's clock and ``picked`` the position of the item. After these fields
+    come ``count`` more: all features of all items, or, where they lie outside of their ranges, the rows
+    that there were and the decisions since each item was picked.
+
+    Where the incumbent decided alone, the fields are those from ``segment`` to ``context``, with the item
+    itself as ``picked``, and the kind's own features of all items after them.
+    """
+
+    mark: Mark
     segment: Segment
     seq: int
-    time_ns: int
-    spent_ns: int
+    moment: float
     unit: Any
+    members: Members
+    picked: Any
+    context: Any
     detail: str
-    action: int
-    rows: Sequence[Any]
-    since: Sequence[int] | None
+    spent_ns: int
     propensity: float
     explored: bool
-    context: Any
-
-
-class Renamed(NamedTuple):
-    """A change of items, as it lies in the ring."""
-
-    time_ns: int
-    names: tuple[str, ...]
+    count: int
 
 
 class Happened(NamedTuple):
-    """A workload event that the service told of, as it lies in the ring."""
+    """The fields of a workload event in the ring; as many as a decision has without its features."""
 
+    mark: Mark
     time_ns: int
     event: str
     values: tuple[tuple[str, Any], ...]
+    one: None = None
+    two: None = None
+    three: None = None
+
+
+#: What the fields that follow in the ring are; a decision of the incumbent begins with its segment.
+ASKED, REPORT, HAPPENED = Mark("asked"), Mark("report"), Mark("happened")
+#: Fields before the features: of a decision of the incumbent alone, and of another.
+ALONE, HEAD = 7, len(Raw._fields)
+_SIZES = {REPORT: len(RawReport._fields), HAPPENED: len(Happened._fields)}
+
+
+def split(fields: list[Any], width: int) -> Iterator[list[Any]]:
+    """Yield the fields of one record after the other.
+
+    Where items changed while they were read, a record is longer or shorter than it says: it is yielded
+    as it is, and the next one is found by its mark.
+
+    Args:
+        fields: from the ring.
+        width: how many features of its own an item has.
+    """
+    at, end = 0, len(fields)
+    while at < end:
+        mark = fields[at]
+        if type(mark) is not Mark:
+            stop = at + ALONE + fields[at + 4].size * width
+        else:
+            stop = at + (HEAD + fields[at + HEAD - 1] if mark is ASKED else _SIZES[mark])
+        if stop < end and not _begins(fields[stop]) or stop > end:
+            stop = next((i for i in range(at + 1, end) if _begins(fields[i])), end)
+        yield fields[at:stop]
+        at = stop
+
+
+def _begins(field: Any) -> bool:
+    return type(field) is Mark or type(field) is Segment
 
 
 class Expander:
@@ -57,6 +98,7 @@ class Expander:
         counts: ``recorded``, ``unreadable`` and ``stale`` decisions, ``bad_reports`` (values that are
             no numbers), ``bad_events`` (not as the kind declares them), and ``warnings`` (invariants of severity ``warn`` that did not hold).
         announced, announced_ns: names of the items as last recorded, and when.
+        picked: number of the decision that last picked an item, by its name.
         warns: invariants of severity ``warn``.
     """
 
@@ -67,53 +109,74 @@ class Expander:
         draw: Callable[[], float],
         pending: Pending,
         shadow: LiveShadow,
+        complain: Callable[[Exception], object],
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.pending = pending
         self.shadow = shadow
+        self.picked: dict[str, int] = {}
         self._kind = kind
+        self._width = len(kind.features)
+        self._inputs = len(kind.inputs)
         self._prepare = prepare
+        self._extend = extender(self._width)
         self._draw = draw
+        self._complain = complain
         self._events = 0
         self._fields = {e.name: sorted(e.fields) for e in kind.workload if e.source == "event"}
+        self._members = NOBODY
+        self._last: list[int] = []
+        self._gap = 0
         self.announced: tuple[str, ...] = ()
         self.announced_ns = 0
         self.warns: tuple[Invariant, ...] = ()
 
-    def decision(self, raw: Raw, awaits: bool) -> Iterator[Record]:
-        """Yield the record of one decision, and outcomes given up for want of room."""
+    def decision(self, raw: list[Any], awaits: bool) -> Iterator[Record]:
+        """Yield the record of one decision, before it the names of its items where they are new.
+
+        Args:
+            raw: its fields, see :class:`Raw`.
+            awaits: whether its outcome is expected; outcomes given up for want of room follow.
+        """
+        asked = raw[0] is ASKED
+        segment, seq, moment, _, members = raw[asked : asked + 5]
+        if members is not self._members or segment.gap != self._gap:
+            if members.names != self.announced:
+                yield self.members(segment.unix_ns(moment), members.names)
+            self._change(members, segment.gap, seq)
         try:
-            decision, rows = self._decision(raw)
-        except Exception:  # noqa: BLE001 - features and unit are the service's own objects
+            decision = self._asked(Raw._make(raw[:HEAD]), raw[HEAD:]) if asked else self._alone(raw)
+        except Exception as error:  # noqa: BLE001 - features and unit are the service's own objects
             self.counts["unreadable"] += 1
+            self._complain(error)
             return
         self.counts["recorded"] += 1
-        self.counts["stale"] += raw.segment.stale
-        if self.warns and rows is not None:
-            self._warn(rows, decision.action)
-        if raw.segment.shadow is not None and rows is not None:
-            self.shadow.consider(raw.segment.shadow, raw.segment.shadow_rate, rows, decision.action)
+        self.counts["stale"] += segment.stale
+        if self.warns or segment.shadow is not None:
+            self._examine(segment, decision)
         yield decision
         if awaits:
             yield from self.pending.open(decision)
 
-    def outcome(self, report: Report) -> Outcome | None:
-        """Return the outcome that a report makes, if it is readable and the first."""
+    def outcome(self, report: list[Any]) -> Outcome | None:
+        """Return the outcome that the fields of a report make, if it is readable, whole and the first."""
+        _, seq, time_ns, ok, status, told = report
         try:
-            values = tuple((str(name), float(value)) for name, value in report.values)
-        except (TypeError, ValueError):
+            values = tuple((str(name), float(value)) for name, value in told.items())
+        except (TypeError, ValueError, OverflowError):
             self.counts["bad_reports"] += 1
             return None
-        return self.pending.close(report._replace(values=values))
+        return self.pending.close((seq, time_ns, ok, status, values))
 
-    def event(self, told: Happened) -> Workload | None:
+    def event(self, fields: list[Any]) -> Workload | None:
         """Return the record of an event, if the kind declares it with exactly these fields."""
+        told = Happened._make(fields)
         if sorted(name for name, _ in told.values) != self._fields.get(told.event):
             self.counts["bad_events"] += 1
             return None
         try:
             values = tuple((n, v if isinstance(v, str) else float(v)) for n, v in told.values)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             self.counts["bad_events"] += 1
             return None
         self._events += 1
@@ -126,54 +189,126 @@ class Expander:
         self._events += 1
         return Workload(self._events - 1, time_ns, "members", values)
 
-    def _warn(self, rows: list[Row], action: int) -> None:
-        items = [*map(self._kind.item_type._make, rows)]
-        self.counts["warnings"] += sum(
-            violated((warn,), items, action) is not None for warn in self.warns
-        )
+    def _change(self, members: Members, gap: int, seq: int) -> None:
+        """Go on with other items, or after decisions that nobody saw.
 
-    def _decision(self, raw: Raw) -> tuple[Decision, list[Row] | None]:
-        rows = self._rows(raw)
-        features = tuple(chain.from_iterable(rows)) if rows else self._as_seen(raw)
-        if len(features) != len(raw.rows) * len(self._kind.inputs):
+        After a gap nobody knows who was picked, so that every item counts as picked just before.
+        """
+        self.picked.update(zip(self._members.names, self._last, strict=True))
+        if gap != self._gap:
+            self.picked.clear()
+        else:
+            self.picked = {n: self.picked[n] for n in members.names if n in self.picked}
+        self._members, self._gap = members, gap
+        self._last = [self.picked.get(name, seq - 1) for name in members.names]
+
+    def _alone(self, raw: list[Any]) -> Decision:
+        """Return the record of a decision that the incumbent made alone."""
+        segment, seq, moment, unit, members, picked, context = raw[:ALONE]
+        seen = raw[ALONE:]
+        action = members.index.get(id(picked), -1)
+        if action < 0 and (action := members.position(picked)) < 0:
+            raise TypeError(f"it returned {type(picked).__name__}, none of the items")
+        if len(seen) != members.size * self._width:
             raise ValueError("features and items differ in number")
+        features = self._extend(seen, self._last, seq, self._draw)
+        self._last[action] = seq
+        self.picked[members.names[action]] = seq
+        trace_id, span_id = span_of(context) if context else (0, 0)
+        return Decision(
+            seq, segment.unix_ns(moment), -1, unit if type(unit) is str else str(unit), segment.arm,
+            segment.reason, segment.detail, segment.policy, segment.epoch, segment.block, action,
+            members.size, features, 1.0, segment.inclusion, trace_id, span_id,
+        )  # fmt: skip
+
+    def _asked(self, raw: Raw, seen: list[Any]) -> Decision:
+        """Return the record of a decision in which a program or a draw had a say."""
+        segment, members, unit = raw.segment, raw.members, raw.unit
+        whole = not seen or type(seen[0]) is not list
+        features = tuple(seen) if whole else self._as_seen(*seen)
+        if len(features) != members.size * self._inputs:
+            raise ValueError("features and items differ in number")
+        self._last[raw.picked] = raw.seq
+        self.picked[members.names[raw.picked]] = raw.seq
         trace_id, span_id = span_of(raw.context)
-        segment = raw.segment
-        decision = Decision(
+        return Decision(
             seq=raw.seq,
-            time_ns=raw.time_ns,
+            time_ns=segment.unix_ns(raw.moment),
             duration_ns=raw.spent_ns,
-            unit=raw.unit if type(raw.unit) is str else str(raw.unit),
+            unit=unit if type(unit) is str else str(unit),
             arm=segment.arm,
             reason=_reason(raw),
             detail=raw.detail,
             policy="incumbent" if raw.detail not in ("", "breaker") else segment.policy,
             epoch=segment.epoch,
             block=segment.block,
-            action=raw.action,
-            n_items=len(raw.rows),
+            action=raw.picked,
+            n_items=members.size,
             features=features,
             propensity=raw.propensity,
             inclusion=_inclusion(raw),
             trace_id=trace_id,
             span_id=span_id,
         )
-        return decision, rows
 
-    def _rows(self, raw: Raw) -> list[Row] | None:
-        if raw.since is None:
-            return list(raw.rows)
-        try:
-            return self._prepare(raw.rows, raw.since, self._draw)
-        except (TypeError, ValueError):
-            return None
-
-    def _as_seen(self, raw: Raw) -> tuple[float, ...]:
+    def _as_seen(self, rows: Sequence[Any], since: Sequence[int]) -> tuple[float, ...]:
         """Return features that lie outside their ranges, as they are."""
         flat: list[float] = []
-        for row, since in zip(raw.rows, raw.since or (), strict=True):
-            flat += [*map(float, row), float(max(since, 1)), self._draw()]
+        for row, picks in zip(rows, since, strict=True):
+            flat += [*map(float, row), float(max(picks, 1)), self._draw()]
         return tuple(flat)
+
+    def _examine(self, segment: Segment, decision: Decision) -> None:
+        """Test what only warns, and ask the candidate of a live shadow."""
+        rows = self._in_ranges(decision.features)
+        if rows is None:
+            return
+        if self.warns:
+            items = [*map(self._kind.item_type._make, rows)]
+            self.counts["warnings"] += sum(
+                violated((warn,), items, decision.action) is not None for warn in self.warns
+            )
+        if segment.shadow is not None:
+            self.shadow.consider(segment.shadow, segment.shadow_rate, rows, decision.action)
+
+    def _in_ranges(self, features: tuple[float, ...]) -> list[Row] | None:
+        """Return one row per item, or None where a value lies outside of its range."""
+        width = self._inputs
+        rows = [features[i : i + width] for i in range(0, len(features), width)]
+        own = [row[: self._width] for row in rows]
+        if self._prepare(own, [1] * len(rows), _nil) is None:
+            return None
+        return rows
+
+
+def extender(width: int) -> Callable[..., tuple[float, ...]]:
+    """Return a function that adds the host's features to items of ``width`` features of their own.
+
+    It takes the values of all items one after the other, the number of the decision that last picked
+    each, this decision's number and the draws of noise; it raises for a value that is no number.
+    Generated, because the drainer runs it for every record.
+    """
+    names = [f"v{i}" for i in range(width)]
+    floats = "".join(f"float({name}), " for name in names)
+    source = "\n".join(
+        (
+            "def extend(seen, last, seq, draw):",
+            " values = iter(seen)",
+            " full = []",
+            f" for {', '.join([*names, 'at'])} in zip({'values, ' * width}last, strict=True):",
+            "  since = seq - at",
+            f"  full += {floats}since + 0.0 if since > 1 else 1.0, draw()",
+            " return tuple(full)",
+        )
+    )
+    space: dict[str, Any] = {}
+    exec(compile(source, "<gnomon extend>", "exec"), space)  # noqa: S102 - our own text
+    extend: Callable[..., tuple[float, ...]] = space["extend"]
+    return extend
+
+
+def _nil() -> float:
+    return 0.0
 
 
 def _reason(raw: Raw) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 from .invariant import Invariant, violated
@@ -16,6 +15,11 @@ Chooser = Callable[[Sequence[Sequence[float]]], int]
 Prepare = Callable[[Sequence[Any], Sequence[int], Callable[[], float]], "list[Row] | None"]
 #: (index or -1, why not, rows with host features or None, nanoseconds spent)
 Answer = tuple[int, str, "list[Row] | None", int]
+#: What was seen: all features of all items, one after the other; or (rows of the kind's own features,
+#: decisions since each item was picked) where those lie outside of their ranges.
+Seen = list[float] | tuple[list[Any], list[int]]
+#: (index or -1, why not, what was seen, nanoseconds spent or -1 where they were not measured)
+Verdict = tuple[int, str, Seen, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,9 @@ class Limits:
     """When a program is taken back in this process.
 
     Attributes:
-        budget_ns: an answer that took longer is used, and counted as slow.
+        budget_ns: an answer that took longer is used, and counted as slow. Where a program's own bound
+            on its work keeps it far below, one answer in 64 is measured, and all of them for a while
+            after one that was slow.
         faults: so many faults or violations trip the breaker,
         slow: and so many slow answers,
         window: when they lie within so many answers of the program.
@@ -39,13 +45,17 @@ class Breaker:
     """Trips once when failures of one program come too close together.
 
     Attributes:
+        answers: how many there were; threads that answer at once may count one together, which only
+            makes failures look closer.
         reason: why it tripped; empty while it has not.
+        watched: answers that are measured, whatever the program's bound: so many more.
     """
 
-    __slots__ = ("_answers", "_faults", "_on_trip", "_slow", "_window", "reason")
+    __slots__ = ("_faults", "_on_trip", "_slow", "_window", "answers", "reason", "watched")
 
     def __init__(self, limits: Limits, on_trip: Callable[[str], None]) -> None:
-        self._answers = count()
+        self.answers = 0
+        self.watched = 0
         self._faults: deque[int] = deque(maxlen=limits.faults)
         self._slow: deque[int] = deque(maxlen=limits.slow)
         self._window = limits.window
@@ -54,14 +64,16 @@ class Breaker:
 
     def answer(self) -> int:
         """Return the number of this answer, from 0."""
-        return next(self._answers)
+        self.answers += 1
+        return self.answers - 1
 
     def fault(self, answer: int, what: str) -> None:
         """Note that an answer was a fault or broke an invariant."""
         self._note(self._faults, answer, what)
 
     def slow(self, answer: int) -> None:
-        """Note that an answer came late."""
+        """Note that an answer came late, and look closer for a while."""
+        self.watched = self._window
         self._note(self._slow, answer, "slow")
 
     def _note(self, seen: deque[int], answer: int, what: str) -> None:
@@ -79,10 +91,11 @@ class Guarded:
         choose: rows of all inputs to the index of the picked item, or -1.
         invariants: those of severity ``block`` that its answer must meet.
         breaker: of this program in this process.
+        host: what the process lends to it.
+        answer: what a hook's segment calls; set by the hook.
     """
 
-    __slots__ = ("_budget", "_clock", "_draw", "_item", "_prepare", "_slow", "breaker", "choose",
-                 "invariants")  # fmt: skip
+    __slots__ = ("_item", "answer", "breaker", "choose", "host", "invariants")
 
     def __init__(
         self,
@@ -97,12 +110,9 @@ class Guarded:
             i for i in invariants if i.scope == "decision" and i.severity == "block"
         )
         self.breaker = breaker
+        self.host = host
+        self.answer: Callable[..., Verdict] | None = None
         self._item = kind.item_type._make
-        self._prepare = host.prepare
-        self._draw = host.draw
-        self._clock = host.monotonic_ns
-        self._budget = host.limits.budget_ns
-        self._slow = host.count_slow
 
     def ask(self, rows: Sequence[Any], since: Sequence[int]) -> Answer:
         """Return the program's answer to the features of one call, or why it is not used.
@@ -111,21 +121,26 @@ class Guarded:
             rows: the kind's own features, one tuple per item.
             since: decisions since each item was last picked.
         """
-        begin = self._clock()
+        clock = self.host.monotonic_ns
+        begin = clock()
         full = self._checked(rows, since)
         if not full:  # out of range, or no items: not the program's fault, so the breaker stays out
-            return -1, "features", None, self._clock() - begin
+            return -1, "features", None, clock() - begin
         number = self.breaker.answer()
         index = self.choice(full)
         detail = self.objection(full, index)
-        spent = self._clock() - begin
+        spent = clock() - begin
         if detail:
             self.breaker.fault(number, detail)
             return -1, detail, full, spent
-        if spent > self._budget:
-            self._slow()
-            self.breaker.slow(number)
+        self.took(spent, number)
         return index, "", full, spent
+
+    def took(self, spent_ns: int, number: int) -> None:
+        """Note how long an answer took."""
+        if spent_ns > self.host.limits.budget_ns:
+            self.host.count_slow()
+            self.breaker.slow(number)
 
     def choice(self, full: list[Row]) -> int:
         """Return the index that the program picks, or -1 for any kind of failure."""
@@ -146,7 +161,7 @@ class Guarded:
 
     def _checked(self, rows: Sequence[Any], since: Sequence[int]) -> list[Row] | None:
         try:
-            return self._prepare(rows, since, self._draw)
+            return self.host.prepare(rows, since, self.host.draw)
         except Exception:  # noqa: BLE001 - what the service's accessor returned may be anything
             return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from . import _wrapper, spec
@@ -16,6 +17,7 @@ from .errors import ConfigurationError
 from .guard import Breaker, Chooser, Guarded
 from .invariant import Invariant, Severity
 from .kind import Kind
+from .outcomes import PARTIAL
 from .records import Record
 from .runtime import RUNTIME, Runtime
 from .spec import Spec
@@ -57,6 +59,9 @@ class Hooked(Protocol[P, R_co]):
     def outcome(self, decision_id: bytes, *, ok: bool = True, **values: float) -> None:
         """Report an outcome later, by the decision's id."""
 
+    def partial(self, decision_id: bytes, **values: float) -> None:
+        """Report by the decision's id what is known so far; its outcome is to follow."""
+
     def event(self, name: str, /, **values: float | str) -> None:
         """Record a workload event that the kind declares, with all of its fields."""
 
@@ -95,6 +100,7 @@ class Hook:
         self.chooser: Callable[[Any, Kind], Chooser] = _chooser
         self._runtime = runtime
         self.live = Live(name, kind, how)
+        self.live.identify = self.decision_id
         self.function = self._function()
 
     @property
@@ -215,9 +221,19 @@ class Hook:
         if self.live.segment is None or not decision_id:
             return
         self.live.delayed = True
+        self.live.report(self._number(decision_id), ok, "reported", values)
+
+    def partial(self, decision_id: bytes, **values: float) -> None:
+        """Report by the decision's id what is known so far; its outcome is to follow."""
+        if self.live.segment is None or not decision_id:
+            return
+        self.live.delayed = True
+        self.live.report(self._number(decision_id), True, PARTIAL, values)
+
+    def _number(self, decision_id: bytes) -> int:
+        """Return the number of one of this process's decisions; -1 for an id of another."""
         own = len(decision_id) == 16 and decision_id[:8] == self._runtime.process_id
-        seq = int.from_bytes(decision_id[8:], "big") if own else -1
-        self.live.report(seq, ok, "reported", tuple(values.items()))
+        return int.from_bytes(decision_id[8:], "big") if own else -1
 
     def event(self, name: str, /, **values: float | str) -> None:
         """Record a workload event that the kind declares, at the present time; never raises.
@@ -239,7 +255,11 @@ class Hook:
             return None
         breaker = before.breaker if before is not None else self._breaker()
         choose = self.chooser(program, self.kind)
-        return Guarded(choose, self.kind, self.invariants, self.live.host, breaker)
+        made = Guarded(choose, self.kind, self.invariants, self.live.host, breaker)
+        made.answer = partial(self.live.ask, made)
+        if self.chooser is _chooser:
+            made.answer = _answer(made, program, self, made.answer)
+        return made
 
     def _breaker(self) -> Breaker:
         return Breaker(self.live.settings.limits, self._tripped)
@@ -250,20 +270,21 @@ class Hook:
         self._runtime.tripped(self, reason)
 
     def _function(self) -> Callable[..., Any]:
+        space = self.live.space
         slots = {
             "items": self.items,
-            "unit": spec.unit_expression(self.name, self.spec, self.signature),
+            "read": spec.reading(self.spec, len(self.kind.features), space),
+            "unit": spec.unit_expression(self.name, self.spec, self.signature, space),
             "derive": "g_derive(g_n, g_picked)" if self.spec.outcome else "pass",
         }
-        space = self.live.space
-        space.update(g_incumbent=self.incumbent, g_open=self._open, g_opened=self._opened)
+        space.update(
+            g_incumbent=self.incumbent, g_open=OpenDecision, g_opened=self._opened
+        )
         wrapper, decide = _wrapper.build(self.incumbent, self.signature, slots, space)
-        vars(wrapper).update(hook=self, decide=decide, outcome=self.outcome, event=self.event)
+        vars(wrapper).update(
+            hook=self, decide=decide, outcome=self.outcome, partial=self.partial, event=self.event
+        )
         return wrapper
-
-    def _open(self, picked: Any, seq: int, recorded: bool) -> OpenDecision[Any]:
-        self.live.delayed = True
-        return OpenDecision(self, picked, seq, recorded)
 
     def _opened(self, decide: Any) -> AwaitedDecision[Any]:
         return AwaitedDecision(self, decide)
@@ -357,6 +378,12 @@ def invariant(
         return predicate
 
     return mark
+
+
+def _answer(guarded: Guarded, program: Any, hook: Hook, slow: Any) -> Any:
+    from ._answer import answering  # as below
+
+    return answering(guarded, program, hook.kind, hook.spec.item_features, slow)
 
 
 def _chooser(program: Any, kind: Kind) -> Chooser:

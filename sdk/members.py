@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+#: Equal ones are the same to any policy; of other types only an ``==`` of ``object`` tells nothing but identity.
+_VALUES = (str, int, bytes)
+
 
 class Members:
     """The items of the last call, by position.
@@ -14,25 +17,48 @@ class Members:
 
     Attributes:
         items: the item objects; held, so that no other object can take one's ``id``.
+        held: the same as a list or tuple, whichever the service passes: ``==`` to the items of a
+            call tells at once whether anything changed.
+        form: the type of ``held``; a type that nothing has, where ``==`` could mislead.
         size: how many there are.
         names: one per item.
         index: position by ``id`` of the item.
-        last: number of the decision that last picked the item, per position.
+        last: number of the decision that last picked the item, per position; kept up to date while
+            a program may be asked.
+        room: fields that may wait in the ring before a decision of the incumbent alone is dropped.
+        asked_room: the same for a decision in which a program or a draw had a say.
     """
 
-    __slots__ = ("index", "items", "last", "names", "size")
+    __slots__ = (
+        "asked_room", "form", "held", "index", "items", "last", "names", "room", "size",
+    )  # fmt: skip
 
-    def __init__(self, items: tuple[Any, ...], names: tuple[str, ...], last: list[int]) -> None:
+    def __init__(
+        self, items: tuple[Any, ...], names: tuple[str, ...], last: list[int], form: type
+    ) -> None:
         self.items = items
+        self.form = form
+        self.held: Any = items if form is tuple else list(items)
         self.size = len(items)
         self.names = names
         self.index = {id(item): i for i, item in reversed(list(enumerate(items)))}
         self.last = last
+        self.room = self.asked_room = 0
 
     def position(self, picked: Any) -> int:
         """Return the position of what the incumbent returned, or -1 when it is none of the items."""
         found = self.index.get(id(picked), -1)
         return found if found >= 0 else self._equal(picked)
+
+    def changed(self, items: Any) -> bool:
+        """Return whether items are other objects than these; never raises."""
+        try:
+            held = self.items
+            return len(items) != self.size or any(
+                mine is not theirs for mine, theirs in zip(held, items, strict=True)
+            )
+        except Exception:  # noqa: BLE001 - whatever the service passed is looked at again
+            return True
 
     def _equal(self, picked: Any) -> int:
         try:
@@ -41,7 +67,13 @@ class Members:
             return -1
 
 
-NOBODY = Members((), (), [])
+class _NoForm:
+    """The type of no items."""
+
+
+#: Before the first call; no items are the same, not even none.
+NOBODY = Members((), (), [], _NoForm)
+NOBODY.size = -1
 
 
 def join(
@@ -57,7 +89,18 @@ def join(
     held = tuple(items)
     names = tuple(_name(item, i, name) for i, item in enumerate(held))
     known = dict(zip(before.names, before.last, strict=True))
-    return Members(held, names, [known.get(n, seq - 1) for n in names])
+    return Members(held, names, [known.get(n, seq - 1) for n in names], _form(items, held))
+
+
+def _form(items: Sequence[Any], held: tuple[Any, ...]) -> type:
+    """Return the items' type where ``==`` compares them by identity, or by value where that is all."""
+    if type(items) not in (list, tuple) or not all(map(_plain, held)):
+        return _NoForm
+    return type(items)
+
+
+def _plain(item: Any) -> bool:
+    return type(item) in _VALUES or type(item).__eq__ is object.__eq__
 
 
 def _name(item: Any, position: int, name: Callable[[Any], str] | None) -> str:

@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from .records import Decision, Outcome
+from .ring import Mark
 
 
-class Report(NamedTuple):
-    """What was told of a decision, before it is joined; made on the request path, so a tuple.
+class RawReport(NamedTuple):
+    """The fields of a report in the ring.
 
     Attributes:
-        seq: of the decision.
+        mark: says what it is.
+        seq: number of the decision.
         time_ns: Unix time of the report.
         ok: whether the work succeeded.
-        status: ``reported``, ``error`` or ``cancelled``.
-        values: metric name and value.
+        status: ``reported``, ``error``, ``cancelled``, or ``partial`` where more will follow.
+        values: metric values by name, as the service gave them.
     """
 
+    mark: Mark
     seq: int
     time_ns: int
     ok: bool
     status: str
-    values: tuple[tuple[str, float], ...]
+    values: Mapping[str, Any]
 
 
-@dataclass(slots=True)
-class _Awaited:
-    arm: str
-    block: int
-    time_ns: int
-    resolved: bool = False
+#: A report without its mark, with values that are sure to be numbers.
+Report = tuple[int, int, bool, str, tuple[tuple[str, float], ...]]
+#: Status of a report that more will follow.
+PARTIAL = "partial"
+_Values = tuple[tuple[str, float], ...]
 
 
 class Pending:
     """Decisions that still await an outcome; the first one counts, none by the deadline is a failure.
 
-    A decision stays until its deadline even when its outcome came, so that a second report is
-    known for what it is. When more than ``room`` await one, the oldest are given up as missing.
+    Parts of an outcome (a first token, say) are kept until it is complete. A decision stays until its
+    deadline even when its outcome came, so that a second report is known for what it is. When more
+    than ``room`` await one, the oldest are given up as missing.
 
     Attributes:
         counts: ``outcomes``, ``missing_outcomes``, ``repeated_outcomes``, ``late_outcomes`` and
@@ -52,52 +54,71 @@ class Pending:
         self._deadline_ns = deadline_ns
         self._clip = clip
         self._room = room
-        self._awaited: dict[int, _Awaited] = {}
+        # By number, oldest first: (arm, block, time); and of those whose outcome came, the time.
+        self._open: dict[int, tuple[str, int, int]] = {}
+        self._closed: dict[int, int] = {}
+        self._parts: dict[int, _Values] = {}
 
     def __len__(self) -> int:
-        return len(self._awaited)
+        return len(self._open) + len(self._closed)
 
     def open(self, decision: Decision) -> Iterator[Outcome]:
         """Begin to await the outcome of a decision; yield those that had to be given up for it."""
-        self._awaited[decision.seq] = _Awaited(decision.arm, decision.block, decision.time_ns)
-        while len(self._awaited) > self._room:
-            yield from self._close(next(iter(self._awaited)))
+        self._open[decision.seq] = (decision.arm, decision.block, decision.time_ns)
+        while len(self._open) + len(self._closed) > self._room:
+            if self._closed:
+                del self._closed[next(iter(self._closed))]
+            else:
+                yield self._missing(next(iter(self._open)))
 
     def close(self, report: Report) -> Outcome | None:
-        """Return the outcome that a report makes, or None when it comes too late or again."""
-        awaited = self._awaited.get(report.seq)
+        """Return the outcome that a report makes; None when it is a part, comes too late or again."""
+        seq, time_ns, ok, status, values = report
+        awaited = self._open.get(seq)
         if awaited is None:
-            self.counts["unknown_outcomes"] += 1
+            again = seq in self._closed
+            self.counts["repeated_outcomes" if again else "unknown_outcomes"] += 1
             return None
-        if awaited.resolved:
-            self.counts["repeated_outcomes"] += 1
-            return None
-        if report.time_ns - awaited.time_ns > self._deadline_ns:
+        arm, block, begun_ns = awaited
+        if time_ns - begun_ns > self._deadline_ns:
             self.counts["late_outcomes"] += 1
             return None
-        awaited.resolved = True
+        if seq in self._parts:
+            values = _merged(self._parts.pop(seq), values)
+        if status == PARTIAL:
+            self._parts[seq] = values
+            return None
+        del self._open[seq]
+        self._closed[seq] = begun_ns
         self.counts["outcomes"] += 1
-        return Outcome(
-            report.seq, report.time_ns, report.ok, report.status, report.values,
-            awaited.arm, awaited.block, awaited.time_ns,
-        )  # fmt: skip
+        return Outcome(seq, time_ns, ok, status, values, arm, block, begun_ns)
 
     def sweep(self, now_ns: int) -> Iterator[Outcome]:
         """Yield a missing outcome for every decision past its deadline."""
-        due = []
-        for seq, awaited in self._awaited.items():
-            if now_ns - awaited.time_ns <= self._deadline_ns:
-                break
-            due.append(seq)
-        for seq in due:
-            yield from self._close(seq)
+        before = now_ns - self._deadline_ns
+        for seq in _due(((seq, awaited[2]) for seq, awaited in self._open.items()), before):
+            yield self._missing(seq)
+        for seq in _due(self._closed.items(), before):
+            del self._closed[seq]
 
-    def _close(self, seq: int) -> Iterator[Outcome]:
-        awaited = self._awaited.pop(seq)
-        if awaited.resolved:
-            return
+    def _missing(self, seq: int) -> Outcome:
+        arm, block, begun_ns = self._open.pop(seq)
+        values = _merged(self._parts.pop(seq, ()), (self._clip,))
         self.counts["missing_outcomes"] += 1
-        yield Outcome(
-            seq, awaited.time_ns + self._deadline_ns, False, "missing", (self._clip,),
-            awaited.arm, awaited.block, awaited.time_ns,
-        )  # fmt: skip
+        end_ns = begun_ns + self._deadline_ns
+        return Outcome(seq, end_ns, False, "missing", values, arm, block, begun_ns)
+
+
+def _due(begun: Any, before_ns: int) -> list[int]:
+    """Return the leading numbers whose time lies before another."""
+    due = []
+    for seq, time_ns in begun:
+        if time_ns >= before_ns:
+            break
+        due.append(seq)
+    return due
+
+
+def _merged(before: _Values, after: _Values) -> _Values:
+    """Return values by name, the later ones first in force."""
+    return tuple((dict(before) | dict(after)).items())

@@ -65,3 +65,54 @@ class Ring:
         """Remove and return what waits now; what arrives meanwhile stays for the next time."""
         pop = self.items.popleft
         return [pop() for _ in range(len(self.items))]
+
+
+class Mark:
+    """Says what the fields that follow it in a :class:`FieldRing` are.
+
+    Attributes:
+        name: for people.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class FieldRing:
+    """A :class:`Ring` in which every record is a run of fields, the first of which says where it begins.
+
+    An object per record would be one more for the garbage collector to walk over, again and again,
+    on the service's own threads: that costs more than the record. One ``extend`` is whole or not at
+    all, as no other thread runs meanwhile.
+
+    Attributes:
+        items: the waiting fields, oldest record first.
+        push: append the fields of a record.
+        drop: count a decision that found no room.
+        dropped: how many found none.
+    """
+
+    __slots__ = ("drop", "dropped", "items", "push")
+
+    def __init__(self) -> None:
+        self.items: deque[Any] = deque()
+        self.push = self.items.extend
+        self.dropped = Tally()
+        self.drop = self.dropped.bump
+
+    def offer(self, fields: tuple[Any, ...], room: int) -> bool:
+        """Append a record if fewer than ``room`` fields wait; return whether it was."""
+        if len(self.items) >= room:
+            return False
+        self.push(fields)
+        return True
+
+    def take(self) -> list[Any]:
+        """Remove and return what waits now; what arrives meanwhile stays for the next time."""
+        items = self.items
+        return [items.popleft() for _ in range(len(items))]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ._inline import inlined
 from .errors import ConfigurationError
 from .kind import Kind
 
@@ -65,12 +66,40 @@ def check(name: str, kind: Kind, spec: Spec, function: Any) -> inspect.Signature
         raise ConfigurationError(f"hook {name!r}: explore={spec.explore!r} must lie in 0 to 1")
     for argument in ("item_features", "item_name", "outcome", "redact"):
         _one_argument(name, argument, getattr(spec, argument))
-    unit_expression(name, spec, signature)
+    unit_expression(name, spec, signature, {})
     return signature
 
 
-def unit_expression(name: str, spec: Spec, signature: inspect.Signature) -> str:
-    """Return the source that computes the unit in the wrapper: ``g_unit(request)``."""
+def reading(spec: Spec, width: int, space: dict[str, Any]) -> str:
+    """Return the statement that adds the features of the item ``g_b`` to the list ``g_r``.
+
+    Args:
+        spec: how a call is read.
+        width: how many features an item has.
+        space: receives the names that the statement needs.
+    """
+    found = inlined(spec.item_features, ("g_b",), "g_f_")
+    if found is not None and found.elements is not None and len(found.elements) == width > 0:
+        space.update(found.space)
+        return f"g_r += {', '.join(found.elements)},"
+    names = [f"g_f{i}" for i in range(width)]
+    space.update(found.space if found is not None else {})
+    value = found.text if found is not None else "g_features(g_b)"
+    taken = f"({''.join(f'{name}, ' for name in names)}) = {value}"
+    return f"{taken}; g_r += {', '.join(names)}," if names else taken
+
+
+def unit_expression(
+    name: str, spec: Spec, signature: inspect.Signature, space: dict[str, Any]
+) -> str:
+    """Return the source that computes the unit in the wrapper: ``g_unit(request)``, or what that does.
+
+    Args:
+        name: of the hook.
+        spec: how a call is read.
+        signature: of the function.
+        space: receives the names that the source needs.
+    """
     if spec.unit is None:
         return "''"
     wanted = _parameters(name, "unit", spec.unit)
@@ -80,7 +109,9 @@ def unit_expression(name: str, spec: Spec, signature: inspect.Signature) -> str:
             f"hook {name!r}: unit= takes {', '.join(unknown)}, but the function's parameters are "
             f"{', '.join(signature.parameters)}"
         )
-    call = f"g_unit({', '.join(wanted)})"
+    found = inlined(spec.unit, wanted, "g_u_")
+    space.update(found.space if found is not None else {})
+    call = found.text if found is not None else f"g_unit({', '.join(wanted)})"
     return f"g_redact(str({call}))" if spec.redact else call
 
 

@@ -34,30 +34,43 @@ def chooser(program: Program, kind: Kind) -> Chooser:
     return choose
 
 
-def _text(program: Program, kind: Kind) -> str:
-    # A call costs as much as a short score, so that a score stands in the loop where it can.
-    inline = program.inlined()
-    if inline is None:
-        columns = ", ".join(f"_c{index}" for index in range(len(program.inputs)))
-        noise = f"_c{program.inputs.index(NOISE.name)}"
-        statements = [f"_value = _score({columns})", "if _value != _value: return -1"]
-        return program.lowered + _loop(columns, noise, statements, kind)
-    before, statements = inline
-    return before + _loop(", ".join(program.inputs), NOISE.name, statements, kind)
+def scoring(program: Program, fail: str) -> tuple[str, list[str]]:
+    """Return text that goes before a loop over rows, and the statements that score a row inside it.
+
+    The statements read the inputs by name and leave the score in ``_value``, or run ``fail``. A call
+    costs as much as a short score, so that a score stands in the loop where it can.
+
+    Args:
+        program: checked.
+        fail: a statement that leaves the function.
+    """
+    inline = program.inlined(fail)
+    if inline is not None:
+        return inline
+    call = f"_value = _score({', '.join(program.inputs)})"
+    return program.lowered, [call, f"if _value != _value: {fail}"]
 
 
-def _loop(columns: str, noise: str, statements: list[str], kind: Kind) -> str:
+def keeping(kind: Kind) -> list[str]:
+    """Return statements that keep the best row so far: ``_index`` is the row, ``_picked`` the best."""
     better = "<" if kind.order == "lowest" else ">"
-    body = "".join(f"  {line}\n" for line in statements)
-    return f"""\
+    noise = NOISE.name
+    return [
+        f"if not _index or _value {better} _best or _value == _best and {noise} < _tie:",
+        " _best = _value",
+        f" _tie = {noise}",
+        " _picked = _index",
+    ]
+
+
+def _text(program: Program, kind: Kind) -> str:
+    before, statements = scoring(program, "return -1")
+    body = "".join(f"  {line}\n" for line in [*statements, *keeping(kind)])
+    return before + f"""\
 def _choose(_rows):
  _index = _picked = -1
- for {columns} in _rows:
+ for {", ".join(program.inputs)} in _rows:
   _index += 1
 {body}\
-  if not _index or _value {better} _best or _value == _best and {noise} < _tie:
-   _best = _value
-   _tie = {noise}
-   _picked = _index
  return _picked
 """

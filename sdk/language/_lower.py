@@ -33,11 +33,11 @@ def lower(analysis: Analysis, entry: str, inputs: Sequence[str], fuel: int) -> s
 
 
 def lower_inline(
-    analysis: Analysis, entry: str, inputs: Sequence[str], fuel: int
+    analysis: Analysis, entry: str, inputs: Sequence[str], fuel: int, fail: str
 ) -> list[str] | None:
     """Return the entry's statements for use inside a loop over rows, by the same lowering.
 
-    They leave the score in ``_value``, or return -1 on a fault. None where the score returns before
+    They leave the score in ``_value``, or run ``fail`` on a fault. None where the score returns before
     its end or assigns to an input, so that its statements cannot stand in a loop.
     """
     function = analysis.functions[entry]
@@ -49,7 +49,7 @@ def lower_inline(
     ):
         return None
     statements, start = _entry_scope(analysis, entry, fuel)
-    statements.fail = "return -1"
+    statements.fail = fail
     statements.inline = True
     statements.open(function, start)
     return statements.lines

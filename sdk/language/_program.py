@@ -72,12 +72,12 @@ class Program:
             return str(reason)
         return ""
 
-    def inlined(self) -> tuple[str, list[str]] | None:
+    def inlined(self, fail: str) -> tuple[str, list[str]] | None:
         """Return helpers' text and the score's statements for a loop over rows, or None.
 
-        The statements read the inputs by name and leave the score in ``_value``, or return -1.
+        The statements read the inputs by name and leave the score in ``_value``, or run ``fail``.
         """
-        statements = lower_inline(self._analysis, self.entry, self.inputs, self._max_fuel)
+        statements = lower_inline(self._analysis, self.entry, self.inputs, self._max_fuel, fail)
         if statements is None:
             return None
         return helpers(self._analysis, self.entry, self._max_fuel), statements

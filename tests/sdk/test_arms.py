@@ -162,22 +162,23 @@ def test_sampling_keeps_whole_windows(share: float, steps: list[float]) -> None:
         assert picks == expected
 
 
-def test_since_picked_goes_on_through_windows_that_are_not_recorded() -> None:
+def test_since_picked_begins_anew_after_a_window_that_is_not_recorded() -> None:
+    """Nobody saw who was picked meanwhile: every item counts as picked just before."""
     pick = gnomon.hook("a", **READ)(lambda request, backends: backends[request])
     clock = FakeClock()
     rule = Sampling(0.5, 10**10, "a", "default")
     backends = items(2)
+    since = []
     with recording(clock=clock, sample=0.5) as seen:
-        while rule.sampled(clock.unix_ns):
-            clock.advance(10)
-        pick(0, backends)  # the first call of all, not recorded
-        pick(1, backends)
-        pick(1, backends)
-        while not rule.sampled(clock.unix_ns):
-            clock.advance(10)
-        pick(0, backends)
-        (decision,) = seen.decisions
-    assert (decision.features[2], decision.features[6]) == (3.0, 1.0)
+        for sampled in (True, False, True):
+            while rule.sampled(clock.unix_ns) is not sampled:
+                clock.advance(10)
+            for index in (0, 1, 1):
+                pick(index, backends)
+            since.append([(d.features[2], d.features[6]) for d in seen.decisions])
+    assert since[0] == [(1.0, 1.0), (1.0, 2.0), (2.0, 1.0)]
+    assert since[2][3:] == since[0]
+    assert len(since[1]) == 3
 
 
 def test_shares_of_windows() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import gnomon
-from gnomon.sdk.outcomes import Pending, Report
+from gnomon.sdk.outcomes import Pending
 from gnomon.sdk.records import Decision
 from gnomon.testing import FakeClock, recording
 
@@ -174,10 +174,9 @@ class PendingMachine(RuleBasedStateMachine):
     @rule(back=st.integers(0, 6))
     def report(self, back: int) -> None:
         seq = self.seq - 1 - back
-        outcome = self.pending.close(Report(seq, self.now, True, "reported", (("m", 1.0),)))
+        outcome = self.pending.close((seq, self.now, True, "reported", (("m", 1.0),)))
         in_time = seq in self.opened and self.now - self.opened[seq] <= DEADLINE_NS
-        kept = seq >= self.seq - 4  # of the others the table had to let go
-        assert (outcome is not None) == (in_time and kept and seq not in self.closed)
+        assert (outcome is not None) == (in_time and seq not in self.closed)
         self.take([outcome] if outcome else [])
 
     @rule()
