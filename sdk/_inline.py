@@ -33,15 +33,11 @@ class Inlined:
 
     Attributes:
         text: of the whole expression.
-        elements: text of each element where it is a tuple written out; else None.
         space: names that the text refers to, beside the parameters.
-        node: the expression, in the function's own names.
     """
 
     text: str
-    elements: tuple[str, ...] | None
     space: Mapping[str, Any]
-    node: ast.expr
 
 
 def inlined(function: Any, parameters: Sequence[str], prefix: str) -> Inlined | None:
@@ -62,10 +58,7 @@ def inlined(function: Any, parameters: Sequence[str], prefix: str) -> Inlined | 
     made = renaming.visit(copied)
     if renaming.unknown:
         return None
-    elements = None
-    if isinstance(made, ast.Tuple):
-        elements = tuple(f"({ast.unparse(element)})" for element in made.elts)
-    return Inlined(f"({ast.unparse(made)})", elements, renaming.space, node)
+    return Inlined(f"({ast.unparse(made)})", renaming.space)
 
 
 def _simple(function: FunctionType, parameters: int) -> bool:

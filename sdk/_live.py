@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 from .arms import UNBORN, Arms, Moment, Sampling, Segment, Surroundings, segment
 from .config import Clock, Settings
-from .expand import ALONE, ASKED, HAPPENED, HEAD, REPORT, Expander, Happened, split
+from .expand import ALONE, ASKED, HAPPENED, REPORT, Expander, Happened, Layout
 from .explore import explored
 from .guard import Guarded, Host, Row, Seen, Verdict, preparer
 from .invariant import Invariant
@@ -69,6 +68,7 @@ class Live:
         self.identify: Callable[[int], bytes] = _nameless
         self.invariants: tuple[Invariant, ...] = kind.invariants
         self._prepare = preparer(kind)
+        self._layout = Layout(spec.unit is not None)
         self._arrived: Callable[[], None] = _nothing
         self.begin(Settings())
 
@@ -124,7 +124,9 @@ class Live:
             self.clock.cpu_ns, self.clock.monotonic_ns, generator(f"{self.name} shadow").random
         )
         draw = generator(f"{self.name} recorded noise").random
-        return Expander(self.kind, self._prepare, draw, pending, shadow, self._complain)
+        expander = Expander(self.kind, self._prepare, draw, pending, shadow, self._layout)
+        expander.complain = self._complain
+        return expander
 
     def _bind(self) -> None:
         """Put what the wrapper's text names into its globals."""
@@ -216,9 +218,9 @@ class Live:
 
     def _sized(self, members: Members) -> Members:
         """Set how many fields may wait: those of ``ring_size`` decisions over these items."""
-        size, kind, decisions = members.size, self.kind, self.settings.ring_size
-        self._room = members.room = decisions * (ALONE + size * len(kind.features))
-        members.asked_room = decisions * (HEAD + size * len(kind.inputs))
+        held, decisions = self.segment or UNBORN, self.settings.ring_size
+        self._room = members.room = decisions * self._layout.alone(held, members.size)
+        members.asked_room = decisions * self._layout.asked(held, members.size)
         return members
 
     def _check_width(self, items: Sequence[Any]) -> None:
@@ -263,9 +265,7 @@ class Live:
         """Return (action, its propensity, whether it was drawn); the base action when rows are bad."""
         if isinstance(seen, tuple):
             return base, 1.0, False
-        width = len(self.kind.inputs)
-        rows = [tuple(seen[i : i + width]) for i in range(0, len(seen), width)]
-        return explored(self.kind, self.invariants, rows, base, held.explore, self._random)
+        return explored(self.kind, self.invariants, seen, base, held.explore, self._random)
 
     def derive(self, seq: int, picked: Any) -> None:
         """Report the outcome that ``outcome=`` takes from the result of a plain call."""
@@ -313,7 +313,7 @@ class Live:
         """Return what was recorded since the last time, missing outcomes included."""
         with self._draining:
             records: list[Record] = []
-            for raw in split(self.ring.take(), len(self.kind.features)):
+            for raw in self._layout.split(self.ring.take()):
                 records.extend(self._expanded(raw))
             now_ns = self.clock.time_ns()
             if self.members.names != self.expander.announced or (records and self._unsaid(now_ns)):
@@ -369,7 +369,7 @@ class Live:
 
 
 def _seen(full: list[Row] | None, rows: list[Any], since: list[int]) -> Seen:
-    return (rows, since) if full is None else [*chain.from_iterable(full)]
+    return (rows, since) if full is None else full
 
 
 def _hand(clock: Clock) -> tuple[Callable[[], float], float]:

@@ -19,10 +19,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from textwrap import indent
 from typing import Any
 
 from .errors import ConfigurationError
 
+_STEP = " " * 4
 PREFIX = "g_"  # of every name that is ours; no parameter may start with it
 
 _HEAD = """\
@@ -42,28 +44,28 @@ _HEAD = """\
 """
 
 _SAME = """\
-            if {items} != g_m.held if g_type({items}) is g_m.form else g_m.changed({items}):
-                g_m = g_rejoin({items}, g_n)
-            g_u = {unit}
-            g_c = g_s.context() if g_s.context is not None else None
+        if {items} != g_m.held if g_type({items}) is g_m.form else g_m.changed({items}):
+            g_m = g_rejoin({items}, g_n)
 """
 
 _UNREAD = """\
-        except g_Exception as g_error:
-            g_failed(g_error)
-            g_picked = {incumbent}
-            {unkept}
+    except g_Exception as g_error:
+        g_failed(g_error)
+        g_picked = {incumbent}
+        {unkept}
 """
 
 # What the items looked like is copied before the incumbent can touch them.
 _DIRECT = f"""\
     if g_s.answer is None:
         try:
-{_SAME}\
-            g_r = [g_s, g_n, g_t, g_u, g_m, None, g_c]
+{indent(_SAME, _STEP)}\
+            g_r = [g_s, g_n, g_t, g_m, None{{unit}}]
+            if g_s.context is not None:
+                g_r.append(g_s.context())
             for g_b in {{items}}:
-                {{read}}
-{_UNREAD}\
+                g_r.append({{read}})
+{indent(_UNREAD, _STEP)}\
         try:
             g_picked = {{incumbent}}
         except g_BaseException:
@@ -74,7 +76,7 @@ _DIRECT = f"""\
             if g_i >= 0:
                 g_m.last[g_i] = g_n
         if g_len(g_items) < g_m.room:
-            g_r[5] = g_picked
+            g_r[4] = g_picked
             g_push(g_r)
             {{derive}}
             {{kept}}
@@ -83,10 +85,10 @@ _DIRECT = f"""\
 """
 
 _GOVERNED = f"""\
-    else:
-        try:
+    try:
 {_SAME}\
-            g_i, g_d, g_f, g_spent = g_s.answer({{items}}, g_m, g_n)
+        g_i, g_d, g_f, g_spent = g_s.answer({{items}}, g_m, g_n)
+        {{take_unit}}
 {_UNREAD}\
     if g_i >= 0:
         g_d = g_s.detail
@@ -109,7 +111,9 @@ _GOVERNED = f"""\
     g_m.last[g_i] = g_n
     if g_s.record or g_d != g_s.detail:
         if g_len(g_items) < g_m.asked_room:
-            g_r = [g_asked, g_s, g_n, g_t, g_u, g_m, g_i, g_c, g_d, g_spent, g_p, g_x, g_len(g_f)]
+            g_r = [g_asked, g_s, g_n, g_t, g_m, g_i, g_d, g_spent, g_p, g_x, g_len(g_f){{kept_unit}}]
+            if g_s.context is not None:
+                g_r.append(g_s.context())
             g_r += g_f
             g_push(g_r)
             {{derive}}
@@ -139,9 +143,9 @@ def build(
     Args:
         function: the incumbent.
         signature: of it.
-        slots: ``items`` (name of the parameter that holds them), ``read`` (statement that adds the
-            features of the item ``g_b`` to the list ``g_r``), ``unit`` (expression) and ``derive`` (statement
-            that reports an outcome from the result of a plain call).
+        slots: ``items`` (name of the parameter that holds them), ``read`` (expression for the
+            features of the item ``g_b``), ``unit`` (expression, or nothing) and ``derive`` (statement that
+            reports an outcome from the result of a plain call).
         space: names the text refers to, without the prefix; kept as the globals of both functions,
             so that a later change of an entry takes effect.
     """
@@ -149,6 +153,9 @@ def build(
     awaits = inspect.iscoroutinefunction(function)
     values = {
         **slots,
+        "unit": f", {slots['unit']}" if slots["unit"] else "",
+        "take_unit": f"g_u = {slots['unit']}" if slots["unit"] else "pass",
+        "kept_unit": ", g_u" if slots["unit"] else "",
         "name": function.__name__ if function.__name__.isidentifier() else "hooked",
         "define": "async def" if awaits else "def",
         "params": _parameters(signature, space),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .invariant import Invariant, violated
@@ -19,32 +21,6 @@ if TYPE_CHECKING:
     from .live_shadow import LiveShadow
 
 
-class Raw(NamedTuple):
-    """The fields of a decision in the ring, in which a program or a draw had a say.
-
-    ``moment`` is on the request path's clock and ``picked`` the position of the item. After these fields
-    come ``count`` more: all features of all items, or, where they lie outside of their ranges, the rows
-    that there were and the decisions since each item was picked.
-
-    Where the incumbent decided alone, the fields are those from ``segment`` to ``context``, with the item
-    itself as ``picked``, and the kind's own features of all items after them.
-    """
-
-    mark: Mark
-    segment: Segment
-    seq: int
-    moment: float
-    unit: Any
-    members: Members
-    picked: Any
-    context: Any
-    detail: str
-    spent_ns: int
-    propensity: float
-    explored: bool
-    count: int
-
-
 class Happened(NamedTuple):
     """The fields of a workload event in the ring; as many as a decision has without its features."""
 
@@ -53,38 +29,65 @@ class Happened(NamedTuple):
     event: str
     values: tuple[tuple[str, Any], ...]
     one: None = None
-    two: None = None
-    three: None = None
-
 
 #: What the fields that follow in the ring are; a decision of the incumbent begins with its segment.
 ASKED, REPORT, HAPPENED = Mark("asked"), Mark("report"), Mark("happened")
-#: Fields before the features: of a decision of the incumbent alone, and of another.
-ALONE, HEAD = 7, len(Raw._fields)
+#: Fields of a decision of the incumbent alone: segment, number, moment, members, the item that was
+#: picked; then the unit, where the hook has one, the caller's context, where the segment reads it, and
+#: a row of the kind's own features for each item.
+ALONE = len(("segment", "seq", "moment", "members", "picked"))
+#: Fields of another decision: the same after a mark, with the position of the item, and these; then unit
+#: and context as above, then as many as ``count`` says: a row of all features for each item or, where
+#: they lie outside of their ranges, the list of the rows that there were and the list of decisions since
+#: each item was picked.
+ANSWER = len(("detail", "spent_ns", "propensity", "explored", "count"))
+_ASKED = 1 + ALONE + ANSWER
 _SIZES = {REPORT: len(RawReport._fields), HAPPENED: len(Happened._fields)}
 
 
-def split(fields: list[Any], width: int) -> Iterator[list[Any]]:
-    """Yield the fields of one record after the other.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the fields of a hook's decisions in the ring depend on.
 
-    Where items changed while they were read, a record is longer or shorter than it says: it is yielded
-    as it is, and the next one is found by its mark.
-
-    Args:
-        fields: from the ring.
-        width: how many features of its own an item has.
+    Attributes:
+        unit: whether the hook has a unit.
     """
-    at, end = 0, len(fields)
-    while at < end:
+
+    unit: bool
+
+    def head(self, segment: Segment) -> int:
+        """Return how many fields a decision of the incumbent alone has before its features."""
+        return ALONE + self.unit + (segment.context is not None)
+
+    def alone(self, segment: Segment, items: int) -> int:
+        """Return how many fields a decision of the incumbent alone has over so many items."""
+        return self.head(segment) + items
+
+    def asked(self, segment: Segment, items: int) -> int:
+        """Return how many fields another decision has over so many items."""
+        return 1 + self.head(segment) + ANSWER + items
+
+    def split(self, fields: list[Any]) -> Iterator[list[Any]]:
+        """Yield the fields of one record after the other.
+
+        Where items changed while they were read, a record is longer or shorter than it says: it is
+        yielded as it is, and the next one is found by its mark.
+        """
+        at, end = 0, len(fields)
+        while at < end:
+            stop = at + self._size(fields, at)
+            if stop > end or (stop < end and not _begins(fields[stop])):
+                stop = next((i for i in range(at + 1, end) if _begins(fields[i])), end)
+            yield fields[at:stop]
+            at = stop
+
+    def _size(self, fields: list[Any], at: int) -> int:
         mark = fields[at]
-        if type(mark) is not Mark:
-            stop = at + ALONE + fields[at + 4].size * width
-        else:
-            stop = at + (HEAD + fields[at + HEAD - 1] if mark is ASKED else _SIZES[mark])
-        if stop < end and not _begins(fields[stop]) or stop > end:
-            stop = next((i for i in range(at + 1, end) if _begins(fields[i])), end)
-        yield fields[at:stop]
-        at = stop
+        if type(mark) is Segment:
+            return self.alone(mark, fields[at + 3].size)
+        if mark is not ASKED:
+            return _SIZES[mark]
+        return 1 + self.head(fields[at + 1]) + ANSWER + int(fields[at + ALONE + ANSWER])
 
 
 def _begins(field: Any) -> bool:
@@ -98,6 +101,7 @@ class Expander:
         counts: ``recorded``, ``unreadable`` and ``stale`` decisions, ``bad_reports`` (values that are
             no numbers), ``bad_events`` (not as the kind declares them), and ``warnings`` (invariants of severity ``warn`` that did not hold).
         announced, announced_ns: names of the items as last recorded, and when.
+        complain: is told of a decision that cannot be read; set by the hook.
         picked: number of the decision that last picked an item, by its name.
         warns: invariants of severity ``warn``.
     """
@@ -109,19 +113,19 @@ class Expander:
         draw: Callable[[], float],
         pending: Pending,
         shadow: LiveShadow,
-        complain: Callable[[Exception], object],
+        layout: Layout,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.pending = pending
         self.shadow = shadow
         self.picked: dict[str, int] = {}
         self._kind = kind
-        self._width = len(kind.features)
+        self._layout = layout
         self._inputs = len(kind.inputs)
         self._prepare = prepare
-        self._extend = extender(self._width)
+        self._extend = extender(len(kind.features))
         self._draw = draw
-        self._complain = complain
+        self.complain: Callable[[Exception], object] = _silent
         self._events = 0
         self._fields = {e.name: sorted(e.fields) for e in kind.workload if e.source == "event"}
         self._members = NOBODY
@@ -135,20 +139,20 @@ class Expander:
         """Yield the record of one decision, before it the names of its items where they are new.
 
         Args:
-            raw: its fields, see :class:`Raw`.
+            raw: its fields, see :data:`ALONE`.
             awaits: whether its outcome is expected; outcomes given up for want of room follow.
         """
         asked = raw[0] is ASKED
-        segment, seq, moment, _, members = raw[asked : asked + 5]
+        segment, seq, moment, members = raw[asked : asked + 4]
         if members is not self._members or segment.gap != self._gap:
             if members.names != self.announced:
                 yield self.members(segment.unix_ns(moment), members.names)
             self._change(members, segment.gap, seq)
         try:
-            decision = self._asked(Raw._make(raw[:HEAD]), raw[HEAD:]) if asked else self._alone(raw)
+            decision = self._asked(raw) if asked else self._alone(raw)
         except Exception as error:  # noqa: BLE001 - features and unit are the service's own objects
             self.counts["unreadable"] += 1
-            self._complain(error)
+            self.complain(error)
             return
         self.counts["recorded"] += 1
         self.counts["stale"] += segment.stale
@@ -204,52 +208,63 @@ class Expander:
 
     def _alone(self, raw: list[Any]) -> Decision:
         """Return the record of a decision that the incumbent made alone."""
-        segment, seq, moment, unit, members, picked, context = raw[:ALONE]
-        seen = raw[ALONE:]
+        segment, seq, moment, members, picked = raw[:ALONE]
         action = members.index.get(id(picked), -1)
         if action < 0 and (action := members.position(picked)) < 0:
             raise TypeError(f"it returned {type(picked).__name__}, none of the items")
-        if len(seen) != members.size * self._width:
+        if len(raw) != self._layout.alone(segment, members.size):
             raise ValueError("features and items differ in number")
-        features = self._extend(seen, self._last, seq, self._draw)
-        self._last[action] = seq
-        self.picked[members.names[action]] = seq
-        trace_id, span_id = span_of(context) if context else (0, 0)
+        head = self._layout.head(segment)
+        features = self._extend(raw[head:], self._last, seq, self._draw)
+        self._note(members, action, seq)
+        trace_id, span_id = self._span(segment, raw, ALONE)
         return Decision(
-            seq, segment.unix_ns(moment), -1, unit if type(unit) is str else str(unit), segment.arm,
+            seq, segment.unix_ns(moment), -1, self._unit(raw, ALONE), segment.arm,
             segment.reason, segment.detail, segment.policy, segment.epoch, segment.block, action,
             members.size, features, 1.0, segment.inclusion, trace_id, span_id,
         )  # fmt: skip
 
-    def _asked(self, raw: Raw, seen: list[Any]) -> Decision:
+    def _asked(self, raw: list[Any]) -> Decision:
         """Return the record of a decision in which a program or a draw had a say."""
-        segment, members, unit = raw.segment, raw.members, raw.unit
-        whole = not seen or type(seen[0]) is not list
-        features = tuple(seen) if whole else self._as_seen(*seen)
+        _, segment, seq, moment, members, action, *answer = raw[: _ASKED]
+        detail, spent_ns, propensity, explored, _ = answer
+        seen = raw[1 + self._layout.head(segment) + ANSWER :]
+        rows = not seen or type(seen[0]) is tuple
+        features = tuple(chain.from_iterable(seen)) if rows else self._as_seen(*seen)
         if len(features) != members.size * self._inputs:
             raise ValueError("features and items differ in number")
-        self._last[raw.picked] = raw.seq
-        self.picked[members.names[raw.picked]] = raw.seq
-        trace_id, span_id = span_of(raw.context)
+        self._note(members, action, seq)
+        trace_id, span_id = self._span(segment, raw, _ASKED)
         return Decision(
-            seq=raw.seq,
-            time_ns=segment.unix_ns(raw.moment),
-            duration_ns=raw.spent_ns,
-            unit=unit if type(unit) is str else str(unit),
+            seq=seq,
+            time_ns=segment.unix_ns(moment),
+            duration_ns=spent_ns,
+            unit=self._unit(raw, _ASKED),
             arm=segment.arm,
-            reason=_reason(raw),
-            detail=raw.detail,
-            policy="incumbent" if raw.detail not in ("", "breaker") else segment.policy,
+            reason=_reason(segment, detail, explored),
+            detail=detail,
+            policy="incumbent" if detail not in ("", "breaker") else segment.policy,
             epoch=segment.epoch,
             block=segment.block,
-            action=raw.picked,
+            action=action,
             n_items=members.size,
             features=features,
-            propensity=raw.propensity,
-            inclusion=_inclusion(raw),
+            propensity=propensity,
+            inclusion=_inclusion(segment, detail),
             trace_id=trace_id,
             span_id=span_id,
         )
+
+    def _note(self, members: Members, action: int, seq: int) -> None:
+        self._last[action] = seq
+        self.picked[members.names[action]] = seq
+
+    def _unit(self, raw: list[Any], at: int) -> str:
+        unit = raw[at] if self._layout.unit else ""
+        return unit if type(unit) is str else str(unit)
+
+    def _span(self, segment: Segment, raw: list[Any], at: int) -> tuple[int, int]:
+        return span_of(raw[at + self._layout.unit]) if segment.context is not None else (0, 0)
 
     def _as_seen(self, rows: Sequence[Any], since: Sequence[int]) -> tuple[float, ...]:
         """Return features that lie outside their ranges, as they are."""
@@ -275,7 +290,7 @@ class Expander:
         """Return one row per item, or None where a value lies outside of its range."""
         width = self._inputs
         rows = [features[i : i + width] for i in range(0, len(features), width)]
-        own = [row[: self._width] for row in rows]
+        own = [row[: len(self._kind.features)] for row in rows]
         if self._prepare(own, [1] * len(rows), _nil) is None:
             return None
         return rows
@@ -284,18 +299,17 @@ class Expander:
 def extender(width: int) -> Callable[..., tuple[float, ...]]:
     """Return a function that adds the host's features to items of ``width`` features of their own.
 
-    It takes the values of all items one after the other, the number of the decision that last picked
-    each, this decision's number and the draws of noise; it raises for a value that is no number.
+    It takes a row per item, the number of the decision that last picked each, this decision's number
+    and the draws of noise; it raises for a row of another length and for a value that is no number.
     Generated, because the drainer runs it for every record.
     """
     names = [f"v{i}" for i in range(width)]
     floats = "".join(f"float({name}), " for name in names)
     source = "\n".join(
         (
-            "def extend(seen, last, seq, draw):",
-            " values = iter(seen)",
+            "def extend(rows, last, seq, draw):",
             " full = []",
-            f" for {', '.join([*names, 'at'])} in zip({'values, ' * width}last, strict=True):",
+            f" for ({''.join(f'{name}, ' for name in names)}), at in zip(rows, last, strict=True):",
             "  since = seq - at",
             f"  full += {floats}since + 0.0 if since > 1 else 1.0, draw()",
             " return tuple(full)",
@@ -307,20 +321,24 @@ def extender(width: int) -> Callable[..., tuple[float, ...]]:
     return extend
 
 
+def _silent(error: Exception) -> None:
+    """Tell nobody."""
+
+
 def _nil() -> float:
     return 0.0
 
 
-def _reason(raw: Raw) -> str:
-    if raw.detail:
+def _reason(segment: Segment, detail: str, explored: bool) -> str:
+    if detail:
         return "fallback"
-    return "explore" if raw.explored else raw.segment.reason
+    return "explore" if explored else segment.reason
 
 
-def _inclusion(raw: Raw) -> str:
-    if raw.segment.record:
-        return raw.segment.inclusion
-    return "violation" if raw.detail.startswith("violation:") else "fallback"
+def _inclusion(segment: Segment, detail: str) -> str:
+    if segment.record:
+        return segment.inclusion
+    return "violation" if detail.startswith("violation:") else "fallback"
 
 
 def span_of(context: Any) -> tuple[int, int]:

@@ -15,9 +15,9 @@ Chooser = Callable[[Sequence[Sequence[float]]], int]
 Prepare = Callable[[Sequence[Any], Sequence[int], Callable[[], float]], "list[Row] | None"]
 #: (index or -1, why not, rows with host features or None, nanoseconds spent)
 Answer = tuple[int, str, "list[Row] | None", int]
-#: What was seen: all features of all items, one after the other; or (rows of the kind's own features,
-#: decisions since each item was picked) where those lie outside of their ranges.
-Seen = list[float] | tuple[list[Any], list[int]]
+#: What was seen: one row of all features per item; or (rows of the kind's own features, decisions since
+#: each item was picked) where those lie outside of their ranges.
+Seen = list[Row] | tuple[list[Any], list[int]]
 #: (index or -1, why not, what was seen, nanoseconds spent or -1 where they were not measured)
 Verdict = tuple[int, str, Seen, int]
 

@@ -70,29 +70,26 @@ def check(name: str, kind: Kind, spec: Spec, function: Any) -> inspect.Signature
     return signature
 
 
-def reading(spec: Spec, width: int, space: dict[str, Any]) -> str:
-    """Return the statement that adds the features of the item ``g_b`` to the list ``g_r``.
+def reading(spec: Spec, space: dict[str, Any]) -> str:
+    """Return the source that takes the features of the item ``g_b``: ``g_features(g_b)``, or what that does.
 
     Args:
         spec: how a call is read.
-        width: how many features an item has.
-        space: receives the names that the statement needs.
+        space: receives the names that the source needs.
     """
     found = inlined(spec.item_features, ("g_b",), "g_f_")
-    if found is not None and found.elements is not None and len(found.elements) == width > 0:
-        space.update(found.space)
-        return f"g_r += {', '.join(found.elements)},"
-    names = [f"g_f{i}" for i in range(width)]
-    space.update(found.space if found is not None else {})
-    value = found.text if found is not None else "g_features(g_b)"
-    taken = f"({''.join(f'{name}, ' for name in names)}) = {value}"
-    return f"{taken}; g_r += {', '.join(names)}," if names else taken
+    if found is None:
+        return "g_features(g_b)"
+    space.update(found.space)
+    return found.text
 
 
 def unit_expression(
     name: str, spec: Spec, signature: inspect.Signature, space: dict[str, Any]
 ) -> str:
     """Return the source that computes the unit in the wrapper: ``g_unit(request)``, or what that does.
+
+    Without a unit it is empty.
 
     Args:
         name: of the hook.
@@ -101,7 +98,7 @@ def unit_expression(
         space: receives the names that the source needs.
     """
     if spec.unit is None:
-        return "''"
+        return ""
     wanted = _parameters(name, "unit", spec.unit)
     unknown = [p for p in wanted if p not in signature.parameters]
     if unknown:
