@@ -33,10 +33,12 @@ class Inlined:
 
     Attributes:
         text: of the whole expression.
+        elements: text of each element where it is a tuple written out; else None.
         space: names that the text refers to, beside the parameters.
     """
 
     text: str
+    elements: tuple[str, ...] | None
     space: Mapping[str, Any]
 
 
@@ -58,7 +60,10 @@ def inlined(function: Any, parameters: Sequence[str], prefix: str) -> Inlined | 
     made = renaming.visit(copied)
     if renaming.unknown:
         return None
-    return Inlined(f"({ast.unparse(made)})", renaming.space)
+    elements = None
+    if isinstance(made, ast.Tuple):
+        elements = tuple(f"({ast.unparse(element)})" for element in made.elts)
+    return Inlined(f"({ast.unparse(made)})", elements, renaming.space)
 
 
 def _simple(function: FunctionType, parameters: int) -> bool:

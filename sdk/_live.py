@@ -13,7 +13,8 @@ from typing import Any
 
 from .arms import UNBORN, Arms, Moment, Sampling, Segment, Surroundings, segment
 from .config import Clock, Settings
-from .expand import ALONE, ASKED, HAPPENED, REPORT, Expander, Happened, Layout
+from ._reader import Readers, extender
+from .expand import ASKED, HAPPENED, REPORT, Expander, Happened, Layout
 from .explore import explored
 from .guard import Guarded, Host, Row, Seen, Verdict, preparer
 from .invariant import Invariant
@@ -69,6 +70,8 @@ class Live:
         self.invariants: tuple[Invariant, ...] = kind.invariants
         self._prepare = preparer(kind)
         self._layout = Layout(spec.unit is not None)
+        self._readers = Readers(spec.item_features, len(kind.features))
+        self._extend = extender(len(kind.features), self._readers.flat)
         self._arrived: Callable[[], None] = _nothing
         self.begin(Settings())
 
@@ -80,7 +83,7 @@ class Live:
         self.clock = settings.clock
         self._now, self._unit_ns = _hand(settings.clock)
         self.lock = threading.RLock()
-        self._room = settings.ring_size * ALONE
+        self._room = settings.ring_size * self._layout.alone
         self.members = NOBODY
         self.ring = FieldRing()
         self.tallies = {name: Tally() for name in _TALLIES}
@@ -124,7 +127,7 @@ class Live:
             self.clock.cpu_ns, self.clock.monotonic_ns, generator(f"{self.name} shadow").random
         )
         draw = generator(f"{self.name} recorded noise").random
-        expander = Expander(self.kind, self._prepare, draw, pending, shadow, self._layout)
+        expander = Expander(self.kind, self._prepare, draw, pending, shadow, self._layout, self._extend)
         expander.complain = self._complain
         return expander
 
@@ -147,6 +150,8 @@ class Live:
             g_passed=self.tallies["passed"].bump,
             g_skipped=self.tallies["skipped"].bump,
             g_items=self.ring.items,
+            g_room=self._room,
+            g_asked_room=self.settings.ring_size * self._layout.asked,
             g_asked=ASKED,
             g_push=self.ring.push,
             g_drop=self.ring.drop,
@@ -211,17 +216,11 @@ class Live:
         """Return the members after a change of items; raises what the service's accessors raise."""
         with self.lock:
             before = self.members
-            self.members = self._sized(join(before, items, self.spec.item_name, seq))
+            self.members = join(before, items, self.spec.item_name, seq)
+            self.members.read = self._readers.ready(self.members.size)
             if self.members.names != before.names:
                 self._check_width(items)
             return self.members
-
-    def _sized(self, members: Members) -> Members:
-        """Set how many fields may wait: those of ``ring_size`` decisions over these items."""
-        held, decisions = self.segment or UNBORN, self.settings.ring_size
-        self._room = members.room = decisions * self._layout.alone(held, members.size)
-        members.asked_room = decisions * self._layout.asked(held, members.size)
-        return members
 
     def _check_width(self, items: Sequence[Any]) -> None:
         row = self.spec.item_features(items[0]) if len(items) else ()
@@ -312,6 +311,7 @@ class Live:
     def drain(self) -> list[Record]:
         """Return what was recorded since the last time, missing outcomes included."""
         with self._draining:
+            self._write_reader()
             records: list[Record] = []
             for raw in self._layout.split(self.ring.take()):
                 records.extend(self._expanded(raw))
@@ -320,6 +320,12 @@ class Live:
                 records.append(self.expander.members(now_ns, self.members.names))
             records.extend(self.expander.pending.sweep(now_ns))
             return records
+
+    def _write_reader(self) -> None:
+        """Give the members of now the fastest reader there is; away from the request path, as it may take long."""
+        members = self.members
+        if members is not NOBODY:
+            members.read = self._readers.written(members.size)
 
     def _unsaid(self, now_ns: int) -> bool:
         """Return whether a store that began meanwhile would not know the names of the items."""

@@ -8,7 +8,7 @@ stand in it as expressions. Its text reads like this (sync, items in ``backends`
         if g_s is None:
             return g_incumbent(request, backends)
         ...
-        g_push(g_r)
+        g_push((g_s, g_n, g_t, g_m, g_picked, g_f))
         return g_picked
 
 What can wait is left to the drainer: which item was picked, who the items are, since when.
@@ -60,11 +60,8 @@ _DIRECT = f"""\
     if g_s.answer is None:
         try:
 {indent(_SAME, _STEP)}\
-            g_r = [g_s, g_n, g_t, g_m, None{{unit}}]
-            if g_s.context is not None:
-                g_r.append(g_s.context())
-            for g_b in {{items}}:
-                g_r.append({{read}})
+            g_f = g_m.read({{items}})
+            {{take_unit}}
 {indent(_UNREAD, _STEP)}\
         try:
             g_picked = {{incumbent}}
@@ -75,9 +72,11 @@ _DIRECT = f"""\
             g_i = g_m.index.get(g_id(g_picked), -1)
             if g_i >= 0:
                 g_m.last[g_i] = g_n
-        if g_len(g_items) < g_m.room:
-            g_r[4] = g_picked
-            g_push(g_r)
+        if g_len(g_items) < g_room:
+            if g_s.context is None:
+                g_push((g_s, g_n, g_t, g_m, g_picked, g_f{{unit}}))
+            else:
+                g_push((g_s, g_n, g_t, g_m, g_picked, g_f{{unit}}, g_s.context()))
             {{derive}}
             {{kept}}
         g_drop()
@@ -110,12 +109,9 @@ _GOVERNED = f"""\
             g_picked = g_m.items[g_i]
     g_m.last[g_i] = g_n
     if g_s.record or g_d != g_s.detail:
-        if g_len(g_items) < g_m.asked_room:
-            g_r = [g_asked, g_s, g_n, g_t, g_m, g_i, g_d, g_spent, g_p, g_x, g_len(g_f){{kept_unit}}]
-            if g_s.context is not None:
-                g_r.append(g_s.context())
-            g_r += g_f
-            g_push(g_r)
+        if g_len(g_items) < g_asked_room:
+            g_c = g_s.context() if g_s.context is not None else None
+            g_push((g_asked, g_s, g_n, g_t, g_m, g_i, g_f, g_d, g_spent, g_p, g_x, g_c{{unit}}))
             {{derive}}
             {{kept}}
         g_drop()
@@ -143,8 +139,7 @@ def build(
     Args:
         function: the incumbent.
         signature: of it.
-        slots: ``items`` (name of the parameter that holds them), ``read`` (expression for the
-            features of the item ``g_b``), ``unit`` (expression, or nothing) and ``derive`` (statement that
+        slots: ``items`` (name of the parameter that holds them), ``unit`` (expression, or nothing) and ``derive`` (statement that
             reports an outcome from the result of a plain call).
         space: names the text refers to, without the prefix; kept as the globals of both functions,
             so that a later change of an entry takes effect.
@@ -153,9 +148,8 @@ def build(
     awaits = inspect.iscoroutinefunction(function)
     values = {
         **slots,
-        "unit": f", {slots['unit']}" if slots["unit"] else "",
         "take_unit": f"g_u = {slots['unit']}" if slots["unit"] else "pass",
-        "kept_unit": ", g_u" if slots["unit"] else "",
+        "unit": ", g_u" if slots["unit"] else "",
         "name": function.__name__ if function.__name__.isidentifier() else "hooked",
         "define": "async def" if awaits else "def",
         "params": _parameters(signature, space),

@@ -16,32 +16,59 @@ from .records import Decision, Outcome, Record, Workload
 from .ring import Mark
 
 if TYPE_CHECKING:
-    from .guard import Prepare, Row
+    from .guard import Prepare, Row, Seen
     from .kind import Kind
     from .live_shadow import LiveShadow
 
 
+#: What the fields that follow in the ring are; a decision of the incumbent begins with its segment.
+ASKED, REPORT, HAPPENED = Mark("asked"), Mark("report"), Mark("happened")
+
+
+class Alone(NamedTuple):
+    """The fields of a decision in the ring that the incumbent made alone.
+
+    After them come the unit, where the hook has one, and the caller's context, where the segment reads it.
+    ``moment`` is on the request path's clock and ``seen`` what the hook's reader gave.
+    """
+
+    segment: Segment
+    seq: int
+    moment: float
+    members: Members
+    picked: Any
+    seen: tuple[Any, ...]
+
+
+class Asked(NamedTuple):
+    """The fields of a decision in the ring in which a program or a draw had a say; the unit may follow."""
+
+    mark: Mark
+    segment: Segment
+    seq: int
+    moment: float
+    members: Members
+    action: int
+    seen: Seen
+    detail: str
+    spent_ns: int
+    propensity: float
+    explored: bool
+    context: Any
+
+
 class Happened(NamedTuple):
-    """The fields of a workload event in the ring; as many as a decision has without its features."""
+    """The fields of a workload event in the ring; two more, so that it takes as much room as a decision."""
 
     mark: Mark
     time_ns: int
     event: str
     values: tuple[tuple[str, Any], ...]
-    one: None = None
+    fifth: None = None
+    sixth: None = None
 
-#: What the fields that follow in the ring are; a decision of the incumbent begins with its segment.
-ASKED, REPORT, HAPPENED = Mark("asked"), Mark("report"), Mark("happened")
-#: Fields of a decision of the incumbent alone: segment, number, moment, members, the item that was
-#: picked; then the unit, where the hook has one, the caller's context, where the segment reads it, and
-#: a row of the kind's own features for each item.
-ALONE = len(("segment", "seq", "moment", "members", "picked"))
-#: Fields of another decision: the same after a mark, with the position of the item, and these; then unit
-#: and context as above, then as many as ``count`` says: a row of all features for each item or, where
-#: they lie outside of their ranges, the list of the rows that there were and the list of decisions since
-#: each item was picked.
-ANSWER = len(("detail", "spent_ns", "propensity", "explored", "count"))
-_ASKED = 1 + ALONE + ANSWER
+
+ALONE, _ASKED = len(Alone._fields), len(Asked._fields)
 _SIZES = {REPORT: len(RawReport._fields), HAPPENED: len(Happened._fields)}
 
 
@@ -55,43 +82,28 @@ class Layout:
 
     unit: bool
 
-    def head(self, segment: Segment) -> int:
-        """Return how many fields a decision of the incumbent alone has before its features."""
-        return ALONE + self.unit + (segment.context is not None)
+    @property
+    def alone(self) -> int:
+        """Fields of a decision that the incumbent made alone, with no context."""
+        return ALONE + self.unit
 
-    def alone(self, segment: Segment, items: int) -> int:
-        """Return how many fields a decision of the incumbent alone has over so many items."""
-        return self.head(segment) + items
-
-    def asked(self, segment: Segment, items: int) -> int:
-        """Return how many fields another decision has over so many items."""
-        return 1 + self.head(segment) + ANSWER + items
+    @property
+    def asked(self) -> int:
+        """Fields of any other decision."""
+        return _ASKED + self.unit
 
     def split(self, fields: list[Any]) -> Iterator[list[Any]]:
-        """Yield the fields of one record after the other.
-
-        Where items changed while they were read, a record is longer or shorter than it says: it is
-        yielded as it is, and the next one is found by its mark.
-        """
-        at, end = 0, len(fields)
-        while at < end:
-            stop = at + self._size(fields, at)
-            if stop > end or (stop < end and not _begins(fields[stop])):
-                stop = next((i for i in range(at + 1, end) if _begins(fields[i])), end)
+        """Yield the fields of one record after the other."""
+        at = 0
+        while at < len(fields):
+            stop = at + self._size(fields[at])
             yield fields[at:stop]
             at = stop
 
-    def _size(self, fields: list[Any], at: int) -> int:
-        mark = fields[at]
+    def _size(self, mark: Any) -> int:
         if type(mark) is Segment:
-            return self.alone(mark, fields[at + 3].size)
-        if mark is not ASKED:
-            return _SIZES[mark]
-        return 1 + self.head(fields[at + 1]) + ANSWER + int(fields[at + ALONE + ANSWER])
-
-
-def _begins(field: Any) -> bool:
-    return type(field) is Mark or type(field) is Segment
+            return self.alone + (mark.context is not None)
+        return self.asked if mark is ASKED else _SIZES[mark]
 
 
 class Expander:
@@ -114,6 +126,7 @@ class Expander:
         pending: Pending,
         shadow: LiveShadow,
         layout: Layout,
+        extend: Callable[..., tuple[float, ...]],
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.pending = pending
@@ -121,9 +134,8 @@ class Expander:
         self.picked: dict[str, int] = {}
         self._kind = kind
         self._layout = layout
-        self._inputs = len(kind.inputs)
         self._prepare = prepare
-        self._extend = extender(len(kind.features))
+        self._extend = extend
         self._draw = draw
         self.complain: Callable[[Exception], object] = _silent
         self._events = 0
@@ -139,7 +151,7 @@ class Expander:
         """Yield the record of one decision, before it the names of its items where they are new.
 
         Args:
-            raw: its fields, see :data:`ALONE`.
+            raw: its fields, see :class:`Alone` and :class:`Asked`.
             awaits: whether its outcome is expected; outcomes given up for want of room follow.
         """
         asked = raw[0] is ASKED
@@ -208,16 +220,13 @@ class Expander:
 
     def _alone(self, raw: list[Any]) -> Decision:
         """Return the record of a decision that the incumbent made alone."""
-        segment, seq, moment, members, picked = raw[:ALONE]
+        segment, seq, moment, members, picked, seen = raw[:ALONE]
         action = members.index.get(id(picked), -1)
         if action < 0 and (action := members.position(picked)) < 0:
             raise TypeError(f"it returned {type(picked).__name__}, none of the items")
-        if len(raw) != self._layout.alone(segment, members.size):
-            raise ValueError("features and items differ in number")
-        head = self._layout.head(segment)
-        features = self._extend(raw[head:], self._last, seq, self._draw)
+        features = self._extend(seen, self._last, seq, self._draw)
         self._note(members, action, seq)
-        trace_id, span_id = self._span(segment, raw, ALONE)
+        trace_id, span_id = span_of(raw[-1]) if segment.context is not None else (0, 0)
         return Decision(
             seq, segment.unix_ns(moment), -1, self._unit(raw, ALONE), segment.arm,
             segment.reason, segment.detail, segment.policy, segment.epoch, segment.block, action,
@@ -226,34 +235,41 @@ class Expander:
 
     def _asked(self, raw: list[Any]) -> Decision:
         """Return the record of a decision in which a program or a draw had a say."""
-        _, segment, seq, moment, members, action, *answer = raw[: _ASKED]
-        detail, spent_ns, propensity, explored, _ = answer
-        seen = raw[1 + self._layout.head(segment) + ANSWER :]
-        rows = not seen or type(seen[0]) is tuple
-        features = tuple(chain.from_iterable(seen)) if rows else self._as_seen(*seen)
-        if len(features) != members.size * self._inputs:
+        asked = Asked._make(raw[:_ASKED])
+        segment, members, detail = asked.segment, asked.members, asked.detail
+        features = self._all(asked.seen)
+        if len(features) != members.size * len(self._kind.inputs):
             raise ValueError("features and items differ in number")
-        self._note(members, action, seq)
-        trace_id, span_id = self._span(segment, raw, _ASKED)
+        self._note(members, asked.action, asked.seq)
+        trace_id, span_id = span_of(asked.context)
         return Decision(
-            seq=seq,
-            time_ns=segment.unix_ns(moment),
-            duration_ns=spent_ns,
+            seq=asked.seq,
+            time_ns=segment.unix_ns(asked.moment),
+            duration_ns=asked.spent_ns,
             unit=self._unit(raw, _ASKED),
             arm=segment.arm,
-            reason=_reason(segment, detail, explored),
+            reason=_reason(asked),
             detail=detail,
             policy="incumbent" if detail not in ("", "breaker") else segment.policy,
             epoch=segment.epoch,
             block=segment.block,
-            action=action,
+            action=asked.action,
             n_items=members.size,
             features=features,
-            propensity=propensity,
-            inclusion=_inclusion(segment, detail),
+            propensity=asked.propensity,
+            inclusion=_inclusion(asked),
             trace_id=trace_id,
             span_id=span_id,
         )
+
+    def _all(self, seen: Seen) -> tuple[float, ...]:
+        """Return all features of all items; those that lie outside their ranges as they are."""
+        if isinstance(seen, list):
+            return tuple(chain.from_iterable(seen))
+        flat: list[float] = []
+        for row, picks in zip(*seen, strict=True):
+            flat += [*map(float, row), float(max(picks, 1)), self._draw()]
+        return tuple(flat)
 
     def _note(self, members: Members, action: int, seq: int) -> None:
         self._last[action] = seq
@@ -262,16 +278,6 @@ class Expander:
     def _unit(self, raw: list[Any], at: int) -> str:
         unit = raw[at] if self._layout.unit else ""
         return unit if type(unit) is str else str(unit)
-
-    def _span(self, segment: Segment, raw: list[Any], at: int) -> tuple[int, int]:
-        return span_of(raw[at + self._layout.unit]) if segment.context is not None else (0, 0)
-
-    def _as_seen(self, rows: Sequence[Any], since: Sequence[int]) -> tuple[float, ...]:
-        """Return features that lie outside their ranges, as they are."""
-        flat: list[float] = []
-        for row, picks in zip(rows, since, strict=True):
-            flat += [*map(float, row), float(max(picks, 1)), self._draw()]
-        return tuple(flat)
 
     def _examine(self, segment: Segment, decision: Decision) -> None:
         """Test what only warns, and ask the candidate of a live shadow."""
@@ -288,37 +294,12 @@ class Expander:
 
     def _in_ranges(self, features: tuple[float, ...]) -> list[Row] | None:
         """Return one row per item, or None where a value lies outside of its range."""
-        width = self._inputs
+        width = len(self._kind.inputs)
         rows = [features[i : i + width] for i in range(0, len(features), width)]
         own = [row[: len(self._kind.features)] for row in rows]
         if self._prepare(own, [1] * len(rows), _nil) is None:
             return None
         return rows
-
-
-def extender(width: int) -> Callable[..., tuple[float, ...]]:
-    """Return a function that adds the host's features to items of ``width`` features of their own.
-
-    It takes a row per item, the number of the decision that last picked each, this decision's number
-    and the draws of noise; it raises for a row of another length and for a value that is no number.
-    Generated, because the drainer runs it for every record.
-    """
-    names = [f"v{i}" for i in range(width)]
-    floats = "".join(f"float({name}), " for name in names)
-    source = "\n".join(
-        (
-            "def extend(rows, last, seq, draw):",
-            " full = []",
-            f" for ({''.join(f'{name}, ' for name in names)}), at in zip(rows, last, strict=True):",
-            "  since = seq - at",
-            f"  full += {floats}since + 0.0 if since > 1 else 1.0, draw()",
-            " return tuple(full)",
-        )
-    )
-    space: dict[str, Any] = {}
-    exec(compile(source, "<gnomon extend>", "exec"), space)  # noqa: S102 - our own text
-    extend: Callable[..., tuple[float, ...]] = space["extend"]
-    return extend
 
 
 def _silent(error: Exception) -> None:
@@ -329,16 +310,16 @@ def _nil() -> float:
     return 0.0
 
 
-def _reason(segment: Segment, detail: str, explored: bool) -> str:
-    if detail:
+def _reason(asked: Asked) -> str:
+    if asked.detail:
         return "fallback"
-    return "explore" if explored else segment.reason
+    return "explore" if asked.explored else asked.segment.reason
 
 
-def _inclusion(segment: Segment, detail: str) -> str:
-    if segment.record:
-        return segment.inclusion
-    return "violation" if detail.startswith("violation:") else "fallback"
+def _inclusion(asked: Asked) -> str:
+    if asked.segment.record:
+        return asked.segment.inclusion
+    return "violation" if asked.detail.startswith("violation:") else "fallback"
 
 
 def span_of(context: Any) -> tuple[int, int]:

@@ -273,7 +273,6 @@ class Hook:
         space = self.live.space
         slots = {
             "items": self.items,
-            "read": spec.reading(self.spec, space),
             "unit": spec.unit_expression(self.name, self.spec, self.signature, space),
             "derive": "g_derive(g_n, g_picked)" if self.spec.outcome else "pass",
         }

@@ -25,13 +25,10 @@ class Members:
         index: position by ``id`` of the item.
         last: number of the decision that last picked the item, per position; kept up to date while
             a program may be asked.
-        room: fields that may wait in the ring before a decision of the incumbent alone is dropped.
-        asked_room: the same for a decision in which a program or a draw had a say.
+        read: these items to the features of each, one after the other; set by the hook.
     """
 
-    __slots__ = (
-        "asked_room", "form", "held", "index", "items", "last", "names", "room", "size",
-    )  # fmt: skip
+    __slots__ = ("form", "held", "index", "items", "last", "names", "read", "size")
 
     def __init__(
         self, items: tuple[Any, ...], names: tuple[str, ...], last: list[int], form: type
@@ -43,7 +40,7 @@ class Members:
         self.names = names
         self.index = {id(item): i for i, item in reversed(list(enumerate(items)))}
         self.last = last
-        self.room = self.asked_room = 0
+        self.read: Callable[[Any], tuple[Any, ...]] = tuple
 
     def position(self, picked: Any) -> int:
         """Return the position of what the incumbent returned, or -1 when it is none of the items."""

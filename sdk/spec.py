@@ -70,20 +70,6 @@ def check(name: str, kind: Kind, spec: Spec, function: Any) -> inspect.Signature
     return signature
 
 
-def reading(spec: Spec, space: dict[str, Any]) -> str:
-    """Return the source that takes the features of the item ``g_b``: ``g_features(g_b)``, or what that does.
-
-    Args:
-        spec: how a call is read.
-        space: receives the names that the source needs.
-    """
-    found = inlined(spec.item_features, ("g_b",), "g_f_")
-    if found is None:
-        return "g_features(g_b)"
-    space.update(found.space)
-    return found.text
-
-
 def unit_expression(
     name: str, spec: Spec, signature: inspect.Signature, space: dict[str, Any]
 ) -> str:
