@@ -1,21 +1,23 @@
 """A program in the policy language and the checks around it, as one function of one call's items.
 
 Asking a program in steps (rows, ranges, host features, scores, invariants) costs ten times the steps
-themselves. The generated function does them in one loop, by the one lowering that every tier runs.
-Whatever is not plainly right (a value out of range, a fault, a broken invariant, an exception) starts
-anew in the steps of :class:`~gnomon.sdk.guard.Guarded`, which find out what it was. For items in
-``load_balancer`` and the score ``(inflight + 1.0) * ewma_ms`` it reads:
+themselves. The generated function does them one item after the other, without a loop, by the one
+lowering that every tier runs. Whatever is not plainly right (another number of items, a value out of
+range, a fault, a broken invariant, an exception) starts anew in the steps of
+:class:`~gnomon.sdk.guard.Guarded`, which find out what it was. For one item in ``load_balancer`` and the
+score ``(inflight + 1.0) * ewma_ms`` it reads:
 
     def _answer(_items, _members, _number):
-     _timed = _breaker.watched > 0 or not _number & 63
-     _begin = _clock() if _timed else 0
+     _begin = 0 if _number & 63 else _clock()
      try:
-      _seen = []
+      _item0, = _items
+      inflight, ewma_ms, weight, = _item0.inflight, _item0.ewma_ms, _item0.weight
+      if _type(inflight) is not _float: inflight = _float(inflight)
       ...
-      for _item in _items:
-       _index += 1
-       inflight, ewma_ms, weight = _item.inflight, _item.ewma_ms, _item.weight
-       ...
+      _value = (inflight + 1.0) * ewma_ms
+      ...
+     if _begin: ...
+     return _picked, "", _seen, -1
 """
 
 from __future__ import annotations
@@ -25,27 +27,46 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._inline import Inlined, inlined
+from ._inline import inlined
 from .guard import Guarded, Verdict
 from .invariant import Invariant
 from .kind import Feature, Kind
-from .language._choose import keeping, scoring
+from .language._choose import better, scoring
 from .language._runtime import namespace
 
 if TYPE_CHECKING:
     from .language import Program
     from .members import Members
 
-Slow = Callable[[Any, "Members", int], Verdict]
+Answer = Callable[[Any, "Members", int], Verdict]
+#: Items up to which a function is written out; more are answered in steps.
+_WRITTEN = 64
 #: Fuel above which a score's own bound does not keep its answers far below the budget of time.
 _SHORT = 400
 _AGAIN = "return _slow(_items, _members, _number)"
 
 
-def answering(
-    guarded: Guarded, program: Program, kind: Kind, features: Callable[[Any], Any], slow: Slow
-) -> Callable[[Any, Members, int], Verdict]:
-    """Return what answers one call: (items, their members, the decision's number) to a verdict.
+class Steps:
+    """Answers every call in steps.
+
+    Args:
+        slow: does so.
+    """
+
+    def __init__(self, slow: Answer) -> None:
+        self._slow = slow
+
+    def ready(self, items: int) -> Answer:
+        """Return what answers a call with so many items."""
+        return self._slow
+
+    def of(self, items: int) -> Answer:
+        """Return the same."""
+        return self._slow
+
+
+class Answering(Steps):
+    """Makes what answers one call: (items, their members, the decision's number) to a verdict.
 
     Args:
         guarded: the program behind its guard.
@@ -54,85 +75,112 @@ def answering(
         features: one item to the kind's own features, as the service gives them.
         slow: does the same in steps; may raise what the service's own functions raise.
     """
-    before, body = scoring(program, _AGAIN)
-    reading = inlined(features, ("_item",), "_f_")
-    space: dict[str, Any] = namespace() | {
-        "_features": features,
-        "_slow": slow,
-        "_guarded": guarded,
-        "_breaker": guarded.breaker,
-        "_clock": guarded.host.monotonic_ns,
-        "_draw": guarded.host.draw,
-        "_float": float,
-        "_type": type,
-        "_Exception": Exception,
-        **(reading.space if reading is not None else {}),
-    }
-    checks = list(_checks(guarded.invariants, kind, space))
-    lines = [*_read(kind, reading), *_host(kind), *body, *keeping(kind)]
-    text = before + _text(lines, checks, program.fuel_bound > _SHORT)
-    exec(compile(text, f"<answer {program.source_digest[:12]}>", "exec"), space)  # noqa: S102 - our own text
-    answer: Callable[[Any, Members, int], Verdict] = space["_answer"]
-    return answer
 
+    def __init__(
+        self,
+        guarded: Guarded,
+        program: Program,
+        kind: Kind,
+        features: Callable[[Any], Any],
+        slow: Answer,
+    ) -> None:
+        super().__init__(slow)
+        self._guarded = guarded
+        self._kind = kind
+        self._features = features
+        self._long = program.fuel_bound > _SHORT
+        self._name = f"<answer {program.source_digest[:12]}>"
+        self._before, self._score = scoring(program, _AGAIN)
+        self._written: dict[int, Answer] = {}
+        self._space = self._names()
+        self._checks = list(_checks(guarded.invariants, kind, self._space))
 
-def _text(lines: Sequence[str], checks: Sequence[str], long: bool) -> str:
-    loop = "".join(f"   {line}\n" for line in lines)
-    after = "".join(f"  {line}\n" for line in checks)
-    timed = "True" if long else "_breaker.watched > 0 or not _number & 63"
-    return f"""\
+    def ready(self, items: int) -> Answer:
+        """Return what answers a call with so many items, if it was made before and nothing was slow."""
+        if self._guarded.breaker.watched > 0:
+            return self._slow
+        return self._written.get(items, self._slow)
+
+    def of(self, items: int) -> Answer:
+        """Return what answers a call with so many items; the first time, it is made."""
+        if not 0 < items <= _WRITTEN:
+            return self._slow
+        if items not in self._written:
+            space = dict(self._space)
+            exec(compile(self._before + self._text(items), self._name, "exec"), space)  # noqa: S102 - our own text
+            self._written[items] = space["_answer"]
+        return self._written[items]
+
+    def _names(self) -> dict[str, Any]:
+        found = inlined(self._features, ("_item",), "_f_")
+        return namespace() | {
+            "_features": self._features,
+            "_slow": self._slow,
+            "_guarded": self._guarded,
+            "_clock": self._guarded.host.monotonic_ns,
+            "_draw": self._guarded.host.draw,
+            "_float": float,
+            "_type": type,
+            "_Exception": Exception,
+            **(found.space if found is not None else {}),
+        }
+
+    def _text(self, items: int) -> str:
+        names = [f"_item{i}" for i in range(items)]
+        lines = [f"{', '.join(names)}, = _items", "_last = _members.last"]
+        for i in range(items):
+            lines += self._item(i)
+        lines.append(f"_seen = {', '.join(f'_row{i}' for i in range(items))},")
+        body = "".join(f"  {line}\n" for line in [*lines, *self._checks])
+        timed = "_clock()" if self._long else "0 if _number & 63 else _clock()"
+        return f"""\
 def _answer(_items, _members, _number):
- _timed = {timed}
- _begin = _clock() if _timed else 0
+ _begin = {timed}
  try:
-  _seen = []
-  _last = _members.last
-  _index = _picked = -1
-  for _item in _items:
-   _index += 1
-{loop}\
-  if _picked < 0:
-   {_AGAIN}
-{after}\
+{body}\
  except _Exception:
   {_AGAIN}
- _breaker.answers += 1
- if not _timed:
-  return _picked, "", _seen, -1
- _breaker.watched -= 1
- _spent = _clock() - _begin
- _guarded.took(_spent, _breaker.answers - 1)
- return _picked, "", _seen, _spent
+ if _begin:
+  _spent = _clock() - _begin
+  _guarded.took(_spent, _number)
+  return _picked, "", _seen, _spent
+ return _picked, "", _seen, -1
 """
 
+    def _item(self, i: int) -> Iterator[str]:
+        """Yield statements that read one item, keep what was seen, score it, and keep the best."""
+        yield from self._read(f"_item{i}")
+        yield f"since_picked = _number - _last[{i}] + 0.0"
+        yield "if since_picked < 1.0: since_picked = 1.0"
+        yield "noise = _draw()"
+        yield f"_row{i} = ({', '.join(self._kind.input_names)},)"
+        yield from self._score
+        kept = f"_best = _value; _tie = noise; _picked = {i}; _row = _row{i}"
+        yield f"if {better(self._kind)}: {kept}" if i else kept
 
-def _read(kind: Kind, reading: Inlined | None) -> Iterator[str]:
-    """Yield statements that leave an item's own features in their names, as floats in their ranges."""
-    names = [feature.name for feature in kind.features]
-    if names:
-        value = "_features(_item)" if reading is None else reading.text
-        yield f"{', '.join(names)}, = {value}"
-    for name in names:
-        yield f"if _type({name}) is not _float: {name} = _float({name})"
-    # Each comparison before a jump of its own: CPython has a fast instruction for those of floats.
-    for feature in kind.features:
-        yield f"if {' or '.join(_outside(feature))}: {_AGAIN}"
+    def _read(self, item: str) -> Iterator[str]:
+        """Yield statements that leave an item's own features in their names, as floats in their ranges."""
+        names = [feature.name for feature in self._kind.features]
+        found = inlined(self._features, (item,), "_f_")
+        if names:
+            yield f"{', '.join(names)}, = {f'_features({item})' if found is None else found.text}"
+        for name in names:
+            yield f"if _type({name}) is not _float: {name} = _float({name})"
+        # Each comparison before a jump of its own: CPython has a fast instruction for those of floats.
+        for feature in self._kind.features:
+            yield f"if {' and '.join(_inside(feature))}: pass"
+            yield f"else: {_AGAIN}"
 
 
-def _outside(feature: Feature) -> Iterator[str]:
-    name = feature.name
-    if feature.low > -math.inf:
-        yield f"{name} < {float(feature.low)!r}"
+def _inside(feature: Feature) -> Iterator[str]:
+    if feature.low > -math.inf or feature.high == math.inf:  # of the second, to refuse what is no number
+        yield f"{feature.name} >= {_literal(feature.low)}"
     if feature.high < math.inf:
-        yield f"{name} > {float(feature.high)!r}"
-    yield f"{name} != {name}"  # not a number
+        yield f"{feature.name} <= {_literal(feature.high)}"
 
 
-def _host(kind: Kind) -> Iterator[str]:
-    yield "since_picked = _number - _last[_index] + 0.0"
-    yield "if since_picked < 1.0: since_picked = 1.0"
-    yield "noise = _draw()"
-    yield f"_seen.append(({', '.join(kind.input_names)}))"
+def _literal(bound: float) -> str:
+    return repr(float(bound)).replace("inf", "1e999")
 
 
 def _checks(invariants: Sequence[Invariant], kind: Kind, space: dict[str, Any]) -> Iterator[str]:
@@ -149,8 +197,6 @@ def _checks(invariants: Sequence[Invariant], kind: Kind, space: dict[str, Any]) 
         space |= names
         read |= used
         tests.append(f"if not ({text}): {_AGAIN}")
-    if read:
-        yield "_row = _seen[_picked]"
     for name in sorted(read):
         yield f"_picked_{name} = _row[{kind.input_names.index(name)}]"
     yield from tests

@@ -91,6 +91,7 @@ class Live:
         self._complaints = 0
         self._recording = False
         self._gaps = 0
+        self._asked: Guarded | None = None
         self._draining = threading.Lock()
         self._fresh_generators()
         self.host = Host(
@@ -182,8 +183,11 @@ class Live:
             self._arrived()  # without the lock: it takes the runtime's, which goes before this one
         with self.lock:
             now = self._moment()
-            surroundings = Surroundings(self.spec.explore, _context_reader(), self.unasked)
+            surroundings = Surroundings(
+                self.spec.explore, _context_reader(), self.unasked, self.members.size
+            )
             held = segment(self.arms, now, self._sampling(), surroundings)
+            self._turn_to(held.program)
             if held.record and not self._recording:
                 self._gaps += 1
             self._recording = held.record
@@ -193,6 +197,16 @@ class Live:
             if self.segment is not None:
                 self.segment = held
             return held
+
+    def _turn_to(self, program: Guarded | None) -> None:
+        """Count decisions for the breaker of the program that answers them."""
+        if program is not self._asked:
+            number = int(self.numbers)
+            if self._asked is not None:
+                self._asked.breaker.pause(number)
+            if program is not None:
+                program.breaker.resume(number)
+            self._asked = program
 
     def _moment(self) -> Moment:
         """Return both clocks, read so close together that one can be told from the other."""
@@ -240,7 +254,7 @@ class Live:
     def ask(self, guarded: Guarded, items: Any, members: Members, seq: int) -> Verdict:
         """Return a program's answer, found in steps; raises what the service's accessors raise."""
         rows, since = self._read(items, members, seq)
-        index, detail, full, spent = guarded.ask(rows, since)
+        index, detail, full, spent = guarded.ask(rows, since, seq)
         if detail:
             self.tallies[detail.partition(":")[0]].bump()
         return index, detail, _seen(full, rows, since), spent
@@ -262,9 +276,9 @@ class Live:
 
     def explore(self, held: Segment, seen: Seen, base: int) -> tuple[int, float, bool]:
         """Return (action, its propensity, whether it was drawn); the base action when rows are bad."""
-        if isinstance(seen, tuple):
+        if isinstance(seen, list):
             return base, 1.0, False
-        return explored(self.kind, self.invariants, seen, base, held.explore, self._random)
+        return explored(self.kind, self.invariants, list(seen), base, held.explore, self._random)
 
     def derive(self, seq: int, picked: Any) -> None:
         """Report the outcome that ``outcome=`` takes from the result of a plain call."""
@@ -311,7 +325,7 @@ class Live:
     def drain(self) -> list[Record]:
         """Return what was recorded since the last time, missing outcomes included."""
         with self._draining:
-            self._write_reader()
+            self._write_out()
             records: list[Record] = []
             for raw in self._layout.split(self.ring.take()):
                 records.extend(self._expanded(raw))
@@ -321,11 +335,15 @@ class Live:
             records.extend(self.expander.pending.sweep(now_ns))
             return records
 
-    def _write_reader(self) -> None:
-        """Give the members of now the fastest reader there is; away from the request path, as it may take long."""
+    def _write_out(self) -> None:
+        """Make what is fastest for the items of now; away from the request path, as it may take long."""
         members = self.members
-        if members is not NOBODY:
-            members.read = self._readers.written(members.size)
+        if members is NOBODY:
+            return
+        members.read = self._readers.written(members.size)
+        for program in (self.arms.stable, self.arms.candidate):
+            if program is not None and program.answers is not None:
+                program.answers.of(members.size)
 
     def _unsaid(self, now_ns: int) -> bool:
         """Return whether a store that began meanwhile would not know the names of the items."""
@@ -375,7 +393,7 @@ class Live:
 
 
 def _seen(full: list[Row] | None, rows: list[Any], since: list[int]) -> Seen:
-    return (rows, since) if full is None else full
+    return [rows, since] if full is None else tuple(full)
 
 
 def _hand(clock: Clock) -> tuple[Callable[[], float], float]:

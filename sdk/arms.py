@@ -54,6 +54,7 @@ class Segment:
         unit_ns: length of that clock's unit.
         answer: where anything but the incumbent has a say (a program, or exploring): (items, members,
             number of the decision) to a :data:`~gnomon.sdk.guard.Verdict`; None for the incumbent alone.
+        program: that is asked; None for none.
         record: whether every decision is recorded.
         skip: whether the incumbent answers and nothing is recorded.
         tracks: whether picks are kept up to date for a program that may be asked later.
@@ -72,6 +73,7 @@ class Segment:
     began_ns: int = 0
     unit_ns: float = 1.0
     answer: Callable[..., Any] | None = None
+    program: Guarded | None = None
     record: bool = True
     skip: bool = False
     tracks: bool = False
@@ -141,11 +143,13 @@ class Surroundings:
         explore: share of decisions given to a uniform draw.
         context: reads the caller's OpenTelemetry context; None when no such library is loaded.
         unasked: answers, as a segment's ``answer`` does, where no program is asked.
+        items: how many there are at present.
     """
 
     explore: float = 0.0
     context: Callable[[], Any] | None = None
     unasked: Callable[..., Any] | None = None
+    items: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,8 @@ def segment(
         began=now.monotonic_ns / now.unit_ns,
         began_ns=now.unix_ns,
         unit_ns=now.unit_ns,
-        answer=program.answer if program else surroundings.unasked if governed else None,
+        answer=_answer(program, surroundings) if governed else None,
+        program=program,
         record=record,
         skip=skip,
         tracks=explore > 0.0 or _programs(arms) > 0,
@@ -214,6 +219,12 @@ def segment(
         shadow=arms.candidate if live else None,
         shadow_rate=arms.assignment.shadow_rate,
     )
+
+
+def _answer(program: Guarded | None, surroundings: Surroundings) -> Callable[..., Any] | None:
+    if program is None or program.answers is None:
+        return surroundings.unasked
+    return program.answers.ready(surroundings.items)
 
 
 def _turn(arms: Arms, now: Moment) -> _Turn:

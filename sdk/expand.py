@@ -264,7 +264,7 @@ class Expander:
 
     def _all(self, seen: Seen) -> tuple[float, ...]:
         """Return all features of all items; those that lie outside their ranges as they are."""
-        if isinstance(seen, list):
+        if isinstance(seen, tuple):
             return tuple(chain.from_iterable(seen))
         flat: list[float] = []
         for row, picks in zip(*seen, strict=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import count
+from typing import Any, Protocol
 
 from .invariant import Invariant, violated
 from .kind import Kind
@@ -15,9 +16,9 @@ Chooser = Callable[[Sequence[Sequence[float]]], int]
 Prepare = Callable[[Sequence[Any], Sequence[int], Callable[[], float]], "list[Row] | None"]
 #: (index or -1, why not, rows with host features or None, nanoseconds spent)
 Answer = tuple[int, str, "list[Row] | None", int]
-#: What was seen: one row of all features per item; or (rows of the kind's own features, decisions since
-#: each item was picked) where those lie outside of their ranges.
-Seen = list[Row] | tuple[list[Any], list[int]]
+#: What was seen: one row of all features per item; or a list of two, the rows of the kind's own features
+#: and the decisions since each item was picked, where those lie outside of their ranges.
+Seen = tuple[Row, ...] | list[list[Any]]
 #: (index or -1, why not, what was seen, nanoseconds spent or -1 where they were not measured)
 Verdict = tuple[int, str, Seen, int]
 
@@ -44,44 +45,64 @@ class Limits:
 class Breaker:
     """Trips once when failures of one program come too close together.
 
+    Answers are numbered. Who asks in turns with another program numbers decisions instead, and says
+    with :meth:`resume` and :meth:`pause` which of them are this program's.
+
     Attributes:
-        answers: how many there were; threads that answer at once may count one together, which only
-            makes failures look closer.
         reason: why it tripped; empty while it has not.
-        watched: answers that are measured, whatever the program's bound: so many more.
+        watched: answers of which each is measured, whatever the program's bound: so many more.
     """
 
-    __slots__ = ("_faults", "_on_trip", "_slow", "_window", "answers", "reason", "watched")
+    __slots__ = (
+        "_faults", "_on_trip", "_others", "_paused", "_slow", "_window", "reason", "watched",
+    )  # fmt: skip
 
     def __init__(self, limits: Limits, on_trip: Callable[[str], None]) -> None:
-        self.answers = 0
         self.watched = 0
+        self._others = 0
+        self._paused = 0
         self._faults: deque[int] = deque(maxlen=limits.faults)
         self._slow: deque[int] = deque(maxlen=limits.slow)
         self._window = limits.window
         self._on_trip = on_trip
         self.reason = ""
 
-    def answer(self) -> int:
-        """Return the number of this answer, from 0."""
-        self.answers += 1
-        return self.answers - 1
+    def resume(self, number: int) -> None:
+        """Say that from a decision on this program answers."""
+        self._others += number - self._paused
 
-    def fault(self, answer: int, what: str) -> None:
+    def pause(self, number: int) -> None:
+        """Say that from a decision on another answers."""
+        self._paused = number
+
+    def fault(self, number: int, what: str) -> None:
         """Note that an answer was a fault or broke an invariant."""
-        self._note(self._faults, answer, what)
+        self._note(self._faults, number, what)
 
-    def slow(self, answer: int) -> None:
+    def slow(self, number: int) -> None:
         """Note that an answer came late, and look closer for a while."""
         self.watched = self._window
-        self._note(self._slow, answer, "slow")
+        self._note(self._slow, number, "slow")
 
-    def _note(self, seen: deque[int], answer: int, what: str) -> None:
+    def _note(self, seen: deque[int], number: int, what: str) -> None:
+        answer = number - self._others
         seen.append(answer)
         full = len(seen) == seen.maxlen
         if full and not self.reason and answer - seen[0] < self._window:
             self.reason = f"{len(seen)} failures in {answer - seen[0] + 1} answers, last: {what}"
             self._on_trip(self.reason)
+
+
+class Answers(Protocol):
+    """What makes functions that answer one call: (items, their members, the decision's number) to a verdict."""
+
+    def ready(self, items: int) -> Callable[[Any, Any, int], Verdict]:
+        """Return what answers a call with so many items, at once."""
+        ...
+
+    def of(self, items: int) -> Callable[[Any, Any, int], Verdict]:
+        """Return the fastest that answers a call with so many items; the first time, it may take long."""
+        ...
 
 
 class Guarded:
@@ -92,10 +113,10 @@ class Guarded:
         invariants: those of severity ``block`` that its answer must meet.
         breaker: of this program in this process.
         host: what the process lends to it.
-        answer: what a hook's segment calls; set by the hook.
+        answers: makes what a hook's segment calls; set by the hook.
     """
 
-    __slots__ = ("_item", "answer", "breaker", "choose", "host", "invariants")
+    __slots__ = ("_asked", "_item", "answers", "breaker", "choose", "host", "invariants")
 
     def __init__(
         self,
@@ -111,22 +132,24 @@ class Guarded:
         )
         self.breaker = breaker
         self.host = host
-        self.answer: Callable[..., Verdict] | None = None
+        self.answers: Answers | None = None
+        self._asked = count()
         self._item = kind.item_type._make
 
-    def ask(self, rows: Sequence[Any], since: Sequence[int]) -> Answer:
+    def ask(self, rows: Sequence[Any], since: Sequence[int], number: int = -1) -> Answer:
         """Return the program's answer to the features of one call, or why it is not used.
 
         Args:
             rows: the kind's own features, one tuple per item.
             since: decisions since each item was last picked.
+            number: of the decision; without it, answers are counted.
         """
         clock = self.host.monotonic_ns
         begin = clock()
         full = self._checked(rows, since)
         if not full:  # out of range, or no items: not the program's fault, so the breaker stays out
             return -1, "features", None, clock() - begin
-        number = self.breaker.answer()
+        number = next(self._asked) if number < 0 else number
         index = self.choice(full)
         detail = self.objection(full, index)
         spent = clock() - begin
@@ -138,6 +161,7 @@ class Guarded:
 
     def took(self, spent_ns: int, number: int) -> None:
         """Note how long an answer took."""
+        self.breaker.watched -= self.breaker.watched > 0
         if spent_ns > self.host.limits.budget_ns:
             self.host.count_slow()
             self.breaker.slow(number)

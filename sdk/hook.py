@@ -14,7 +14,7 @@ from .assignment import Assignment
 from .config import Settings
 from .decide import AwaitedDecision, OpenDecision
 from .errors import ConfigurationError
-from .guard import Breaker, Chooser, Guarded
+from .guard import Answers, Breaker, Chooser, Guarded
 from .invariant import Invariant, Severity
 from .kind import Kind
 from .outcomes import PARTIAL
@@ -256,9 +256,7 @@ class Hook:
         breaker = before.breaker if before is not None else self._breaker()
         choose = self.chooser(program, self.kind)
         made = Guarded(choose, self.kind, self.invariants, self.live.host, breaker)
-        made.answer = partial(self.live.ask, made)
-        if self.chooser is _chooser:
-            made.answer = _answer(made, program, self, made.answer)
+        made.answers = _answers(made, program, self)
         return made
 
     def _breaker(self) -> Breaker:
@@ -379,10 +377,15 @@ def invariant(
     return mark
 
 
-def _answer(guarded: Guarded, program: Any, hook: Hook, slow: Any) -> Any:
-    from ._answer import answering  # as below
+def _answers(guarded: Guarded, program: Any, hook: Hook) -> Answers:
+    from ._answer import Answering, Steps  # as below
 
-    return answering(guarded, program, hook.kind, hook.spec.item_features, slow)
+    slow = partial(hook.live.ask, guarded)
+    if hook.chooser is not _chooser:
+        return Steps(slow)
+    made = Answering(guarded, program, hook.kind, hook.spec.item_features, slow)
+    made.of(hook.live.members.size)  # here, and not on the request path
+    return made
 
 
 def _chooser(program: Any, kind: Kind) -> Chooser:

@@ -51,26 +51,24 @@ def scoring(program: Program, fail: str) -> tuple[str, list[str]]:
     return program.lowered, [call, f"if _value != _value: {fail}"]
 
 
-def keeping(kind: Kind) -> list[str]:
-    """Return statements that keep the best row so far: ``_index`` is the row, ``_picked`` the best."""
-    better = "<" if kind.order == "lowest" else ">"
-    noise = NOISE.name
-    return [
-        f"if not _index or _value {better} _best or _value == _best and {noise} < _tie:",
-        " _best = _value",
-        f" _tie = {noise}",
-        " _picked = _index",
-    ]
+def better(kind: Kind) -> str:
+    """Return the condition under which a row beats the best so far, by ``_value`` and ``noise``."""
+    sign = "<" if kind.order == "lowest" else ">"
+    return f"_value {sign} _best or _value == _best and {NOISE.name} < _tie"
 
 
 def _text(program: Program, kind: Kind) -> str:
     before, statements = scoring(program, "return -1")
-    body = "".join(f"  {line}\n" for line in [*statements, *keeping(kind)])
+    body = "".join(f"  {line}\n" for line in statements)
     return before + f"""\
 def _choose(_rows):
  _index = _picked = -1
  for {", ".join(program.inputs)} in _rows:
   _index += 1
 {body}\
+  if not _index or {better(kind)}:
+   _best = _value
+   _tie = {NOISE.name}
+   _picked = _index
  return _picked
 """
