@@ -173,7 +173,9 @@ def _answer(_items, _members, _number):
 
 
 def _inside(feature: Feature) -> Iterator[str]:
-    if feature.low > -math.inf or feature.high == math.inf:  # of the second, to refuse what is no number
+    if (
+        feature.low > -math.inf or feature.high == math.inf
+    ):  # of the second, to refuse what is no number
         yield f"{feature.name} >= {_literal(feature.low)}"
     if feature.high < math.inf:
         yield f"{feature.name} <= {_literal(feature.high)}"

@@ -163,5 +163,3 @@ class _Renaming(ast.NodeTransformer):
             return node
         self.space[f"{self._prefix}{name}"] = getattr(builtins, name)
         return ast.Name(f"{self._prefix}{name}", ast.Load())
-
-

@@ -11,9 +11,9 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
+from ._reader import Readers, extender
 from .arms import UNBORN, Arms, Moment, Sampling, Segment, Surroundings, segment
 from .config import Clock, Settings
-from ._reader import Readers, extender
 from .expand import ASKED, HAPPENED, REPORT, Expander, Happened, Layout
 from .explore import explored
 from .guard import Guarded, Host, Row, Seen, Verdict, preparer
@@ -39,7 +39,7 @@ _SHADOW = (
 )  # fmt: skip
 PENDING_PER_RING = 4
 #: Two clocks read further apart than this are read again, so often at most.
-_APART_NS, _READINGS = 20_000, 5
+_APART_NS, _READINGS = 2_000, 5
 #: The names of the items are recorded again after so long.
 ANNOUNCE_NS = 30_000_000_000
 
@@ -65,6 +65,7 @@ class Live:
         self.segment: Segment | None = None
         self.arms = Arms()
         self.space: dict[str, Any] = {}
+        self._asked: Guarded | None = None
         self.delayed = False
         self.identify: Callable[[int], bytes] = _nameless
         self.invariants: tuple[Invariant, ...] = kind.invariants
@@ -84,6 +85,8 @@ class Live:
         self._now, self._unit_ns = _hand(settings.clock)
         self.lock = threading.RLock()
         self._room = settings.ring_size * self._layout.alone
+        if self._asked is not None:
+            self._asked.breaker.pause(int(self.numbers))
         self.members = NOBODY
         self.ring = FieldRing()
         self.tallies = {name: Tally() for name in _TALLIES}
@@ -91,7 +94,7 @@ class Live:
         self._complaints = 0
         self._recording = False
         self._gaps = 0
-        self._asked: Guarded | None = None
+        self._asked = None
         self._draining = threading.Lock()
         self._fresh_generators()
         self.host = Host(
@@ -128,7 +131,9 @@ class Live:
             self.clock.cpu_ns, self.clock.monotonic_ns, generator(f"{self.name} shadow").random
         )
         draw = generator(f"{self.name} recorded noise").random
-        expander = Expander(self.kind, self._prepare, draw, pending, shadow, self._layout, self._extend)
+        expander = Expander(
+            self.kind, self._prepare, draw, pending, shadow, self._layout, self._extend
+        )
         expander.complain = self._complain
         return expander
 
@@ -230,8 +235,9 @@ class Live:
         """Return the members after a change of items; raises what the service's accessors raise."""
         with self.lock:
             before = self.members
-            self.members = join(before, items, self.spec.item_name, seq)
-            self.members.read = self._readers.ready(self.members.size)
+            members = join(before, items, self.spec.item_name, seq)
+            members.read = self._readers.ready(members.size)
+            self.members = members
             if self.members.names != before.names:
                 self._check_width(items)
             return self.members

@@ -89,7 +89,9 @@ def extender(width: int, flat: bool) -> Callable[..., tuple[float, ...]]:
     """
     names: Sequence[str] = [f"v{i}" for i in range(width)]
     row = "".join(f"{name}, " for name in names)
-    every = f"zip({'values, ' * width}last, strict=True)" if flat else "zip(seen, last, strict=True)"
+    every = (
+        f"zip({'values, ' * width}last, strict=True)" if flat else "zip(seen, last, strict=True)"
+    )
     floats = "".join(f"float({name}), " for name in names)
     source = "\n".join(
         (

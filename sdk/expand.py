@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .invariant import Invariant, violated
 from .arms import Segment
+from .invariant import Invariant, violated
 from .members import NOBODY, Members
 from .outcomes import Pending, RawReport
 from .records import Decision, Outcome, Record, Workload

@@ -274,9 +274,7 @@ class Hook:
             "unit": spec.unit_expression(self.name, self.spec, self.signature, space),
             "derive": "g_derive(g_n, g_picked)" if self.spec.outcome else "pass",
         }
-        space.update(
-            g_incumbent=self.incumbent, g_open=OpenDecision, g_opened=self._opened
-        )
+        space.update(g_incumbent=self.incumbent, g_open=OpenDecision, g_opened=self._opened)
         wrapper, decide = _wrapper.build(self.incumbent, self.signature, slots, space)
         vars(wrapper).update(
             hook=self, decide=decide, outcome=self.outcome, partial=self.partial, event=self.event

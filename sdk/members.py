@@ -97,7 +97,8 @@ def _form(items: Sequence[Any], held: tuple[Any, ...]) -> type:
 
 
 def _plain(item: Any) -> bool:
-    return type(item) in _VALUES or type(item).__eq__ is object.__eq__
+    equal: Any = type(item).__eq__
+    return type(item) in _VALUES or equal is object.__eq__
 
 
 def _name(item: Any, position: int, name: Callable[[Any], str] | None) -> str:

@@ -60,7 +60,9 @@ def better(kind: Kind) -> str:
 def _text(program: Program, kind: Kind) -> str:
     before, statements = scoring(program, "return -1")
     body = "".join(f"  {line}\n" for line in statements)
-    return before + f"""\
+    return (
+        before
+        + f"""\
 def _choose(_rows):
  _index = _picked = -1
  for {", ".join(program.inputs)} in _rows:
@@ -72,3 +74,4 @@ def _choose(_rows):
    _picked = _index
  return _picked
 """
+    )

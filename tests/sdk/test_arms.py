@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -250,3 +251,52 @@ def test_bad_features_are_not_explored() -> None:
 
 def test_the_clock_of_the_tests_starts_where_it_says() -> None:
     assert FakeClock().unix_ns == START_NS
+
+
+def test_a_jump_of_the_wall_clock_is_noticed_within_a_tenth_of_a_second(pick: Any) -> None:
+    clock = FakeClock()
+    with recording(clock=clock) as seen:
+        run(pick, lambda rows: 1, phase="canary", switchback=SWITCHBACK)
+        pick(None, items())
+        clock.jump(-3600.0)
+        clock.advance(0.1)
+        pick(None, items())
+        first, second = seen.decisions
+    assert first.block - second.block in (3599, 3600)
+    assert second.time_ns - first.time_ns == -3600 * 10**9 + 10**8
+
+
+def test_the_time_of_a_decision_is_the_wall_clock_s_to_a_microsecond() -> None:
+    pick = gnomon.hook("b", **READ)(first)
+    with recording() as seen:
+        around = []
+        for _ in range(200):
+            before = time.time_ns()
+            pick(None, items())
+            around.append((before, time.time_ns()))
+        times = [d.time_ns for d in seen.decisions]
+    near = [
+        low - 1_000 <= at <= high + 1_000 for at, (low, high) in zip(times, around, strict=True)
+    ]
+    assert sum(near) >= 190  # between two readings of the clocks the thread may be put aside
+
+
+def test_a_breaker_counts_its_own_program_s_answers_only(pick: Any) -> None:
+    """Faults of a candidate lie close together however many decisions of the stable arm lie between."""
+    clock = FakeClock()
+    weight = replace(SWITCHBACK, weight=0.5)
+    with recording(clock=clock):
+        run(pick, lambda rows: -1, phase="canary", switchback=weight, stable=lambda rows: 0)
+        faults = []
+        while not pick.hook.breaker and len(faults) < 5000:
+            clock.advance(0.25)
+            for _ in range(25):
+                pick(
+                    None,
+                    items(),
+                )
+            faults.append(pick.hook.counters["faults"])
+            if len(faults) > 1 and faults[-1] > faults[-2]:
+                break
+        assert pick.hook.breaker.startswith("candidate: 3 failures in 3 answers")
+        assert pick.hook.counters["faults"] == 3

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import pickle
-from dataclasses import replace
+from collections import deque
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -414,3 +415,78 @@ def test_a_function_is_no_trial_of_paired_arms() -> None:
             run(pick, lambda rows: 1, phase=phase, switchback=SWITCHBACK)
     assert pick(items())
     assert Hook.of(pick).assignment.phase == "stable"
+
+
+@dataclass
+class Equal:
+    """Compares by value, as two idle backends do."""
+
+    inflight: float = 0
+    ewma_ms: float = 10.0
+
+
+def test_equal_items_are_told_apart_in_any_order() -> None:
+    one, two = Equal(), Equal()
+    pick = gnomon.hook("a", **READ | {"item_name": lambda b: "one" if b is one else "two"})(
+        lambda request, backends: request
+    )
+    with recording() as seen:
+        for picked, backends in ((one, [one, two]), (one, [two, one]), (two, [two, one])):
+            assert pick(picked, backends) is picked
+        assert [d.action for d in seen.decisions] == [0, 1, 0]
+        run(pick, lambda rows: 1)
+        assert pick(None, [two, one]) is one
+        assert pick(None, [one, two]) is two
+
+
+def test_items_may_be_any_sequence_and_change_in_place() -> None:
+    pick = gnomon.hook("a", **READ)(lambda request, backends: backends[-1])
+    backends = items(2)
+    with recording() as seen:
+        pick(None, deque(backends))
+        pick(None, tuple(backends))
+        pick(None, backends)
+        backends.append(Item("third"))
+        pick(None, backends)
+        backends.reverse()
+        pick(None, backends)
+        assert [(d.action, d.n_items) for d in seen.decisions] == [
+            (1, 2), (1, 2), (1, 2), (2, 3), (2, 3),
+        ]  # fmt: skip
+        assert accounted(pick)
+
+
+def test_items_that_change_during_the_call_keep_the_features_from_before() -> None:
+    @gnomon.hook("a", **READ)
+    def pick(request: Any, backends: list[Item]) -> Item:
+        found = backends[0]
+        backends.clear()
+        return found
+
+    backends = items(3)
+    first = backends[0]
+    with recording() as seen:
+        assert pick(None, backends) is first
+        (decision,) = seen.decisions
+    assert (decision.action, decision.n_items, len(decision.features)) == (0, 3, 12)
+
+
+def test_outside_of_a_window_a_decision_has_no_id() -> None:
+    pick = gnomon.hook("a", **READ)(least)
+    with recording(sample=0.0) as seen:
+        with pick.decide(None, items()) as decision:
+            decision.outcome(latency_ms=1.0)
+        assert (decision.id, decision.seq, decision.recorded) == (b"", -1, False)
+        pick.outcome(decision.id, latency_ms=1.0)
+        assert seen.records == []
+        assert pick.hook.has_outcomes
+        assert accounted(pick)
+
+
+def test_parameters_may_be_named_as_builtins_are() -> None:
+    pick = gnomon.hook("a", **READ | {"unit": lambda len: len})(
+        lambda len, type, backends, Exception=None: backends[0]
+    )
+    with recording() as seen:
+        pick("u", 2, items())
+        assert [d.unit for d in seen.decisions] == ["u"]

@@ -71,6 +71,59 @@ def test_the_first_report_counts(pick: Any) -> None:
         assert pick.hook.counters["repeated_outcomes"] == 3
 
 
+def test_an_outcome_in_parts(pick: Any) -> None:
+    """A streamed answer: the first token is known long before the last."""
+    with recording() as seen:
+        with pick.decide(None, items()) as decision:
+            decision.partial(first_token_ms=80)
+            decision.partial(first_token_ms=90.5, tokens=3)
+            assert seen.outcomes == []
+            decision.outcome(latency_ms=400, tokens=12)
+            decision.partial(tokens=99)
+        (outcome,) = seen.outcomes
+        assert pick.hook.counters["repeated_outcomes"] == 1
+    assert dict(outcome.values) == {"first_token_ms": 90.5, "tokens": 12.0, "latency_ms": 400.0}
+    assert (outcome.ok, outcome.status) == (True, "reported")
+
+
+def test_parts_stay_when_the_rest_fails_or_never_comes(pick: Any) -> None:
+    clock = FakeClock()
+    with recording(clock=clock) as seen:
+        with pytest.raises(OSError, match="cut"), pick.decide(None, items()) as decision:
+            decision.partial(first_token_ms=80)
+            raise OSError("cut")
+        with pick.decide(None, items()) as decision:
+            decision.partial(first_token_ms=70, latency_ms=1)
+        pick.partial(decision.id, tokens=2)
+        clock.advance(KIND.outcome_deadline_s + 1)
+        failed, missing = seen.outcomes
+    assert (failed.status, failed.values) == ("error", (("first_token_ms", 80.0),))
+    assert missing.status == "missing"
+    assert dict(missing.values) == {"first_token_ms": 70.0, "tokens": 2.0, "latency_ms": 2000.0}
+
+
+def test_a_retried_request_is_two_decisions_and_a_repeated_report_one_outcome(pick: Any) -> None:
+    with recording() as seen:
+        for ok in (False, True):
+            with pick.decide(None, items()) as decision:
+                decision.outcome(latency_ms=5, ok=ok)
+            pick.outcome(decision.id, latency_ms=6)
+        assert [(o.seq, o.ok) for o in seen.outcomes] == [(0, False), (1, True)]
+        assert pick.hook.counters["repeated_outcomes"] == 2
+
+
+@pytest.mark.parametrize("bad", ["fast", None, [1], 10**400, object()])
+def test_a_report_that_is_no_number_is_counted(pick: Any, bad: Any) -> None:
+    with recording() as seen:
+        with pick.decide(None, items()) as decision:
+            decision.outcome(latency_ms=bad)
+            decision.partial(tokens=bad)
+        assert seen.outcomes == []
+        assert pick.hook.counters["bad_reports"] == 2
+        pick.outcome(decision.id, latency_ms=float("nan"))
+        assert str(seen.outcomes[0].values) == "(('latency_ms', nan),)"
+
+
 def test_a_late_outcome_by_id(pick: Any) -> None:
     clock = FakeClock()
     with recording(clock=clock) as seen:
@@ -154,12 +207,14 @@ class PendingMachine(RuleBasedStateMachine):
         self.seq = 0
         self.opened: dict[int, int] = {}
         self.closed: dict[int, str] = {}
+        self.parts: set[int] = set()
 
     def take(self, outcomes: Any) -> None:
         for outcome in outcomes:
             assert outcome.seq not in self.closed, "one outcome per decision"
             assert outcome.decision_ns == self.opened[outcome.seq]
             self.closed[outcome.seq] = outcome.status
+            assert ("part", 1.0) in outcome.values or outcome.seq not in self.parts
 
     @rule(step=st.integers(0, 700))
     def time_passes(self, step: int) -> None:
@@ -178,6 +233,13 @@ class PendingMachine(RuleBasedStateMachine):
         in_time = seq in self.opened and self.now - self.opened[seq] <= DEADLINE_NS
         assert (outcome is not None) == (in_time and seq not in self.closed)
         self.take([outcome] if outcome else [])
+
+    @rule(back=st.integers(0, 6))
+    def part(self, back: int) -> None:
+        seq = self.seq - 1 - back
+        assert self.pending.close((seq, self.now, True, "partial", (("part", 1.0),))) is None
+        if seq in self.opened and seq not in self.closed:
+            self.parts |= {seq} if self.now - self.opened[seq] <= DEADLINE_NS else set()
 
     @rule()
     def sweep(self) -> None:

@@ -18,7 +18,7 @@ import gnomon
 from gnomon.sdk import configure as configuring
 from gnomon.sdk.config import Settings, from_environment
 from gnomon.sdk.records import Decision, Record
-from gnomon.sdk.ring import Ring, Tally
+from gnomon.sdk.ring import FieldRing, Ring, Tally
 from gnomon.sdk.runtime import RUNTIME
 from gnomon.testing import FakeClock, Recording, fake_trace, force, recording
 
@@ -290,6 +290,34 @@ def test_ring_against_a_list(steps: list[str], room: int) -> None:
             assert ring.take() == model
             model = []
     assert list(ring.items) == model
+
+
+def test_fields_of_one_record_stay_together_under_threads() -> None:
+    ring, done = FieldRing(), threading.Event()
+    taken: list[Any] = []
+
+    def drain() -> None:
+        while not done.is_set():
+            taken.extend(ring.take())
+
+    def push(worker: int) -> None:
+        for number in range(4000):
+            ring.push((worker, number, number + 1, number + 2))
+
+    drainer = threading.Thread(target=drain)
+    workers = [threading.Thread(target=push, args=(w,)) for w in range(4)]
+    for thread in (drainer, *workers):
+        thread.start()
+    for worker in workers:
+        worker.join()
+    done.set()
+    drainer.join()
+    taken += ring.take()
+    assert len(taken) == 4 * 4 * 4000
+    records = list(zip(*[iter(taken)] * 4, strict=True))
+    assert all(second == first + 1 and third == first + 2 for _, first, second, third in records)
+    for worker in range(4):
+        assert [first for who, first, _, _ in records if who == worker] == list(range(4000))
 
 
 def test_tally_is_exact_under_threads() -> None:
