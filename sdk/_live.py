@@ -66,6 +66,7 @@ class Live:
         self.arms = Arms()
         self.space: dict[str, Any] = {}
         self._asked: Guarded | None = None
+        self.numbers = Tally()
         self.delayed = False
         self.identify: Callable[[int], bytes] = _nameless
         self.invariants: tuple[Invariant, ...] = kind.invariants
