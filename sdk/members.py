@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any
 
 #: Equal ones are the same to any policy; of other types only an ``==`` of ``object`` tells nothing but identity.
@@ -50,10 +51,7 @@ class Members:
     def changed(self, items: Any) -> bool:
         """Return whether items are other objects than these; never raises."""
         try:
-            held = self.items
-            return len(items) != self.size or any(
-                mine is not theirs for mine, theirs in zip(held, items, strict=True)
-            )
+            return len(items) != self.size or not all(map(is_, items, self.items))
         except Exception:  # noqa: BLE001 - whatever the service passed is looked at again
             return True
 
