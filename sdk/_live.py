@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from ._reader import Readers, extender
 from .arms import UNBORN, Arms, Moment, Sampling, Segment, Surroundings, segment
 from .config import Clock, Settings
-from .expand import ASKED, HAPPENED, REPORT, Expander, Happened, Layout
+from .expand import ASKED, HAPPENED, REPORT, Expander, Happened, Layout, Shape
 from .explore import explored
 from .guard import Guarded, Host, Row, Seen, Verdict, preparer
 from .invariant import Invariant
@@ -73,7 +73,7 @@ class Live:
         self._prepare = preparer(kind)
         self._layout = Layout(spec.unit is not None)
         self._readers = Readers(spec.item_features, len(kind.features))
-        self._extend = extender(len(kind.features), self._readers.flat)
+        self._extend = extender(kind.features, self._readers.flat)
         self._arrived: Callable[[], None] = _nothing
         self.begin(Settings())
 
@@ -132,9 +132,7 @@ class Live:
             self.clock.cpu_ns, self.clock.monotonic_ns, generator(f"{self.name} shadow").random
         )
         draw = generator(f"{self.name} recorded noise").random
-        expander = Expander(
-            self.kind, self._prepare, draw, pending, shadow, self._layout, self._extend
-        )
+        expander = Expander(self.kind, draw, pending, shadow, Shape(self._layout, self._extend))
         expander.complain = self._complain
         return expander
 
@@ -334,8 +332,7 @@ class Live:
         with self._draining:
             self._write_out()
             records: list[Record] = []
-            for raw in self._layout.split(self.ring.take()):
-                records.extend(self._expanded(raw))
+            self.expander.expand(self.ring.take(), self.awaits, records)
             now_ns = self.clock.time_ns()
             if self.members.names != self.expander.announced or (records and self._unsaid(now_ns)):
                 records.append(self.expander.members(now_ns, self.members.names))
@@ -356,15 +353,6 @@ class Live:
         """Return whether a store that began meanwhile would not know the names of the items."""
         silent = now_ns - self.expander.announced_ns >= ANNOUNCE_NS
         return silent and bool(self.members.names)
-
-    def _expanded(self, raw: list[Any]) -> Iterator[Record]:
-        mark = raw[0]
-        if mark is not REPORT and mark is not HAPPENED:
-            yield from self.expander.decision(raw, self.awaits)
-            return
-        made = self.expander.outcome(raw) if mark is REPORT else self.expander.event(raw)
-        if made is not None:
-            yield made
 
     @property
     def awaits(self) -> bool:

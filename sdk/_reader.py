@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ._inline import inlined
+from .kind import Feature
 
+Floats = tuple[float, ...]
 Read = Callable[[Any], tuple[Any, ...]]
 #: Items up to which a reader is written out; beyond it a loop costs little more.
 _WRITTEN = 64
@@ -76,35 +78,48 @@ def _loop(values: str) -> Iterator[str]:
     yield " return (*seen,)"
 
 
-def extender(width: int, flat: bool) -> Callable[..., tuple[float, ...]]:
+def extender(features: Sequence[Feature], flat: bool) -> Callable[..., tuple[Floats, bool]]:
     """Return a function that adds the host's features to what a reader gave.
 
     It takes that, the number of the decision that last picked each item, this decision's number and the
-    draws of noise; it raises for a row of another length, another number of items and a value that is
-    no number. Generated, because the drainer runs it for every record.
+    draws of noise, and returns all features, and whether the service's own lie in their ranges. It raises
+    for a row of another length, another number of items and a value that is no number. Generated,
+    because the drainer runs it for every record.
 
     Args:
-        width: how many features of its own an item has.
+        features: of the kind's own.
         flat: as :attr:`Readers.flat`.
     """
-    names: Sequence[str] = [f"v{i}" for i in range(width)]
+    names = [f"v{i}" for i in range(len(features))]
     row = "".join(f"{name}, " for name in names)
     every = (
-        f"zip({'values, ' * width}last, strict=True)" if flat else "zip(seen, last, strict=True)"
+        f"zip({'values, ' * len(names)}last, strict=True)"
+        if flat
+        else "zip(seen, last, strict=True)"
     )
-    floats = "".join(f"float({name}), " for name in names)
+    inside = [
+        f"{n} >= {_bound(f.low)} and {n} <= {_bound(f.high)}"
+        for n, f in zip(names, features, strict=True)
+    ]
     source = "\n".join(
         (
             "def extend(seen, last, seq, draw):",
             " values = iter(seen)",
             " full = []",
+            " inside = True",
             f" for {row if flat else f'({row}), '}at in {every}:",
+            *(f"  {name} = float({name})" for name in names),
+            *(f"  if not ({each}): inside = False" for each in inside),
             "  since = seq - at",
-            f"  full += {floats}since + 0.0 if since > 1 else 1.0, draw()",
-            " return tuple(full)",
+            f"  full += {row}since + 0.0 if since > 1 else 1.0, draw()",
+            " return tuple(full), inside",
         )
     )
     space: dict[str, Any] = {}
     exec(compile(source, "<gnomon extend>", "exec"), space)  # noqa: S102 - our own text
-    extend: Callable[..., tuple[float, ...]] = space["extend"]
+    extend: Callable[..., tuple[Floats, bool]] = space["extend"]
     return extend
+
+
+def _bound(value: float) -> str:
+    return repr(float(value)).replace("inf", "1e999")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,8 @@ from .records import Decision, Outcome, Record, Workload
 from .ring import Mark
 
 if TYPE_CHECKING:
-    from .guard import Prepare, Row, Seen
+    from ._reader import Floats
+    from .guard import Seen
     from .kind import Kind
     from .live_shadow import LiveShadow
 
@@ -106,6 +108,18 @@ class Layout:
         return self.asked if mark is ASKED else _SIZES[mark]
 
 
+class Shape(NamedTuple):
+    """How a hook's decisions lie in the ring, and how their features are completed.
+
+    Attributes:
+        layout: of the fields.
+        extend: from :func:`~gnomon.sdk._reader.extender`.
+    """
+
+    layout: Layout
+    extend: Callable[..., tuple[Floats, bool]]
+
+
 class Expander:
     """Makes records; used by one thread at a time.
 
@@ -121,21 +135,19 @@ class Expander:
     def __init__(
         self,
         kind: Kind,
-        prepare: Prepare,
         draw: Callable[[], float],
         pending: Pending,
         shadow: LiveShadow,
-        layout: Layout,
-        extend: Callable[..., tuple[float, ...]],
+        shape: Shape,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.pending = pending
         self.shadow = shadow
         self.picked: dict[str, int] = {}
         self._kind = kind
-        self._layout = layout
-        self._prepare = prepare
-        self._extend = extend
+        self._layout, self._extend = shape
+        self._width = len(kind.inputs)
+        self._item = partial(tuple.__new__, kind.item_type)
         self._draw = draw
         self.complain: Callable[[Exception], object] = _silent
         self._events = 0
@@ -147,32 +159,49 @@ class Expander:
         self.announced_ns = 0
         self.warns: tuple[Invariant, ...] = ()
 
-    def decision(self, raw: list[Any], awaits: bool) -> Iterator[Record]:
-        """Yield the record of one decision, before it the names of its items where they are new.
+    def expand(self, fields: list[Any], awaits: bool, into: list[Record]) -> None:
+        """Append the records that fields from the ring come to.
 
         Args:
-            raw: its fields, see :class:`Alone` and :class:`Asked`.
-            awaits: whether its outcome is expected; outcomes given up for want of room follow.
+            fields: see :class:`Alone`, :class:`Asked`, :class:`Happened` and
+                :class:`~gnomon.sdk.outcomes.RawReport`.
+            awaits: whether decisions are expected to have an outcome; those given up for want of room
+                are appended too.
+            into: grows.
         """
+        for raw in self._layout.split(fields):
+            mark = raw[0]
+            if mark is REPORT or mark is HAPPENED:
+                made = self.outcome(raw) if mark is REPORT else self.event(raw)
+                if made is not None:
+                    into.append(made)
+                continue
+            decision = self._decision(raw, into)
+            if decision is not None:
+                into.append(decision)
+                if awaits:
+                    into.extend(self.pending.open(decision))
+
+    def _decision(self, raw: list[Any], into: list[Record]) -> Decision | None:
+        """Return the record of one decision; the names of its items go before it, where they are new."""
         asked = raw[0] is ASKED
         segment, seq, moment, members = raw[asked : asked + 4]
         if members is not self._members or segment.gap != self._gap:
             if members.names != self.announced:
-                yield self.members(segment.unix_ns(moment), members.names)
+                into.append(self.members(segment.unix_ns(moment), members.names))
             self._change(members, segment.gap, seq)
         try:
-            decision = self._asked(raw) if asked else self._alone(raw)
+            decision, inside = self._asked(raw) if asked else self._alone(raw)
         except Exception as error:  # noqa: BLE001 - features and unit are the service's own objects
             self.counts["unreadable"] += 1
             self.complain(error)
-            return
+            return None
         self.counts["recorded"] += 1
-        self.counts["stale"] += segment.stale
-        if self.warns or segment.shadow is not None:
+        if segment.stale:
+            self.counts["stale"] += 1
+        if inside and (self.warns or segment.shadow is not None):
             self._examine(segment, decision)
-        yield decision
-        if awaits:
-            yield from self.pending.open(decision)
+        return decision
 
     def outcome(self, report: list[Any]) -> Outcome | None:
         """Return the outcome that the fields of a report make, if it is readable, whole and the first."""
@@ -218,23 +247,24 @@ class Expander:
         self._members, self._gap = members, gap
         self._last = [self.picked.get(name, seq - 1) for name in members.names]
 
-    def _alone(self, raw: list[Any]) -> Decision:
-        """Return the record of a decision that the incumbent made alone."""
+    def _alone(self, raw: list[Any]) -> tuple[Decision, bool]:
+        """Return a decision that the incumbent made alone, and whether its features lie in their ranges."""
         segment, seq, moment, members, picked, seen = raw[:ALONE]
         action = members.index.get(id(picked), -1)
         if action < 0 and (action := members.position(picked)) < 0:
             raise TypeError(f"it returned {type(picked).__name__}, none of the items")
-        features = self._extend(seen, self._last, seq, self._draw)
+        features, inside = self._extend(seen, self._last, seq, self._draw)
         self._note(members, action, seq)
         trace_id, span_id = span_of(raw[-1]) if segment.context is not None else (0, 0)
-        return Decision(
+        decision = Decision(
             seq, segment.unix_ns(moment), -1, self._unit(raw, ALONE), segment.arm,
             segment.reason, segment.detail, segment.policy, segment.epoch, segment.block, action,
             members.size, features, 1.0, segment.inclusion, trace_id, span_id,
         )  # fmt: skip
+        return decision, inside
 
-    def _asked(self, raw: list[Any]) -> Decision:
-        """Return the record of a decision in which a program or a draw had a say."""
+    def _asked(self, raw: list[Any]) -> tuple[Decision, bool]:
+        """Return a decision in which a program or a draw had a say, and whether it is as :meth:`_alone` says."""
         asked = Asked._make(raw[:_ASKED])
         segment, members, detail = asked.segment, asked.members, asked.detail
         features = self._all(asked.seen)
@@ -242,7 +272,7 @@ class Expander:
             raise ValueError("features and items differ in number")
         self._note(members, asked.action, asked.seq)
         trace_id, span_id = span_of(asked.context)
-        return Decision(
+        decision = Decision(
             seq=asked.seq,
             time_ns=segment.unix_ns(asked.moment),
             duration_ns=asked.spent_ns,
@@ -261,6 +291,7 @@ class Expander:
             trace_id=trace_id,
             span_id=span_id,
         )
+        return decision, isinstance(asked.seen, tuple)
 
     def _all(self, seen: Seen) -> tuple[float, ...]:
         """Return all features of all items; those that lie outside their ranges as they are."""
@@ -281,33 +312,19 @@ class Expander:
 
     def _examine(self, segment: Segment, decision: Decision) -> None:
         """Test what only warns, and ask the candidate of a live shadow."""
-        rows = self._in_ranges(decision.features)
-        if rows is None:
-            return
+        features, width = decision.features, self._width
+        rows = [features[i : i + width] for i in range(0, len(features), width)]
         if self.warns:
-            items = [*map(self._kind.item_type._make, rows)]
+            items = [*map(self._item, rows)]
             self.counts["warnings"] += sum(
                 violated((warn,), items, decision.action) is not None for warn in self.warns
             )
         if segment.shadow is not None:
             self.shadow.consider(segment.shadow, segment.shadow_rate, rows, decision.action)
 
-    def _in_ranges(self, features: tuple[float, ...]) -> list[Row] | None:
-        """Return one row per item, or None where a value lies outside of its range."""
-        width = len(self._kind.inputs)
-        rows = [features[i : i + width] for i in range(0, len(features), width)]
-        own = [row[: len(self._kind.features)] for row in rows]
-        if self._prepare(own, [1] * len(rows), _nil) is None:
-            return None
-        return rows
-
 
 def _silent(error: Exception) -> None:
     """Tell nobody."""
-
-
-def _nil() -> float:
-    return 0.0
 
 
 def _reason(asked: Asked) -> str:

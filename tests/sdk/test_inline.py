@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gnomon.sdk._inline import inlined
 from gnomon.sdk._reader import Readers, extender
+from gnomon.sdk.kind import Feature
 
 SCALE = 10
 
@@ -118,6 +119,7 @@ def test_ones_and_trues_differ(tmp_path: Any) -> None:
     assert inlined(space["f"], ("x",), "g_") is None
 
 
+TWO = (Feature("a", "1", "", 0.0, 9.0), Feature("b", "1", "", -float("inf"), 5.0))
 READINGS = {
     "known": lambda item: (item.a, item.b),
     "called": lambda item: tuple(vars(item)[name] for name in "ab"),
@@ -130,8 +132,9 @@ def test_a_reader_written_out_reads_as_the_loop_does(rows: Any, data: st.DataObj
     items = [Thing(*row) for row in rows]
     written = readers.written(len(items))(items)
     assert repr(written) == repr(readers.ready(0)(items))
-    extend = extender(2, readers.flat)
-    full = extend(written, [5] * len(items), 7, lambda: 0.25)
+    extend = extender(TWO, readers.flat)
+    full, inside = extend(written, [5] * len(items), 7, lambda: 0.25)
+    assert inside == all(0.0 <= a <= 9.0 and b <= 5 for a, b in rows)
     wanted = [(float(a), float(b), 2.0, 0.25) for a, b in rows]
     assert repr(full) == repr(tuple(x for row in wanted for x in row))
 
@@ -152,10 +155,10 @@ def test_rows_of_another_length_are_refused(row: Any) -> None:
     assert not readers.flat
     seen = readers.written(2)([lambda: (1.0, 2.0), lambda: row])
     with pytest.raises(ValueError, match="unpack"):
-        extender(2, flat=False)(seen, [1, 1], 2, lambda: 0.5)
+        extender(TWO, flat=False)(seen, [1, 1], 2, lambda: 0.5)
 
 
 def test_a_kind_without_features_of_its_own() -> None:
     readers = Readers(lambda item: (), 0)
     seen = readers.written(2)(["a", "b"])
-    assert extender(0, readers.flat)(seen, [1, 0], 2, lambda: 0.5) == (1.0, 0.5, 2.0, 0.5)
+    assert extender((), readers.flat)(seen, [1, 0], 2, lambda: 0.5) == ((1.0, 0.5, 2.0, 0.5), True)
