@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .live_shadow import LiveShadow
 
 
+#: Characters of a unit or of an item's name that are kept, and values of an outcome.
+LONGEST, MOST_VALUES = 512, 64
 #: What the fields that follow in the ring are; a decision of the incumbent begins with its segment.
 ASKED, REPORT, HAPPENED = Mark("asked"), Mark("report"), Mark("happened")
 
@@ -125,7 +128,7 @@ class Expander:
 
     Attributes:
         counts: ``recorded``, ``unreadable`` and ``stale`` decisions, ``bad_reports`` (values that are
-            no numbers), ``bad_events`` (not as the kind declares them), and ``warnings`` (invariants of severity ``warn`` that did not hold).
+            no numbers, or more than :data:`MOST_VALUES`), ``bad_events`` (not as the kind declares them), and ``warnings`` (invariants of severity ``warn`` that did not hold).
         announced, announced_ns: names of the items as last recorded, and when.
         complain: is told of a decision that cannot be read; set by the hook.
         picked: number of the decision that last picked an item, by its name.
@@ -207,6 +210,8 @@ class Expander:
         """Return the outcome that the fields of a report make, if it is readable, whole and the first."""
         _, seq, time_ns, ok, status, told = report
         try:
+            if len(told) > MOST_VALUES:
+                raise ValueError("too many values")
             values = tuple((str(name), float(value)) for name, value in told.items())
         except (TypeError, ValueError, OverflowError):
             self.counts["bad_reports"] += 1
@@ -230,7 +235,7 @@ class Expander:
     def members(self, time_ns: int, names: tuple[str, ...]) -> Workload:
         """Return the record of who the items are from now on."""
         self.announced, self.announced_ns = names, time_ns
-        values = (("names", "\n".join(names)),)
+        values = (("names", "\n".join(map(bounded, names))),)
         self._events += 1
         return Workload(self._events - 1, time_ns, "members", values)
 
@@ -307,8 +312,7 @@ class Expander:
         self.picked[members.names[action]] = seq
 
     def _unit(self, raw: list[Any], at: int) -> str:
-        unit = raw[at] if self._layout.unit else ""
-        return unit if type(unit) is str else str(unit)
+        return bounded(raw[at]) if self._layout.unit else ""
 
     def _examine(self, segment: Segment, decision: Decision) -> None:
         """Test what only warns, and ask the candidate of a live shadow."""
@@ -321,6 +325,14 @@ class Expander:
             )
         if segment.shadow is not None:
             self.shadow.consider(segment.shadow, segment.shadow_rate, rows, decision.action)
+
+
+def bounded(given: Any) -> str:
+    """Return a text as it is, or its digest where it is too long to be kept: equal texts stay equal."""
+    text = given if type(given) is str else str(given)
+    if len(text) <= LONGEST:
+        return text
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _silent(error: Exception) -> None:
