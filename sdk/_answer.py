@@ -25,13 +25,14 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._inline import inlined
 from .guard import Guarded, Verdict
 from .invariant import Invariant
-from .kind import Feature, Kind
-from .language._choose import better, scoring
+from .kind import NOISE, SINCE_PICKED, Feature, Kind
+from .language._choose import better, scoring, sign
 from .language._runtime import namespace
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ Answer = Callable[[Any, "Members", int], Verdict]
 _WRITTEN = 64
 #: Fuel above which a score's own bound does not keep its answers far below the budget of time.
 _SHORT = 400
+#: What a row holds beside the kind's own features: what the host adds only where it matters, for
+#: memory that a record keeps costs as much as computing it. The drainer adds the rest.
+_FULL, _DRAWN, _LEAN = "since_picked and noise", "noise", "nothing"
 _AGAIN = "return _slow(_items, _members, _number)"
 
 
@@ -52,6 +56,8 @@ class Steps:
     Args:
         slow: does so.
     """
+
+    tracks = True
 
     def __init__(self, slow: Answer) -> None:
         self._slow = slow
@@ -93,7 +99,8 @@ class Answering(Steps):
         self._before, self._score = scoring(program, _AGAIN)
         self._written: dict[int, Answer] = {}
         self._space = self._names()
-        self._checks = list(_checks(guarded.invariants, kind, self._space))
+        self._checks, read = _checks(guarded.invariants, kind, self._space)
+        self.tracks = bool({SINCE_PICKED.name, NOISE.name} & (read | {*program.arguments}))
 
     def ready(self, items: int) -> Answer:
         """Return what answers a call with so many items, if it was made before and nothing was slow."""
@@ -106,10 +113,16 @@ class Answering(Steps):
         if not 0 < items <= _WRITTEN:
             return self._slow
         if items not in self._written:
-            space = dict(self._space)
-            exec(compile(self._before + self._text(items), self._name, "exec"), space)  # noqa: S102 - our own text
-            self._written[items] = space["_answer"]
+            tied = self._compiled(items, _FULL if self.tracks else _DRAWN, self._slow)
+            self._written[items] = tied if self.tracks else self._compiled(items, _LEAN, tied)
         return self._written[items]
+
+    def _compiled(self, items: int, form: str, tied: Answer) -> Answer:
+        space = {**self._space, "_tied": tied}
+        text = self._before + self._text(items, form)
+        exec(compile(text, self._name, "exec"), space)  # noqa: S102 - our own text
+        answer: Answer = space["_answer"]
+        return answer
 
     def _names(self) -> dict[str, Any]:
         found = inlined(self._features, ("_item",), "_f_")
@@ -125,11 +138,12 @@ class Answering(Steps):
             **(found.space if found is not None else {}),
         }
 
-    def _text(self, items: int) -> str:
+    def _text(self, items: int, form: str) -> str:
         names = [f"_item{i}" for i in range(items)]
-        lines = [f"{', '.join(names)}, = _items", "_last = _members.last"]
+        lines = [f"{', '.join(names)}, = _items"]
+        lines += ["_last = _members.last"] if form == _FULL else []
         for i in range(items):
-            lines += self._item(i)
+            lines += self._item(i, form)
         lines.append(f"_seen = {', '.join(f'_row{i}' for i in range(items))},")
         body = "".join(f"  {line}\n" for line in [*lines, *self._checks])
         timed = "_clock()" if self._long else "0 if _number & 63 else _clock()"
@@ -147,16 +161,25 @@ def _answer(_items, _members, _number):
  return _picked, "", _seen, -1
 """
 
-    def _item(self, i: int) -> Iterator[str]:
+    def _item(self, i: int, form: str) -> Iterator[str]:
         """Yield statements that read one item, keep what was seen, score it, and keep the best."""
         yield from self._read(f"_item{i}")
-        yield f"since_picked = _number - _last[{i}] + 0.0"
-        yield "if since_picked < 1.0: since_picked = 1.0"
-        yield "noise = _draw()"
-        yield f"_row{i} = ({', '.join(self._kind.input_names)},)"
+        seen = [feature.name for feature in self._kind.features]
+        if form == _FULL:
+            yield f"since_picked = _number - _last[{i}] + 0.0"
+            yield "if since_picked < 1.0: since_picked = 1.0"
+            seen.append(SINCE_PICKED.name)
+        if form != _LEAN:
+            yield "noise = _draw()"
+            seen.append(NOISE.name)
+        yield f"_row{i} = ({', '.join(seen)},)"
         yield from self._score
-        kept = f"_best = _value; _tie = noise; _picked = {i}; _row = _row{i}"
-        yield f"if {better(self._kind)}: {kept}" if i else kept
+        kept = f"_best = _value; _picked = {i}; _row = _row{i}"
+        if form == _LEAN:
+            yield f"if _value {sign(self._kind)} _best: {kept}" if i else kept
+            yield "elif _value == _best: return _tied(_items, _members, _number)" if i else "pass"
+        else:
+            yield f"if {better(self._kind)}: {kept}; _tie = noise" if i else f"{kept}; _tie = noise"
 
     def _read(self, item: str) -> Iterator[str]:
         """Yield statements that leave an item's own features in their names, as floats in their ranges."""
@@ -185,8 +208,10 @@ def _literal(bound: float) -> str:
     return repr(float(bound)).replace("inf", "1e999")
 
 
-def _checks(invariants: Sequence[Invariant], kind: Kind, space: dict[str, Any]) -> Iterator[str]:
-    """Yield statements that test the pick, and put what they name into the space."""
+def _checks(
+    invariants: Sequence[Invariant], kind: Kind, space: dict[str, Any]
+) -> tuple[list[str], set[str]]:
+    """Return statements that test the pick, and the features that they read; what they name goes into the space."""
     called: list[Invariant] = []
     read: set[str] = set()
     tests: list[str] = []
@@ -199,15 +224,16 @@ def _checks(invariants: Sequence[Invariant], kind: Kind, space: dict[str, Any]) 
         space |= names
         read |= used
         tests.append(f"if not ({text}): {_AGAIN}")
-    for name in sorted(read):
-        yield f"_picked_{name} = _row[{kind.input_names.index(name)}]"
-    yield from tests
+    columns = {name: kind.input_names.index(name) for name in sorted(read)}
+    lines = [f"_picked_{name} = _row[{column}]" for name, column in columns.items()] + tests
     if called:
-        space |= {"_make": kind.item_type._make, "_map": map}
-        yield "_all = [*_map(_make, _seen)]"
+        space |= {"_make": partial(tuple.__new__, kind.item_type), "_map": map}
+        lines.append("_all = [*_map(_make, _seen)]")
+        read |= {*kind.input_names}
     for number, rule in enumerate(called):
         space[f"_holds{number}"] = rule.holds
-        yield f"if not _holds{number}(_all, _all[_picked]): {_AGAIN}"
+        lines.append(f"if not _holds{number}(_all, _all[_picked]): {_AGAIN}")
+    return lines, read
 
 
 def _inline_check(

@@ -158,6 +158,7 @@ class Live:
             g_room=self._room,
             g_asked_room=self.settings.ring_size * self._layout.asked,
             g_asked=ASKED,
+            g_context=None,
             g_push=self.ring.push,
             g_drop=self.ring.drop,
         )
@@ -198,6 +199,7 @@ class Live:
             if held.tracks and not (self.segment is not None and self.segment.tracks):
                 self._remember()
             held = replace(held, gap=self._gaps)
+            self.space["g_context"] = held.context
             if self.segment is not None:
                 self.segment = held
             return held
@@ -331,6 +333,7 @@ class Live:
         """Return what was recorded since the last time, missing outcomes included."""
         with self._draining:
             self._write_out()
+            self._review()
             records: list[Record] = []
             self.expander.expand(self.ring.take(), self.awaits, records)
             now_ns = self.clock.time_ns()
@@ -338,6 +341,11 @@ class Live:
                 records.append(self.expander.members(now_ns, self.members.names))
             records.extend(self.expander.pending.sweep(now_ns))
             return records
+
+    def _review(self) -> None:
+        """Look up who decides, and set the request path's clock by the wall clock, before a call has to."""
+        if self.segment is not None and self.segment is not UNBORN:
+            self.advance()
 
     def _write_out(self) -> None:
         """Make what is fastest for the items of now; away from the request path, as it may take long."""

@@ -76,7 +76,7 @@ _DIRECT = f"""\
             if g_s.context is None:
                 g_push((g_s, g_n, g_t, g_m, g_picked, g_f{{unit}}))
             else:
-                g_push((g_s, g_n, g_t, g_m, g_picked, g_f{{unit}}, g_s.context()))
+                g_push((g_s, g_n, g_t, g_m, g_picked, g_f{{unit}}, g_context()))
             {{derive}}
             {{kept}}
         g_drop()
@@ -110,7 +110,7 @@ _GOVERNED = f"""\
     g_m.last[g_i] = g_n
     if g_s.record or g_d != g_s.detail:
         if g_len(g_items) < g_asked_room:
-            g_c = g_s.context() if g_s.context is not None else None
+            g_c = g_context() if g_s.context is not None else None
             g_push((g_asked, g_s, g_n, g_t, g_m, g_i, g_f, g_d, g_spent, g_p, g_x, g_c{{unit}}))
             {{derive}}
             {{kept}}

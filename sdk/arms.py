@@ -1,8 +1,9 @@
 """Who answers when: an assignment compiled into segments of time in which nothing changes.
 
 The request path holds one segment and compares its end with the monotonic clock, which is the cheapest
-to read; only then is anything looked up again. It ends with a block, a sampling window, the lease, or
-after a tenth of a second, so that a jump of the wall clock is noticed by then.
+to read; only then is anything looked up again. It ends with a block, a sampling window or the lease. The
+drainer looks it up again at every round, and so notices a jump of the wall clock; where it does not come
+to that, a segment ends after a second.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from .guard import Guarded
 from .kind import Kind
 from .records import INCUMBENT
 
-REVIEW_NS = 100_000_000
+#: The drainer renews segments more often than that, so that the request path seldom has to.
+REVIEW_NS = 1_000_000_000
 _CANDIDATE_PHASES = ("canary", "full", "shadow")
 
 
@@ -205,7 +207,7 @@ def segment(
         program=program,
         record=record,
         skip=skip,
-        tracks=explore > 0.0 or _programs(arms) > 0,
+        tracks=explore > 0.0 or _track(arms),
         explore=explore,
         context=surroundings.context,
         arm=turn.arm,
@@ -247,6 +249,12 @@ def _programs(arms: Arms) -> int:
     return (arms.stable is not None) + (arms.candidate is not None)
 
 
+def _track(arms: Arms) -> bool:
+    """Return whether a program of either arm needs to know when each item was last picked."""
+    programs = (arms.stable, arms.candidate)
+    return any(p is not None and (p.answers is None or p.answers.tracks) for p in programs)
+
+
 def _candidate(arms: Arms, turn: _Turn) -> _Turn:
     """Keep the arm that was assigned, but say so when the breaker took its program back."""
     if arms.candidate is None or not arms.candidate.breaker.reason:
@@ -272,7 +280,7 @@ def _policy(arms: Arms, program: Guarded | None) -> str:
 
 
 def _length(arms: Arms, now: Moment, sampling: Sampling) -> int:
-    """Return for how many ns nothing changes; not more than a tenth of a second."""
+    """Return for how many ns nothing changes; not more than a second."""
     length = REVIEW_NS
     periods = [sampling.window_ns] if sampling.share < 1.0 else []
     if arms.assignment.phase == "canary" and arms.assignment.switchback is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .arms import Segment
 from .invariant import Invariant, violated
+from .kind import HOST_FEATURES
 from .members import NOBODY, Members
 from .outcomes import Pending, RawReport
 from .records import Decision, Outcome, Record, Workload
@@ -272,8 +273,8 @@ class Expander:
         """Return a decision in which a program or a draw had a say, and whether it is as :meth:`_alone` says."""
         asked = Asked._make(raw[:_ASKED])
         segment, members, detail = asked.segment, asked.members, asked.detail
-        features = self._all(asked.seen)
-        if len(features) != members.size * len(self._kind.inputs):
+        features = self._all(asked)
+        if len(features) != members.size * self._width:
             raise ValueError("features and items differ in number")
         self._note(members, asked.action, asked.seq)
         trace_id, span_id = span_of(asked.context)
@@ -298,13 +299,22 @@ class Expander:
         )
         return decision, isinstance(asked.seen, tuple)
 
-    def _all(self, seen: Seen) -> tuple[float, ...]:
-        """Return all features of all items; those that lie outside their ranges as they are."""
-        if isinstance(seen, tuple):
+    def _all(self, asked: Asked) -> tuple[float, ...]:
+        """Return all features of all items; those that lie outside their ranges as they are.
+
+        Where picks were not tracked on the request path, when each was last picked is known here.
+        """
+        seen, tracked = asked.seen, asked.segment.tracks
+        if isinstance(seen, tuple) and tracked:
             return tuple(chain.from_iterable(seen))
+        rows, since = seen if isinstance(seen, list) else (seen, ())
+        if not tracked:
+            since = [asked.seq - last for last in self._last]
+        own = self._width - len(HOST_FEATURES)
         flat: list[float] = []
-        for row, picks in zip(*seen, strict=True):
-            flat += [*map(float, row), float(max(picks, 1)), self._draw()]
+        for row, picks in zip(rows, since, strict=True):
+            noise = row[-1] if len(row) > own else self._draw()
+            flat += [*map(float, row[:own]), float(max(picks, 1)), noise]
         return tuple(flat)
 
     def _note(self, members: Members, action: int, seq: int) -> None:

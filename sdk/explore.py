@@ -31,11 +31,17 @@ def explored(
         epsilon: share of decisions that are drawn, 0 to 1.
         generator: of the draws.
     """
-    items = [*map(kind.item_type._make, rows)]
-    permitted = [i for i in range(len(items)) if violated(invariants, items, i) is None]
+    permitted = _permitted(kind, invariants, rows)
     if not permitted:
         return base, 1.0, False
     drawn = generator.random() < epsilon
     action = generator.choice(permitted) if drawn else base
     share = epsilon / len(permitted) if action in permitted else 0.0
     return action, share + (1.0 - epsilon if action == base else 0.0), drawn
+
+
+def _permitted(kind: Kind, invariants: Sequence[Invariant], rows: list[Row]) -> Sequence[int]:
+    if not any(i.scope == "decision" and i.severity == "block" for i in invariants):
+        return range(len(rows))
+    items = [*map(kind.item_type._make, rows)]
+    return [i for i in range(len(items)) if violated(invariants, items, i) is None]

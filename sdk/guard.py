@@ -16,8 +16,9 @@ Chooser = Callable[[Sequence[Sequence[float]]], int]
 Prepare = Callable[[Sequence[Any], Sequence[int], Callable[[], float]], "list[Row] | None"]
 #: (index or -1, why not, rows with host features or None, nanoseconds spent)
 Answer = tuple[int, str, "list[Row] | None", int]
-#: What was seen: one row of all features per item; or a list of two, the rows of the kind's own features
-#: and the decisions since each item was picked, where those lie outside of their ranges.
+#: What was seen: one row per item, of the kind's own features and then, where they mattered, both or the
+#: last of the host's; or a list of two, the rows of the kind's own features and the decisions since each
+#: item was picked, where those lie outside of their ranges.
 Seen = tuple[Row, ...] | list[list[Any]]
 #: (index or -1, why not, what was seen, nanoseconds spent or -1 where they were not measured)
 Verdict = tuple[int, str, Seen, int]
@@ -94,7 +95,13 @@ class Breaker:
 
 
 class Answers(Protocol):
-    """What makes functions that answer one call: (items, their members, the decision's number) to a verdict."""
+    """What makes functions that answer one call: (items, their members, the decision's number) to a verdict.
+
+    Attributes:
+        tracks: whether they need to know when each item was last picked.
+    """
+
+    tracks: bool
 
     def ready(self, items: int) -> Callable[[Any, Any, int], Verdict]:
         """Return what answers a call with so many items, at once."""

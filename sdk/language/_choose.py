@@ -51,10 +51,14 @@ def scoring(program: Program, fail: str) -> tuple[str, list[str]]:
     return program.lowered, [call, f"if _value != _value: {fail}"]
 
 
+def sign(kind: Kind) -> str:
+    """Return the comparison by which a score beats another."""
+    return "<" if kind.order == "lowest" else ">"
+
+
 def better(kind: Kind) -> str:
     """Return the condition under which a row beats the best so far, by ``_value`` and ``noise``."""
-    sign = "<" if kind.order == "lowest" else ">"
-    return f"_value {sign} _best or _value == _best and {NOISE.name} < _tie"
+    return f"_value {sign(kind)} _best or _value == _best and {NOISE.name} < _tie"
 
 
 def _text(program: Program, kind: Kind) -> str:

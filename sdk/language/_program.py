@@ -46,6 +46,11 @@ class Program:
     _analysis: Analysis = field(repr=False)
     _max_fuel: int = field(repr=False)
 
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The features that the score takes."""
+        return tuple(each.arg for each in self._analysis.functions[self.entry].args.args)
+
     def bind(self) -> Callable[..., float]:
         """Return the score as a Python function.
 
