@@ -60,7 +60,9 @@ class Row:
         data = asdict(self)
         del data["scale"]
         data["met"] = self.met
-        data["ratio_to_peer"] = self.value / self.peer.value if self.peer else None
+        data["ratio_to_peer"] = (
+            self.value / self.peer.value if self.peer and self.peer.value else None
+        )
         return data
 
     @property
