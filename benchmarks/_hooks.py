@@ -173,7 +173,7 @@ def prove(target: Any, mode: str, calls: int, last: Decision | None) -> None:
     counted = {"off": "decisions", "sampled out": "skipped"}.get(mode, "recorded")
     wanted = 0 if mode == "off" else calls
     bad = ("dropped", "failed", "raised", "fallbacks", "reports_dropped", "breaker_trips")
-    wrong = {name: counters[name] for name in bad if counters[name]}
+    wrong: dict[str, int | str] = {name: counters[name] for name in bad if counters[name]}
     if counters[counted] != wanted:
         wrong[counted] = counters[counted]
     if (policy == DIGEST) != (mode == "canary"):

@@ -195,12 +195,12 @@ def tail_rows(wait: str, tails: Tails) -> list[Row]:
     peer = tails.beyond("log", "bare beside log")
     alone = tails.beyond("ours", "bare")
     bare = tails.each("bare", "p99.9")
-    notes = (
+    told = (
         f"{tails.decisions} decisions, all of which arrived ({tails.logs} of the peer's)",
         f"over bare calls with no exporter at work: {statistics.median(alone):.1f} us",
         f"those alone have p99.9 of {_range(bare)} us by the machine's own noise",
     )
-    rows = [_tail_row(f"{wait}: p99.9 added", added, peer, "; ".join(notes), TAIL_TARGET_US)]
+    rows = [_tail_row(f"{wait}: p99.9 added", added, peer, "; ".join(told), TAIL_TARGET_US)]
     for figure in ("p50", "p99", "p99.9", "over 1 ms", "late p99.9"):
         name = f"{wait}: " + figure.replace("late", "from when it was due,")
         notes = _bare_notes(tails, figure)
