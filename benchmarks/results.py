@@ -151,15 +151,20 @@ def _about(data: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    peer, ratio = row["peer"], row["ratio_to_peer"]
+    peer, ratio, (low, high) = row["peer"], row["ratio_to_peer"], row["spread"]
     cells = (
         row["name"],
-        f"{row['value']:.4g} {row['unit']}",
-        f"{row['spread'][0]:.4g} to {row['spread'][1]:.4g}",
-        "–" if row["target"] is None else f"{row['target']:.4g}",
+        f"{_number(row['value'])} {row['unit']}",
+        f"{_number(low)} to {_number(high)}",
+        "–" if row["target"] is None else _number(row["target"]),
         {True: "yes", False: "**no**", None: "–"}[row["met"]],
-        f"{peer['name']} {peer['version']}: {peer['value']:.4g}" if peer else "–",
+        f"{peer['name']} {peer['version']}: {_number(peer['value'])}" if peer else "–",
         f"{ratio:.3g}" if ratio is not None else "–",
         row["note"],
     )
     return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+
+
+def _number(value: float) -> str:
+    """Return four digits of a number, and all of those before the point."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -85,6 +85,17 @@ def test_a_section_is_replaced_by_its_file(results: ModuleType) -> None:
     assert "old row" not in page
 
 
+def test_cells_are_numbers_as_people_write_them_and_stay_in_their_cells(
+    results: ModuleType,
+) -> None:
+    peer = results.Peer("span", "1.45.2", 20938.24)
+    made = row(results, value=12345.67, spread=(0.012345, 1234.5), peer=peer, note="a | b\nc")
+    line = results.page([results.write("hotpath", [made])]).splitlines()[-1]
+    assert line == (
+        "| off | 12346 ns | 0.01235 to 1234 | 60 | **no** | span 1.45.2: 20938 | 0.59 | a \\| b c |"
+    )
+
+
 def test_the_page_in_the_repository_loses_nothing(results: ModuleType) -> None:
     text = (ROOT / "docs" / "benchmarks.md").read_text()
     assert {"demo", "hotpath", "policycache", "recorder"} <= set(results.sections(text))
