@@ -73,7 +73,7 @@ def exported(endpoint: str) -> Iterator[Other]:
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 
     provider = LoggerProvider(shutdown_on_exit=False)
-    batches = BatchLogRecordProcessor(OTLPLogExporter(endpoint, insecure=True))
+    batches: Any = BatchLogRecordProcessor(OTLPLogExporter(endpoint, insecure=True))
     provider.add_log_record_processor(batches)
     emit = provider.get_logger("bench").emit
     pick = _logs(emit, _attributes)

@@ -74,7 +74,8 @@ def main() -> None:
     server = grpc.server(
         ThreadPoolExecutor(2), options=[("grpc.max_receive_message_length", 64 << 20)]
     )
-    logs_service_pb2_grpc.add_LogsServiceServicer_to_server(Service(), server)
+    generated: Any = logs_service_pb2_grpc  # comes without types
+    generated.add_LogsServiceServicer_to_server(Service(), server)
     print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     server.start()
     sys.stdin.read()

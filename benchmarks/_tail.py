@@ -1,8 +1,9 @@
 """The slow calls: wall time of single calls, with the exporters at work in the background.
 
 One round has three phases, each with only one exporter busy, so that none pays for another: bare and
-hooked calls alternate; bare calls and OpenTelemetry's logger alternate; bare calls alone, which shows
-what the machine does by itself. Both exporters send to the same receiver in another process.
+hooked calls alternate; bare calls and OpenTelemetry's logger alternate; bare calls and idle ones, which
+last as long as our median and do nothing, show what the machine does by itself: the longer a call, the
+more often something else comes in between. Both exporters send to the same receiver in another process.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ GAP_NS = 100_000
 PHASES: Mapping[tuple[str, ...], float] = {
     ("bare beside ours", "ours"): 2.5,
     ("bare beside log", "log"): 2.5,
-    ("bare",): 1.0,
+    ("bare", "idle"): 2.0,
 }
 SLOW_NS = 1_000_000
 ITEMS = (hooks.Item(),)
@@ -46,6 +47,24 @@ def busy(due: int) -> None:
 
 #: How the thread spends the gaps between two calls.
 WAITS: Mapping[str, Callable[[int], None]] = {"asleep": asleep, "busy": busy}
+
+
+class Idle:
+    """A function that only lets time pass.
+
+    Attributes:
+        ns: how long.
+    """
+
+    def __init__(self) -> None:
+        self.ns = 0
+
+    def __call__(self, request: str, items: Sequence[Any], spare: Any) -> Any:
+        """Return the first item when the time is over."""
+        end = time.perf_counter_ns() + self.ns
+        while time.perf_counter_ns() < end:
+            pass
+        return items[0]
 
 
 @dataclass(slots=True)
@@ -121,18 +140,19 @@ def measure(
     phases: Mapping[tuple[str, ...], float] = PHASES,
 ) -> Tails:
     """Run all rounds; raises RuntimeError when a decision of ours did not arrive."""
-    pick, found = hooks.hooked(), []
+    pick, found, idle = hooks.hooked(), [], Idle()
     with receiver() as other_side, _exporting(pick, other_side.endpoint) as (functions, settle):
-        _one_round(functions, wait, dict.fromkeys(phases, 0.3), settle)
-        for _ in range(rounds):
-            found.append(_one_round(functions, wait, phases, settle))
+        functions["idle"] = idle
+        for seconds in (dict.fromkeys(phases, 0.3), *[phases] * rounds):
+            found.append(_one_round(functions, wait, seconds, settle))
+            idle.ns = int(found[-1]["ours"]["p50"] * 1e3)
     arrived = other_side.received
     made = Hook.of(pick).counters["decisions"]
     if arrived["gnomon.decision"] != made:
         raise RuntimeError(
             f"{arrived['gnomon.decision']} of {made} decisions arrived; run it again"
         )
-    return Tails(found, made, arrived["decision"])
+    return Tails(found[1:], made, arrived["decision"])  # the first only warms up
 
 
 def _one_round(

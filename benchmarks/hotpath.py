@@ -193,12 +193,11 @@ def tail_rows(wait: str, tails: Tails) -> list[Row]:
     """Return the rows of one way to spend the gaps between calls."""
     added = tails.beyond("ours", "bare beside ours")
     peer = tails.beyond("log", "bare beside log")
-    alone = tails.beyond("ours", "bare")
     bare = tails.each("bare", "p99.9")
     told = (
+        f"p99.9 of bare calls with no exporter at work {_range(bare)} us",
+        f"of calls that idle for as long as our median {_range(tails.each('idle', 'p99.9'))} us",
         f"{tails.decisions} decisions, all of which arrived ({tails.logs} of the peer's)",
-        f"over bare calls with no exporter at work: {statistics.median(alone):.1f} us",
-        f"those alone have p99.9 of {_range(bare)} us by the machine's own noise",
     )
     rows = [_tail_row(f"{wait}: p99.9 added", added, peer, "; ".join(told), TAIL_TARGET_US)]
     for figure in ("p50", "p99", "p99.9", "over 1 ms", "late p99.9"):

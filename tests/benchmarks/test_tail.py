@@ -45,6 +45,14 @@ def test_a_wait_ends_when_it_is_due(tail: ModuleType, wait: str) -> None:
     assert tail.time.perf_counter_ns() >= begin + 200_000
 
 
+def test_an_idle_call_lasts_as_long_as_it_was_told(tail: ModuleType) -> None:
+    idle = tail.Idle()
+    idle.ns = 100_000
+    begin = tail.time.perf_counter_ns()
+    assert idle("u", ["first", "second"], None) == "first"
+    assert tail.time.perf_counter_ns() - begin >= 100_000
+
+
 def short(tail: ModuleType) -> dict[tuple[str, ...], float]:
     return dict.fromkeys(tail.PHASES, 0.05)
 
