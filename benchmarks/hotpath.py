@@ -26,7 +26,7 @@ from _calls import MANY, MODES, PLAIN, STABLE, Cost, Form
 from _peers import Other
 from _tail import Tails
 from _timing import Plan, middle
-from results import REFERENCE_CALL_NS, Peer, Row
+from results import REFERENCE_CALL_NS, Peer, Row, number
 
 TARGETS = {"off": 60.0, "sampled out": 100.0, "recorded": 350.0, "canary": 450.0}
 PEERS = {
@@ -216,7 +216,7 @@ def _bare_notes(tails: Tails, figure: str) -> str:
 
 def _range(values: Iterable[float]) -> str:
     value, (low, high) = middle([*values])
-    return f"{value:.3g} ({low:.3g} to {high:.3g})"
+    return f"{number(round(value, 2))} ({number(round(low, 2))} to {number(round(high, 2))})"
 
 
 def _tail_row(

@@ -154,17 +154,17 @@ def _line(row: dict[str, Any]) -> str:
     peer, ratio, (low, high) = row["peer"], row["ratio_to_peer"], row["spread"]
     cells = (
         row["name"],
-        f"{_number(row['value'])} {row['unit']}",
-        f"{_number(low)} to {_number(high)}",
-        "–" if row["target"] is None else _number(row["target"]),
+        f"{number(row['value'])} {row['unit']}",
+        f"{number(low)} to {number(high)}",
+        "–" if row["target"] is None else number(row["target"]),
         {True: "yes", False: "**no**", None: "–"}[row["met"]],
-        f"{peer['name']} {peer['version']}: {_number(peer['value'])}" if peer else "–",
+        f"{peer['name']} {peer['version']}: {number(peer['value'])}" if peer else "–",
         f"{ratio:.3g}" if ratio is not None else "–",
         row["note"],
     )
     return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Return four digits of a number, and all of those before the point."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
