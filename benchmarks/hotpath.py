@@ -143,7 +143,8 @@ def _row(line: Line, others: Mapping[str, Other], costs: Mapping[str, Cost]) -> 
     notes = [f"bare call {cost.bare:.0f} ns"]
     if line.target is not None:
         notes.append(
-            f"{cost.standard:.0f} when scaled to a bare call of {REFERENCE_CALL_NS:.0f} ns"
+            f"{cost.standard:.0f} where the reference call takes {REFERENCE_CALL_NS:.0f} ns "
+            f"(here {statistics.median(cost.reference):.0f})"
         )
     if (second := ALSO.get(line.mode)) and line.form is not MANY:
         notes.append(f"{others[second].name} {_beside(cost, costs[second]):.0f} ns")
