@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import _hooks as hooks
@@ -91,6 +92,14 @@ class Calls:
         }
 
 
+def waited_ns() -> int:
+    """Return for how long this thread had to wait for a processor; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1])
+    except OSError:
+        return 0
+
+
 def paced(
     functions: Sequence[Callable[..., Any]], items: Any, seconds: float, wait: Callable[[int], None]
 ) -> list[Calls]:
@@ -118,11 +127,13 @@ class Tails:
         rounds: by variant and figure, one mapping a round.
         decisions: that we made; all of them arrived.
         logs: of the peer's that arrived.
+        waited: share of the time in which the calling thread could have run and had no processor.
     """
 
     rounds: list[dict[str, dict[str, float]]]
     decisions: int
     logs: int
+    waited: float
 
     def each(self, variant: str, figure: str) -> list[float]:
         """Return one figure of a variant in every round."""
@@ -143,16 +154,18 @@ def measure(
     pick, found, idle = hooks.hooked(), [], Idle()
     with receiver() as other_side, _exporting(pick, other_side.endpoint) as (functions, settle):
         functions["idle"] = idle
+        begin, waited = time.monotonic_ns(), waited_ns()
         for seconds in (dict.fromkeys(phases, 0.3), *[phases] * rounds):
             found.append(_one_round(functions, wait, seconds, settle))
             idle.ns = int(found[-1]["ours"]["p50"] * 1e3)
+        share = (waited_ns() - waited) / (time.monotonic_ns() - begin)
     arrived = other_side.received
     made = Hook.of(pick).counters["decisions"]
     if arrived["gnomon.decision"] != made:
         raise RuntimeError(
             f"{arrived['gnomon.decision']} of {made} decisions arrived; run it again"
         )
-    return Tails(found[1:], made, arrived["decision"])  # the first only warms up
+    return Tails(found[1:], made, arrived["decision"], share)  # the first only warms up
 
 
 def _one_round(

@@ -198,6 +198,7 @@ def tail_rows(wait: str, tails: Tails) -> list[Row]:
     told = (
         f"p99.9 of bare calls with no exporter at work {_range(bare)} us",
         f"of calls that idle for as long as our median {_range(tails.each('idle', 'p99.9'))} us",
+        f"the thread waited for a processor {tails.waited:.0%} of the time",
         f"{tails.decisions} decisions, all of which arrived ({tails.logs} of the peer's)",
     )
     rows = [_tail_row(f"{wait}: p99.9 added", added, peer, "; ".join(told), TAIL_TARGET_US)]

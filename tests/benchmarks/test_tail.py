@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -53,6 +54,14 @@ def test_an_idle_call_lasts_as_long_as_it_was_told(tail: ModuleType) -> None:
     assert tail.time.perf_counter_ns() - begin >= 100_000
 
 
+def test_a_system_that_does_not_tell_of_waits_tells_of_none(
+    tail: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert tail.waited_ns() >= 0
+    monkeypatch.setattr(tail, "Path", lambda name: tmp_path / "none")
+    assert tail.waited_ns() == 0
+
+
 def short(tail: ModuleType) -> dict[tuple[str, ...], float]:
     return dict.fromkeys(tail.PHASES, 0.05)
 
@@ -61,6 +70,7 @@ def test_a_short_run_reports_every_variant_and_loses_nothing(tail: ModuleType) -
     found = tail.measure(tail.asleep, 2, short(tail))
     assert found.decisions > 0
     assert found.logs > 0
+    assert 0.0 <= found.waited < 1.0
     for variant in (name for names in tail.PHASES for name in names):
         assert len(found.each(variant, "p99.9")) == 2
     added = found.beyond("ours", "bare", "p50")
