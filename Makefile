@@ -28,7 +28,7 @@ soak: $(VENV)/.dev ## Run the full counts of the heavy suites; figures under bui
 	@mkdir -p build/soak
 	set -o pipefail; GNOMON_HYPOTHESIS=soak $(PY) -m pytest --soak -m soak -n 2 --timeout 7200 $(ARGS) | tee build/soak/summary.txt
 
-bench: $(VENV)/.dev ## Run benchmarks (ONLY=hotpath,demo for some); figures under build/bench
+bench: $(VENV)/.bench ## Run benchmarks (ONLY=hotpath,demo for some); figures under build/bench
 	$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
 lint: $(VENV)/.dev link ## Check format, lint and types
@@ -76,6 +76,11 @@ $(VENV)/.demo: requirements/demo.txt pyproject.toml | $(PY)
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(PY)
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+# The peers of the benchmarks come on top, so that nothing else has to install them.
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.dev
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@
 
 .PHONY: help demo test soak bench lint link proto docs dist smoke lock

@@ -46,7 +46,7 @@ def test_the_extras_are_the_promised_ones() -> None:
 
 
 def test_the_lock_holds_hashes_and_no_addresses() -> None:
-    for name in ("demo.txt", "dev.txt"):
+    for name in ("demo.txt", "dev.txt", "bench.txt"):
         text = (ROOT / "requirements" / name).read_text()
         assert "--hash=sha256:" in text
         assert "://" not in text

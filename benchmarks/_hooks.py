@@ -1,0 +1,182 @@
+"""The hooks that are measured, in every mode, and the proof that a mode was what it says.
+
+The incumbent returns the first item, so that what is left is the call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import count
+from typing import Any
+
+import gnomon
+from gnomon.sdk.assignment import Assignment, Switchback
+from gnomon.sdk.config import Settings
+from gnomon.sdk.hook import Hook
+from gnomon.sdk.language import check
+from gnomon.sdk.records import Decision, Record
+from gnomon.sdk.runtime import RUNTIME
+
+#: A policy as short as any, so that the row is the cost of asking and not of the policy.
+POLICY = "def score(inflight, ewma_ms):\n    return (inflight + 1) * ewma_ms\n"
+DIGEST = "candidate"
+NAMES = ("inflight", "ewma_ms", "weight")
+#: A block outlasts every run; at this weight the candidate decides in a tenth of all blocks.
+BLOCK_NS = 10**18
+WEIGHT = 0.1
+#: Records that may wait: more than a repeat makes, so that nothing is dropped.
+ROOM = 2**16
+#: The drainer's own rounds would fall into what is timed; the measurement drains between repeats.
+SELDOM_S = 1e6
+
+_numbers = count()
+
+
+class Item:
+    """One thing to pick, read by its attributes."""
+
+    def __init__(self) -> None:
+        self.inflight = 1.0
+        self.ewma_ms = 12.5
+        self.weight = 1.0
+
+
+def bare(request: str, items: Sequence[Item], spare: Any) -> Item:
+    """Return the first item."""
+    return items[0]
+
+
+async def bare_async(request: str, items: Sequence[Item], spare: Any) -> Item:
+    """Return the first item."""
+    return items[0]
+
+
+class Router:
+    """Has the function as a method."""
+
+    def pick(self, request: str, items: Sequence[Item], spare: Any) -> Item:
+        """Return the first item."""
+        return items[0]
+
+
+def light(items: Sequence[Any], picked: Any) -> bool:
+    """Return whether the picked item is not loaded."""
+    return bool(picked.inflight <= 10)
+
+
+BY_LAMBDA: Any = lambda b: (b.inflight, b.ewma_ms, b.weight)
+
+
+@cache
+def by_names() -> bool:
+    """Return whether a hook takes the names of attributes as ``item_features``."""
+    try:
+        hooked(item_features=NAMES)
+    except gnomon.ConfigurationError:
+        return False
+    return True
+
+
+def hooked(function: Any = bare, **how: Any) -> Any:
+    """Return the function as a new hook; ``how`` goes to ``gnomon.hook``."""
+    if "item_features" not in how:
+        how["item_features"] = NAMES if by_names() else BY_LAMBDA
+    name = f"bench.{next(_numbers)}"
+    return gnomon.hook(name, kind=gnomon.load_balancer, items="items", **how)(function)
+
+
+def start_canary(target: Any, *, candidate: bool) -> None:
+    """Begin a canary in a block of the candidate's, or of the stable arm's, under one more invariant."""
+    hook = Hook.of(target)
+    gnomon.invariant(target)(light)
+    hook.install(
+        Assignment(
+            epoch=1,
+            phase="canary",
+            candidate=check(POLICY, hook.kind.input_names),
+            candidate_digest=DIGEST,
+            switchback=_switchback(candidate),
+        )
+    )
+
+
+def _switchback(candidate: bool) -> Switchback:
+    """Return blocks of a live pair, salted so that the present one belongs to the wanted arm."""
+    for salt in count():
+        blocks = Switchback(b"%d" % salt, "default", BLOCK_NS, 0, 0, WEIGHT)
+        present = blocks.block(time.time_ns())
+        if blocks.live(present // 2) and blocks.candidate(present) == candidate:
+            return blocks
+    raise AssertionError("unreachable")
+
+
+class Kept:
+    """A sink that forgets all but the last decision of every hook.
+
+    Attributes:
+        last: decision, by the hook's name.
+    """
+
+    def __init__(self) -> None:
+        self.last: dict[str, Decision] = {}
+
+    def write(self, hook: Hook, records: Sequence[Record]) -> None:
+        """Keep the last decision."""
+        for record in reversed(records):
+            if isinstance(record, Decision):
+                self.last[hook.name] = record
+                return
+
+    def flush(self, timeout_s: float) -> None:
+        """Do nothing."""
+
+    def close(self, timeout_s: float) -> None:
+        """Do nothing."""
+
+
+@contextmanager
+def on(sample: float = 1.0) -> Iterator[Kept]:
+    """Have all hooks decide and record, drained by :func:`drain` alone, until the block ends."""
+    kept = Kept()
+    settings = Settings(sample=sample, ring_size=ROOM, flush_interval_s=SELDOM_S, seed=0)
+    RUNTIME.configure(settings, [kept])
+    try:
+        yield kept
+    finally:
+        RUNTIME.shutdown()
+
+
+def name_of(target: Any) -> str:
+    """Return the name of a decorated function's hook."""
+    return Hook.of(target).name
+
+
+def drain() -> None:
+    """Empty the rings of all hooks into the sink."""
+    RUNTIME.round()
+
+
+def prove(target: Any, mode: str, calls: int, last: Decision | None) -> None:
+    """Raise RuntimeError when a hook did not do in every call what its row says.
+
+    Args:
+        target: the decorated function.
+        mode: ``off``, ``sampled out``, ``recorded``, ``canary`` or ``canary, stable block``.
+        calls: that were made.
+        last: decision that was recorded.
+    """
+    hook = Hook.of(target)
+    counters, policy = hook.counters, last.policy if last else ""
+    counted = {"off": "decisions", "sampled out": "skipped"}.get(mode, "recorded")
+    wanted = 0 if mode == "off" else calls
+    bad = ("dropped", "failed", "raised", "fallbacks", "reports_dropped", "breaker_trips")
+    wrong: dict[str, int | str] = {name: counters[name] for name in bad if counters[name]}
+    if counters[counted] != wanted:
+        wrong[counted] = counters[counted]
+    if (policy == DIGEST) != (mode == "canary"):
+        wrong["policy of the last decision"] = policy
+    if wrong:
+        raise RuntimeError(f"{mode}, {calls} calls: the figures mix paths: {wrong}; run it again")
