@@ -35,7 +35,7 @@ def recorded_s(store: Path) -> float:
     """Return how many seconds of accesses are stored."""
     with suppress(TraceError):  # there is no store before the first records
         times = TraceStore(store).workload(HOOK)["time"].to_numpy()
-        return float(np.ptp(times)) / 1e9
+        return float(np.ptp(times)) / 1e9 if len(times) else 0.0
     return 0.0
 
 
