@@ -29,7 +29,7 @@ from .spec import Spec
 _LOG = logging.getLogger("gnomon")
 _TALLIES = (
     "passed", "skipped", "failed", "raised", "slow", "features", "fault", "violation", "reports_dropped",
-    "events_dropped", "breaker_trips",
+    "events_dropped", "breaker_trips", "missed_windows",
 )  # fmt: skip
 _OUTCOMES = (
     "outcomes", "missing_outcomes", "repeated_outcomes", "late_outcomes", "unknown_outcomes",
@@ -38,6 +38,8 @@ _SHADOW = (
     "shadow_decisions", "shadow_diverged", "shadow_faults", "shadow_violations", "shadow_shed",
 )  # fmt: skip
 PENDING_PER_RING = 4
+#: A drainer that comes at least so often, in seconds, looks ahead for the request path.
+_OFTEN_S = 0.75
 #: Two clocks read further apart than this are read again, so often at most.
 _APART_NS, _READINGS = 2_000, 5
 #: The names of the items are recorded again after so long.
@@ -95,6 +97,9 @@ class Live:
         self._complaints = 0
         self._recording = False
         self._gaps = 0
+        self._window_ns = int(settings.window_s * 1e9)
+        self._missed = -1
+        self._often = settings.flush_interval_s < _OFTEN_S and self._unit_ns > 1.0
         self._asked = None
         self._draining = threading.Lock()
         self._fresh_generators()
@@ -158,7 +163,7 @@ class Live:
             g_room=self._room,
             g_asked_room=self.settings.ring_size * self._layout.asked,
             g_asked=ASKED,
-            g_context=None,
+            g_context=_nothing,
             g_push=self.ring.push,
             g_drop=self.ring.drop,
         )
@@ -182,16 +187,21 @@ class Live:
 
     # --- called by the wrapper; none of these raises ------------------------------------------
 
-    def advance(self) -> Segment:
-        """Return who decides now, and keep it for the calls to come."""
+    def advance(self, ahead: bool = False) -> Segment:
+        """Return who decides now, and keep it for the calls to come.
+
+        Args:
+            ahead: whether the drainer asks, which will ask again in time.
+        """
         if self.segment is UNBORN:
             self._arrived()  # without the lock: it takes the runtime's, which goes before this one
         with self.lock:
             now = self._moment()
             surroundings = Surroundings(
-                self.spec.explore, _context_reader(), self.unasked, self.members.size
+                self.spec.explore, _context_reader(), self.unasked, self.members.size, ahead
             )
             held = segment(self.arms, now, self._sampling(), surroundings)
+            held = self._whole(held, now)
             self._turn_to(held.program)
             if held.record and not self._recording:
                 self._gaps += 1
@@ -199,10 +209,24 @@ class Live:
             if held.tracks and not (self.segment is not None and self.segment.tracks):
                 self._remember()
             held = replace(held, gap=self._gaps)
-            self.space["g_context"] = held.context
+            self.space["g_context"] = held.context or _nothing
             if self.segment is not None:
                 self.segment = held
             return held
+
+    def _whole(self, held: Segment, now: Moment) -> Segment:
+        """Return the segment, or one that is skipped where the drainer missed the beginning of its window.
+
+        Calls went by unseen before, and what is recorded is whole windows.
+        """
+        window = now.unix_ns // self._window_ns
+        missed = self.segment is not None and self.segment.far and held.record and held.block < 0
+        if missed and self._missed != window:
+            self._missed = window
+            self.tallies["missed_windows"].bump()
+        if self._missed != window or not held.record or held.block >= 0 or held.answer is not None:
+            return held
+        return replace(held, record=False, skip=True, plain=False)
 
     def _turn_to(self, program: Guarded | None) -> None:
         """Count decisions for the breaker of the program that answers them."""
@@ -230,7 +254,7 @@ class Live:
 
     def _sampling(self) -> Sampling:
         s = self.settings
-        return Sampling(s.sample, int(s.window_s * 1e9), self.name, s.cell)
+        return Sampling(s.sample, self._window_ns, self.name, s.cell)
 
     def rejoin(self, items: Sequence[Any], seq: int) -> Members:
         """Return the members after a change of items; raises what the service's accessors raise."""
@@ -345,7 +369,7 @@ class Live:
     def _review(self) -> None:
         """Look up who decides, and set the request path's clock by the wall clock, before a call has to."""
         if self.segment is not None and self.segment is not UNBORN:
-            self.advance()
+            self.advance(ahead=self._often)
 
     def _write_out(self) -> None:
         """Make what is fastest for the items of now; away from the request path, as it may take long."""
@@ -384,6 +408,7 @@ class Live:
             "violations": tally["violation"],
             "slow": tally["slow"],
             "breaker_trips": tally["breaker_trips"],
+            "missed_windows": tally["missed_windows"],
             "stale": expanded["stale"],
             "warnings": expanded["warnings"],
             "bad_reports": expanded["bad_reports"],

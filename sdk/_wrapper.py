@@ -33,6 +33,9 @@ _HEAD = """\
     g_s = g_hook.segment
     if g_s is None:
         {off}
+    if g_s.far:
+        g_passed()
+        {off}
     g_t = g_now()
     if g_t >= g_s.until:
         g_s = g_advance()
@@ -57,7 +60,7 @@ _UNREAD = """\
 
 # What the items looked like is copied before the incumbent can touch them.
 _DIRECT = f"""\
-    if g_s.answer is None:
+    if g_s.plain or g_s.answer is None:
         try:
 {indent(_SAME, _STEP)}\
             g_f = g_m.read({{items}})
@@ -68,17 +71,20 @@ _DIRECT = f"""\
         except g_BaseException:
             g_raised()
             raise
-        if g_s.tracks:
-            g_i = g_m.index.get(g_id(g_picked), -1)
-            if g_i >= 0:
-                g_m.last[g_i] = g_n
-        if g_len(g_items) < g_room:
-            if g_s.context is None:
+        if g_s.plain:
+            if g_len(g_items) < g_room:
                 g_push((g_s, g_n, g_t, g_m, g_picked, g_f{{unit}}))
-            else:
+                {{derive}}
+                {{kept}}
+        else:
+            if g_s.tracks:
+                g_i = g_m.index.get(g_id(g_picked), -1)
+                if g_i >= 0:
+                    g_m.last[g_i] = g_n
+            if g_len(g_items) < g_room:
                 g_push((g_s, g_n, g_t, g_m, g_picked, g_f{{unit}}, g_context()))
-            {{derive}}
-            {{kept}}
+                {{derive}}
+                {{kept}}
         g_drop()
         {{unkept}}
 """
@@ -110,7 +116,7 @@ _GOVERNED = f"""\
     g_m.last[g_i] = g_n
     if g_s.record or g_d != g_s.detail:
         if g_len(g_items) < g_asked_room:
-            g_c = g_context() if g_s.context is not None else None
+            g_c = g_context()
             g_push((g_asked, g_s, g_n, g_t, g_m, g_i, g_f, g_d, g_spent, g_p, g_x, g_c{{unit}}))
             {{derive}}
             {{kept}}

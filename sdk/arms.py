@@ -3,7 +3,7 @@
 The request path holds one segment and compares its end with the monotonic clock, which is the cheapest
 to read; only then is anything looked up again. It ends with a block, a sampling window or the lease. The
 drainer looks it up again at every round, and so notices a jump of the wall clock; where it does not come
-to that, a segment ends after a second.
+to that, a segment ends after two seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from .kind import Kind
 from .records import INCUMBENT
 
 #: The drainer renews segments more often than that, so that the request path seldom has to.
-REVIEW_NS = 1_000_000_000
+REVIEW_NS = 2_000_000_000
+#: So long before a window begins, the request path need not watch for it: the drainer comes before.
+FAR_NS = 1_500_000_000
 _CANDIDATE_PHASES = ("canary", "full", "shadow")
 
 
@@ -59,6 +61,8 @@ class Segment:
         program: that is asked; None for none.
         record: whether every decision is recorded.
         skip: whether the incumbent answers and nothing is recorded.
+        far: whether that stays so until the drainer has looked again, so that no clock is read.
+        plain: whether the incumbent answers, all is recorded, and nothing else is to be done.
         tracks: whether picks are kept up to date for a program that may be asked later.
         gap: how often, up to here, decisions began to be recorded after some were not.
         explore: share of decisions given to a uniform draw.
@@ -78,6 +82,8 @@ class Segment:
     program: Guarded | None = None
     record: bool = True
     skip: bool = False
+    far: bool = False
+    plain: bool = False
     tracks: bool = False
     gap: int = 0
     explore: float = 0.0
@@ -146,12 +152,14 @@ class Surroundings:
         context: reads the caller's OpenTelemetry context; None when no such library is loaded.
         unasked: answers, as a segment's ``answer`` does, where no program is asked.
         items: how many there are at present.
+        ahead: whether the drainer asks, and will ask again well before :data:`FAR_NS` have gone by.
     """
 
     explore: float = 0.0
     context: Callable[[], Any] | None = None
     unasked: Callable[..., Any] | None = None
     items: int = 0
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +205,11 @@ def segment(
     record = turn.block >= 0 or sampling.sampled(now.unix_ns)
     governed = program is not None or explore > 0.0
     skip = not record and not governed
+    tracks = explore > 0.0 or _track(arms)
+    length = _length(arms, now, sampling)
     live = arms.assignment.phase == "shadow" and not turn.stale and not arms.breaker()
     return Segment(
-        until=(now.monotonic_ns + _length(arms, now, sampling)) / now.unit_ns,
+        until=(now.monotonic_ns + length) / now.unit_ns,
         began=now.monotonic_ns / now.unit_ns,
         began_ns=now.unix_ns,
         unit_ns=now.unit_ns,
@@ -207,7 +217,9 @@ def segment(
         program=program,
         record=record,
         skip=skip,
-        tracks=explore > 0.0 or _track(arms),
+        far=skip and surroundings.ahead and (sampling.share <= 0.0 or length >= FAR_NS),
+        plain=not governed and not skip and not tracks and surroundings.context is None,
+        tracks=tracks,
         explore=explore,
         context=surroundings.context,
         arm=turn.arm,
@@ -280,7 +292,7 @@ def _policy(arms: Arms, program: Guarded | None) -> str:
 
 
 def _length(arms: Arms, now: Moment, sampling: Sampling) -> int:
-    """Return for how many ns nothing changes; not more than a second."""
+    """Return for how many ns nothing changes; not more than two seconds."""
     length = REVIEW_NS
     periods = [sampling.window_ns] if sampling.share < 1.0 else []
     if arms.assignment.phase == "canary" and arms.assignment.switchback is not None:

@@ -34,7 +34,7 @@ ASKED, REPORT, HAPPENED = Mark("asked"), Mark("report"), Mark("happened")
 class Alone(NamedTuple):
     """The fields of a decision in the ring that the incumbent made alone.
 
-    After them come the unit, where the hook has one, and the caller's context, where the segment reads it.
+    After them come the unit, where the hook has one, and the caller's context, where the segment is not plain.
     ``moment`` is on the request path's clock and ``seen`` what the hook's reader gave.
     """
 
@@ -90,7 +90,7 @@ class Layout:
 
     @property
     def alone(self) -> int:
-        """Fields of a decision that the incumbent made alone, with no context."""
+        """Fields of a decision that the incumbent made alone, in a plain segment."""
         return ALONE + self.unit
 
     @property
@@ -108,7 +108,7 @@ class Layout:
 
     def _size(self, mark: Any) -> int:
         if type(mark) is Segment:
-            return self.alone + (mark.context is not None)
+            return self.alone + (not mark.plain)
         return self.asked if mark is ASKED else _SIZES[mark]
 
 
@@ -261,7 +261,7 @@ class Expander:
             raise TypeError(f"it returned {type(picked).__name__}, none of the items")
         features, inside = self._extend(seen, self._last, seq, self._draw)
         self._note(members, action, seq)
-        trace_id, span_id = span_of(raw[-1]) if segment.context is not None else (0, 0)
+        trace_id, span_id = (0, 0) if segment.plain else span_of(raw[-1])
         decision = Decision(
             seq, segment.unix_ns(moment), -1, self._unit(raw, ALONE), segment.arm,
             segment.reason, segment.detail, segment.policy, segment.epoch, segment.block, action,

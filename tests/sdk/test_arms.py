@@ -308,3 +308,53 @@ def test_a_breaker_counts_its_own_program_s_answers_only(pick: Any) -> None:
                 break
         assert pick.hook.breaker.startswith("candidate: 3 failures in 3 answers")
         assert pick.hook.counters["faults"] == 3
+
+
+def window_before(rule: Sampling, sampled: tuple[bool, ...], clock: FakeClock) -> None:
+    """Go to the beginning of a window that is sampled or not as the first says, the next as the second, …"""
+    clock.advance((-clock.unix_ns % 10**10) / 1e9)
+    while [rule.sampled(clock.unix_ns + i * 10**10) for i in range(len(sampled))] != [*sampled]:
+        clock.advance(10)
+
+
+def calls(pick: Any, clock: FakeClock, rounds: list[float], times: list[float]) -> list[int]:
+    """Call at times, and let the drainer come at others; return the Unix times of the calls."""
+    begin, made = clock.unix_ns, []
+    for at, is_round in sorted([(at, True) for at in rounds] + [(at, False) for at in times]):
+        clock.advance((begin + round(at * 1e9) - clock.unix_ns) / 1e9)
+        if is_round:
+            RUNTIME.round()
+        else:
+            made.append(clock.unix_ns)
+            pick(None, items())
+    return made
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_far_from_a_window_no_clock_is_read_and_none_is_recorded_in_part(
+    pick: Any, late: bool
+) -> None:
+    clock = FakeClock()
+    rule = Sampling(0.5, 10**10, "a", "default")
+    window_before(rule, (False, True, True), clock)
+    with recording(clock=clock, sample=0.5) as seen:
+        live = pick.hook.live
+        live._often = True
+        rounds = [0.5, 4.0, *([] if late else [9.0]), 13.0, 21.0]
+        made = calls(pick, clock, rounds, [0.1, 1.0, 5.0, 9.5, 10.0, 11.0, 14.0, 19.9, 20.0, 22.0])
+        recorded = [d.time_ns for d in seen.decisions]
+        assert recorded == (made[8:] if late else made[4:])
+        assert pick.hook.counters["missed_windows"] == late
+        assert accounted(pick)
+
+
+def test_only_a_drainer_that_comes_often_looks_ahead(pick: Any) -> None:
+    with recording(clock=FakeClock(), sample=0.0):
+        pick(None, items())
+        RUNTIME.round()
+        assert not pick.hook.live.segment.far
+        pick.hook.live._often = True
+        RUNTIME.round()
+        assert pick.hook.live.segment.far
+        pick.hook.install(Assignment(epoch=1))
+        assert not pick.hook.live.segment.far
