@@ -17,6 +17,8 @@ from results import REFERENCE_CALL_NS
 
 MODES = ("off", "sampled out", "recorded", "canary")
 STABLE = "canary, stable block"
+#: Shortly before a window that may be recorded, when every call looks at the clock.
+NEAR = "sampled out, a window near"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,8 @@ def together(
 def _switched(mode: str) -> Any:
     if mode == "off":
         return nullcontext()
-    return hooks.on(sample=0.0 if mode == "sampled out" else 1.0)
+    out = mode.startswith("sampled out")
+    return hooks.on(sample=0.0 if out else 1.0, seldom=mode != "sampled out")
 
 
 def theirs(other: Other, form: Form = PLAIN, plan: Plan | None = None) -> Cost:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -23,7 +23,6 @@ from gnomon.sdk.runtime import RUNTIME
 #: A policy as short as any, so that the row is the cost of asking and not of the policy.
 POLICY = "def score(inflight, ewma_ms):\n    return (inflight + 1) * ewma_ms\n"
 DIGEST = "candidate"
-NAMES = ("inflight", "ewma_ms", "weight")
 #: A block outlasts every run; at this weight the candidate decides in a tenth of all blocks.
 BLOCK_NS = 10**18
 WEIGHT = 0.1
@@ -67,23 +66,13 @@ def light(items: Sequence[Any], picked: Any) -> bool:
     return bool(picked.inflight <= 10)
 
 
-BY_LAMBDA: Any = lambda b: (b.inflight, b.ewma_ms, b.weight)
-
-
-@cache
-def by_names() -> bool:
-    """Return whether a hook takes the names of attributes as ``item_features``."""
-    try:
-        hooked(item_features=NAMES)
-    except gnomon.ConfigurationError:
-        return False
-    return True
+FEATURES: Any = lambda b: (b.inflight, b.ewma_ms, b.weight)
 
 
 def hooked(function: Any = bare, **how: Any) -> Any:
     """Return the function as a new hook; ``how`` goes to ``gnomon.hook``."""
     if "item_features" not in how:
-        how["item_features"] = NAMES if by_names() else BY_LAMBDA
+        how["item_features"] = FEATURES
     name = f"bench.{next(_numbers)}"
     return gnomon.hook(name, kind=gnomon.load_balancer, items="items", **how)(function)
 
@@ -138,10 +127,17 @@ class Kept:
 
 
 @contextmanager
-def on(sample: float = 1.0) -> Iterator[Kept]:
-    """Have all hooks decide and record, drained by :func:`drain` alone, until the block ends."""
+def on(sample: float = 1.0, seldom: bool = True) -> Iterator[Kept]:
+    """Have all hooks decide and record until the block ends.
+
+    Args:
+        sample: share of windows that is recorded.
+        seldom: whether :func:`drain` alone drains; else the drainer comes as it does in a service.
+    """
     kept = Kept()
-    settings = Settings(sample=sample, ring_size=ROOM, flush_interval_s=SELDOM_S, seed=0)
+    settings = Settings(sample=sample, ring_size=ROOM, seed=0)
+    if seldom:
+        settings = replace(settings, flush_interval_s=SELDOM_S)
     RUNTIME.configure(settings, [kept])
     try:
         yield kept
@@ -164,13 +160,14 @@ def prove(target: Any, mode: str, calls: int, last: Decision | None) -> None:
 
     Args:
         target: the decorated function.
-        mode: ``off``, ``sampled out``, ``recorded``, ``canary`` or ``canary, stable block``.
+        mode: ``off``, ``sampled out``, the same near a window, ``recorded``, ``canary`` or ``canary, stable block``.
         calls: that were made.
         last: decision that was recorded.
     """
     hook = Hook.of(target)
     counters, policy = hook.counters, last.policy if last else ""
-    counted = {"off": "decisions", "sampled out": "skipped"}.get(mode, "recorded")
+    out = mode.startswith("sampled out")
+    counted = "decisions" if mode == "off" else "skipped" if out else "recorded"
     wanted = 0 if mode == "off" else calls
     bad = ("dropped", "failed", "raised", "fallbacks", "reports_dropped", "breaker_trips")
     wrong: dict[str, int | str] = {name: counters[name] for name in bad if counters[name]}

@@ -22,7 +22,7 @@ import _calls as calls
 import _hooks as hooks
 import _peers
 import _tail
-from _calls import MANY, MODES, PLAIN, STABLE, Cost, Form
+from _calls import MANY, MODES, NEAR, PLAIN, STABLE, Cost, Form
 from _peers import Other
 from _tail import Tails
 from _timing import Plan, middle
@@ -35,6 +35,7 @@ PEERS = {
     "recorded": "log",
     "canary": "flag and log",
     STABLE: "flag and log",
+    NEAR: "unsampled",
 }
 #: A second peer, named in the note.
 ALSO = {"off": "no-op log", "recorded": "span"}
@@ -102,10 +103,8 @@ def _averages(found: Mapping[str, Cost]) -> Iterator[Line]:
 def variants() -> Iterator[Line]:
     """Measure what further arguments cost, and the garbage collector's part."""
     target = TARGETS["recorded"]
-    if hooks.by_names():
-        for mode in ("recorded", "canary"):
-            cost = calls.ours(mode, item_features=hooks.BY_LAMBDA)
-            yield Line(mode, cost, "features by a lambda", target=TARGETS[mode])
+    near = calls.ours(NEAR)
+    yield Line(NEAR, near, target=TARGETS["sampled out"], note="at most 1.5 s before a window")
     unit = calls.ours("recorded", unit=lambda request: request)
     yield Line("recorded", unit, "with unit=", target=target)
     two = Form("2 items", PLAIN.loop, items=[hooks.Item(), hooks.Item()])

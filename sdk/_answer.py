@@ -244,7 +244,12 @@ def _inline_check(
     if found is None:
         return None
     reading = _Reading(kind)
-    tree = reading.visit(ast.parse(found.text, mode="eval"))
+    whole = ast.parse(found.text, mode="eval").body
+    match whole:
+        case ast.Call(func=ast.Name(id=name), args=[ast.expr() as tested], keywords=[]):
+            # It is tested for truth anyway.
+            whole = tested if name == f"{prefix}bool" else whole
+    tree = reading.visit(whole)
     if reading.more:
         return None
     return ast.unparse(tree), reading.used, dict(found.space)

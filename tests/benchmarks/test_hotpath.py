@@ -13,9 +13,7 @@ from gnomon.sdk.hook import Hook
 
 @pytest.fixture
 def hooks(benchmark: Callable[[str], ModuleType]) -> ModuleType:
-    module = benchmark("_hooks")
-    module.by_names.cache_clear()  # a hook of an earlier test is gone
-    return module
+    return benchmark("_hooks")
 
 
 @pytest.fixture

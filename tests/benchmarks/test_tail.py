@@ -13,7 +13,6 @@ from gnomon.sdk.hook import Hook
 
 @pytest.fixture
 def tail(benchmark: Callable[[str], ModuleType]) -> ModuleType:
-    benchmark("_hooks").by_names.cache_clear()
     return benchmark("_tail")
 
 
