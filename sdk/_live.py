@@ -248,9 +248,9 @@ class Live:
 
     def _remember(self) -> None:
         """Take over from the drainer when the items were last picked, as far as it has come."""
-        members = self.members
+        members, picked = self.members, self.expander.picked()
         for i, name in enumerate(members.names):
-            members.last[i] = max(members.last[i], self.expander.picked.get(name, -1))
+            members.last[i] = max(members.last[i], picked.get(name, -1))
 
     def _sampling(self) -> Sampling:
         s = self.settings
@@ -397,7 +397,7 @@ class Live:
         expanded = self.expander.counts
         return {
             "decisions": int(self.numbers) + tally["passed"],
-            "recorded": expanded["recorded"],
+            "recorded": self.expander.recorded,
             "dropped": int(self.ring.dropped),
             "skipped": tally["skipped"] + tally["passed"],
             "failed": tally["failed"] + expanded["unreadable"],

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -74,39 +73,32 @@ class Happened(NamedTuple):
     sixth: None = None
 
 
+_new = tuple.__new__
 ALONE, _ASKED = len(Alone._fields), len(Asked._fields)
 _SIZES = {REPORT: len(RawReport._fields), HAPPENED: len(Happened._fields)}
 
 
-@dataclass(frozen=True, slots=True)
 class Layout:
     """What the fields of a hook's decisions in the ring depend on.
 
-    Attributes:
+    Args:
         unit: whether the hook has a unit.
+
+    Attributes:
+        unit: the same.
+        alone: fields of a decision that the incumbent made alone, in a plain segment.
+        asked: fields of any other decision.
     """
 
-    unit: bool
+    __slots__ = ("alone", "asked", "unit")
 
-    @property
-    def alone(self) -> int:
-        """Fields of a decision that the incumbent made alone, in a plain segment."""
-        return ALONE + self.unit
+    def __init__(self, unit: bool) -> None:
+        self.unit = unit
+        self.alone = ALONE + unit
+        self.asked = _ASKED + unit
 
-    @property
-    def asked(self) -> int:
-        """Fields of any other decision."""
-        return _ASKED + self.unit
-
-    def split(self, fields: list[Any]) -> Iterator[list[Any]]:
-        """Yield the fields of one record after the other."""
-        at = 0
-        while at < len(fields):
-            stop = at + self._size(fields[at])
-            yield fields[at:stop]
-            at = stop
-
-    def _size(self, mark: Any) -> int:
+    def size(self, mark: Any) -> int:
+        """Return how many fields a record has that begins with a mark."""
         if type(mark) is Segment:
             return self.alone + (not mark.plain)
         return self.asked if mark is ASKED else _SIZES[mark]
@@ -128,11 +120,11 @@ class Expander:
     """Makes records; used by one thread at a time.
 
     Attributes:
-        counts: ``recorded``, ``unreadable`` and ``stale`` decisions, ``bad_reports`` (values that are
+        recorded: decisions so far.
+        counts: ``unreadable`` and ``stale`` decisions, ``bad_reports`` (values that are
             no numbers, or more than :data:`MOST_VALUES`), ``bad_events`` (not as the kind declares them), and ``warnings`` (invariants of severity ``warn`` that did not hold).
         announced, announced_ns: names of the items as last recorded, and when.
         complain: is told of a decision that cannot be read; set by the hook.
-        picked: number of the decision that last picked an item, by its name.
         warns: invariants of severity ``warn``.
     """
 
@@ -147,17 +139,18 @@ class Expander:
         self.counts: Counter[str] = Counter()
         self.pending = pending
         self.shadow = shadow
-        self.picked: dict[str, int] = {}
+        self.recorded = 0
         self._kind = kind
         self._layout, self._extend = shape
         self._width = len(kind.inputs)
-        self._item = partial(tuple.__new__, kind.item_type)
+        self._item = partial(_new, kind.item_type)
         self._draw = draw
         self.complain: Callable[[Exception], object] = _silent
         self._events = 0
         self._fields = {e.name: sorted(e.fields) for e in kind.workload if e.source == "event"}
         self._members = NOBODY
         self._last: list[int] = []
+        self._names_and_last: tuple[tuple[str, ...], list[int]] = ((), self._last)
         self._gap = 0
         self.announced: tuple[str, ...] = ()
         self.announced_ns = 0
@@ -173,22 +166,25 @@ class Expander:
                 are appended too.
             into: grows.
         """
-        for raw in self._layout.split(fields):
-            mark = raw[0]
+        at, end, size = 0, len(fields), self._layout.size
+        while at < end:
+            mark = fields[at]
+            stop = at + size(mark)
+            raw = fields[at:stop]
+            at = stop
             if mark is REPORT or mark is HAPPENED:
                 made = self.outcome(raw) if mark is REPORT else self.event(raw)
                 if made is not None:
                     into.append(made)
                 continue
-            decision = self._decision(raw, into)
+            decision = self._decision(raw, mark is ASKED, into)
             if decision is not None:
                 into.append(decision)
                 if awaits:
-                    into.extend(self.pending.open(decision))
+                    self.pending.open(decision, into)
 
-    def _decision(self, raw: list[Any], into: list[Record]) -> Decision | None:
+    def _decision(self, raw: list[Any], asked: bool, into: list[Record]) -> Decision | None:
         """Return the record of one decision; the names of its items go before it, where they are new."""
-        asked = raw[0] is ASKED
         segment, seq, moment, members = raw[asked : asked + 4]
         if members is not self._members or segment.gap != self._gap:
             if members.names != self.announced:
@@ -200,7 +196,7 @@ class Expander:
             self.counts["unreadable"] += 1
             self.complain(error)
             return None
-        self.counts["recorded"] += 1
+        self.recorded += 1
         if segment.stale:
             self.counts["stale"] += 1
         if inside and (self.warns or segment.shadow is not None):
@@ -245,13 +241,14 @@ class Expander:
 
         After a gap nobody knows who was picked, so that every item counts as picked just before.
         """
-        self.picked.update(zip(self._members.names, self._last, strict=True))
-        if gap != self._gap:
-            self.picked.clear()
-        else:
-            self.picked = {n: self.picked[n] for n in members.names if n in self.picked}
+        known = self.picked() if gap == self._gap else {}
         self._members, self._gap = members, gap
-        self._last = [self.picked.get(name, seq - 1) for name in members.names]
+        self._last = [known.get(name, seq - 1) for name in members.names]
+        self._names_and_last = (members.names, self._last)  # both at once, for other threads
+
+    def picked(self) -> dict[str, int]:
+        """Return the number of the decision that last picked an item, by its name."""
+        return dict(zip(*self._names_and_last, strict=True))
 
     def _alone(self, raw: list[Any]) -> tuple[Decision, bool]:
         """Return a decision that the incumbent made alone, and whether its features lie in their ranges."""
@@ -260,14 +257,16 @@ class Expander:
         if action < 0 and (action := members.position(picked)) < 0:
             raise TypeError(f"it returned {type(picked).__name__}, none of the items")
         features, inside = self._extend(seen, self._last, seq, self._draw)
-        self._note(members, action, seq)
+        self._last[action] = seq
+        unit = bounded(raw[ALONE]) if self._layout.unit else ""
         trace_id, span_id = (0, 0) if segment.plain else span_of(raw[-1])
-        decision = Decision(
-            seq, segment.unix_ns(moment), -1, self._unit(raw, ALONE), segment.arm,
+        # Made as tuples are: by name and through the class it takes three times as long.
+        fields = (
+            seq, segment.unix_ns(moment), -1, unit, segment.arm,
             segment.reason, segment.detail, segment.policy, segment.epoch, segment.block, action,
             members.size, features, 1.0, segment.inclusion, trace_id, span_id,
         )  # fmt: skip
-        return decision, inside
+        return _new(Decision, fields), inside
 
     def _asked(self, raw: list[Any]) -> tuple[Decision, bool]:
         """Return a decision in which a program or a draw had a say, and whether it is as :meth:`_alone` says."""
@@ -276,13 +275,13 @@ class Expander:
         features = self._all(asked)
         if len(features) != members.size * self._width:
             raise ValueError("features and items differ in number")
-        self._note(members, asked.action, asked.seq)
+        self._last[asked.action] = asked.seq
         trace_id, span_id = span_of(asked.context)
         decision = Decision(
             seq=asked.seq,
             time_ns=segment.unix_ns(asked.moment),
             duration_ns=asked.spent_ns,
-            unit=self._unit(raw, _ASKED),
+            unit=bounded(raw[_ASKED]) if self._layout.unit else "",
             arm=segment.arm,
             reason=_reason(asked),
             detail=detail,
@@ -305,24 +304,28 @@ class Expander:
         Where picks were not tracked on the request path, when each was last picked is known here.
         """
         seen, tracked = asked.seen, asked.segment.tracks
-        if isinstance(seen, tuple) and tracked:
+        if isinstance(seen, list):
+            return (
+                self._unchecked(*seen) if tracked else self._unchecked(seen[0], self._since(asked))
+            )
+        if tracked:
             return tuple(chain.from_iterable(seen))
-        rows, since = seen if isinstance(seen, list) else (seen, ())
-        if not tracked:
-            since = [asked.seq - last for last in self._last]
-        own = self._width - len(HOST_FEATURES)
+        own, draw = self._width - len(HOST_FEATURES), self._draw
         flat: list[float] = []
-        for row, picks in zip(rows, since, strict=True):
-            noise = row[-1] if len(row) > own else self._draw()
-            flat += [*map(float, row[:own]), float(max(picks, 1)), noise]
+        for row, picks in zip(seen, self._since(asked), strict=True):
+            flat += row[:own]
+            flat += float(max(picks, 1)), row[-1] if len(row) > own else draw()
         return tuple(flat)
 
-    def _note(self, members: Members, action: int, seq: int) -> None:
-        self._last[action] = seq
-        self.picked[members.names[action]] = seq
+    def _since(self, asked: Asked) -> list[int]:
+        return [asked.seq - last for last in self._last]
 
-    def _unit(self, raw: list[Any], at: int) -> str:
-        return bounded(raw[at]) if self._layout.unit else ""
+    def _unchecked(self, rows: Sequence[Any], since: Sequence[int]) -> tuple[float, ...]:
+        """Return features that lie outside of their ranges."""
+        flat: list[float] = []
+        for row, picks in zip(rows, since, strict=True):
+            flat += [*map(float, row), float(max(picks, 1)), self._draw()]
+        return tuple(flat)
 
     def _examine(self, segment: Segment, decision: Decision) -> None:
         """Test what only warns, and ask the candidate of a live shadow."""

@@ -62,14 +62,14 @@ class Pending:
     def __len__(self) -> int:
         return len(self._open) + len(self._closed)
 
-    def open(self, decision: Decision) -> Iterator[Outcome]:
-        """Begin to await the outcome of a decision; yield those that had to be given up for it."""
+    def open(self, decision: Decision, given_up: list[Any]) -> None:
+        """Begin to await the outcome of a decision; append the outcomes that had to be given up for it."""
         self._open[decision.seq] = (decision.arm, decision.block, decision.time_ns)
         while len(self._open) + len(self._closed) > self._room:
             if self._closed:
                 del self._closed[next(iter(self._closed))]
             else:
-                yield self._missing(next(iter(self._open)))
+                given_up.append(self._missing(next(iter(self._open))))
 
     def close(self, report: Report) -> Outcome | None:
         """Return the outcome that a report makes; None when it is a part, comes too late or again."""

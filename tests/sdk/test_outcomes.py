@@ -223,7 +223,9 @@ class PendingMachine(RuleBasedStateMachine):
     @rule()
     def decide(self) -> None:
         self.opened[self.seq] = self.now
-        self.take(self.pending.open(make(self.seq, self.now)))
+        given_up: list[Any] = []
+        self.pending.open(make(self.seq, self.now), given_up)
+        self.take(given_up)
         self.seq += 1
 
     @rule(back=st.integers(0, 6))
