@@ -240,10 +240,12 @@ class Live:
 
     def _moment(self) -> Moment:
         """Return both clocks, read so close together that one can be told from the other."""
+        clock = self.clock
+        monotonic_ns, unix_ns = clock.monotonic_ns(), clock.time_ns()
         for _ in range(_READINGS):
-            monotonic_ns, unix_ns = self.clock.monotonic_ns(), self.clock.time_ns()
-            if self.clock.monotonic_ns() - monotonic_ns < _APART_NS:
+            if clock.monotonic_ns() - monotonic_ns < _APART_NS:
                 break
+            monotonic_ns, unix_ns = clock.monotonic_ns(), clock.time_ns()
         return Moment(unix_ns, monotonic_ns, self._unit_ns)
 
     def _remember(self) -> None:
