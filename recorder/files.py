@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow as pa
 from pyarrow import fs
 
 from ..sdk.errors import TraceError
@@ -14,6 +19,30 @@ from ..sdk.errors import TraceError
 _SUFFIX = ".parquet"
 #: Filesystems on which an object appears only when its upload is complete.
 _OBJECT_STORES = ("s3", "gcs", "abfs")
+#: Folder below the root into which folders are moved in one step before they are removed.
+_REMOVED = ".removed"
+#: How often something is tried while other processes remove folders that are empty.
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file of a store.
+
+    Attributes:
+        path: full.
+        size: bytes.
+        changed_ns: Unix time of its last change; 0 where the filesystem does not tell.
+    """
+
+    path: str
+    size: int
+    changed_ns: int
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder."""
+        return self.path.rpartition("/")[2]
 
 
 class Files:
@@ -74,11 +103,29 @@ class Files:
 
     def parquet(self, *parts: str) -> list[tuple[str, int]]:
         """Return (full path, size in bytes) of every published file below a folder, in order."""
-        return sorted(
-            (info.path, int(info.size))
-            for info in self._list(self.path(*parts), recursive=True)
-            if info.type == fs.FileType.File and _published(info.base_name)
-        )
+        return [(each.path, each.size) for each in self.found(*parts)]
+
+    def found(self, *parts: str) -> list[Found]:
+        """Return every published file below a folder, in order of its path."""
+        return [each for each in self._found(*parts) if _published(each.name)]
+
+    def hidden(self, *parts: str) -> list[Found]:
+        """Return the files below a folder that a writer has not finished, or has left behind."""
+        return [each for each in self._found(*parts) if _unfinished(each.name)]
+
+    def exists(self, path: str) -> bool:
+        """Return whether there is a file at a full path."""
+        return bool(self._fs.get_file_info(path).type == fs.FileType.File)
+
+    def size(self, path: str) -> int:
+        """Return a file's bytes; 0 where there is none."""
+        return int(self._fs.get_file_info(path).size or 0)
+
+    def _found(self, *parts: str) -> list[Found]:
+        listed = self._list(self.path(*parts), recursive=True)
+        files = [info for info in listed if info.type == fs.FileType.File]
+        files.sort(key=lambda info: str(info.path))
+        return [Found(each.path, int(each.size), each.mtime_ns or 0) for each in files]
 
     def open(self, path: str) -> Any:
         """Open a file for reading at random."""
@@ -90,52 +137,190 @@ class Files:
         Raises:
             TraceError: the filesystem refused, for example because it is full.
         """
-        path = self.path(folder, name + _SUFFIX)
+        for attempt in range(_TRIES):
+            try:
+                return self._publish(folder, name, data)
+            except TraceError as error:
+                # An empty folder may be removed between its making and its use.
+                if not isinstance(error.__cause__, FileNotFoundError) or attempt + 1 == _TRIES:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _publish(self, folder: str, name: str, data: Any) -> str:
+        publication = self.publication(folder, name)
         try:
+            publication.write(data)
+            return publication.commit()
+        except BaseException:
+            publication.abandon()
+            raise
+
+    def publication(self, folder: str, name: str) -> Publication:
+        """Begin a file ``folder/name.parquet`` that is written piece by piece and visible when it is whole.
+
+        Raises:
+            TraceError: the filesystem refused.
+        """
+        path = self.path(folder, name + _SUFFIX)
+        with _told(path):
             self._fs.create_dir(self.path(folder), recursive=True)
             if self._fs.type_name in _OBJECT_STORES:
-                self._put(path, data)
-            else:
-                self._put_by_rename(path, data)
-        except OSError as error:
-            raise TraceError(f"cannot write {path}: {error}; nothing was published") from error
-        return path
-
-    def _put(self, path: str, data: Any) -> None:
-        with self._fs.open_output_stream(path) as stream:
-            stream.write(data)
-
-    def _put_by_rename(self, path: str, data: Any) -> None:
-        target = PurePosixPath(path)
-        hidden = str(target.with_name(f".{target.stem}.{uuid.uuid4().hex}.tmp"))
-        try:
-            self._put(hidden, data)
-            if self.local:
-                sync(hidden)
-            self._fs.move(hidden, path)
-        except OSError:
-            self._discard(hidden)
-            raise
-        if self.local:
-            sync(str(target.parent))
+                return _Upload(self._fs, path)
+            return _Rename(self._fs, path, self.local)
 
     def remove(self, path: str) -> None:
         """Remove a file, and the folders above it, up to the root, that are empty then."""
-        self._discard(path)
-        above = PurePosixPath(path).parent
-        while len(above.parts) > len(PurePosixPath(self.root).parts) and not self._list(
-            str(above), recursive=False
-        ):
-            self._fs.delete_dir(str(above))
-            above = above.parent
+        self.delete(path)
+        self._tidy(PurePosixPath(path).parent)
 
-    def _discard(self, path: str) -> None:
-        if self._fs.get_file_info(path).type == fs.FileType.File:
+    def delete(self, path: str, size: int | None = None) -> bool:
+        """Remove a file if it is there, and has this size where one is given; return whether it was.
+
+        Raises:
+            OSError: the filesystem refused.
+        """
+        info = self._fs.get_file_info(path)
+        if info.type != fs.FileType.File or size not in (None, info.size):
+            return False
+        try:
             self._fs.delete_file(path)
+        except FileNotFoundError:  # another process was faster
+            return False
+        return True
+
+    def delete_folder(self, *parts: str) -> None:
+        """Remove a folder with all that it holds: locally in one step, elsewhere file by file.
+
+        Raises:
+            OSError: the filesystem refused.
+        """
+        if not self.local:
+            for each in self._found(*parts):
+                self.delete(each.path)
+            return
+        aside = self.path(_REMOVED, uuid.uuid4().hex)
+        Path(aside).parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            Path(self.path(*parts)).rename(aside)
+        self._tidy(PurePosixPath(self.path(*parts)).parent)
+        self.finish_removals()
+
+    def finish_removals(self) -> None:
+        """Remove what an earlier process had taken out of the store and did not live to remove."""
+        for name in self.folders(_REMOVED):
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.delete_dir(self.path(_REMOVED, name))
+        if self.local:
+            with contextlib.suppress(OSError):  # there is none, or another process is at it
+                os.rmdir(self.path(_REMOVED))
+
+    def _tidy(self, folder: PurePosixPath) -> None:
+        """Remove a local folder and those above it while they are empty, never one that is in use."""
+        while self.local and len(folder.parts) > len(PurePosixPath(self.root).parts):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                return
+            folder = folder.parent
 
     def _list(self, path: str, recursive: bool) -> list[Any]:
         selector = fs.FileSelector(path, allow_not_found=True, recursive=recursive)
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):  # a folder within was removed meanwhile
+                return list(self._fs.get_file_info(selector))
         return list(self._fs.get_file_info(selector))
+
+
+class Publication:
+    """A file that is being written and becomes visible, whole and durable, by :meth:`commit`.
+
+    Attributes:
+        path: where it will be.
+        stream: takes its bytes.
+    """
+
+    path: str
+    stream: Any
+
+    def write(self, data: Any) -> None:
+        """Write bytes; raises TraceError when the filesystem refuses."""
+        with _told(self.path):
+            self.stream.write(data)
+
+    def commit(self) -> str:
+        """Make the file visible and return its path; raises TraceError when the filesystem refuses."""
+        raise NotImplementedError
+
+    def abandon(self) -> None:
+        """Leave nothing behind, as far as the filesystem lets us."""
+        raise NotImplementedError
+
+
+class _Rename(Publication):
+    """Written beside its place under a hidden name, synced where that can be asked for, renamed."""
+
+    def __init__(self, filesystem: fs.FileSystem, path: str, local: bool) -> None:
+        target = PurePosixPath(path)
+        self.path = path
+        self._fs = filesystem
+        self._local = local
+        self._hidden = str(target.with_name(f".{target.stem}.{uuid.uuid4().hex}.tmp"))
+        self.stream = filesystem.open_output_stream(self._hidden)
+
+    def commit(self) -> str:
+        with _told(self.path):
+            self.stream.close()
+            if self._local:
+                sync(self._hidden)
+            self._fs.move(self._hidden, self.path)
+            if self._local:
+                sync(str(PurePosixPath(self.path).parent))
+        return self.path
+
+    def abandon(self) -> None:
+        with contextlib.suppress(OSError):
+            self.stream.close()
+        with contextlib.suppress(OSError):
+            if self._fs.get_file_info(self._hidden).type == fs.FileType.File:
+                self._fs.delete_file(self._hidden)
+
+
+class _Upload(Publication):
+    """Gathered in a local file and uploaded in one go.
+
+    An object store shows what was uploaded when its stream is closed, by an error too, so nothing may
+    go wrong between the first byte and the last that is not the upload itself.
+    """
+
+    def __init__(self, filesystem: fs.FileSystem, path: str) -> None:
+        self.path = path
+        self._fs = filesystem
+        self._local = tempfile.NamedTemporaryFile(prefix="gnomon-", suffix=".parquet")
+        self.stream = pa.OSFile(self._local.name, "wb")
+
+    def commit(self) -> str:
+        with _told(self.path):
+            self.stream.close()
+            with pa.memory_map(self._local.name) as source:
+                data = source.read_buffer()
+            with self._fs.open_output_stream(self.path) as stream:
+                stream.write(data)
+        self._local.close()
+        return self.path
+
+    def abandon(self) -> None:
+        self.stream.close()
+        with contextlib.suppress(OSError):
+            self._local.close()
+
+
+@contextlib.contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Turn what a filesystem refuses into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise TraceError(f"cannot write {path}: {error}; nothing was published") from error
 
 
 def sync(path: str) -> None:
@@ -145,6 +330,10 @@ def sync(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _unfinished(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".tmp")
 
 
 def _published(name: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from gnomon.recorder import files as files_module
 from gnomon.recorder import spool as spool_module
 from gnomon.recorder.decode import decode
 from gnomon.recorder.faults import of_the_place, words
@@ -169,13 +170,13 @@ def test_what_the_place_refuses_is_kept_for_as_long_as_it_takes(
 ) -> None:
     refused: list[str] = []
 
-    def errors(files: Files, folder: str, *_: Any) -> BaseException | None:
-        refused.append(folder)
+    def errors(publication: Any) -> BaseException | None:
+        refused.append(publication.path)
         return error
 
     async def scenario(intake: Intake) -> None:
         with monkeypatch.context() as patch:
-            refuse(patch, Files, "_put", errors)
+            refuse(patch, files_module._Rename, "commit", errors)
             await intake.submit(payload(0))
             await until(lambda: len(refused) > 4 * _QUICK.tries)
             assert suffixes(tmp_path) == ["", ".spool"]
