@@ -21,7 +21,7 @@ from ..sdk.errors import GnomonError
 from .decode import Batch, Decoded, decode
 from .faults import of_the_place, words
 from .publish import Published, Seen, publish
-from .spool import Segment, Spool, read_segment
+from .spool import Contents, Segment, Spool, read_segment
 from .store import TraceStore
 
 _log = logging.getLogger("gnomon.recorder")
@@ -352,19 +352,44 @@ class Intake:
 
     def _recover(self, path: Path) -> _Sealed:
         contents = read_segment(path)
+        batches: list[Batch] = []
+        malformed: Counter[str] = Counter()
+        unread = 0
+        for frame in contents.frames:
+            try:
+                decoded = decode(frame)
+            except Exception as error:  # noqa: BLE001 - one request must not take the others along
+                _log.warning("a request of %s was not read", path, exc_info=error)
+                unread += 1
+                self._problem(f"a request in {path} is not stored: {words(error)}")
+                continue
+            batches += decoded.batches
+            malformed.update(decoded.malformed)
+        self._name_damage(path, contents, unread)
+        if malformed:
+            reason, _ = malformed.most_common(1)[0]
+            self._problem(f"{malformed.total()} records of {path} are not stored: {reason}")
+        return _Sealed(path, path.stat().st_size, batches)
+
+    def _name_damage(self, path: Path, contents: Contents, unread: int) -> None:
+        """Keep a copy of a segment that is not stored as a whole, and say what of it is not."""
+        if not (contents.rest or contents.gaps or unread):
+            return
+        kept = self._spool.set_aside(path)
+        if contents.gaps:
+            at, size = contents.gaps[0]
+            lost = sum(size for _, size in contents.gaps)
+            self._problem(
+                f"{lost} bytes of {kept} are damaged ({size} from byte {at} on"
+                f"{', and further on' * (len(contents.gaps) > 1)}); the requests around them were stored"
+            )
         if contents.rest:
-            kept = self._spool.set_aside(path)
             self._problem(
                 f"the last {contents.rest} bytes of {kept} are no whole request: never "
                 "acknowledged, or damaged since; the rest was stored"
             )
-        decoded = [decode(frame) for frame in contents.frames]
-        malformed = sum((each.malformed for each in decoded), Counter[str]())
-        if malformed:
-            reason, _ = malformed.most_common(1)[0]
-            self._problem(f"{malformed.total()} records of {path} are not stored: {reason}")
-        batches = [batch for each in decoded for batch in each.batches]
-        return _Sealed(path, path.stat().st_size, batches)
+        if unread:
+            self._problem(f"{unread} requests of {kept} cannot be read; the rest was stored")
 
     def _keep(self, sealed: _Sealed) -> None:
         self._sealed.append(sealed)

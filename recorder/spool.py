@@ -1,8 +1,9 @@
 """The spool: what has been acknowledged and is not yet in the store, on a local disk.
 
-A segment is a file of frames, each ``length, CRC-32, payload``. Appending ends in one fsync, so that a
-frame which was acknowledged is there after a crash; a frame cut short at the end never was. A segment
-is removed when its records are in the store under a name that derives from the segment's own: one
+A segment is a file of frames, each ``mark, length, CRC-32 of the payload, CRC-32 of the head, payload``.
+Appending ends in one fsync, so that a frame which was acknowledged is there after a crash; a frame cut
+short at the end never was. The mark is the segment's own, so that a reader finds the next frame behind a
+damaged one, and no sender can write one into a payload. A segment is removed when its records are in the store under a name that derives from the segment's own: one
 that is stored twice replaces itself.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import struct
 import uuid
@@ -22,7 +24,10 @@ from pathlib import Path
 from ..sdk.errors import TraceError
 from .files import sync
 
-_FRAME = struct.Struct("<II")
+_MARK_SIZE = 8
+_NUMBERS = struct.Struct("<II")  # length and CRC-32 of the payload
+_CHECK = struct.Struct("<I")  # CRC-32 of mark and numbers
+_HEAD = _MARK_SIZE + _NUMBERS.size + _CHECK.size
 _SEGMENT = ".spool"
 _KEYS = ".keys"
 _KEY_SIZE = 16
@@ -35,12 +40,14 @@ class Contents:
     """What a segment holds.
 
     Attributes:
-        frames: payloads in the order of arrival.
-        rest: bytes after the last good frame: cut short by a crash, or damaged.
+        frames: payloads of the whole frames, in the order of arrival.
+        rest: bytes after the last of them: cut short by a crash, or damaged.
+        gaps: (offset, bytes) of what is damaged before the last of them.
     """
 
     frames: tuple[bytes, ...]
     rest: int
+    gaps: tuple[tuple[int, int], ...] = ()
 
 
 class Spool:
@@ -132,6 +139,7 @@ class Segment:
         self.size = 0
         self.broken = False
         self._descriptor = -1
+        self._mark = _mark(path)
 
     def append(self, payloads: Iterable[bytes]) -> None:
         """Make payloads durable, all or none.
@@ -141,7 +149,7 @@ class Segment:
         """
         if self.broken:
             raise OSError(errno.EIO, "an earlier write to this segment could not be undone")
-        data = b"".join(_FRAME.pack(len(p), zlib.crc32(p)) + p for p in payloads)
+        data = b"".join(part for p in payloads for part in (_head(self._mark, p), p))
         try:
             self._open()
             self._write(data)
@@ -181,15 +189,42 @@ class Segment:
 
 
 def read_segment(path: Path) -> Contents:
-    """Return a segment's frames up to the first that is cut short or damaged."""
+    """Return a segment's whole frames, those behind damaged ones too."""
     data = path.read_bytes()
+    mark = _mark(path)
     frames: list[bytes] = []
-    at = 0
-    while len(data) - at >= _FRAME.size:
-        length, checksum = _FRAME.unpack_from(data, at)
-        payload = data[at + _FRAME.size : at + _FRAME.size + length]
-        if len(payload) < length or zlib.crc32(payload) != checksum:
-            break
+    gaps: list[tuple[int, int]] = []
+    end = 0  # of the last whole frame
+    at = data.find(mark)
+    while at >= 0:
+        payload = _payload(data, at)
+        if payload is None:
+            at = data.find(mark, at + 1)
+            continue
+        if at > end:
+            gaps.append((end, at - end))
         frames.append(payload)
-        at += _FRAME.size + length
-    return Contents(tuple(frames), len(data) - at)
+        end = at + _HEAD + len(payload)
+        at = data.find(mark, end)
+    return Contents(tuple(frames), len(data) - end, tuple(gaps))
+
+
+def _mark(path: Path) -> bytes:
+    """Return what every frame of a segment begins with; its name is known to no sender."""
+    return hashlib.blake2b(path.stem.encode(), digest_size=_MARK_SIZE).digest()
+
+
+def _head(mark: bytes, payload: bytes) -> bytes:
+    head = mark + _NUMBERS.pack(len(payload), zlib.crc32(payload))
+    return head + _CHECK.pack(zlib.crc32(head))
+
+
+def _payload(data: bytes, at: int) -> bytes | None:
+    """Return the payload of the frame at an offset, or None if it is not whole."""
+    head = data[at : at + _HEAD]
+    checked = head[: -_CHECK.size]
+    if len(head) < _HEAD or _CHECK.pack(zlib.crc32(checked)) != head[-_CHECK.size :]:
+        return None
+    length, checksum = _NUMBERS.unpack_from(head, _MARK_SIZE)
+    payload = data[at + _HEAD : at + _HEAD + length]
+    return payload if len(payload) == length and zlib.crc32(payload) == checksum else None

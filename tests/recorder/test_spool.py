@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from gnomon.recorder import spool as spool_module
 from gnomon.recorder.intake import BusyError, Intake, Limits
 from gnomon.recorder.publish import Seen
-from gnomon.recorder.spool import Segment, Spool, read_segment
+from gnomon.recorder.spool import _HEAD, Segment, Spool, read_segment
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import TraceError
 from gnomon.sdk.records import Record
@@ -51,22 +51,99 @@ def test_a_cut_segment_keeps_every_whole_frame(
     cut = data.draw(st.integers(0, segment.size))
     os.truncate(segment.path, cut)
     rest = read_segment(segment.path)
-    ends = [sum(8 + len(f) for f in frames[: i + 1]) for i in range(len(frames))]
+    ends = [sum(_HEAD + len(f) for f in frames[: i + 1]) for i in range(len(frames))]
     assert list(rest.frames) == [f for f, end in zip(frames, ends, strict=True) if end <= cut]
     assert rest.rest == cut - max([0, *(end for end in ends if end <= cut)])
 
 
-def test_a_flipped_bit_ends_the_segment_there(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
-    segment = spool.segment(1)
+def test_a_flipped_bit_costs_one_frame(tmp_path: Path) -> None:
+    segment = Segment(tmp_path / "1.spool")
     segment.append([b"first", b"second", b"third"])
     segment.close()
     data = bytearray(segment.path.read_bytes())
-    data[8 + 5 + 8 + 2] ^= 1
+    data[_HEAD + 5 + _HEAD + 2] ^= 1
     segment.path.write_bytes(data)
-    assert read_segment(segment.path).frames == (b"first",)
-    assert read_segment(segment.path).rest == (8 + 6) + (8 + 5)
+    contents = read_segment(segment.path)
+    assert contents.frames == (b"first", b"third")
+    assert (contents.gaps, contents.rest) == (((_HEAD + 5, _HEAD + 6),), 0)
+
+
+_damage = st.tuples(
+    st.sampled_from(["overwrite", "delete", "insert", "zero", "cut"]),
+    st.integers(0, 600),
+    st.binary(min_size=1, max_size=40),
+)
+
+
+@given(st.lists(st.binary(max_size=60), min_size=1, max_size=8), st.lists(_damage, max_size=3))
+def test_every_frame_that_damage_did_not_touch_is_read(
+    tmp_path_factory: pytest.TempPathFactory, payloads: list[bytes], damages: list[Any]
+) -> None:
+    """Bytes overwritten, lost or put in anywhere; what is read was written, in that order."""
+    frames = [bytes([number]) + each for number, each in enumerate(payloads)]
+    segment = Segment(tmp_path_factory.mktemp("spool") / "1.spool")
+    segment.append(frames)
+    segment.close()
+    owners = [number for number, frame in enumerate(frames) for _ in range(_HEAD + len(frame))]
+    cells = list(zip(segment.path.read_bytes(), owners, strict=True))
+    touched: set[int] = set()
+    for what, start, noise in damages:
+        at = min(start, len(cells))
+        end = {"insert": at, "cut": len(cells)}.get(what, at + len(noise))
+        touched |= {owner for _, owner in cells[at:end]}
+        if 0 < at < len(cells) and cells[at - 1][1] == cells[at][1]:
+            touched.add(cells[at][1])
+        put = {"overwrite": noise, "insert": noise, "zero": bytes(len(noise))}.get(what, b"")
+        cells[at:end] = [(byte, -1) for byte in put]
+    segment.path.write_bytes(bytes(byte for byte, _ in cells))
+    contents = read_segment(segment.path)
+    numbers = [frame[0] for frame in contents.frames]
+    assert set(range(len(frames))) - touched <= set(numbers)
+    assert numbers == sorted(set(numbers))
+    assert contents.frames == tuple(frames[number] for number in numbers)
+    whole = sum(_HEAD + len(frame) for frame in contents.frames)
+    assert whole + sum(size for _, size in contents.gaps) + contents.rest == len(cells)
+
+
+def test_no_sender_can_write_a_frame_into_a_payload(tmp_path: Path) -> None:
+    """A segment behind a damaged head is searched for frames; one that was smuggled in is of another name."""
+    other = Segment(tmp_path / "2.spool")
+    other.append([b"smuggled"])
+    other.close()
+    segment = Segment(tmp_path / "1.spool")
+    segment.append([other.path.read_bytes(), b"good"])
+    segment.close()
+    data = bytearray(segment.path.read_bytes())
+    data[0] ^= 1
+    segment.path.write_bytes(data)
+    assert read_segment(segment.path).frames == (b"good",)
+
+
+def test_a_damaged_segment_is_stored_around_the_damage(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    segment = spool.segment(1)
+    segment.append([payload(0), payload(2), b"\xff\xff\xff", payload(4)])
+    segment.close()
     spool.close()
+    data = bytearray(segment.path.read_bytes())
+    data[_HEAD + len(payload(0)) + _HEAD + 9] ^= 1
+    segment.path.write_bytes(data)
+
+    async def life() -> Intake:
+        intake = Intake(TraceStore(tmp_path / "store"), Spool(tmp_path / "spool"))
+        await intake.start()
+        await intake.close()
+        return intake
+
+    problems = list(asyncio.run(life()).counts.problems)
+    table = TraceStore(tmp_path / "store").decisions()
+    assert [i[-1] for i in table["decision_id"].to_pylist()] == [0, 1, 4, 5]
+    (kept,) = (tmp_path / "spool").glob("*.damaged")
+    assert kept.read_bytes() == bytes(data)
+    assert f"{len(payload(2)) + _HEAD} bytes of {kept} are damaged" in problems[1]
+    assert "not an OTLP logs request" in problems[0]
+    assert f"1 requests of {kept} cannot be read" in problems[2]
+    assert not list((tmp_path / "spool").glob("*.spool"))
 
 
 def test_one_recorder_per_spool(tmp_path: Path) -> None:
