@@ -20,8 +20,8 @@ from .files import Files, Found
 from .layout import HOUR_NS, hook_folder, hook_of, hour_of
 from .lineage import MERGED, Lineage, replaced, union
 from .merge import Damaged, Merged, merge
-from .reading import Gone
-from .schema import DECISIONS, OUTCOMES, TABLES, WORKLOAD
+from .reading import Gone, group, groups
+from .schema import DECISIONS, OUTCOMES, TABLES, WORKLOAD, TableSpec
 from .snapshot import Listed, lineages, snapshot
 from .store import TraceStore
 
@@ -111,6 +111,11 @@ class _Plan:
     gone: list[Found]
 
     @property
+    def files(self) -> list[Found]:
+        """The files that count."""
+        return [each for known in self.known.values() for each in known]
+
+    @property
     def worthwhile(self) -> bool:
         """Whether merging would change anything: several files of a table, or outcomes to be joined."""
         if any(len(found) > 1 for found in self.known.values()):
@@ -154,31 +159,33 @@ def compact(
         TraceError: no such store or hook, another compaction on this machine, or the filesystem refused.
     """
     store.require(hook)
-    done = Compacted()
+    run = _Run(store.files, dry_run, stop)
     with _alone(store.files, dry_run):
-        for where, tables, listed in closed_hours(store.files, when, hook):
+        for where, listed in closed_hours(store.files, when, hook):
             if stop():
                 break
             try:
-                _hour(store.files, where, tables, listed, done, dry_run)
+                run.hour(where, listed)
             except Gone:
-                done.changed += 1
+                run.done.changed += 1
+            except OSError as error:
+                raise TraceError(
+                    f"cannot compact {where} of {store.files.root}: {error}; nothing was lost, compact again"
+                ) from error
         if not dry_run:
-            done.removed += _abandoned(store.files, when.now_ns)
-    done.hours.sort(key=lambda each: (each.hour, each.hook))
-    return done
+            run.done.removed += _abandoned(store.files, when.now_ns)
+    run.done.hours.sort(key=lambda each: (each.hour, each.hook))
+    return run.done
 
 
-def closed_hours(
-    files: Files, when: When, hook: str | None = None
-) -> Iterator[tuple[str, tuple[str, ...], Listed]]:
-    """Yield (folder below the table's, tables, files) of every closed hour, oldest first."""
+def closed_hours(files: Files, when: When, hook: str | None = None) -> Iterator[tuple[str, Listed]]:
+    """Yield (folder below the table's, files) of every closed hour, oldest first, by tables together."""
     below = () if hook is None else (hook_folder(hook),)
     for tables in TOGETHER:
         hours = snapshot(files, tables, *below)
         for where in sorted(hours, key=lambda each: (hour_of(each) or 0, each)):
             if when.closed(where, hours[where]):
-                yield where, tables, hours[where]
+                yield where, hours[where]
 
 
 def planned(files: Files, where: str, listed: Listed, bad: Callable[[TraceError], None]) -> _Plan:
@@ -193,71 +200,109 @@ def planned(files: Files, where: str, listed: Listed, bad: Callable[[TraceError]
     return _Plan(where, known, gone)
 
 
-def _hour(
-    files: Files,
-    where: str,
-    tables: tuple[str, ...],
-    listed: Listed,
-    done: Compacted,
-    dry_run: bool,
-) -> None:
-    if _settled(listed):
-        return  # without a look into a file
-    damaged: dict[str, None] = {}
-    plan = planned(files, where, listed, lambda damage: damaged.update({str(damage): None}))
-    try:
-        if not dry_run:
-            done.removed += _remove(files, plan.gone)
+@dataclass(slots=True)
+class _Run:
+    """One compaction under way."""
+
+    files: Files
+    dry_run: bool
+    stop: Callable[[], bool]
+    done: Compacted = field(default_factory=Compacted)
+
+    def hour(self, where: str, listed: Listed) -> None:
+        """Remove what an hour does not need any more, and merge the rest; raises Gone."""
+        if settled(listed):
+            return
+        damaged: dict[str, None] = {}
+        plan = planned(self.files, where, listed, lambda error: damaged.update({str(error): None}))
+        try:
+            if plan.gone and not self.dry_run:
+                wrong = [
+                    line
+                    for name, known in plan.known.items()
+                    for each in known
+                    if each.name.startswith(MERGED)
+                    for line in unreadable(self.files, TABLES[name], each.path)
+                ]
+                if wrong:
+                    damaged.update(dict.fromkeys(wrong))
+                    return
+                self.done.removed += _remove(self.files, plan.gone)
+            if plan.worthwhile:
+                self._merge(plan, damaged)
+        finally:
+            self.done.damaged += damaged
+
+    def _merge(self, plan: _Plan, damaged: dict[str, None]) -> None:
+        """Merge what can be read and remove what was merged."""
+        before = plan.files
+        merged = Merged()
+        while plan.worthwhile and not self.dry_run:
+            try:
+                merged = merge(self.files, plan.where, plan.known, plan.results(), stop=self.stop)
+                break
+            except Damaged as damage:
+                damaged[damage.told] = None
+                for known in plan.known.values():
+                    known.pop(damage.found, None)
         if plan.worthwhile:
-            _merge(files, plan, done, damaged, dry_run)
-    finally:
-        done.damaged += damaged
+            self._finish(plan, before, merged, damaged)
+
+    def _finish(
+        self, plan: _Plan, before: list[Found], merged: Merged, damaged: dict[str, None]
+    ) -> None:
+        """Remove what was merged, when the results are whole, and note what became of the hour."""
+        results, inputs = plan.results(), plan.files
+        paths = {
+            self.files.path(name, plan.where, lineage.name() + ".parquet"): name
+            for name, lineage in results.items()
+        }
+        if not self.dry_run:
+            wrong = [
+                line
+                for path, name in paths.items()
+                for line in unreadable(self.files, TABLES[name], path)
+            ]
+            damaged.update(dict.fromkeys(wrong))
+            if wrong:
+                return
+            _remove(self.files, [each for each in inputs if each.path not in paths])
+        self.done.hours.append(
+            CompactedHour(
+                hook=hook_of(plan.where) or "",
+                hour=hour_of(plan.where) or 0,
+                tables=tuple(sorted(results)),
+                files_before=len(before),
+                files_after=len(before) - len(inputs) + len(paths),
+                bytes_before=sum(each.size for each in inputs),
+                bytes_after=0 if self.dry_run else sum(map(self.files.size, paths)),
+                rows=sum(merged.rows.values()),
+                joined=merged.joined,
+                duplicates=merged.duplicates,
+            )
+        )
 
 
-def _settled(listed: Listed) -> bool:
-    """Return whether an hour's files alone say that there is nothing to do, as they mostly do."""
+def unreadable(files: Files, spec: TableSpec, path: str) -> list[str]:
+    """Return what is wrong with a merged file whose sources are still there; nothing if it is whole.
+
+    Raises:
+        Gone: it is not there any more.
+    """
+    found = Found(path, files.size(path), 0)
+    try:
+        for part in groups(files, spec, found):
+            group(files, spec, found, part.number)
+    except TraceError as error:
+        return [f"{error}; what it replaces is still there: remove it"]
+    return []
+
+
+def settled(listed: Listed) -> bool:
+    """Return whether an hour's files alone say that nothing is to be merged, as they mostly do."""
     found = [each for every in listed.values() for each in every]
     alone = all(len(every) < 2 for every in listed.values())
     return alone and (len(found) < 2 or all(each.name.startswith(MERGED) for each in found))
-
-
-def _merge(
-    files: Files, plan: _Plan, done: Compacted, damaged: dict[str, None], dry_run: bool
-) -> None:
-    """Merge what can be read and remove what was merged."""
-    before = [each for known in plan.known.values() for each in known]
-    merged = Merged()
-    while plan.worthwhile and not dry_run:
-        try:
-            merged = merge(files, plan.where, plan.known, plan.results())
-            break
-        except Damaged as damage:
-            damaged[damage.told] = None
-            for known in plan.known.values():
-                known.pop(damage.found, None)
-    if not plan.worthwhile:
-        return
-    inputs = [each for known in plan.known.values() for each in known]
-    paths = {
-        files.path(name, plan.where, lineage.name() + ".parquet")
-        for name, lineage in plan.results().items()
-    }
-    if not dry_run:
-        _remove(files, [each for each in inputs if each.path not in paths])
-    done.hours.append(
-        CompactedHour(
-            hook=hook_of(plan.where) or "",
-            hour=hour_of(plan.where) or 0,
-            tables=tuple(sorted(plan.results())),
-            files_before=len(before),
-            files_after=len(before) - len(inputs) + len(paths),
-            bytes_before=sum(each.size for each in inputs),
-            bytes_after=0 if dry_run else sum(map(files.size, paths)),
-            rows=sum(merged.rows.values()),
-            joined=merged.joined,
-            duplicates=merged.duplicates,
-        )
-    )
 
 
 def _remove(files: Files, found: Iterable[Found]) -> int:
@@ -282,6 +327,7 @@ def _alone(files: Files, dry_run: bool) -> Iterator[None]:
     if dry_run or not files.local:
         yield
         return
+    files.require_writable()
     descriptor = os.open(Path(files.root, _LOCK), os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:

@@ -295,7 +295,8 @@ class _Upload(Publication):
     def __init__(self, filesystem: fs.FileSystem, path: str) -> None:
         self.path = path
         self._fs = filesystem
-        self._local = tempfile.NamedTemporaryFile(prefix="gnomon-", suffix=".parquet")
+        # Closed, and with that removed, by commit or abandon.
+        self._local = tempfile.NamedTemporaryFile(suffix=".parquet")  # noqa: SIM115
         self.stream = pa.OSFile(self._local.name, "wb")
 
     def commit(self) -> str:

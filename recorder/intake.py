@@ -14,14 +14,15 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..sdk.errors import GnomonError
 from .decode import Batch, Decoded, decode
 from .faults import of_the_place, words
 from .publish import Published, Seen, publish
-from .spool import Contents, Segment, Spool, read_segment
+from .redaction import Redaction, without
+from .spool import Contents, Segment, Spool, read_segment, tag_of
 from .store import TraceStore
 
 _log = logging.getLogger("gnomon.recorder")
@@ -114,6 +115,7 @@ class Intake:
         spool: held by this intake until it is closed.
         limits: bounds.
         clock: monotonic seconds.
+        redaction: what is taken out of requests before they are written anywhere; None for nothing.
 
     Attributes:
         counts: what was done so far.
@@ -125,12 +127,15 @@ class Intake:
         spool: Spool,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        redaction: Redaction | None = None,
     ) -> None:
         self.counts = Counts()
         self._store = store
         self._spool = spool
         self._limits = limits or Limits()
         self._clock = clock
+        self._redaction = redaction
+        self._tag = redaction.tag if redaction is not None else ""
         self._seen = Seen(spool.seen())
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
@@ -167,15 +172,27 @@ class Intake:
         if self._full(len(payload)):
             self.counts.refused += 1
             raise BusyError("the recorder is busy", self._limits.retry_s)
-        self._queued_bytes += len(payload)
+        size = len(payload)
+        self._queued_bytes += size
         try:
-            decoded = await asyncio.to_thread(decode, payload)
+            decoded, payload = await asyncio.to_thread(self._understood, payload)
             if decoded.batches:
                 await self._durable(payload, decoded.batches)
         finally:
-            self._queued_bytes -= len(payload)
+            self._queued_bytes -= size
         self._count(decoded)
         return decoded
+
+    def _understood(self, payload: bytes) -> tuple[Decoded, bytes]:
+        """Return what is in a request, and the bytes of it that may be written."""
+        if self._redaction is None:
+            return decode(payload), payload
+        redacted = self._redaction.apply(payload)
+        decoded, payload = decode(redacted.payload), redacted.payload
+        if decoded.malformed:  # what cannot be read cannot be redacted either
+            payload = without(payload, lambda one: not decode(one).malformed)
+            decoded = replace(decode(payload), malformed=decoded.malformed)
+        return replace(decoded, foreign=redacted.foreign), payload
 
     async def close(self) -> None:
         """Finish what was taken, publish it, and release the spool."""
@@ -266,7 +283,7 @@ class Intake:
 
     def _open(self) -> Segment:
         if self._segment is None:
-            self._segment = self._spool.segment(time.time_ns())
+            self._segment = self._spool.segment(time.time_ns(), self._tag)
             self._opened = self._clock()
         return self._segment
 
@@ -357,7 +374,8 @@ class Intake:
         unread = 0
         for frame in contents.frames:
             try:
-                decoded = decode(frame)
+                # One of a recorder that redacted nothing, or otherwise, is redacted now.
+                decoded = decode(frame) if tag_of(path) == self._tag else self._understood(frame)[0]
             except Exception as error:  # noqa: BLE001 - one request must not take the others along
                 _log.warning("a request of %s was not read", path, exc_info=error)
                 unread += 1

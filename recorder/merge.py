@@ -5,10 +5,11 @@ Memory holds one stretch: about ``budget`` bytes of rows, and what overlaps with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +19,7 @@ from ..sdk.errors import TraceError
 from . import combine
 from .files import Files, Found, Publication
 from .lineage import Lineage
-from .reading import group, groups
+from .reading import Gone, group, groups
 from .schema import DECISIONS, OUTCOMES, TABLES, TableSpec
 
 #: Rows of a row group: what one damaged place costs, and what is decoded at once.
@@ -70,10 +71,11 @@ class Merged:
 def merge(
     files: Files,
     where: str,
-    found: Mapping[str, Sequence[Found]],
+    found: Mapping[str, Iterable[Found]],
     lineages: Mapping[str, Lineage],
     *,
     budget: int = BUDGET,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Merged:
     """Merge the files of an hour and publish the results, decisions before outcomes.
 
@@ -83,10 +85,11 @@ def merge(
         found: the files, by table: decisions and outcomes together, or workload.
         lineages: what the results hold, by table; a result that is there already is not written again.
         budget: bytes of rows in memory.
+        stop: asked now and then whether to give up.
 
     Raises:
         Damaged: one of the files cannot be read; nothing was published.
-        Gone: one of them is not there any more; nothing was published.
+        Gone: one of them is not there any more, or ``stop`` said so; nothing was published.
         TraceError: the filesystem refused; what was published is whole.
     """
     merged = Merged(dict.fromkeys(lineages, 0))
@@ -97,6 +100,8 @@ def merge(
             if not files.exists(files.path(name, where, lineages[name].name() + ".parquet"))
         }
         for stretch in _stretches(files, {name: found[name] for name in lineages}, budget):
+            if stop():
+                raise Gone(where)
             for name, rows in _combined(stretch, merged).items():
                 merged.rows[name] += rows.num_rows
                 if name in outputs:
@@ -139,7 +144,7 @@ def _once(spec: TableSpec, table: pa.Table) -> pa.Table:
 
 
 def _stretches(
-    files: Files, found: Mapping[str, Sequence[Found]], budget: int
+    files: Files, found: Mapping[str, Iterable[Found]], budget: int
 ) -> Iterator[dict[str, pa.Table]]:
     """Yield all rows, by table, in stretches of time that follow one another."""
     units = sorted(_units(files, found), key=lambda unit: unit.first)
@@ -169,7 +174,7 @@ def _cut(held: dict[str, pa.Table], end: int) -> tuple[dict[str, pa.Table], dict
     return before, after
 
 
-def _units(files: Files, found: Mapping[str, Sequence[Found]]) -> Iterator[_Unit]:
+def _units(files: Files, found: Mapping[str, Iterable[Found]]) -> Iterator[_Unit]:
     for name, every in found.items():
         for each in every:
             with _named(each):
@@ -198,7 +203,7 @@ class _Output:
         )
         self._published = False
 
-    def __enter__(self) -> _Output:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:

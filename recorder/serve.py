@@ -11,8 +11,10 @@ from pathlib import Path
 
 from .intake import Counts, Intake, Limits
 from .receiver import Listening, Receiver
+from .redaction import Redaction
 from .spool import Spool
 from .store import TraceStore
+from .upkeep import Upkeep
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Setup:
         listening: where.
         limits: bounds.
         ready: file that receives the bound address once requests are taken; None for none.
+        upkeep: what is done to the store meanwhile.
+        redaction: what is taken out of records before they are written; None for nothing.
     """
 
     store: str
@@ -32,6 +36,8 @@ class Setup:
     listening: Listening = field(default_factory=Listening)
     limits: Limits = field(default_factory=Limits)
     ready: Path | None = None
+    upkeep: Upkeep = field(default_factory=Upkeep)
+    redaction: Redaction | None = None
 
 
 async def serve(setup: Setup, report: Callable[[str], None], every_s: float = 5.0) -> Counts:
@@ -47,7 +53,8 @@ async def serve(setup: Setup, report: Callable[[str], None], every_s: float = 5.
         ConfigurationError: the address cannot be had.
     """
     store = TraceStore(setup.store)
-    intake = Intake(store, Spool(setup.spool or _default_spool(store)), setup.limits)
+    spool = Spool(setup.spool or _default_spool(store))
+    intake = Intake(store, spool, setup.limits, redaction=setup.redaction)
     receiver = Receiver(intake, setup.listening)
     stop = _on_signals()
     await intake.start()
@@ -57,7 +64,12 @@ async def serve(setup: Setup, report: Callable[[str], None], every_s: float = 5.
             if setup.ready is not None:
                 _announce(setup.ready, receiver.address)
             report(f"recording into {store.files.root}, listening on {receiver.address}")
-            await _until(stop, intake.counts, report, every_s)
+            upkeep = asyncio.create_task(setup.upkeep.run(store, stop, report))
+            try:
+                await _until(stop, intake.counts, report, every_s)
+            finally:
+                stop.set()
+                await upkeep
         finally:
             await receiver.stop()
     finally:

@@ -83,9 +83,10 @@ class Spool:
         """Return the segments that an earlier process left, oldest first."""
         return sorted(self.folder.glob("*" + _SEGMENT))
 
-    def segment(self, time_ns: int) -> Segment:
-        """Start a segment whose name sorts by time."""
-        return Segment(self.folder / f"{time_ns:020d}-{uuid.uuid4().hex[:8]}{_SEGMENT}")
+    def segment(self, time_ns: int, tag: str = "") -> Segment:
+        """Start a segment whose name sorts by time; ``tag`` says in it how its payloads were changed."""
+        end = f"-{tag}" if tag else ""
+        return Segment(self.folder / f"{time_ns:020d}-{uuid.uuid4().hex[:8]}{end}{_SEGMENT}")
 
     def seen(self) -> Iterator[bytes]:
         """Yield the keys of the batches that were stored lately, oldest first."""
@@ -186,6 +187,11 @@ class Segment:
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
+
+
+def tag_of(path: Path) -> str:
+    """Return the tag that a segment was started with."""
+    return path.stem.partition("-")[2].partition("-")[2]
 
 
 def read_segment(path: Path) -> Contents:
