@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from .api import doctor, evolve, follow, replay, rollout, ship, traces, verify
+    from .api import (
+        compact,
+        doctor,
+        evolve,
+        follow,
+        prune,
+        replay,
+        rollout,
+        ship,
+        traces,
+        verify,
+    )
     from .policies.cache import cache
     from .policies.load_balancer import load_balancer
     from .policy_cache import PolicyCache
@@ -63,12 +74,14 @@ _HOMES = {
     "UnavailableError": "sdk.errors",
     "WorkloadEvent": "sdk.kind",
     "cache": "policies.cache",
+    "compact": "api",
     "doctor": "api",
     "evolve": "api",
     "follow": "api",
     "hook": "sdk.hook",
     "invariant": "sdk.hook",
     "load_balancer": "policies.load_balancer",
+    "prune": "api",
     "replay": "api",
     "rollout": "api",
     "ship": "api",
@@ -98,6 +111,7 @@ __all__ = [
     "WorkloadEvent",
     "__version__",
     "cache",
+    "compact",
     "configure",
     "doctor",
     "evolve",
@@ -106,6 +120,7 @@ __all__ = [
     "hook",
     "invariant",
     "load_balancer",
+    "prune",
     "replay",
     "rollout",
     "ship",

@@ -38,6 +38,22 @@ def record(
     ready_file: Annotated[
         Path | None, typer.Option(help="File that receives the bound address once ready.")
     ] = None,
+    compact_after: Annotated[
+        str, typer.Option(help="Merge the files of hours that ended so long ago; off for never.")
+    ] = "2h",
+    keep: Annotated[
+        str | None, typer.Option(help="Remove hours that ended so long ago, as in 30d.")
+    ] = None,
+    keep_bytes: Annotated[
+        str | None, typer.Option(help="Remove the oldest hours beyond this size, as in 50G.")
+    ] = None,
+    redact: Annotated[
+        list[str] | None,
+        typer.Option(help="FIELD=hash or FIELD=drop, before anything is written; repeatable."),
+    ] = None,
+    redact_key: Annotated[
+        Path | None, typer.Option(help="File of at least 16 random bytes that hash is keyed with.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print totals as JSON at the end.")
     ] = False,
@@ -48,10 +64,20 @@ def record(
     # gRPC's core writes a log line of its own for what ends in one of our one-line errors.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from ..recorder.receiver import Listening
+    from ..recorder.redaction import parse
     from ..recorder.serve import Setup, serve
+    from ..recorder.upkeep import Upkeep
+    from ._amounts import age, bytes_of
 
     listening = Listening(listen, tls_cert, tls_key, insecure=insecure)
-    setup: Setup = Setup(store, spool=spool, listening=listening, ready=ready_file)
+    setup: Setup = Setup(
+        store,
+        spool=spool,
+        listening=listening,
+        ready=ready_file,
+        upkeep=Upkeep(age(compact_after), age(keep), bytes_of(keep_bytes)),
+        redaction=parse(redact or (), redact_key),
+    )
     counts = asyncio.run(serve(setup, _report))
     emit(_totals(counts), as_json, lambda: None)
 

@@ -1,4 +1,4 @@
-"""``gnomon traces``: what a trace store holds, and what is imported into it."""
+"""``gnomon traces``: what a trace store holds, what is imported into it, merged and removed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from . import _complete, _trace
 from ._common import Exit, emit, handled, shown
 from ._import import import_trace
+from ._upkeep import compact, prune
 
 
 class _ShowsOtherwise(TyperGroup):
@@ -26,10 +27,12 @@ def register(app: typer.Typer) -> None:
     """Add the group ``traces`` to the command line."""
     group = typer.Typer(
         cls=_ShowsOtherwise,
-        help="Show what a trace store holds (gnomon traces [STORE]), or import a public trace.",
+        help="Show what a trace store holds (gnomon traces [STORE]), import, compact or prune.",
     )
     group.command("show")(handled(show))
     group.command("import")(handled(import_trace))
+    group.command("compact")(handled(compact))
+    group.command("prune")(handled(prune))
     app.add_typer(group, name="traces")
 
 

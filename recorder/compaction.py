@@ -18,7 +18,7 @@ from pathlib import Path
 from ..sdk.errors import TraceError
 from .files import Files, Found
 from .layout import HOUR_NS, hook_folder, hook_of, hour_of
-from .lineage import MERGED, Lineage, replaced, union
+from .lineage import MERGED, Lineage, replaced, union, written
 from .merge import Damaged, Merged, merge
 from .reading import Gone, group, groups
 from .schema import DECISIONS, OUTCOMES, TABLES, WORKLOAD, TableSpec
@@ -192,9 +192,11 @@ def planned(files: Files, where: str, listed: Listed, bad: Callable[[TraceError]
     """Return what is to be done of an hour; ``bad`` is told of every file that is left as it is."""
     known, gone = {}, []
     for name, found in listed.items():
-        every = lineages(files, TABLES[name], found, bad)
-        merged = {each: held for each, held in every.items() if each.name.startswith(MERGED)}
-        dead = replaced(merged, [each for each in found if each not in merged])
+        named = [each for each in found if each.name.startswith(MERGED)]
+        merged = lineages(files, TABLES[name], named, bad)
+        others = [each for each in found if each not in named]
+        dead = replaced(merged, others)
+        every = merged | {each: Lineage(frozenset({written(each)})) for each in others}
         known[name] = {each: held for each, held in every.items() if each not in dead}
         gone += sorted(dead, key=lambda each: each.path)
     return _Plan(where, known, gone)

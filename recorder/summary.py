@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .accesses import ENTRIES, Accesses, accesses
+from .inventory import Inventory, inventory
 from .schema import DECISIONS, OUTCOMES, WORKLOAD
 from .store import TraceStore
 
@@ -42,7 +43,7 @@ class HookSummary:
         matched: decisions whose outcome was reported.
         missing: decisions whose outcome had not come by its deadline.
         open: decisions without any outcome row.
-        late: outcomes stored apart from their decision.
+        late: outcomes stored apart from their decision, and not yet joined to it by compaction.
         orphans: outcomes whose decision is not in the store.
         failures: outcomes with ``ok`` false, missing ones included.
         shares: share of the decisions by index of the picked item.
@@ -52,6 +53,7 @@ class HookSummary:
         bytes: of all files.
         bytes_per_decision: of the decisions and outcomes; 0 without any.
         bytes_per_event: of the workload; 0 without any.
+        layout: how the rows lie in files, and what compaction would make of that.
         duplicates: rows left out because their id had been seen.
         damaged: one line per damaged file.
     """
@@ -80,6 +82,7 @@ class HookSummary:
     bytes: int
     bytes_per_decision: float
     bytes_per_event: float
+    layout: Inventory
     duplicates: int
     damaged: tuple[str, ...]
 
@@ -126,6 +129,7 @@ def summarise(store: TraceStore, hook: str) -> HookSummary:
         bytes=total,
         bytes_per_decision=_share(total - sizes[WORKLOAD][1], table.num_rows),
         bytes_per_event=_share(sizes[WORKLOAD][1], events.num_rows),
+        layout=inventory(store, hook),
         duplicates=reading.duplicates,
         damaged=tuple(dict.fromkeys(reading.damaged + late.damaged + workload.damaged)),
     )

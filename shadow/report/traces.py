@@ -11,6 +11,7 @@ from .shown import Part, Shown, Table, plain
 
 if TYPE_CHECKING:
     from ...recorder.accesses import Accesses
+    from ...recorder.inventory import Inventory
     from ...recorder.summary import HookSummary
 
 
@@ -52,6 +53,7 @@ def _lines(of: HookSummary) -> list[tuple[str, str]]:
         ("workload events", _counted(of.workload) or "none"),
         *_accesses(of.accesses),
         ("size", _size(of)),
+        ("compaction", _layout(of.layout)),
     ]
     if of.duplicates:
         lines.append(("duplicates", f"{of.duplicates} left out"))
@@ -97,6 +99,12 @@ def _size(of: HookSummary) -> str:
     each = {"decision": of.bytes_per_decision, "workload event": of.bytes_per_event}
     per = "".join(f", {size:.1f} a {name}" for name, size in each.items() if size)
     return f"{of.bytes} bytes in {of.files} files{per}"
+
+
+def _layout(of: Inventory) -> str:
+    left = f", {of.replaced} replaced files to be removed" if of.replaced else ""
+    merged = f"{of.merged} files merged, {of.uncompacted} of {of.hours} hours to be compacted"
+    return merged + left
 
 
 def _counted(counts: Mapping[str, int]) -> str:
