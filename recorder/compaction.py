@@ -25,8 +25,8 @@ from .schema import DECISIONS, OUTCOMES, TABLES, WORKLOAD, TableSpec
 from .snapshot import Listed, lineages, snapshot
 from .store import TraceStore
 
-#: Tables that are merged together; outcomes are listed first, as readers do.
-TOGETHER = ((OUTCOMES, DECISIONS), (WORKLOAD,))
+#: Tables that are merged together.
+TOGETHER = ((DECISIONS, OUTCOMES), (WORKLOAD,))
 #: Age of an unfinished file that no living writer is at any more.
 _ABANDONED_NS = 24 * HOUR_NS
 _LOCK = ".compaction.lock"

@@ -1,10 +1,9 @@
 """What to read of a store that others write, merge and prune meanwhile: never too much, never too little.
 
 Two things make that right without a lock. Files are listed until two listings in a row show the same
-merged files: a written file that a listing missed because it had been replaced is then held by a merged
-file that the listing shows. And an hour of which a listed file is gone when it is opened is listed anew.
-Outcomes are listed before decisions, because a merger that takes joined outcomes out of the outcomes has
-put them into the decisions before.
+merged files: what a listing missed because it had been replaced is then held by a merged file that the
+listing shows, and outcomes that a merger took out of the outcomes are in merged decisions that it shows.
+And an hour of which a listed file is gone when it is opened is listed anew.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def snapshot(files: Files, tables: Sequence[str], *below: str) -> dict[str, List
 
     Args:
         files: of the store.
-        tables: names; outcomes stand before decisions.
+        tables: names.
         below: folder below the tables' own; everything when left out.
 
     Raises:

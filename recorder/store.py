@@ -142,7 +142,7 @@ class TraceStore:
         """
         self.require(hook)
         spec, span = TABLES[table], (since, until)
-        names = (OUTCOMES, DECISIONS) if table == DECISIONS else (table,)
+        names = (DECISIONS, OUTCOMES) if table == DECISIONS else (table,)
         parts, damaged = self._scan(names, hook, span, skip_damaged)
         found = combine.ordered(spec, combine.within(spec, parts[table], span))
         rows = combine.distinct(spec, found)

@@ -13,43 +13,59 @@ from pyarrow import fs
 OBJECT = "py::object"
 
 
+#: A moment in what a process does: its n-th operation of a name, or of any where the name is empty.
+Spot = tuple[str, int]
+
+
+def at(spot: Spot, what: Callable[[], None]) -> Callable[[str], None]:
+    """Return what is to be called with the name of every operation: it acts at one of them."""
+    name, left = spot
+
+    def watch(operation: str) -> None:
+        nonlocal left
+        if name in ("", operation):
+            left -= 1
+            if left == 0:
+                what()
+
+    return watch
+
+
 class Killed(BaseException):
     """The process is gone; nothing catches that."""
 
 
 class Faulty(fs.FileSystemHandler):
-    """Passes everything on to another filesystem and counts what changes or reads it.
+    """Passes everything on to another filesystem, and may die before it does.
 
     Args:
         inner: the real one; what has happened there stays.
         name: of the type; ``object`` for one where a file appears when its upload ends.
 
     Attributes:
-        at: called before every operation with its number and name; may raise :class:`Killed`.
-        operations: how many there were since :meth:`watch`.
+        at: called before every operation with its name; may raise :class:`Killed`.
+        dead: whether it has; then every operation does.
     """
 
     def __init__(self, inner: fs.FileSystem, name: str) -> None:
         self.inner = inner
         self.name = name
         self.dead = False
-        self.operations = 0
-        self.at: Callable[[int, str], None] | None = None
+        self.at: Callable[[str], None] | None = None
 
     def filesystem(self) -> fs.FileSystem:
         return fs.PyFileSystem(self)
 
-    def watch(self, at: Callable[[int, str], None] | None) -> None:
-        """Start to count, and forget a death: another process begins."""
-        self.at, self.operations, self.dead = at, 0, False
+    def watch(self, at: Callable[[str], None] | None) -> None:
+        """Be told of every operation, and forget a death: another process begins."""
+        self.at, self.dead = at, False
 
     def tick(self, name: str) -> None:
         if self.dead:
             raise Killed
         if self.at is not None:
-            self.operations += 1
             try:
-                self.at(self.operations, name)
+                self.at(name)
             except Killed:
                 self.dead = True
                 raise

@@ -29,6 +29,7 @@ from gnomon.recorder.summary import summarise
 from gnomon.sdk.errors import TraceError
 
 from .fakes import accesses, decision, outcome
+from .faulty import Faulty, at
 from .test_store import SOURCE, _flip, _future, _truncate, files
 
 _HOUR = 3_600 * 10**9
@@ -406,3 +407,29 @@ def test_a_writer_whose_folder_was_removed_makes_it_again(
     monkeypatch.setattr(files_module._Rename, "__init__", racing)
     path = Path(place.publish("decisions/hour=01", "name", b"data"))
     assert path.read_bytes() == b"data"
+
+
+@pytest.mark.parametrize(
+    "moment", [("close", 1), ("move", 1), ("move", 2), ("create", 1), ("create", 2)]
+)
+def test_a_slow_merger_takes_no_outcome_back(moment: tuple[str, int]) -> None:
+    """It has read the hour; before it publishes, an outcome comes and a faster one merges all of it."""
+    faulty = Faulty(fs._MockFileSystem(), "renames")
+    store = TraceStore("/store", faulty.filesystem())
+    made = [decision(i, _START + i) for i in range(4)]
+    store.write_records(SOURCE, made)
+    store.write_records(SOURCE, [outcome(made[0])])
+
+    def overtake() -> None:
+        faulty.at = None
+        other = TraceStore("/store", faulty.filesystem())
+        other.write_records(SOURCE, [outcome(made[1])])
+        merged(other)
+
+    faulty.watch(at(moment, overtake))
+    merged(store)
+    assert faulty.at is None  # it came to that
+    for _ in range(2):
+        assert store.decisions()["outcome_status"].null_count == 2
+        merged(store)
+    assert len(store.files.parquet("decisions")) == len(store.files.parquet("outcomes")) == 1

@@ -84,7 +84,7 @@ class Writer(threading.Thread):
         try:
             while not self.stop.is_set():
                 self.write()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - told by the test's thread
             self.failed = error
 
     def write(self) -> None:
@@ -108,7 +108,7 @@ def check(store: TraceStore, written: set[int]) -> None:
     assert len(events) == len(set(events)) and len(events) >= len(written)
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.mark.soak)])
 def test_merging_and_pruning_killed_at_random_lose_and_double_nothing(
     tmp_path: Path, rounds: int
 ) -> None:

@@ -24,13 +24,15 @@ from gnomon.recorder.store import TraceStore
 from gnomon.sdk.records import Decision, Outcome, Workload
 
 from .fakes import decision, outcome
-from .faulty import OBJECT, Faulty, Killed
+from .faulty import OBJECT, Faulty, Killed, Spot, at
 
 _HOUR = 3_600 * 10**9
 _START = 1_700_000_000_000_000_000 // _HOUR * _HOUR
 _HOOKS = ("a", "b/c")
 _SOURCES = {hook: Source("00c0ffee00c0ffee", "s", hook, "k", 1) for hook in _HOOKS}
-_SPOTS = st.integers(1, 60)  # operations of one merge or pruning
+_SPOTS = st.tuples(
+    st.sampled_from(["create", "close", "move", "delete_file", "list"]), st.integers(1, 6)
+) | st.tuples(st.just(""), st.integers(1, 60))
 
 
 class Model:
@@ -132,7 +134,7 @@ class Store(RuleBasedStateMachine):
         self.store.write(tables(_SOURCES[hook], joined), name)
 
     @rule(data=st.data(), spot=_SPOTS)
-    def a_recorder_dies_and_writes_again(self, data: st.DataObject, spot: int) -> None:
+    def a_recorder_dies_and_writes_again(self, data: st.DataObject, spot: Spot) -> None:
         """It does not know that it was done with a segment; the model knows the segment already."""
         name, hook, joined = data.draw(st.sampled_from(self.written))
         if self._pruned(joined):
@@ -166,19 +168,20 @@ class Store(RuleBasedStateMachine):
         self._plain_readers_see_each_row_once()
 
     @rule(spot=_SPOTS)
-    def merge_and_die(self, spot: int) -> None:
+    def merge_and_die(self, spot: Spot) -> None:
         self._killed(spot, self._compact)
 
     @rule(spot=_SPOTS, data=st.data())
-    def merge_while_others_work(self, spot: int, data: st.DataObject) -> None:
+    def merge_while_others_work(self, spot: Spot, data: st.DataObject) -> None:
         """At one of its operations another merger runs, or a reader, or a recorder."""
-        what = data.draw(st.sampled_from(["merge", "read", "again", "late"]))
+        what = data.draw(st.sampled_from(["merge", "read", "again", "late", "late and merge"]))
         again = data.draw(st.sampled_from(self.written))
         others: dict[str, Callable[[], None]] = {
             "merge": self._compact,
             "read": self.reads_are_right,
             "again": lambda: None if self._pruned(again[2]) else self._put(*again),
             "late": self._late_ones,
+            "late and merge": lambda: (self._late_ones(), self._compact())[1],
         }
         self._meanwhile(spot, others[what], self._compact)
 
@@ -192,11 +195,11 @@ class Store(RuleBasedStateMachine):
                 self._store(f"{len(self.written):020d}", hook, Joined(outcomes=late[:2]))
 
     @rule(spot=_SPOTS)
-    def read_while_others_merge(self, spot: int) -> None:
+    def read_while_others_merge(self, spot: Spot) -> None:
         self._meanwhile(spot, self._compact, self.reads_are_right)
 
     @rule(hours=st.integers(0, 2), spot=_SPOTS)
-    def prune(self, hours: int, spot: int) -> None:
+    def prune(self, hours: int, spot: Spot) -> None:
         """Remove the first hours; die within it first. What stays is never touched."""
         until = _START + hours * _HOUR
         keep = Keep(until, older_than_s=0.0)
@@ -244,12 +247,11 @@ class Store(RuleBasedStateMachine):
             ids = pa.concat_tables(parts)[TABLES[table].key].to_pylist()
             assert len(ids) == len(set(ids)) or table == "workload"
 
-    def _killed(self, spot: int, work: Callable[[], Any]) -> None:
-        def die(number: int, _name: str) -> None:
-            if number == spot:
-                raise Killed
+    def _killed(self, spot: Spot, work: Callable[[], Any]) -> None:
+        def die() -> None:
+            raise Killed
 
-        self.faulty.watch(die)
+        self.faulty.watch(at(spot, die))
         try:
             work()
         except Killed:
@@ -262,13 +264,12 @@ class Store(RuleBasedStateMachine):
         if "prune" not in work.__qualname__:
             self.reads_are_right()
 
-    def _meanwhile(self, spot: int, other: Callable[[], None], work: Callable[[], None]) -> None:
-        def interrupt(number: int, _name: str) -> None:
-            if number == spot:
-                self.faulty.at = None
-                other()
+    def _meanwhile(self, spot: Spot, other: Callable[[], None], work: Callable[[], None]) -> None:
+        def interrupt() -> None:
+            self.faulty.at = None
+            other()
 
-        self.faulty.watch(interrupt)
+        self.faulty.watch(at(spot, interrupt))
         work()
         self.faulty.watch(None)
         self.reads_are_right()
