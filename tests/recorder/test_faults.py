@@ -155,6 +155,24 @@ def test_a_segment_that_the_store_never_takes_is_set_aside(
     assert (stored(tmp_path), suffixes(tmp_path)) == (3, [""])
 
 
+def test_what_the_store_takes_of_a_segment_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hook that the store never takes keeps no other hook's records of the same segment away."""
+
+    async def scenario(intake: Intake) -> None:
+        for data in (of_hook("bad", 0), payload(2), of_hook("worse", 0)):
+            await intake.submit(data)
+        await until(lambda: intake.counts.spooled_bytes == 0)
+
+    refuse(monkeypatch, Files, "publish", bad_folder(RuntimeError("unforeseen")))
+    run(tmp_path, scenario, Limits(roll_s=0.2, retry_s=0.001, tries=2))
+    store = TraceStore(tmp_path / "store")
+    assert store.hooks() == ["router.pick", "worse"]
+    assert store.decisions("router.pick").num_rows == 2 and store.workload().num_rows == 2
+    assert suffixes(tmp_path) == ["", ".damaged"]
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -185,3 +185,44 @@ def test_backpressure_refuses_and_the_sender_comes_back(tmp_path: Path) -> None:
     assert running.counts.refused > 0
     assert account.acknowledged == account.recorded == 600
     assert running.store.decisions().num_rows == 300
+
+
+def test_a_refusal_says_when_to_come_back(tmp_path: Path) -> None:
+    """As OTLP has it: RESOURCE_EXHAUSTED with a RetryInfo, which a client of another make reads."""
+    from google.rpc.error_details_pb2 import RetryInfo
+    from google.rpc.status_pb2 import Status
+
+    from gnomon.sdk.telemetry.delivery import METHOD
+    from gnomon.sdk.telemetry.retry import STATUS_DETAILS
+
+    with (
+        recorder(tmp_path, Limits(queue_bytes=0, retry_s=1.5)) as running,
+        grpc.insecure_channel(running.address) as channel,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
+        channel.unary_unary(METHOD)(b"some bytes", timeout=10)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    status = Status.FromString(dict(caught.value.trailing_metadata())[STATUS_DETAILS])
+    info = RetryInfo()
+    assert status.details[0].Unpack(info)
+    assert info.retry_delay.ToTimedelta().total_seconds() == 1.5
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+def test_a_request_beyond_the_limit_is_refused_whatever_it_was_on_the_wire(
+    tmp_path: Path, compression: grpc.Compression
+) -> None:
+    """What counts is its size unpacked: a few kilobytes of gzip may be megabytes. Others are served."""
+    from gnomon.sdk.telemetry.delivery import METHOD
+
+    listening = Listening("127.0.0.1:0", message_bytes=1 << 20)
+    with recorder(tmp_path, listening=listening) as running:
+        with grpc.insecure_channel(running.address, compression=compression) as channel:
+            export = channel.unary_unary(METHOD)
+            with pytest.raises(grpc.RpcError) as caught:
+                export(bytes(2 << 20), timeout=10)
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        sink = OtlpSink(f"http://{running.address}")
+        sink.write(FakeHook(), traffic(1))
+        sink.close()
+        assert sink.account().acknowledged == 2
