@@ -163,10 +163,19 @@ class Files:
         """
         path = self.path(folder, name + _SUFFIX)
         with _told(path):
-            self._fs.create_dir(self.path(folder), recursive=True)
+            self._make(self.path(folder))
             if self._fs.type_name in _OBJECT_STORES:
                 return _Upload(self._fs, path)
             return _Rename(self._fs, path, self.local)
+
+    def _make(self, folder: str) -> None:
+        """Make a folder; a local one durably: a synced file in a folder that is lost is lost too."""
+        new: list[Path] = []
+        if self.local:
+            new = [each for each in (Path(folder), *Path(folder).parents) if not each.exists()]
+        self._fs.create_dir(folder, recursive=True)
+        for each in new:
+            sync(str(each.parent))
 
     def remove(self, path: str) -> None:
         """Remove a file, and the folders above it, up to the root, that are empty then."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 
 from ..sdk.errors import ConfigurationError, TraceError
@@ -29,20 +30,43 @@ _LEAST_KEY = 16
 _DIGEST = 16
 _MEMBERS = "members"
 _NAMES = "names"
-_EVENTS = (names.DECISION, names.OUTCOME, names.WORKLOAD)
-#: What a record may keep: all that the store has a column for.
-_KEPT = frozenset(
-    {
-        *(names.FLAG_KEY, names.FLAG_VARIANT, names.FLAG_REASON, names.FLAG_VERSION),
-        *(names.SCHEMA, names.BATCH_ID, names.DECISION_ID, names.DECISION_DURATION),
-        *(names.DECISION_UNIT, names.DECISION_REASON, names.DECISION_DETAIL, names.DECISION_EPOCH),
-        *(names.DECISION_BLOCK, names.DECISION_ACTION, names.DECISION_ITEMS),
-        *(names.DECISION_FEATURES, names.DECISION_PROPENSITY, names.DECISION_INCLUSION),
-        *(names.OUTCOME_OK, names.OUTCOME_STATUS, names.OUTCOME_DELAY, names.WORKLOAD_ID),
-        *(names.WORKLOAD_EVENT, names.WORKLOAD_COUNT, names.WORKLOAD_TIMES),
-    }
-)
-_PREFIXES = (names.OUTCOME_VALUE, names.WORKLOAD_VALUE, names.WORKLOAD_COLUMN)
+#: What a record of an event may keep: all that the store has a column for, and the prefixes of more.
+_ALWAYS = (names.SCHEMA, names.FLAG_KEY, names.FLAG_VARIANT)
+_KEPT: Mapping[str, tuple[frozenset[str], tuple[str, ...]]] = {
+    names.DECISION: (
+        frozenset(
+            {
+                *(*_ALWAYS, names.DECISION_ID, names.DECISION_DURATION, names.DECISION_UNIT),
+                *(names.DECISION_REASON, names.DECISION_DETAIL, names.FLAG_VERSION),
+                *(names.DECISION_EPOCH, names.DECISION_BLOCK, names.DECISION_ACTION),
+                *(names.DECISION_ITEMS, names.DECISION_FEATURES, names.DECISION_PROPENSITY),
+                names.DECISION_INCLUSION,
+            }
+        ),
+        (),
+    ),
+    names.OUTCOME: (
+        frozenset(
+            {
+                *(*_ALWAYS, names.DECISION_ID, names.DECISION_BLOCK, names.OUTCOME_OK),
+                *(names.OUTCOME_STATUS, names.OUTCOME_DELAY),
+            }
+        ),
+        (names.OUTCOME_VALUE,),
+    ),
+    names.WORKLOAD: (
+        frozenset(
+            {
+                *(*_ALWAYS, names.WORKLOAD_ID, names.WORKLOAD_EVENT, names.WORKLOAD_COUNT),
+                names.WORKLOAD_TIMES,
+            }
+        ),
+        (names.WORKLOAD_VALUE, names.WORKLOAD_COLUMN),
+    ),
+}
+_SCALARS = ("string_value", "bytes_value")
+#: What is done with an attribute: nothing, or it is left out (None), or its value is changed in place.
+Action = Callable[[Any], None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,48 +124,63 @@ class Redaction:
             raise TraceError(f"not an OTLP logs request ({error}); send OTLP logs here") from error
         message.DiscardUnknownFields()
         made, foreign, count = ExportLogsServiceRequest(), 0, 0
+        actions: dict[tuple[str, bool, str], Action] = {}
         for resource_logs in message.resource_logs:
             target = made.resource_logs.add()
             target.resource.attributes.extend(
-                pair
-                for pair in resource_logs.resource.attributes
-                if pair.key == names.SERVICE_NAME and pair.value.HasField("string_value")
+                _plain(resource_logs.resource.attributes, (names.SERVICE_NAME,))
             )
             for scope_logs in resource_logs.scope_logs:
-                logs = [log for log in scope_logs.log_records if log.event_name in _EVENTS]
+                logs = [log for log in scope_logs.log_records if log.event_name in _KEPT]
                 foreign += len(scope_logs.log_records) - len(logs)
                 count += len(logs)
                 if logs:
-                    self._scope(scope_logs, logs, target.scope_logs.add())
+                    scope = target.scope_logs.add()
+                    scope.scope.name = names.SCOPE
+                    scope.scope.attributes.extend(
+                        _plain(scope_logs.scope.attributes, (names.SCHEMA, names.BATCH_ID))
+                    )
+                    scope.log_records.extend(self._log(log, actions) for log in logs)
         return Redacted(made.SerializeToString() if count else b"", foreign)
 
-    def _scope(self, source: ScopeLogs, logs: Iterable[LogRecord], target: ScopeLogs) -> None:
-        target.scope.name = names.SCOPE
-        target.scope.attributes.extend(
-            pair for pair in source.scope.attributes if pair.key in (names.SCHEMA, names.BATCH_ID)
+    def _log(self, log: LogRecord, actions: dict[tuple[str, bool, str], Action]) -> LogRecord:
+        made = LogRecord(
+            time_unix_nano=log.time_unix_nano,
+            event_name=log.event_name,
+            trace_id=self._identifier(log.trace_id, 16),
+            span_id=self._identifier(log.span_id, 8),
         )
-        target.log_records.extend(map(self._log, logs))
-
-    def _log(self, log: LogRecord) -> LogRecord:
-        made = LogRecord(time_unix_nano=log.time_unix_nano, event_name=log.event_name)
-        made.trace_id = self._identifier(log.trace_id, 16)
-        made.span_id = self._identifier(log.span_id, 8)
-        members = any(
+        event = log.event_name
+        members = event == names.WORKLOAD and any(
             pair.key == names.WORKLOAD_EVENT and pair.value.string_value == _MEMBERS
             for pair in log.attributes
         )
+        kept = []
         for pair in log.attributes:
-            rule, hashing = self._rule(pair.key, members)
-            if rule == DROP or not (pair.key in _KEPT or pair.key.startswith(_PREFIXES)):
+            at = (event, members, pair.key)
+            if at not in actions:
+                actions[at] = self._action(*at)
+            action = actions[at]
+            if action is None:
                 continue
-            added = made.attributes.add()
-            added.CopyFrom(pair)
-            if rule == HASH:
-                hashing(added.value)
+            if action is not _nothing:
+                action(pair.value)
+            kept.append(pair)
+        made.attributes.extend(kept)
         return made
 
+    def _action(self, event: str, members: bool, key: str) -> Action:
+        """Return what is to be done with an attribute of an event."""
+        exact, prefixes = _KEPT[event]
+        if key not in exact and not key.startswith(prefixes or ("\0",)):
+            return None
+        rule, hashing = self._rule(key, members)
+        if rule is None:
+            return _nothing
+        return None if rule == DROP else hashing
+
     def _rule(self, key: str, members: bool) -> tuple[str | None, Callable[[Any], None]]:
-        """Return what is to be done with an attribute, and how a value of it is hashed."""
+        """Return the rule for an attribute, and how a value of it is hashed."""
         if key == names.DECISION_UNIT:
             return self.rules.get("unit"), self._hash
         if key == names.DECISION_DETAIL:
@@ -195,6 +234,17 @@ class Redaction:
     def _number(self, data: bytes) -> float:
         """Return a whole number below 2^53 for the eight bytes of a number."""
         return float(int.from_bytes(self._digest(data, 8), "big") >> 11)
+
+
+def _nothing(_value: Any) -> None:
+    """Leave a value as it is."""
+
+
+def _plain(pairs: Iterable[KeyValue], wanted: tuple[str, ...]) -> list[KeyValue]:
+    """Return the attributes of these names that are texts or bytes and nothing that holds more."""
+    return [
+        pair for pair in pairs if pair.key in wanted and pair.value.WhichOneof("value") in _SCALARS
+    ]
 
 
 def without(data: bytes, good: Callable[[bytes], bool]) -> bytes:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import fs
 
+from gnomon.recorder import files as files_module
 from gnomon.recorder.rows import Joined, Source, tables
 from gnomon.recorder.store import TraceStore
 from gnomon.recorder.summary import summarise
@@ -305,6 +306,28 @@ def test_a_failed_publication_leaves_nothing(tmp_path: Path) -> None:
             tables(SOURCE, Joined([(decision(0, _START), None)])), "segment"
         )
     assert [p for p in blocked.parent.iterdir() if p != blocked] == []
+
+
+def test_what_is_published_is_durable_with_all_its_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file before it is renamed, its folder after that, and every folder that had to be made."""
+    synced: list[str] = []
+    real = files_module.sync
+
+    def noted(path: str) -> None:
+        synced.append(path)
+        real(path)
+
+    monkeypatch.setattr(files_module, "sync", noted)
+    (path,) = files(filled(tmp_path / "new" / "store"))
+    made = [each for each in path.parents if each.is_relative_to(tmp_path / "new")]
+    assert {str(each.parent) for each in made} <= set(synced)
+    assert synced[-1] == str(path.parent)
+    assert synced[-2].endswith(".tmp")
+    synced.clear()
+    filled(tmp_path / "new" / "store")
+    assert len(synced) == 2  # the folders are there
 
 
 def test_summary_counts(tmp_path: Path) -> None:
