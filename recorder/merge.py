@@ -25,7 +25,7 @@ from .schema import DECISIONS, OUTCOMES, TABLES, TableSpec
 #: Rows of a row group: what one damaged place costs, and what is decoded at once.
 GROUP_ROWS = 65_536
 #: Bytes of rows in memory that are put together at once.
-BUDGET = 64 << 20
+BUDGET = 32 << 20
 _END = 2**63 - 1
 
 
