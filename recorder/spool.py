@@ -3,8 +3,8 @@
 A segment is a file of frames, each ``mark, length, CRC-32 of the payload, CRC-32 of the head, payload``.
 Appending ends in one fsync, so that a frame which was acknowledged is there after a crash; a frame cut
 short at the end never was. The mark is the segment's own, so that a reader finds the next frame behind a
-damaged one, and no sender can write one into a payload. A segment is removed when its records are in the store under a name that derives from the segment's own: one
-that is stored twice replaces itself.
+damaged one, and no sender can write one into a payload. A segment is removed when its records are in the
+store under a name that derives from the segment's own: one that is stored twice replaces itself.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -289,7 +288,7 @@ class OnRenames(Store):
 
 
 class OnUploads(Store):
-    """An object store, as a memory filesystem that this project did not write."""
+    """An object store: a file appears when its upload ends, and is never renamed."""
 
     def __init__(self) -> None:
         self.patch = pytest.MonkeyPatch()
@@ -297,9 +296,7 @@ class OnUploads(Store):
         super().__init__()
 
     def place(self) -> tuple[fs.FileSystem, str]:
-        memory = fsspec.filesystem("memory", skip_instance_cache=True)
-        memory.store, memory.pseudo_dirs = {}, [""]
-        return fs.PyFileSystem(fs.FSSpecHandler(memory)), "object"
+        return fs._MockFileSystem(), "object"
 
     def teardown(self) -> None:
         super().teardown()
