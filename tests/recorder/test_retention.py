@@ -15,7 +15,7 @@ import gnomon
 from gnomon.recorder.compaction import When, compact
 from gnomon.recorder.files import Files
 from gnomon.recorder.retention import Keep, prune
-from gnomon.recorder.rows import Source
+from gnomon.recorder.rows import Joined, Source, tables
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import ConfigurationError, TraceError
 
@@ -152,8 +152,10 @@ def test_what_stays_is_newer_than_what_goes(
 
 def test_on_an_object_store_what_does_not_count_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would count again once its merged file is gone, when a pruning dies half-way."""
-    store = filled("store", 1, fs._MockFileSystem())
-    store.write_records(SOURCE, [decision(7, _START + 7)])
+    store = TraceStore("store", fs._MockFileSystem())
+    for number, name in enumerate(["a", "z"]):  # listed before and after what will be merged
+        made = [(decision(number, _START + number), None)]
+        store.write(tables(SOURCE, Joined(made)), name)
     with monkeypatch.context() as patch:
         patch.setattr(Files, "delete", lambda *_: False)  # it dies before it removes anything
         compact(store, When(_START + 2 * _HOUR + 2**62, 0.0))

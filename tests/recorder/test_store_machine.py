@@ -303,8 +303,19 @@ class OnUploads(Store):
         self.patch.undo()
 
 
-_SETTINGS = settings(max_examples=25, stateful_step_count=12)
-OnRenames.TestCase.settings = _SETTINGS
-OnUploads.TestCase.settings = _SETTINGS
+class OnRenamesAtLength(OnRenames):
+    """The full counts."""
+
+
+class OnUploadsAtLength(OnUploads):
+    """The full counts."""
+
+
+for _machine in (OnRenames, OnUploads):
+    _machine.TestCase.settings = settings(max_examples=25, stateful_step_count=12)
+for _machine in (OnRenamesAtLength, OnUploadsAtLength):
+    _machine.TestCase.settings = settings(max_examples=1000, stateful_step_count=20)
 TestOnRenames = OnRenames.TestCase
 TestOnUploads = OnUploads.TestCase
+TestOnRenamesAtLength = pytest.mark.soak(OnRenamesAtLength.TestCase)
+TestOnUploadsAtLength = pytest.mark.soak(OnUploadsAtLength.TestCase)
