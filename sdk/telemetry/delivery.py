@@ -33,6 +33,8 @@ _RETRYABLE = {
 }
 #: After these the receiver may have the batch all the same; every other code is its refusal.
 _AMBIGUOUS = _RETRYABLE | {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
+#: gRPC's own words on our side when an answer is too large; it was an answer, so the batch arrived.
+_ANSWER_TOO_LARGE = "CLIENT: Received message larger than max"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ class Courier:
             compression=gzip,
         )
         self._calls.add(call)
+        if self._stopping.is_set():  # after cancel() went through the calls
+            call.cancel()
         try:
             return _answered(batch, call.result())
         except grpc.FutureCancelledError:
@@ -153,6 +157,8 @@ def _unsent(error: grpc.RpcError) -> bool:
 
 
 def _ambiguous(error: grpc.RpcError) -> bool:
+    if _ANSWER_TOO_LARGE in (error.details() or ""):
+        return True
     return error.code() in _AMBIGUOUS and not _unsent(error)
 
 
@@ -167,17 +173,21 @@ def _pause(error: grpc.RpcError, backoff: Backoff) -> float | None:
 
 
 def _answered(batch: Batch, response: bytes) -> Fate:
-    """Return the fate after a reply: ``partial_success`` names how many log records were rejected."""
-    rejected = min(batch.logs, max(0, _rejected(response))) * batch.each
+    """Return the fate after a reply: ``partial_success`` names how many log records were rejected.
+
+    A reply that is no ``ExportLogsServiceResponse`` says nothing.
+    """
+    try:
+        rejected = _rejected(response)
+    except (TypeError, ValueError):
+        return Fate(unknown=batch.count)
+    rejected = min(batch.logs, max(0, rejected)) * batch.each
     return Fate(acknowledged=batch.count - rejected, dropped=rejected, why="rejected")
 
 
 def _rejected(response: bytes) -> int:
     # ExportLogsServiceResponse{partial_success = 1}, {rejected_log_records = 1, error_message = 2}
-    try:
-        partial = dict(wire.fields(response)).get(1, b"")
-        if isinstance(partial, bytes):
-            return wire.signed(dict(wire.fields(partial)).get(1, 0))
-    except ValueError:
-        pass
-    return 0
+    partial = dict(wire.fields(response)).get(1, b"")
+    if not isinstance(partial, bytes):
+        raise TypeError("partial_success is no message")
+    return wire.signed(dict(wire.fields(partial)).get(1, 0))

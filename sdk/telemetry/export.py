@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import struct
 import threading
 import time
-import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from ..batches import check_batch, events, pieces
-from ..forking import grpc_usable
+from ..forking import grpc_usable, in_children
 from ..records import Record, WorkloadBatch
 from . import names
 from .accounting import Account, Accounting
-from .delivery import Batch, Courier
+from .attributes import NOT_ENCODABLE
+from .delivery import Batch, Courier, Fate
 from .encode import Encoder, HookLike, Value, request, resource
 from .settings import Settings, read_settings
 
+_LOG = logging.getLogger("gnomon")
+#: For senders that were told to stop, once the deadline has passed.
+_GRACE_S = 0.5
 _SCALARS = (str, bytes, bool, int, float)
-#: What a record of wrong types makes the encoder raise.
-_NOT_ENCODABLE = (struct.error, TypeError, ValueError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class OtlpSink:
         ConfigurationError: endpoint or environment make no sense.
     """
 
+    name = "otlp"
+
     def __init__(
         self,
         endpoint: str | None = None,
@@ -79,7 +82,7 @@ class OtlpSink:
         self._rng = rng or Random()
         self._closed = False
         self._reset()
-        _on_fork(self._reset)
+        in_children(self._reset)
 
     def write(self, hook: HookLike, records: Sequence[Record]) -> None:
         """Encode records and queue them; what does not fit the backlog is dropped and counted.
@@ -101,7 +104,10 @@ class OtlpSink:
             self._changed.wait_for(self._idle, timeout_s)
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Flush for at most ``timeout_s``, then give up what is left and release the connection."""
+        """Flush for at most ``timeout_s``, then give up what is left and release the connection.
+
+        Afterwards nothing is pending: what was still waiting is dropped, what was under way unknown.
+        """
         self._closed = True
         self.flush(timeout_s)
         self._stopping.set()
@@ -112,10 +118,17 @@ class OtlpSink:
         self._accounting.settle(dropped=abandoned, why="closed")
         if self._courier is not None:
             self._courier.cancel()
-        for thread in self._threads:
-            thread.join(1.0)
+        self._join(time.monotonic() + _GRACE_S)
         if self._courier is not None:
             self._courier.close()
+
+    def _join(self, deadline: float) -> None:
+        """Wait for the senders, which have nothing to wait for any more, and then for none of them."""
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        with self._changed:
+            left, self._unsettled = sum(batch.count for batch in self._unsettled), []
+        self._accounting.settle(unknown=left)
 
     def account(self) -> Account:
         """Return what became of the records of this process."""
@@ -129,6 +142,7 @@ class OtlpSink:
         self._waiting = 0
         self._waiting_bytes = 0
         self._under_way = 0
+        self._unsettled: list[Batch] = []
         self._stopping = threading.Event()
         self._courier: Courier | None = None
         self._threads: list[threading.Thread] = []
@@ -159,7 +173,7 @@ class OtlpSink:
         """Yield a workload batch in requests of its own, so that a rejection is of known size."""
         try:
             check_batch(record)
-        except _NOT_ENCODABLE:
+        except NOT_ENCODABLE:
             self._accounting.settle(dropped=events((record,)), why="not encodable")
             return
         for part in pieces(record, self._limits.batch_bytes):
@@ -170,7 +184,7 @@ class OtlpSink:
         """Return the record encoded; nothing, and counted, when that cannot be."""
         try:
             return encoder.encode(record)
-        except _NOT_ENCODABLE:
+        except NOT_ENCODABLE:
             self._accounting.settle(dropped=events((record,)), why="not encodable")
             return b""
 
@@ -212,11 +226,26 @@ class OtlpSink:
 
     def _send(self) -> None:
         while (batch := self._next()) is not None:
-            fate = self._connected().deliver(batch)
-            self._accounting.settle(fate.acknowledged, fate.unknown, fate.dropped, fate.why)
+            fate = self._fate(batch)
+            if self._claim(batch):  # else it was given up when the sink was closed
+                self._accounting.settle(fate.acknowledged, fate.unknown, fate.dropped, fate.why)
             with self._changed:
                 self._under_way -= 1
                 self._changed.notify_all()
+
+    def _claim(self, batch: Batch) -> bool:
+        """Return whether a batch's fate is still to be settled; true at most once."""
+        with self._changed:
+            before = len(self._unsettled)
+            self._unsettled = [other for other in self._unsettled if other is not batch]
+            return len(self._unsettled) < before
+
+    def _fate(self, batch: Batch) -> Fate:
+        try:
+            return self._connected().deliver(batch)
+        except Exception as error:  # noqa: BLE001 - a thread's boundary: one lost batch, not all to come
+            _LOG.warning("sending to %s failed: %r", self._settings.target, error)
+            return Fate(unknown=batch.count)
 
     def _next(self) -> Batch | None:
         with self._changed:
@@ -227,6 +256,7 @@ class OtlpSink:
             self._waiting -= batch.logs
             self._waiting_bytes -= len(batch.payload)
             self._under_way += 1
+            self._unsettled.append(batch)
             return batch
 
     def _connected(self) -> Courier:
@@ -258,15 +288,3 @@ def _plain(value: object) -> Value:
     if isinstance(value, (list, tuple)):
         return tuple(each if isinstance(each, _SCALARS) else str(each) for each in value)
     return str(value)
-
-
-def _on_fork(reset: Callable[[], None]) -> None:
-    """Call a bound method in every forked child for as long as its object lives."""
-    method = weakref.WeakMethod(reset)
-
-    def in_child() -> None:
-        bound = method()
-        if bound is not None:
-            bound()
-
-    os.register_at_fork(after_in_child=in_child)
