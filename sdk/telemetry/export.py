@@ -127,7 +127,8 @@ class OtlpSink:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         with self._changed:
-            left, self._unsettled = sum(batch.count for batch in self._unsettled), []
+            left = sum(batch.count for batch in self._unsettled)
+            self._unsettled.clear()
         self._accounting.settle(unknown=left)
 
     def account(self) -> Account:
@@ -236,9 +237,11 @@ class OtlpSink:
     def _claim(self, batch: Batch) -> bool:
         """Return whether a batch's fate is still to be settled; true at most once."""
         with self._changed:
-            before = len(self._unsettled)
-            self._unsettled = [other for other in self._unsettled if other is not batch]
-            return len(self._unsettled) < before
+            for at, other in enumerate(self._unsettled):
+                if other is batch:
+                    del self._unsettled[at]
+                    return True
+        return False
 
     def _fate(self, batch: Batch) -> Fate:
         try:

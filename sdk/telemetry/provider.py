@@ -50,6 +50,7 @@ class LoggerProviderSink:
     """
 
     name = "logger_provider"
+    _flushing: threading.Thread | None
 
     def __init__(self, provider: Provider) -> None:
         if not callable(getattr(provider, "get_logger", None)):
@@ -100,7 +101,7 @@ class LoggerProviderSink:
 
     def _reset(self) -> None:
         self._accounting = Accounting("the LoggerProvider")
-        self._flushing: threading.Thread | None = None
+        self._flushing = None
         self._dirty = False
 
     def _parts(self, record: Record) -> Iterator[Record]:
