@@ -105,11 +105,13 @@ class Courier:
         why = "closed"
         while not self._stopping.is_set():
             try:
-                return self._attempt(batch, deadline - self._clock())
+                fate = self._attempt(batch, deadline - self._clock())
             except grpc.RpcError as error:
                 ambiguous |= _ambiguous(error)
                 why = "unreachable" if _unsent(error) else f"refused:{error.code().name}"
                 delay = _pause(error, backoff)
+            else:
+                return fate if not ambiguous else _doubtful(fate)
             if delay is None or self._clock() + delay >= deadline or self._stopping.wait(delay):
                 break
         if ambiguous:
@@ -183,6 +185,11 @@ def _answered(batch: Batch, response: bytes) -> Fate:
         return Fate(unknown=batch.count)
     rejected = min(batch.logs, max(0, rejected)) * batch.each
     return Fate(acknowledged=batch.count - rejected, dropped=rejected, why="rejected")
+
+
+def _doubtful(fate: Fate) -> Fate:
+    """Return a fate after an earlier attempt that may have arrived: what is rejected now may be there."""
+    return Fate(acknowledged=fate.acknowledged, unknown=fate.unknown + fate.dropped)
 
 
 def _rejected(response: bytes) -> int:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 
-from gnomon.sdk.telemetry import OtlpSink
+from gnomon.sdk.telemetry import OtlpSink, export
 from gnomon.sdk.telemetry.accounting import Account
-from gnomon.sdk.telemetry.delivery import METHOD
+from gnomon.sdk.telemetry.delivery import METHOD, Batch, Courier, Fate
 from gnomon.sdk.telemetry.export import Limits
 from gnomon.sdk.telemetry.settings import Settings
 
@@ -446,3 +448,76 @@ def test_closing_while_calls_begin_leaves_nothing_pending() -> None:
             assert (account.pending, account.acknowledged) == (0, 0)
             assert account.recorded == account.dropped + account.unknown == 8
         release.set()
+
+
+def test_a_call_that_begins_while_the_sink_closes_is_cancelled_too() -> None:
+    """The close comes after the sender looked whether it may send, and before its call is known."""
+    release = threading.Event()
+
+    def never(_: Request, __: Any) -> Response:
+        release.wait(30)
+        return Response()
+
+    with serving(Receiver(never)) as target:
+        stopping = threading.Event()
+        courier = Courier(Settings(target, timeout_s=30.0), stopping, time.monotonic, Random(1))
+        begin = courier._export.future
+
+        def closed_meanwhile(*arguments: Any, **more: Any) -> Any:
+            stopping.set()
+            courier.cancel()
+            return begin(*arguments, **more)
+
+        courier._export = SimpleNamespace(future=closed_meanwhile)
+        started = time.monotonic()
+        assert courier.deliver(Batch(b"", 10)) == Fate(unknown=10)
+        assert time.monotonic() - started < 15.0  # half of the call's own deadline
+        release.set()
+        courier.close()
+
+
+def test_a_sender_that_hangs_is_given_up_and_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    class Hangs:
+        def __init__(self, *_: Any) -> None: ...
+
+        def deliver(self, batch: Batch) -> Fate:
+            release.wait(30)
+            return Fate(acknowledged=batch.count)
+
+        def cancel(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(export, "Courier", Hangs)
+    sink = sink_for(Settings("127.0.0.1:1"), batch=10, senders=1)
+    sink.write(FakeHook(), [decision(i) for i in range(30)])
+    sink.close(0.01)
+    given_up = sink.account()
+    assert (given_up.unknown, given_up.pending, given_up.recorded) == (10, 0, 30)
+    assert dict(given_up.reasons) == {"closed": 20}
+    release.set()
+    for thread in sink._threads:
+        thread.join(10)
+    assert sink.account() == given_up
+
+
+def test_a_sender_that_breaks_costs_its_batch_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = Courier.deliver
+    broken: list[Batch] = []
+
+    def deliver(self: Courier, batch: Batch) -> Fate:
+        if not broken:
+            broken.append(batch)
+            raise RuntimeError("unforeseen")
+        return real(self, batch)
+
+    monkeypatch.setattr(Courier, "deliver", deliver)
+    receiver = Receiver()
+    with serving(receiver) as target:
+        account = sent(Settings(target), 30, batch=10)
+    assert (account.acknowledged, account.unknown) == (20, 10)
+    assert "unforeseen" in caplog.text
