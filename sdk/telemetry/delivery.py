@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 import grpc
 
@@ -72,7 +72,7 @@ class Courier:
 
     Args:
         settings: where to.
-        stopping: set to give up waiting.
+        stopping: set, before closing, to give up waiting.
         clock: monotonic seconds.
         rng: for the backoff's jitter.
     """
@@ -86,20 +86,14 @@ class Courier:
         self._rng = rng
         self._channel = open_channel(settings)
         self._export = self._channel.unary_unary(METHOD)
-        self._calls: set[Any] = set()
-
-    def cancel(self) -> None:
-        """Stop waiting for answers; what was sent stays unknown."""
-        for call in list(self._calls):
-            call.cancel()
 
     def close(self) -> None:
-        """Release the connection."""
+        """Stop waiting for answers and release the connection; what was sent stays unknown."""
         self._channel.close()
 
-    def deliver(self, batch: Batch) -> Fate:
-        """Return the batch's fate, at the latest at the deadline in the settings."""
-        deadline = self._clock() + self._settings.timeout_s
+    def deliver(self, batch: Batch, within_s: float = math.inf) -> Fate:
+        """Return the batch's fate, at the latest at the deadline in the settings or after ``within_s``."""
+        deadline = self._clock() + min(within_s, self._settings.timeout_s)
         backoff = Backoff(self._rng)
         ambiguous = False
         why = "closed"
@@ -110,6 +104,10 @@ class Courier:
                 ambiguous |= _ambiguous(error)
                 why = "unreachable" if _unsent(error) else f"refused:{error.code().name}"
                 delay = _pause(error, backoff)
+            except ValueError:
+                if not self._stopping.is_set():
+                    raise
+                break  # the channel was closed before the call began
             else:
                 return fate if not ambiguous else _doubtful(fate)
             if delay is None or self._clock() + delay >= deadline or self._stopping.wait(delay):
@@ -119,22 +117,15 @@ class Courier:
         return Fate(dropped=batch.count, why=why)
 
     def _attempt(self, batch: Batch, timeout_s: float) -> Fate:
+        # The blocking form: a future would need a thread of gRPC's, which cannot start at exit.
         gzip = grpc.Compression.Gzip if self._settings.gzip else grpc.Compression.NoCompression
-        call = self._export.future(
+        response = self._export(
             batch.payload,
             timeout=max(timeout_s, 0.001),
             metadata=self._settings.headers,
             compression=gzip,
         )
-        self._calls.add(call)
-        if self._stopping.is_set():  # after cancel() went through the calls
-            call.cancel()
-        try:
-            return _answered(batch, call.result())
-        except grpc.FutureCancelledError:
-            return Fate(unknown=batch.count)
-        finally:
-            self._calls.discard(call)
+        return _answered(batch, response)
 
 
 def open_channel(settings: Settings) -> grpc.Channel:

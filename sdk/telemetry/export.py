@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import os
 import threading
 import time
@@ -78,6 +80,9 @@ class OtlpSink:
     ) -> None:
         self._settings = settings or read_settings(os.environ, endpoint)
         self._attributes = dict(attributes or {})
+        # Now, because at exit, when a short-lived process first writes, it cannot be made any more.
+        self._resource = _resource(self._attributes)
+        self._resource_of = os.getpid()
         self._limits = limits or Limits()
         self._rng = rng or Random()
         self._closed = False
@@ -100,8 +105,11 @@ class OtlpSink:
 
     def flush(self, timeout_s: float = 5.0) -> None:
         """Wait until every queued batch has met its fate, but not longer than ``timeout_s``."""
+        deadline = time.monotonic() + timeout_s
+        if not self._threads:
+            self._send_here(deadline)
         with self._changed:
-            self._changed.wait_for(self._idle, timeout_s)
+            self._changed.wait_for(self._idle, max(0.0, deadline - time.monotonic()))
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Flush for at most ``timeout_s``, then give up what is left and release the connection.
@@ -117,10 +125,8 @@ class OtlpSink:
             self._changed.notify_all()
         self._accounting.settle(dropped=abandoned, why="closed")
         if self._courier is not None:
-            self._courier.cancel()
-        self._join(time.monotonic() + _GRACE_S)
-        if self._courier is not None:
             self._courier.close()
+        self._join(time.monotonic() + _GRACE_S)
 
     def _join(self, deadline: float) -> None:
         """Wait for the senders, which have nothing to wait for any more, and then for none of them."""
@@ -192,10 +198,19 @@ class OtlpSink:
     def _encoder(self, hook: HookLike) -> tuple[bytes, Encoder]:
         process, resource_field, encoder = self._encoders.get(hook.name, ("", b"", None))
         if encoder is None or process != hook.process_id:
-            resource_field = resource(_resource(self._attributes, hook.process_id))
+            own = {names.SERVICE_INSTANCE_ID: hook.process_id}
+            resource_field = resource({**self._own_resource(), **own})
             encoder = Encoder(hook)
             self._encoders[hook.name] = (hook.process_id, resource_field, encoder)
         return resource_field, encoder
+
+    def _own_resource(self) -> Mapping[str, Value]:
+        """Return the Resource of this process; a forked child may have other attributes (its pid)."""
+        if self._resource_of != os.getpid():
+            self._resource_of = os.getpid()
+            with contextlib.suppress(RuntimeError):  # at exit: the parent's is right but for those
+                self._resource = _resource(self._attributes)
+        return self._resource
 
     def _enqueue(self, batch: Batch) -> None:
         with self._changed:
@@ -222,17 +237,29 @@ class OtlpSink:
             return
         for number in range(self._limits.senders):
             thread = threading.Thread(target=self._send, name=f"gnomon-otlp-{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter ends; flush() sends by itself
+                return
             self._threads.append(thread)
-            thread.start()
 
     def _send(self) -> None:
-        while (batch := self._next()) is not None:
-            fate = self._fate(batch)
-            if self._claim(batch):  # else it was given up when the sink was closed
-                self._accounting.settle(fate.acknowledged, fate.unknown, fate.dropped, fate.why)
-            with self._changed:
-                self._under_way -= 1
-                self._changed.notify_all()
+        while (batch := self._next(wait=True)) is not None:
+            self._meet(batch)
+
+    def _send_here(self, deadline: float) -> None:
+        """Send what waits from this thread, where no other can be started, until a moment."""
+        while time.monotonic() < deadline and (batch := self._next(wait=False)) is not None:
+            self._meet(batch, deadline - time.monotonic())
+
+    def _meet(self, batch: Batch, within_s: float = math.inf) -> None:
+        """Send a batch and settle its fate."""
+        fate = self._fate(batch, within_s)
+        if self._claim(batch):  # else it was given up when the sink was closed
+            self._accounting.settle(fate.acknowledged, fate.unknown, fate.dropped, fate.why)
+        with self._changed:
+            self._under_way -= 1
+            self._changed.notify_all()
 
     def _claim(self, batch: Batch) -> bool:
         """Return whether a batch's fate is still to be settled; true at most once."""
@@ -243,16 +270,17 @@ class OtlpSink:
                     return True
         return False
 
-    def _fate(self, batch: Batch) -> Fate:
+    def _fate(self, batch: Batch, within_s: float) -> Fate:
         try:
-            return self._connected().deliver(batch)
+            return self._connected().deliver(batch, within_s)
         except Exception as error:  # noqa: BLE001 - a thread's boundary: one lost batch, not all to come
             _LOG.warning("sending to %s failed: %r", self._settings.target, error)
             return Fate(unknown=batch.count)
 
-    def _next(self) -> Batch | None:
+    def _next(self, *, wait: bool) -> Batch | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._backlog or self._stopping.is_set())
+            if wait:
+                self._changed.wait_for(lambda: self._backlog or self._stopping.is_set())
             if not self._backlog:
                 return None
             batch = self._backlog.popleft()
@@ -276,12 +304,12 @@ def _batch(resource_field: bytes, encoded: list[bytes], each: int = 1) -> Batch:
     return Batch(request(resource_field, encoded, os.urandom(16)), len(encoded), each)
 
 
-def _resource(attributes: Mapping[str, str], process_id: str) -> Mapping[str, Value]:
-    """Return the user's Resource, as their own OpenTelemetry SDK would make it, for this process."""
+def _resource(attributes: Mapping[str, str]) -> Mapping[str, Value]:
+    """Return the user's Resource, as their own OpenTelemetry SDK would make it."""
     from opentelemetry.sdk.resources import Resource
 
-    own = {**attributes, names.SERVICE_INSTANCE_ID: process_id}
-    return {key: _plain(value) for key, value in Resource.create(own).attributes.items()}
+    made = Resource.create(dict(attributes)).attributes
+    return {key: _plain(value) for key, value in made.items()}
 
 
 def _plain(value: object) -> Value:

@@ -126,8 +126,8 @@ class Accounts(RuleBasedStateMachine):
         self.next = 0
         self.before: Account = self.sink.account()
 
-    def delivering(self, batch: Batch) -> Fate:
-        fate = self.deliver(batch)
+    def delivering(self, batch: Batch, within_s: float) -> Fate:
+        fate = self.deliver(batch, within_s)
         numbers = [sequence(log) for log in logs_of(Request.FromString(batch.payload))]
         self.fates.append((numbers, fate))
         return fate

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -450,8 +449,50 @@ def test_closing_while_calls_begin_leaves_nothing_pending() -> None:
         release.set()
 
 
-def test_a_call_that_begins_while_the_sink_closes_is_cancelled_too() -> None:
-    """The close comes after the sender looked whether it may send, and before its call is known."""
+def test_a_call_that_begins_while_the_sink_closes_never_leaves() -> None:
+    """The close comes after the sender looked whether it may send, and before its call begins."""
+    receiver = Receiver()
+    with serving(receiver) as target:
+        stopping = threading.Event()
+        courier = Courier(Settings(target, timeout_s=30.0), stopping, time.monotonic, Random(1))
+        begin: Any = courier._export
+
+        def closed_meanwhile(*arguments: Any, **more: Any) -> Any:
+            stopping.set()
+            courier.close()
+            return begin(*arguments, **more)
+
+        courier._export = closed_meanwhile
+        assert courier.deliver(Batch(b"", 10)) == Fate(dropped=10, why="closed")
+    assert receiver.requests == []
+
+
+def test_a_channel_that_somebody_else_closed_is_no_silent_drop() -> None:
+    courier = Courier(Settings("127.0.0.1:1"), threading.Event(), time.monotonic, Random(1))
+    courier.close()
+    with pytest.raises(ValueError, match="closed channel"):
+        courier.deliver(Batch(b"", 10))
+
+
+@pytest.mark.parametrize("n", [10, 5_000])
+def test_where_no_thread_can_start_closing_sends(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    """As at exit from Python 3.12 on."""
+
+    def no_more(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread at interpreter shutdown")
+
+    receiver = Receiver()
+    with serving(receiver) as target:
+        sink = sink_for(Settings(target), batch=100)
+        with monkeypatch.context() as patch:  # only here: the server needs threads too
+            patch.setattr(threading.Thread, "start", no_more)
+            sink.write(FakeHook(), [decision(i) for i in range(n)])
+        sink.close(20)
+    assert sink.account().acknowledged == n
+    assert sink._threads == []
+
+
+def test_where_no_thread_can_start_the_deadline_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
 
     def never(_: Request, __: Any) -> Response:
@@ -459,21 +500,15 @@ def test_a_call_that_begins_while_the_sink_closes_is_cancelled_too() -> None:
         return Response()
 
     with serving(Receiver(never)) as target:
-        stopping = threading.Event()
-        courier = Courier(Settings(target, timeout_s=30.0), stopping, time.monotonic, Random(1))
-        begin = courier._export.future
-
-        def closed_meanwhile(*arguments: Any, **more: Any) -> Any:
-            stopping.set()
-            courier.cancel()
-            return begin(*arguments, **more)
-
-        courier._export = SimpleNamespace(future=closed_meanwhile)
-        started = time.monotonic()
-        assert courier.deliver(Batch(b"", 10)) == Fate(unknown=10)
-        assert time.monotonic() - started < 15.0  # half of the call's own deadline
+        sink = sink_for(Settings(target, timeout_s=30.0), batch=10)
+        with monkeypatch.context() as patch:
+            patch.setattr(sink, "_start", lambda: None)
+            sink.write(FakeHook(), [decision(i) for i in range(30)])
+        sink.close(0.3)
         release.set()
-        courier.close()
+    account = sink.account()
+    assert (account.unknown, account.pending) == (10, 0)
+    assert dict(account.reasons) == {"closed": 20}
 
 
 def test_a_sender_that_hangs_is_given_up_and_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -482,11 +517,9 @@ def test_a_sender_that_hangs_is_given_up_and_counted_once(monkeypatch: pytest.Mo
     class Hangs:
         def __init__(self, *_: Any) -> None: ...
 
-        def deliver(self, batch: Batch) -> Fate:
+        def deliver(self, batch: Batch, within_s: float) -> Fate:
             release.wait(30)
             return Fate(acknowledged=batch.count)
-
-        def cancel(self) -> None: ...
 
         def close(self) -> None: ...
 
@@ -509,11 +542,11 @@ def test_a_sender_that_breaks_costs_its_batch_only(
     real = Courier.deliver
     broken: list[Batch] = []
 
-    def deliver(self: Courier, batch: Batch) -> Fate:
+    def deliver(self: Courier, batch: Batch, within_s: float) -> Fate:
         if not broken:
             broken.append(batch)
             raise RuntimeError("unforeseen")
-        return real(self, batch)
+        return real(self, batch, within_s)
 
     monkeypatch.setattr(Courier, "deliver", deliver)
     receiver = Receiver()
