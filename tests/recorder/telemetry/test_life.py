@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -331,6 +332,45 @@ assert codes == [0] * 4, codes
         assert told["decisions"] == told["recorded_by_hook"] == 1000
         assert told["acknowledged"] == told["recorded"] == sum(told["seen"].values())
     assert arrived(receiver)["gnomon.decision"] == 4000
+
+
+def test_a_logger_provider_of_a_prefork_server(tmp_path: Path) -> None:
+    """The provider is made before the fork, with a processor that survives one; each process counts its own."""
+    done = service(
+        "unused",
+        _FORKING
+        + """
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+class ToFile:
+    def export(self, batch):
+        with open(FOLDER + f"/{os.getpid()}", "a") as file:
+            file.writelines(f"{log.log_record.event_name}\\n" for log in batch)
+    def shutdown(self): ...
+    def force_flush(self, timeout_millis=0): return True
+provider = LoggerProvider(shutdown_on_exit=False)
+provider.add_log_record_processor(BatchLogRecordProcessor(ToFile()))
+gnomon.configure(service="life", logger_provider=provider, flush_interval_s=0.02)
+def work(who, n):
+    call(n)
+    gnomon.shutdown(20)
+    account = gnomon.accounts()["logger_provider"]
+    print(os.getpid(), account.acknowledged, account.recorded, pick.hook.counters["recorded"], flush=True)
+call(30)
+gnomon.flush(20)
+for number in range(2): child("", 100 + number)
+for pid in pids: os.waitpid(pid, 0)
+work("", 20)
+""".replace("FOLDER", repr(str(tmp_path))),
+    )
+    counted = []
+    for line in done.stdout.splitlines():
+        process, acknowledged, recorded, decisions = map(int, line.split())
+        written = Counter((tmp_path / str(process)).read_text().splitlines())
+        assert acknowledged == recorded == written.total()
+        assert decisions == written["gnomon.decision"]
+        counted.append(decisions)
+    assert sorted(counted) == [50, 100, 101]
 
 
 @pytest.fixture
