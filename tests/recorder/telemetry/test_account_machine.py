@@ -111,7 +111,8 @@ class Accounts(RuleBasedStateMachine):
         super().__init__()
         self.stack = ExitStack()
         self.receiver = Scripted()
-        pool = self.stack.enter_context(futures.ThreadPoolExecutor(8))  # ends when all have answered
+        # left last, when every answer has been given
+        pool = self.stack.enter_context(futures.ThreadPoolExecutor(8))
         server = grpc.server(pool, handlers=(self.receiver,))
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
