@@ -12,7 +12,7 @@ from . import names
 from .encode import HookLike, Scalar
 
 #: What a record whose fields do not have their types makes an encoder raise.
-NOT_ENCODABLE = (struct.error, TypeError, ValueError, AttributeError, OverflowError)
+NOT_ENCODABLE = (struct.error, TypeError, ValueError, AttributeError, LookupError, OverflowError)
 
 _DOUBLE = struct.Struct("<d")
 _UNSIGNED = struct.Struct(">Q")

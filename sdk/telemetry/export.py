@@ -18,7 +18,7 @@ from ..forking import grpc_usable, in_children
 from ..records import Record, WorkloadBatch
 from . import names
 from .accounting import Account, Accounting
-from .attributes import NOT_ENCODABLE
+from .attributes import NOT_ENCODABLE as _NOT_ENCODABLE
 from .delivery import Batch, Courier, Fate
 from .encode import Encoder, HookLike, Value, request, resource
 from .settings import Settings, read_settings
@@ -180,7 +180,7 @@ class OtlpSink:
         """Yield a workload batch in requests of its own, so that a rejection is of known size."""
         try:
             check_batch(record)
-        except NOT_ENCODABLE:
+        except _NOT_ENCODABLE:
             self._accounting.settle(dropped=events((record,)), why="not encodable")
             return
         for part in pieces(record, self._limits.batch_bytes):
@@ -191,7 +191,7 @@ class OtlpSink:
         """Return the record encoded; nothing, and counted, when that cannot be."""
         try:
             return encoder.encode(record)
-        except NOT_ENCODABLE:
+        except _NOT_ENCODABLE:
             self._accounting.settle(dropped=events((record,)), why="not encodable")
             return b""
 
