@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from opentelemetry._logs import LoggerProvider
+
     from .api import (
         compact,
         doctor,
@@ -49,11 +51,13 @@ if TYPE_CHECKING:
     from .sdk.hook import Hook, hook, invariant
     from .sdk.invariant import Invariant
     from .sdk.kind import Baseline, Feature, Guardrail, Kind, Metric, WorkloadEvent
+    from .sdk.telemetry.accounting import Account
 
 __version__ = "0.1.0"
 
 #: Where each public name lives; it is imported when it is first used.
 _HOMES = {
+    "Account": "sdk.telemetry.accounting",
     "Baseline": "sdk.kind",
     "CandidateError": "sdk.errors",
     "ConfigurationError": "sdk.errors",
@@ -90,6 +94,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Account",
     "Baseline",
     "CandidateError",
     "ConfigurationError",
@@ -110,6 +115,7 @@ __all__ = [
     "UnavailableError",
     "WorkloadEvent",
     "__version__",
+    "accounts",
     "cache",
     "compact",
     "configure",
@@ -145,6 +151,7 @@ def configure(
     min_epoch: int | None = None,
     disabled: bool | None = None,
     sink: Sink | None = None,
+    logger_provider: LoggerProvider | None = None,
 ) -> Settings:
     """Switch all hooks on, those decorated later too; a second call replaces the first.
 
@@ -165,6 +172,8 @@ def configure(
         min_epoch: lowest manifest epoch that is accepted.
         disabled: True keeps every hook off.
         sink: an object of your own that takes the records.
+        logger_provider: your OpenTelemetry LoggerProvider, which takes the records instead of an OTLP
+            endpoint; it stays yours and is never shut down.
 
     Returns:
         The settings in force.
@@ -183,6 +192,7 @@ def configure(
     return _sdk.configure(
         sinks,
         publisher_keys=publisher_keys,
+        logger_provider=logger_provider,
         service=service,
         control_plane=control_plane,
         otlp_endpoint=otlp_endpoint,
@@ -208,6 +218,18 @@ def shutdown(timeout_s: float = 2.0) -> None:
     from .sdk.runtime import RUNTIME
 
     RUNTIME.shutdown(timeout_s)
+
+
+def accounts() -> dict[str, Account]:
+    """Return what became of this process's records, by sink.
+
+    ``otlp``, ``logger_provider``, ``store``, or the name or class of your own sink. In each,
+    ``recorded == acknowledged + dropped + unknown + pending``; a workload batch of n events counts as n.
+    After :func:`shutdown` the last sinks are told of; a forked child begins at 0.
+    """
+    from .sdk.runtime import RUNTIME
+
+    return RUNTIME.accounts()
 
 
 def _store_sink(folder: str | Path, service: str) -> Sink:

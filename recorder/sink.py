@@ -36,6 +36,8 @@ class StoreSink:
         clock: monotonic seconds.
     """
 
+    name = "store"
+
     def __init__(
         self,
         store: TraceStore,

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class Sink(Protocol):
-    """Where records go; called by the drainer's thread only."""
+    """Where records go; called by the drainer's thread only.
+
+    It may have a ``name``, for messages and metrics, and an ``account()`` that returns an
+    :class:`~gnomon.Account`; without one, what ``write`` returned from counts as acknowledged.
+    """
 
     def write(self, hook: Hook, records: Sequence[Record]) -> None:
         """Take records of one hook; may raise, and is then counted as a failed write."""

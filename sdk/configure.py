@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,9 +16,15 @@ from .config import Settings, Sink, from_environment
 from .errors import ConfigurationError
 from .runtime import RUNTIME, Delivery
 
+_LOG = logging.getLogger("gnomon")
+
 
 def configure(
-    sinks: Sequence[Sink] = (), *, publisher_keys: Iterable[str | Path] = (), **given: Any
+    sinks: Sequence[Sink] = (),
+    *,
+    publisher_keys: Iterable[str | Path] = (),
+    logger_provider: Any = None,
+    **given: Any,
 ) -> Settings:
     """Switch all hooks on, those decorated later too; a second call replaces the first.
 
@@ -24,8 +32,10 @@ def configure(
     the hooks stay off.
 
     Args:
-        sinks: where records go, beside the OTLP endpoint.
+        sinks: where records go, beside OTLP or the LoggerProvider.
         publisher_keys: files of the public keys whose policies may run here.
+        logger_provider: of OpenTelemetry, takes the records instead of an OTLP endpoint; one in the
+            environment is left to the provider's own exporter.
         given: other fields of :class:`Settings`; None stands for not given.
 
     Returns:
@@ -38,9 +48,12 @@ def configure(
     if settings.disabled:
         RUNTIME.configure(settings, ())
         return settings
-    exported = (_otlp_sink(settings),) if settings.otlp_endpoint else ()
+    exported = _exported(settings, given.get("otlp_endpoint") or "", logger_provider)
     RUNTIME.configure(settings, (*sinks, *exported), _delivery(settings))
-    _register_metrics(exported, bool(settings.control_plane))
+    # Last registered is first called: before the LoggerProvider that was made earlier shuts down.
+    atexit.unregister(RUNTIME.shutdown)
+    atexit.register(RUNTIME.shutdown)
+    _register_metrics()
     return settings
 
 
@@ -56,11 +69,35 @@ def read(**given: Any) -> Settings:
     return Settings(**values)  # type: ignore[arg-type]
 
 
-def _otlp_sink(settings: Settings) -> Any:
+def _exported(settings: Settings, endpoint: str, logger_provider: Any) -> tuple[Sink, ...]:
+    """Return the one sink of OpenTelemetry, or none.
+
+    Args:
+        settings: whose endpoint may be the environment's.
+        endpoint: given in so many words; empty for none.
+        logger_provider: of the service, or None.
+    """
+    if logger_provider is not None:
+        if endpoint:
+            raise ConfigurationError(
+                f"otlp_endpoint={endpoint!r} and logger_provider are both given and every record would "
+                "be sent twice; give one of them"
+            )
+        from .telemetry import LoggerProviderSink
+
+        return (LoggerProviderSink(logger_provider),)
+    if not settings.otlp_endpoint:
+        return ()
+    from .telemetry.settings import switched_off
+
+    if off := switched_off(os.environ, given=bool(endpoint)):
+        _LOG.info("records are not exported over OTLP: %s", off)
+        return ()
     from .telemetry import OtlpSink  # brings the encoder; not before it is needed
 
     attributes = {"service.name": settings.service} if settings.service else {}
-    return OtlpSink(settings.otlp_endpoint, attributes)
+    # An endpoint of the environment is read there again: without a scheme it means TLS.
+    return (OtlpSink(endpoint or None, attributes),)
 
 
 def _delivery(settings: Settings) -> Callable[[], Delivery] | None:
@@ -95,23 +132,29 @@ def _delivery(settings: Settings) -> Callable[[], Delivery] | None:
 
 
 _metered: list[bool] = []
+_metering = threading.Lock()
 
 
-def _register_metrics(exported: Sequence[Any], delivered: bool) -> None:
-    """Offer the counters to OpenTelemetry, once, and only where the service uses its metrics."""
-    if _metered or "opentelemetry.metrics" not in sys.modules:
+def _register_metrics() -> None:
+    """Offer the counters to OpenTelemetry, once, and only where the service uses its metrics.
+
+    The instruments read whatever is configured when somebody collects.
+    """
+    if "opentelemetry.metrics" not in sys.modules:
         return
+    with _metering:
+        if _metered:
+            return
+        _metered.append(True)
     from .telemetry.metrics import register
 
-    _metered.append(True)
-    account = exported[0].account if exported else None
-    fresh_ns = _heard_ns if delivered else None
-    register(RUNTIME.hooks.values(), account=account, fresh_ns=fresh_ns)
+    register(RUNTIME.hooks.values(), accounts=RUNTIME.accounts, stale_s=_stale_s)
 
 
-def _heard_ns() -> int:
-    """Return the monotonic time at which the control plane was last heard from."""
-    stale_s = getattr(
-        RUNTIME.delivery, "staleness_s", 0.0
-    )  # there is no client before a first call
-    return time.monotonic_ns() - int(stale_s * 1e9)
+def _stale_s() -> float | None:
+    """Return for how many seconds the control plane was not heard; None without one."""
+    stale_s: float | None = getattr(RUNTIME.delivery, "staleness_s", None)
+    return stale_s
+
+
+RUNTIME.at_start = _register_metrics  # a service may set its metrics up after Gnomon

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from .errors import UnavailableError
@@ -52,6 +54,18 @@ def claim_grpc() -> None:
 def grpc_usable() -> bool:
     """Return whether channels can be made in this process."""
     return not _Process.unusable
+
+
+def in_children(reset: Callable[[], None]) -> None:
+    """Call a bound method in every forked child for as long as its object lives."""
+    method = weakref.WeakMethod(reset)
+
+    def in_child() -> None:
+        bound = method()
+        if bound is not None:
+            bound()
+
+    os.register_at_fork(after_in_child=in_child)
 
 
 def _before() -> None:

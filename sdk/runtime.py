@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .config import Settings, Sink
 from .errors import ConfigurationError
+from .feeding import Feed, feeds
 
 if TYPE_CHECKING:
     from .records import Record
+    from .telemetry.accounting import Account
 
 _LOG = logging.getLogger("gnomon")
 EXIT_DEADLINE_S = 2.0
@@ -85,13 +87,16 @@ class Runtime:
         settings: in force; None while unconfigured.
         delivery: brings assignments from the control plane; None without one.
         failed_writes: how often a sink, a measure or a hook's drain raised.
+        at_start: called when the drainer starts, before anything else.
     """
 
     def __init__(self) -> None:
         self.hooks: dict[str, Any] = {}
         self.settings: Settings | None = None
         self.delivery: Delivery | None = None
-        self._sinks: tuple[Sink, ...] = ()
+        self.at_start: Callable[[], object] = lambda: None
+        self._sinks: tuple[Feed, ...] = ()
+        self._closed: tuple[Feed, ...] = ()
         self._make_delivery: Callable[[], Delivery] | None = None
         self._fresh()
 
@@ -150,7 +155,7 @@ class Runtime:
         """
         self.shutdown()
         with self._lock:
-            self._sinks = tuple(sinks)
+            self._sinks, self._closed = feeds(sinks), ()
             self._make_delivery = delivery
             idle = not self._sinks and delivery is None
             self.settings = None if settings.disabled or idle else settings
@@ -206,7 +211,14 @@ class Runtime:
         for sink in self._sinks:
             with self._survived("close"):
                 sink.close(max(0.0, end - time.monotonic()))
-        self._sinks = ()
+        self._sinks, self._closed = (), self._sinks
+
+    def accounts(self) -> dict[str, Account]:
+        """Return what became of the records of this process, by sink.
+
+        After :meth:`shutdown` the last sinks are told of, until others are configured.
+        """
+        return {feed.name: feed.account() for feed in self._sinks or self._closed}
 
     def round(self) -> None:
         """Drain every hook once into the sinks and the measure."""
@@ -229,6 +241,8 @@ class Runtime:
                         sink.write(hook, records)
 
     def _run(self, settings: Settings, stopping: threading.Event) -> None:
+        with self._survived("start"):
+            self.at_start()
         self._start_delivery()
         if stopping.is_set():  # shutdown did not wait for the start
             self._stop_delivery()
@@ -256,6 +270,8 @@ class Runtime:
     def after_fork(self) -> None:
         """Begin again in a forked child: another id, no thread, none of the parent's records."""
         self._fresh()
+        for feed in self._sinks:
+            feed.reset()
         for hook in self.hooks.values():
             if self.settings is not None:
                 hook.on(self.settings)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 import grpc
 
@@ -33,6 +33,8 @@ _RETRYABLE = {
 }
 #: After these the receiver may have the batch all the same; every other code is its refusal.
 _AMBIGUOUS = _RETRYABLE | {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
+#: gRPC's own words on our side when an answer is too large; it was an answer, so the batch arrived.
+_ANSWER_TOO_LARGE = "CLIENT: Received message larger than max"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Courier:
 
     Args:
         settings: where to.
-        stopping: set to give up waiting.
+        stopping: set, before closing, to give up waiting.
         clock: monotonic seconds.
         rng: for the backoff's jitter.
     """
@@ -84,30 +86,30 @@ class Courier:
         self._rng = rng
         self._channel = open_channel(settings)
         self._export = self._channel.unary_unary(METHOD)
-        self._calls: set[Any] = set()
-
-    def cancel(self) -> None:
-        """Stop waiting for answers; what was sent stays unknown."""
-        for call in list(self._calls):
-            call.cancel()
 
     def close(self) -> None:
-        """Release the connection."""
+        """Stop waiting for answers and release the connection; what was sent stays unknown."""
         self._channel.close()
 
-    def deliver(self, batch: Batch) -> Fate:
-        """Return the batch's fate, at the latest at the deadline in the settings."""
-        deadline = self._clock() + self._settings.timeout_s
+    def deliver(self, batch: Batch, within_s: float = math.inf) -> Fate:
+        """Return the batch's fate, at the latest at the deadline in the settings or after ``within_s``."""
+        deadline = self._clock() + min(within_s, self._settings.timeout_s)
         backoff = Backoff(self._rng)
         ambiguous = False
         why = "closed"
         while not self._stopping.is_set():
             try:
-                return self._attempt(batch, deadline - self._clock())
+                fate = self._attempt(batch, deadline - self._clock())
             except grpc.RpcError as error:
                 ambiguous |= _ambiguous(error)
                 why = "unreachable" if _unsent(error) else f"refused:{error.code().name}"
                 delay = _pause(error, backoff)
+            except ValueError:
+                if not self._stopping.is_set():
+                    raise
+                break  # the channel was closed before the call began
+            else:
+                return fate if not ambiguous else _doubtful(fate)
             if delay is None or self._clock() + delay >= deadline or self._stopping.wait(delay):
                 break
         if ambiguous:
@@ -115,20 +117,15 @@ class Courier:
         return Fate(dropped=batch.count, why=why)
 
     def _attempt(self, batch: Batch, timeout_s: float) -> Fate:
+        # The blocking form: a future would need a thread of gRPC's, which cannot start at exit.
         gzip = grpc.Compression.Gzip if self._settings.gzip else grpc.Compression.NoCompression
-        call = self._export.future(
+        response = self._export(
             batch.payload,
             timeout=max(timeout_s, 0.001),
             metadata=self._settings.headers,
             compression=gzip,
         )
-        self._calls.add(call)
-        try:
-            return _answered(batch, call.result())
-        except grpc.FutureCancelledError:
-            return Fate(unknown=batch.count)
-        finally:
-            self._calls.discard(call)
+        return _answered(batch, response)
 
 
 def open_channel(settings: Settings) -> grpc.Channel:
@@ -153,6 +150,8 @@ def _unsent(error: grpc.RpcError) -> bool:
 
 
 def _ambiguous(error: grpc.RpcError) -> bool:
+    if _ANSWER_TOO_LARGE in (error.details() or ""):
+        return True
     return error.code() in _AMBIGUOUS and not _unsent(error)
 
 
@@ -167,17 +166,26 @@ def _pause(error: grpc.RpcError, backoff: Backoff) -> float | None:
 
 
 def _answered(batch: Batch, response: bytes) -> Fate:
-    """Return the fate after a reply: ``partial_success`` names how many log records were rejected."""
-    rejected = min(batch.logs, max(0, _rejected(response))) * batch.each
+    """Return the fate after a reply: ``partial_success`` names how many log records were rejected.
+
+    A reply that is no ``ExportLogsServiceResponse`` says nothing.
+    """
+    try:
+        rejected = _rejected(response)
+    except (TypeError, ValueError):
+        return Fate(unknown=batch.count)
+    rejected = min(batch.logs, max(0, rejected)) * batch.each
     return Fate(acknowledged=batch.count - rejected, dropped=rejected, why="rejected")
+
+
+def _doubtful(fate: Fate) -> Fate:
+    """Return a fate after an earlier attempt that may have arrived: what is rejected now may be there."""
+    return Fate(acknowledged=fate.acknowledged, unknown=fate.unknown + fate.dropped)
 
 
 def _rejected(response: bytes) -> int:
     # ExportLogsServiceResponse{partial_success = 1}, {rejected_log_records = 1, error_message = 2}
-    try:
-        partial = dict(wire.fields(response)).get(1, b"")
-        if isinstance(partial, bytes):
-            return wire.signed(dict(wire.fields(partial)).get(1, 0))
-    except ValueError:
-        pass
-    return 0
+    partial = dict(wire.fields(response)).get(1, b"")
+    if not isinstance(partial, bytes):
+        raise TypeError("partial_success is no message")
+    return wire.signed(dict(wire.fields(partial)).get(1, 0))

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import math
 import os
-import struct
 import threading
 import time
-import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from ..batches import check_batch, events, pieces
-from ..forking import grpc_usable
+from ..forking import grpc_usable, in_children
 from ..records import Record, WorkloadBatch
 from . import names
 from .accounting import Account, Accounting
-from .delivery import Batch, Courier
+from .attributes import NOT_ENCODABLE as _NOT_ENCODABLE
+from .delivery import Batch, Courier, Fate
 from .encode import Encoder, HookLike, Value, request, resource
 from .settings import Settings, read_settings
 
+_LOG = logging.getLogger("gnomon")
+#: For senders that were told to stop, once the deadline has passed.
+_GRACE_S = 0.5
 _SCALARS = (str, bytes, bool, int, float)
-#: What a record of wrong types makes the encoder raise.
-_NOT_ENCODABLE = (struct.error, TypeError, ValueError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class OtlpSink:
         ConfigurationError: endpoint or environment make no sense.
     """
 
+    name = "otlp"
+
     def __init__(
         self,
         endpoint: str | None = None,
@@ -75,11 +80,14 @@ class OtlpSink:
     ) -> None:
         self._settings = settings or read_settings(os.environ, endpoint)
         self._attributes = dict(attributes or {})
+        # Now, because at exit, when a short-lived process first writes, it cannot be made any more.
+        self._resource = _resource(self._attributes)
+        self._resource_of = os.getpid()
         self._limits = limits or Limits()
         self._rng = rng or Random()
         self._closed = False
         self._reset()
-        _on_fork(self._reset)
+        in_children(self._reset)
 
     def write(self, hook: HookLike, records: Sequence[Record]) -> None:
         """Encode records and queue them; what does not fit the backlog is dropped and counted.
@@ -97,11 +105,17 @@ class OtlpSink:
 
     def flush(self, timeout_s: float = 5.0) -> None:
         """Wait until every queued batch has met its fate, but not longer than ``timeout_s``."""
+        deadline = time.monotonic() + timeout_s
+        if not self._threads:
+            self._send_here(deadline)
         with self._changed:
-            self._changed.wait_for(self._idle, timeout_s)
+            self._changed.wait_for(self._idle, max(0.0, deadline - time.monotonic()))
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Flush for at most ``timeout_s``, then give up what is left and release the connection."""
+        """Flush for at most ``timeout_s``, then give up what is left and release the connection.
+
+        Afterwards nothing is pending: what was still waiting is dropped, what was under way unknown.
+        """
         self._closed = True
         self.flush(timeout_s)
         self._stopping.set()
@@ -111,11 +125,17 @@ class OtlpSink:
             self._changed.notify_all()
         self._accounting.settle(dropped=abandoned, why="closed")
         if self._courier is not None:
-            self._courier.cancel()
-        for thread in self._threads:
-            thread.join(1.0)
-        if self._courier is not None:
             self._courier.close()
+        self._join(time.monotonic() + _GRACE_S)
+
+    def _join(self, deadline: float) -> None:
+        """Wait for the senders, which have nothing to wait for any more, and then for none of them."""
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        with self._changed:
+            left = sum(batch.count for batch in self._unsettled)
+            self._unsettled.clear()
+        self._accounting.settle(unknown=left)
 
     def account(self) -> Account:
         """Return what became of the records of this process."""
@@ -129,6 +149,7 @@ class OtlpSink:
         self._waiting = 0
         self._waiting_bytes = 0
         self._under_way = 0
+        self._unsettled: list[Batch] = []
         self._stopping = threading.Event()
         self._courier: Courier | None = None
         self._threads: list[threading.Thread] = []
@@ -177,10 +198,19 @@ class OtlpSink:
     def _encoder(self, hook: HookLike) -> tuple[bytes, Encoder]:
         process, resource_field, encoder = self._encoders.get(hook.name, ("", b"", None))
         if encoder is None or process != hook.process_id:
-            resource_field = resource(_resource(self._attributes, hook.process_id))
+            own = {names.SERVICE_INSTANCE_ID: hook.process_id}
+            resource_field = resource({**self._own_resource(), **own})
             encoder = Encoder(hook)
             self._encoders[hook.name] = (hook.process_id, resource_field, encoder)
         return resource_field, encoder
+
+    def _own_resource(self) -> Mapping[str, Value]:
+        """Return the Resource of this process; a forked child may have other attributes (its pid)."""
+        if self._resource_of != os.getpid():
+            self._resource_of = os.getpid()
+            with contextlib.suppress(RuntimeError):  # at exit: the parent's is right but for those
+                self._resource = _resource(self._attributes)
+        return self._resource
 
     def _enqueue(self, batch: Batch) -> None:
         with self._changed:
@@ -207,26 +237,57 @@ class OtlpSink:
             return
         for number in range(self._limits.senders):
             thread = threading.Thread(target=self._send, name=f"gnomon-otlp-{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter ends; flush() sends by itself
+                return
             self._threads.append(thread)
-            thread.start()
 
     def _send(self) -> None:
-        while (batch := self._next()) is not None:
-            fate = self._connected().deliver(batch)
-            self._accounting.settle(fate.acknowledged, fate.unknown, fate.dropped, fate.why)
-            with self._changed:
-                self._under_way -= 1
-                self._changed.notify_all()
+        while (batch := self._next(wait=True)) is not None:
+            self._meet(batch)
 
-    def _next(self) -> Batch | None:
+    def _send_here(self, deadline: float) -> None:
+        """Send what waits from this thread, where no other can be started, until a moment."""
+        while time.monotonic() < deadline and (batch := self._next(wait=False)) is not None:
+            self._meet(batch, deadline - time.monotonic())
+
+    def _meet(self, batch: Batch, within_s: float = math.inf) -> None:
+        """Send a batch and settle its fate."""
+        fate = self._fate(batch, within_s)
+        if self._claim(batch):  # else it was given up when the sink was closed
+            self._accounting.settle(fate.acknowledged, fate.unknown, fate.dropped, fate.why)
         with self._changed:
-            self._changed.wait_for(lambda: self._backlog or self._stopping.is_set())
+            self._under_way -= 1
+            self._changed.notify_all()
+
+    def _claim(self, batch: Batch) -> bool:
+        """Return whether a batch's fate is still to be settled; true at most once."""
+        with self._changed:
+            for at, other in enumerate(self._unsettled):
+                if other is batch:
+                    del self._unsettled[at]
+                    return True
+        return False
+
+    def _fate(self, batch: Batch, within_s: float) -> Fate:
+        try:
+            return self._connected().deliver(batch, within_s)
+        except Exception as error:  # noqa: BLE001 - a thread's boundary: one lost batch, not all to come
+            _LOG.warning("sending to %s failed: %r", self._settings.target, error)
+            return Fate(unknown=batch.count)
+
+    def _next(self, *, wait: bool) -> Batch | None:
+        with self._changed:
+            if wait:
+                self._changed.wait_for(lambda: self._backlog or self._stopping.is_set())
             if not self._backlog:
                 return None
             batch = self._backlog.popleft()
             self._waiting -= batch.logs
             self._waiting_bytes -= len(batch.payload)
             self._under_way += 1
+            self._unsettled.append(batch)
             return batch
 
     def _connected(self) -> Courier:
@@ -243,12 +304,12 @@ def _batch(resource_field: bytes, encoded: list[bytes], each: int = 1) -> Batch:
     return Batch(request(resource_field, encoded, os.urandom(16)), len(encoded), each)
 
 
-def _resource(attributes: Mapping[str, str], process_id: str) -> Mapping[str, Value]:
-    """Return the user's Resource, as their own OpenTelemetry SDK would make it, for this process."""
+def _resource(attributes: Mapping[str, str]) -> Mapping[str, Value]:
+    """Return the user's Resource, as their own OpenTelemetry SDK would make it."""
     from opentelemetry.sdk.resources import Resource
 
-    own = {**attributes, names.SERVICE_INSTANCE_ID: process_id}
-    return {key: _plain(value) for key, value in Resource.create(own).attributes.items()}
+    made = Resource.create(dict(attributes)).attributes
+    return {key: _plain(value) for key, value in made.items()}
 
 
 def _plain(value: object) -> Value:
@@ -258,15 +319,3 @@ def _plain(value: object) -> Value:
     if isinstance(value, (list, tuple)):
         return tuple(each if isinstance(each, _SCALARS) else str(each) for each in value)
     return str(value)
-
-
-def _on_fork(reset: Callable[[], None]) -> None:
-    """Call a bound method in every forked child for as long as its object lives."""
-    method = weakref.WeakMethod(reset)
-
-    def in_child() -> None:
-        bound = method()
-        if bound is not None:
-            bound()
-
-    os.register_at_fork(after_in_child=in_child)

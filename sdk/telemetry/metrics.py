@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -63,19 +62,16 @@ def register(
     hooks: Iterable[Counted],
     provider: MeterProvider | None = None,
     *,
-    account: Callable[[], Account] | None = None,
-    fresh_ns: Callable[[], int] | None = None,
-    clock_ns: Callable[[], int] = time.monotonic_ns,
+    accounts: Callable[[], Mapping[str, Account]] = dict,
+    stale_s: Callable[[], float | None] = lambda: None,
 ) -> None:
     """Create Gnomon's instruments.
 
     Args:
         hooks: read again at every collection, so a live view of a registry sees later hooks too.
         provider: the user's MeterProvider; default the global one, a no-op where none is set.
-        account: of the sink; without one there is no ``gnomon.records.exported``.
-        fresh_ns: monotonic nanoseconds at which the control plane was last heard; without one there
-            is no ``gnomon.policy.staleness``.
-        clock_ns: monotonic nanoseconds.
+        accounts: of the sinks, by name.
+        stale_s: seconds since the control plane was last heard, or None without one.
     """
     from opentelemetry import metrics
 
@@ -83,20 +79,18 @@ def register(
     for name, unit, description, counters in _COUNTERS:
         callback = _hook_callback(hooks, counters)
         meter.create_observable_counter(name, [callback], unit, description)
-    if account is not None:
-        meter.create_observable_counter(
-            names.METRIC_EXPORTED,
-            [_account_callback(account)],
-            "{record}",
-            "Records by what became of them; with those still pending they are all there are.",
-        )
-    if fresh_ns is not None:
-        meter.create_observable_gauge(
-            names.METRIC_STALENESS,
-            [_staleness_callback(fresh_ns, clock_ns)],
-            "s",
-            "Time since the control plane was last heard.",
-        )
+    meter.create_observable_counter(
+        names.METRIC_EXPORTED,
+        [_accounts_callback(accounts)],
+        "{record}",
+        "Records by what became of them; with those still pending they are all there are.",
+    )
+    meter.create_observable_gauge(
+        names.METRIC_STALENESS,
+        [_staleness_callback(stale_s)],
+        "s",
+        "Time since the control plane was last heard.",
+    )
 
 
 def _hook_callback(hooks: Iterable[Counted], counters: Mapping[str, str]) -> Callback:
@@ -115,21 +109,24 @@ def _hook_callback(hooks: Iterable[Counted], counters: Mapping[str, str]) -> Cal
     return observe
 
 
-def _account_callback(account: Callable[[], Account]) -> Callback:
+def _accounts_callback(accounts: Callable[[], Mapping[str, Account]]) -> Callback:
     from opentelemetry.metrics import Observation
 
     def observe(_: CallbackOptions) -> Iterable[Observation]:
-        now = account()
-        for fate in ("acknowledged", "dropped", "unknown"):
-            yield Observation(getattr(now, fate), {names.METRIC_FATE: fate})
+        for sink, now in accounts().items():
+            for fate in ("acknowledged", "dropped", "unknown"):
+                attributes = {names.METRIC_SINK: sink, names.METRIC_FATE: fate}
+                yield Observation(getattr(now, fate), attributes)
 
     return observe
 
 
-def _staleness_callback(fresh_ns: Callable[[], int], clock_ns: Callable[[], int]) -> Callback:
+def _staleness_callback(stale_s: Callable[[], float | None]) -> Callback:
     from opentelemetry.metrics import Observation
 
     def observe(_: CallbackOptions) -> Iterable[Observation]:
-        yield Observation((clock_ns() - fresh_ns()) / 1e9)
+        now = stale_s()
+        if now is not None:
+            yield Observation(now)
 
     return observe

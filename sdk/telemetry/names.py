@@ -76,3 +76,4 @@ METRIC_EXPORTED = "gnomon.records.exported"
 # Attributes of instruments.
 METRIC_REASON = "gnomon.reason"
 METRIC_FATE = "gnomon.fate"
+METRIC_SINK = "gnomon.sink"

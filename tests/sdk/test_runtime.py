@@ -80,7 +80,7 @@ def test_sinks_that_fail_are_counted_and_do_not_hurt_others(
     pick: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = Recording()
-    RUNTIME.configure(Settings(), [Broken(), sink])
+    RUNTIME.configure(Settings(flush_interval_s=60.0), [Broken(), sink])
     for _ in range(3):
         assert pick(None, items()).name == "item-0"
         gnomon.flush()
