@@ -164,6 +164,14 @@ class ManifestGuard:
                 return self._last_plan()
             raise
 
+    def _brings(self, manifest: policy_pb2.Manifest) -> bool:
+        """Return whether a true plan is inside."""
+        try:
+            read_plan(manifest.plan, self._anchors.publishers, self._hook)
+        except TrustError:
+            return False
+        return manifest.HasField("plan")
+
     def _last_plan(self) -> policy_pb2.RampPlan | None:
         if self.current is not None:
             return self.current.plan
@@ -250,9 +258,8 @@ class ManifestGuard:
         envelope: policy_pb2.Envelope,
         lease_until_ns: int,
     ) -> Admitted:
-        kept = self._saved.plan
-        if plan is not None and manifest.HasField("plan") and not manifest.kill:
-            kept = manifest.plan.SerializeToString()
+        # A kill's plan, too, where it is a true one: later manifests may stand on it, in this life or another.
+        kept = manifest.plan.SerializeToString() if self._brings(manifest) else self._saved.plan
         saved = Saved(manifest.epoch, envelope.SerializeToString(), kept)
         return Admitted(manifest, plan, lease_until_ns, saved)
 

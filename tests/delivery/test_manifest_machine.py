@@ -46,6 +46,9 @@ class Guarded(RuleBasedStateMachine):
         self.sent: list[tuple[policy_pb2.Envelope, dict[str, Any]]] = []
         self.highest = 0
         self.running: dict[str, Any] = {}
+        self.plan: str | None = (
+            None  # of the last manifest that brought one; in force where none comes
+        )
         self.newest_issue: dict[int, int] = {}
 
     def offer(self, envelope: policy_pb2.Envelope, facts: dict[str, Any]) -> bool:
@@ -63,6 +66,7 @@ class Guarded(RuleBasedStateMachine):
             self.promises(facts, admitted)
         self.highest = facts["epoch"]
         self.running = facts
+        self.plan = facts["plan"] or self.plan
         return True
 
     def promises(self, facts: dict[str, Any], admitted: Any) -> None:
@@ -74,8 +78,8 @@ class Guarded(RuleBasedStateMachine):
         if not facts["candidate"]:
             assert self.may_be_stable(facts), "promoted after the plan, without a past"
             return
-        assert facts["plan"] is not None or self.is_lower(facts)
-        plan = facts["plan"] or self.running["plan"]
+        plan = facts["plan"] or self.plan
+        assert plan is not None or self.is_lower(facts)
         limit = self.limits[plan]
         assert facts["weight"] <= (1.0 if facts["phase"] == PHASE.PHASE_FULL else limit)
         assert facts["phase"] != PHASE.PHASE_FULL or limit > 0.5
@@ -92,7 +96,7 @@ class Guarded(RuleBasedStateMachine):
         running = bool(now) and not now["kill"]
         if running and now["stable"] == stable:
             return True
-        plan = self.world.plan_message(**PLANS[facts["plan"] or now["plan"]])
+        plan = self.world.plan_message(**PLANS[facts["plan"] or self.plan])
         if plan.candidate != stable or max(plan.weights) <= 0.5:
             return False
         in_full = running and now["phase"] == PHASE.PHASE_FULL and now["candidate"] == stable
@@ -186,7 +190,13 @@ class Guarded(RuleBasedStateMachine):
 
     @rule()
     def a_signed_kill_of_a_higher_epoch_is_never_refused(self) -> None:
-        facts = {"epoch": self.highest + 1, "kill": True, "signer": "rollout", "candidate": ""}
+        facts = {
+            "epoch": self.highest + 1,
+            "kill": True,
+            "signer": "rollout",
+            "candidate": "",
+            "plan": "wide",
+        }
         kill = self.world.manifest(
             facts["epoch"], plan=self.plans["wide"], kill=True, issued_unix_ns=0, lease_ns=0
         )
