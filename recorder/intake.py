@@ -147,6 +147,8 @@ class Intake:
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()  # a segment is sealed only between two appends
         self._stopping = asyncio.Event()
+        # One thread: several would only take the interpreter from one another.
+        self._decoder = ThreadPoolExecutor(1, "gnomon-decode")
         self._disk = ThreadPoolExecutor(1, "gnomon-spool")
         self._publisher = ThreadPoolExecutor(1, "gnomon-publish")
         self._tasks: list[asyncio.Task[None]] = []
@@ -175,7 +177,8 @@ class Intake:
         size = len(payload)
         self._queued_bytes += size
         try:
-            decoded, payload = await asyncio.to_thread(self._understood, payload)
+            loop = asyncio.get_running_loop()
+            decoded, payload = await loop.run_in_executor(self._decoder, self._understood, payload)
             if decoded.batches:
                 await self._durable(payload, decoded.batches)
         finally:
@@ -201,6 +204,7 @@ class Intake:
         await asyncio.gather(*self._tasks)
         self._seal()
         await self._publish_sealed(at_once=True)
+        self._decoder.shutdown()
         self._disk.shutdown()
         self._publisher.shutdown()
         self._spool.close()

@@ -1,10 +1,16 @@
-"""Join outcomes to their decisions within a bounded window; no clock, no input or output."""
+"""Join outcomes to their decisions: one by one within a bounded window, or all of a segment at once.
+
+No clock, no input or output.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from ..sdk.records import Decision, Outcome, Record
+from .columns import Array
 from .rows import Joined
 
 
@@ -85,3 +91,25 @@ def join(records: Iterable[Record]) -> Joined:
     joiner = Joiner(window_ns=2**63, capacity=2**63)
     joiner.add(records)
     return joiner.drain()
+
+
+def match(decisions: Array, outcomes: Array) -> tuple[Array, Array]:
+    """Join by sequence number, all at once; the records of one source.
+
+    Args:
+        decisions: u64[n], numbers of the decisions.
+        outcomes: u64[m], numbers of the outcomes, in the order in which they came.
+
+    Returns:
+        i64[n], for each decision the first outcome with its number, or -1; i64[m'], the outcomes that
+        no decision has, repeated ones included. A decision that is there twice has its outcome twice:
+        whichever a reader keeps is whole.
+    """
+    if not len(outcomes):
+        return np.full(len(decisions), -1), np.zeros(0, np.int64)
+    numbers, first = np.unique(outcomes, return_index=True)
+    place = np.minimum(np.searchsorted(numbers, decisions), len(numbers) - 1)
+    found = np.where(numbers[place] == decisions, first[place], -1)
+    alone = np.ones(len(outcomes), bool)
+    alone[found[found >= 0]] = False
+    return found, np.flatnonzero(alone)

@@ -1,4 +1,7 @@
-"""Records to Arrow tables: the one place where a record's fields become columns."""
+"""Columns to Arrow tables: the one place that knows which field is which column of the store."""
+
+# pyarrow.compute makes its functions when it is imported, which pyright cannot see.
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..sdk.records import Decision, Outcome, Workload, WorkloadBatch
+from .columns import Array, DecisionHead, Decisions, Outcomes
 from .schema import DECISIONS, OUTCOMES, TABLES, WORKLOAD
 
 _WORKLOAD_SCHEMA = TABLES[WORKLOAD].schema
@@ -52,46 +57,69 @@ class Joined:
 
 def tables(source: Source, joined: Joined) -> dict[str, pa.Table]:
     """Return the non-empty tables of one source's records, by name."""
-    made = {
-        DECISIONS: _decisions(source, joined.decisions),
-        OUTCOMES: _outcomes(source, joined.outcomes),
-        WORKLOAD: _workload(source, joined.workload),
-    }
+    pairs = joined.decisions
+    results = [outcome for _, outcome in pairs if outcome is not None]
+    matched = np.array([outcome is not None for _, outcome in pairs], bool)
+    return whole(
+        {
+            DECISIONS: decision_table(
+                source,
+                Decisions.of([decision for decision, _ in pairs]),
+                Outcomes.of(results),
+                np.where(matched, np.cumsum(matched) - 1, -1),
+            ),
+            OUTCOMES: outcome_table(source, Outcomes.of(joined.outcomes)),
+            WORKLOAD: workload_table(source, joined.workload),
+        }
+    )
+
+
+def whole(made: dict[str, pa.Table]) -> dict[str, pa.Table]:
+    """Return the tables that have rows."""
     return {name: table for name, table in made.items() if table.num_rows}
 
 
-def _decisions(source: Source, pairs: Sequence[Pair]) -> pa.Table:
-    rows = [decision for decision, _ in pairs]
-    columns: dict[str, list[Any]] = {
-        "decision_id": _ids(source, (row.seq for row in rows)),
-        **_source(source, len(rows)),
-        "time": [row.time_ns for row in rows],
-        "duration": [row.duration_ns for row in rows],
-        "trace_id": [_identifier(row.trace_id, 16) for row in rows],
-        "span_id": [_identifier(row.span_id, 8) for row in rows],
-        **_results([outcome for _, outcome in pairs]),
-    }
-    same = ("unit", "arm", "reason", "detail", "policy", "epoch", "block", "action", "n_items")
-    for name in (*same, "features", "propensity", "inclusion"):
-        columns[name] = [getattr(row, name) for row in rows]
-    return _table(DECISIONS, columns)
+def decision_table(source: Source, rows: Decisions, outcomes: Outcomes, found: Array) -> pa.Table:
+    """Return the table of decisions.
+
+    Args:
+        source: of all of them.
+        rows: the decisions.
+        outcomes: of some of them.
+        found: i64[n], which outcome belongs to a decision; -1 for none.
+    """
+    index = pa.array(found, mask=found < 0)
+    same = ("time", "duration", "unit", "action", "n_items", "features", "propensity")
+    return _table(
+        DECISIONS,
+        {
+            "decision_id": _ids(source, rows.seq),
+            **_source(source, len(rows)),
+            **{name: getattr(rows, name) for name in same},
+            **_slowly(DECISIONS, rows, DecisionHead._fields),
+            "trace_id": _identifiers(rows.trace_id),
+            "span_id": _identifiers(rows.span_id),
+            **{name: column.take(index) for name, column in _results(outcomes).items()},
+        },
+    )
 
 
-def _outcomes(source: Source, rows: Sequence[Outcome]) -> pa.Table:
+def outcome_table(source: Source, rows: Outcomes) -> pa.Table:
+    """Return the table of outcomes that have no decision beside them."""
     return _table(
         OUTCOMES,
         {
-            "decision_id": _ids(source, (row.seq for row in rows)),
+            "decision_id": _ids(source, rows.seq),
             **_source(source, len(rows)),
-            "decision_time": [row.decision_ns for row in rows],
-            "arm": [row.arm for row in rows],
-            "block": [row.block for row in rows],
+            "decision_time": rows.decision_time,
+            **_slowly(OUTCOMES, rows, ("arm", "block")),
             **_results(rows),
         },
     )
 
 
-def _workload(source: Source, records: Sequence[Workload | WorkloadBatch]) -> pa.Table:
+def workload_table(source: Source, records: Sequence[Workload | WorkloadBatch]) -> pa.Table:
+    """Return the table of workload events; a batch of n is n rows."""
     single = [record for record in records if isinstance(record, Workload)]
     parts = [_singles(source, single)] if single else []
     parts += [_batch(source, record) for record in records if isinstance(record, WorkloadBatch)]
@@ -102,7 +130,7 @@ def _singles(source: Source, rows: Sequence[Workload]) -> pa.Table:
     return _table(
         WORKLOAD,
         {
-            "workload_id": _ids(source, (row.seq for row in rows)),
+            "workload_id": _ids(source, np.array([row.seq for row in rows], np.uint64)),
             **_source(source, len(rows)),
             "time": [row.time_ns for row in rows],
             "event": [row.event for row in rows],
@@ -120,8 +148,8 @@ def _batch(source: Source, batch: WorkloadBatch) -> pa.Table:
     numbers = np.column_stack(columns).ravel() if columns else np.zeros(0)
     none = pa.array([], pa.string())
     parts = {
-        "workload_id": _id_range(source, batch.seq, n),
-        **{name: pa.repeat(value, n) for name, value in _source_scalars(source).items()},
+        "workload_id": _ids(source, np.arange(n, dtype=np.uint64) + np.uint64(batch.seq)),
+        **_source(source, n),
         "time": pa.array(np.frombuffer(batch.times, "<i8")),
         "event": pa.repeat(batch.event, n),
         "numbers": pa.MapArray.from_arrays(
@@ -135,47 +163,62 @@ def _batch(source: Source, batch: WorkloadBatch) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=_WORKLOAD_SCHEMA)
 
 
-def _id_range(source: Source, first: int, n: int) -> pa.Array:
-    ids = np.empty((n, 2), ">u8")
+def _ids(source: Source, seqs: Array) -> pa.Array:
+    """Return the ids, process and number, as binary(16)."""
+    ids = np.empty((len(seqs), 2), ">u8")
     ids[:, 0] = int(source.process, 16)
-    ids[:, 1] = np.arange(n, dtype=np.uint64) + np.uint64(first)
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), n, [None, pa.py_buffer(ids)])
+    ids[:, 1] = seqs
+    return _binary(ids, 16)
 
 
-def _results(outcomes: Sequence[Outcome | None]) -> dict[str, list[Any]]:
+def _identifiers(rows: Array) -> pa.Array:
+    """Return trace or span ids; null, which costs nothing to store, when there was none."""
+    n, size = rows.shape
+    missing = ~rows.any(1)
+    if missing.all():
+        return pa.nulls(n, pa.binary(size))
+    return pc.if_else(pa.array(missing), None, _binary(rows, size))
+
+
+def _binary(rows: Array, size: int) -> pa.Array:
+    content = pa.py_buffer(np.ascontiguousarray(rows))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(size), len(rows), [None, content])
+
+
+def _slowly(table: str, rows: Decisions | Outcomes, columns: Iterable[str]) -> dict[str, pa.Array]:
+    """Return the columns that the rows' heads hold."""
+    schema = TABLES[table].schema
+    heads, code = rows.heads, pa.array(rows.head)
     return {
-        "outcome_status": [row and row.status for row in outcomes],
-        "ok": [row and row.ok for row in outcomes],
-        "outcome_time": [row and row.time_ns for row in outcomes],
-        "values": [row and list(row.values) for row in outcomes],
+        name: pa.array([getattr(head, name) for head in heads], schema.field(name).type).take(code)
+        for name in columns
     }
 
 
-def _ids(source: Source, seqs: Iterable[int]) -> list[bytes]:
-    process = bytes.fromhex(source.process)
-    return [process + seq.to_bytes(8, "big") for seq in seqs]
-
-
-def _identifier(value: int, size: int) -> bytes | None:
-    """Return a trace or span id as bytes; None, which costs nothing to store, when there was none."""
-    return value.to_bytes(size, "big") if value else None
-
-
-def _source(source: Source, n: int) -> dict[str, list[Any]]:
-    return {name: [value.as_py()] * n for name, value in _source_scalars(source).items()}
-
-
-def _source_scalars(source: Source) -> dict[str, pa.Scalar]:
+def _results(rows: Outcomes) -> dict[str, pa.Array]:
+    code = pa.array(rows.head)
     return {
-        "process": pa.scalar(source.process),
-        "service": pa.scalar(source.service),
-        "hook": pa.scalar(source.hook),
-        "kind": pa.scalar(source.kind),
-        "kind_version": pa.scalar(source.kind_version, pa.int32()),
+        "outcome_status": pa.array([head.status for head in rows.heads], pa.string()).take(code),
+        "ok": pa.array([bool(head.ok) for head in rows.heads], pa.bool_()).take(code),
+        "outcome_time": pa.array(rows.time),
+        "values": rows.values,
     }
 
 
-def _table(name: str, columns: dict[str, list[Any]]) -> pa.Table:
+def _source(source: Source, n: int) -> dict[str, pa.Array]:
+    return {
+        "process": pa.repeat(source.process, n),
+        "service": pa.repeat(source.service, n),
+        "hook": pa.repeat(source.hook, n),
+        "kind": pa.repeat(source.kind, n),
+        "kind_version": pa.repeat(pa.scalar(source.kind_version, pa.int32()), n),
+    }
+
+
+def _table(name: str, columns: dict[str, Any]) -> pa.Table:
     schema = TABLES[name].schema
-    arrays = [pa.array(columns[column.name], column.type) for column in schema]
+    arrays = []
+    for column in schema:
+        made = columns[column.name]
+        arrays.append(made if isinstance(made, pa.Array) else pa.array(made, column.type))
     return pa.Table.from_arrays(arrays, schema=schema)

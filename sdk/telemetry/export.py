@@ -8,9 +8,11 @@ import math
 import os
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 
 from ..batches import check_batch, events, pieces
@@ -157,22 +159,15 @@ class OtlpSink:
 
     def _batches(self, hook: HookLike, records: Sequence[Record]) -> Iterator[Batch]:
         resource_field, encoder = self._encoder(hook)
-        encoded: list[bytes] = []
-        size = 0
-        for record in records:
-            if isinstance(record, WorkloadBatch):
-                yield from self._parts(resource_field, encoder, record)
-                continue
-            data = self._encoded(encoder, record)
-            if not data:
-                continue
-            encoded.append(data)
-            size += len(data)
-            if len(encoded) >= self._limits.batch or size >= self._limits.batch_bytes:
-                yield _batch(resource_field, encoded)
-                encoded, size = [], 0
-        if encoded:
-            yield _batch(resource_field, encoded)
+        columns = [record for record in records if type(record) is WorkloadBatch]
+        if columns:
+            records = [record for record in records if type(record) is not WorkloadBatch]
+        for at in range(0, len(records), self._limits.batch):
+            encoded = self._encoded(encoder, _by_type(records[at : at + self._limits.batch]))
+            for part in _cut(encoded, self._limits.batch_bytes):
+                yield _batch(resource_field, part)
+        for record in columns:
+            yield from self._parts(resource_field, encoder, record)
 
     def _parts(
         self, resource_field: bytes, encoder: Encoder, record: WorkloadBatch
@@ -184,11 +179,16 @@ class OtlpSink:
             self._accounting.settle(dropped=events((record,)), why="not encodable")
             return
         for part in pieces(record, self._limits.batch_bytes):
-            if data := self._encoded(encoder, part):
-                yield _batch(resource_field, [data], events((part,)))
+            yield _batch(resource_field, self._encoded(encoder, (part,)), events((part,)))
 
-    def _encoded(self, encoder: Encoder, record: Record) -> bytes:
-        """Return the record encoded; nothing, and counted, when that cannot be."""
+    def _encoded(self, encoder: Encoder, records: Sequence[Record]) -> list[bytes]:
+        """Return the records encoded; those of which that cannot be are counted and left out."""
+        try:
+            return encoder.encode_all(records)
+        except _NOT_ENCODABLE:
+            return [data for record in records if (data := self._one(encoder, record))]
+
+    def _one(self, encoder: Encoder, record: Record) -> bytes:
         try:
             return encoder.encode(record)
         except _NOT_ENCODABLE:
@@ -298,6 +298,24 @@ class OtlpSink:
 
     def _idle(self) -> bool:
         return not self._backlog and not self._under_way
+
+
+def _by_type(records: Sequence[Record]) -> Sequence[Record]:
+    """Return records with those of one type side by side: such requests pack and read better."""
+    types = dict.fromkeys(map(type, records))
+    if len(types) < 2:
+        return records
+    return [record for kind in types for record in records if type(record) is kind]
+
+
+def _cut(encoded: list[bytes], most_bytes: int) -> Iterator[list[bytes]]:
+    """Yield encoded records in parts that end as soon as they have ``most_bytes``."""
+    ends = list(accumulate(map(len, encoded)))
+    at = before = 0
+    while at < len(encoded):
+        end = min(bisect_left(ends, before + most_bytes) + 1, len(encoded))
+        yield encoded[at:end]
+        at, before = end, ends[end - 1]
 
 
 def _batch(resource_field: bytes, encoded: list[bytes], each: int = 1) -> Batch:

@@ -13,24 +13,24 @@ FIXED32 = 5
 _MASK64 = 2**64 - 1
 
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-#: Varints of the lengths and numbers that occur all the time.
-SMALL = tuple(_varint(value) for value in range(4096))
+#: Bytes of a varint that others follow, and varints of the numbers that occur all the time.
+_MORE = tuple(bytes((value | 128,)) for value in range(128))
+SMALL = tuple(
+    bytes((value,)) if value < 128 else _MORE[value & 127] + bytes((value >> 7,))
+    for value in range(4096)
+)
 
 
 def varint(value: int) -> bytes:
     """Return an integer as protobuf's int64 does: negative numbers as two's complement in ten bytes."""
-    if 0 <= value < 4096:
-        return SMALL[value]
-    return _varint(value & _MASK64)
+    if 0 <= value < 2**19:
+        return SMALL[value] if value < 4096 else _MORE[value & 127] + SMALL[value >> 7]
+    value &= _MASK64
+    head = b""
+    while value >= 2**19:
+        head += _MORE[value & 127] + _MORE[value >> 7 & 127]
+        value >>= 14
+    return head + varint(value)
 
 
 def tag(number: int, kind: int) -> bytes:

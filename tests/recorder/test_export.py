@@ -20,11 +20,11 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc as pb_gr
 
 from gnomon.sdk.telemetry import OtlpSink
 from gnomon.sdk.telemetry.accounting import Account
-from gnomon.sdk.telemetry.export import Limits
+from gnomon.sdk.telemetry.export import Limits, _by_type, _cut
 from gnomon.sdk.telemetry.retry import STATUS_DETAILS, Backoff, retry_delay, retry_status
 from gnomon.sdk.telemetry.settings import Settings
 
-from .fakes import FakeHook, decision
+from .fakes import FakeHook, decision, outcome
 
 Answer = Callable[[grpc.ServicerContext], pb.ExportLogsServiceResponse]
 
@@ -337,3 +337,36 @@ def test_a_loss_is_said_once_per_cause(caplog: pytest.LogCaptureFixture) -> None
     assert [
         record.getMessage() for record in caplog.records if "closed" in record.getMessage()
     ] == ["records for 127.0.0.1:9 are dropped (closed)"]
+
+
+@given(st.lists(st.integers(0, 40)), st.integers(1, 100))
+def test_requests_are_cut_by_size_and_lose_nothing(sizes: list[int], most: int) -> None:
+    encoded = [bytes(size) for size in sizes]
+    parts = list(_cut(encoded, most))
+    assert [each for part in parts for each in part] == encoded
+    for part in parts:
+        assert sum(map(len, part[:-1])) < most
+    for part in parts[:-1]:
+        assert sum(map(len, part)) >= most
+
+
+def test_records_of_one_type_lie_side_by_side_in_their_order() -> None:
+    made = [decision(i) for i in range(3)]
+    ends = [outcome(each) for each in made]
+    mixed = [made[0], ends[0], made[1], ends[1], made[2], ends[2]]
+    assert _by_type(mixed) == [*made, *ends]
+    assert _by_type(made) is made
+
+
+def test_one_bad_record_does_not_cost_its_neighbours() -> None:
+    """Not a record at all, wrong types, and what cannot be packed: each counted, the others sent."""
+    servicer = Scripted([])
+    with serving(servicer) as address:
+        sink = OtlpSink(settings=Settings(address, gzip=False))
+        bad: Any = [decision(1, features=("x",)), ("no", "record"), decision(2, unit=3)]
+        sink.write(FakeHook(), [decision(0), *bad, outcome(decision(0))])
+        sink.flush()
+        account = sink.account()
+        sink.close()
+    assert (account.recorded, account.acknowledged, account.dropped) == (5, 2, 3)
+    assert dict(account.reasons) == {"not encodable": 3}

@@ -1,0 +1,1 @@
+"""Parts of the benchmark of recording: the data, the client, the recorder, the bytes."""
