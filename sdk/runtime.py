@@ -86,7 +86,7 @@ class Runtime:
         hooks: by name.
         settings: in force; None while unconfigured.
         delivery: brings assignments from the control plane; None without one.
-        failed_writes: how often a sink, a measure or a hook's drain raised.
+        failed_writes: how often a sink, a measure or a hook's drain raised since it was configured.
         at_start: called when the drainer starts, before anything else.
     """
 
@@ -154,6 +154,7 @@ class Runtime:
             delivery: makes the client of the control plane, on the drainer's thread.
         """
         self.shutdown()
+        self.failed_writes = 0  # of the new sinks the first failure is said again
         with self._lock:
             self._sinks, self._closed = feeds(sinks), ()
             self._make_delivery = delivery

@@ -80,7 +80,7 @@ def test_a_demo_that_is_told_to_end_takes_its_processes_with_it(folder: Folder) 
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in begun))
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 90.0) -> None:
     """Wait until something holds."""
     end = time.monotonic() + seconds
     while not condition():
