@@ -25,7 +25,8 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from ._inline import inlined
@@ -40,8 +41,11 @@ if TYPE_CHECKING:
     from .members import Members
 
 Answer = Callable[[Any, "Members", int], Verdict]
-#: Items up to which a function is written out; more are answered in steps.
-_WRITTEN = 64
+#: Items, and items times nodes of the policy, up to which a function is written out; more are answered in
+#: steps. Compiling holds the interpreter for about ten microseconds a node.
+_WRITTEN, _WEIGHT = 32, 1_000
+#: Prefix of the names in the service's expressions; a policy can have none with two underscores in a row.
+_OURS = "__"
 #: Fuel above which a score's own bound does not keep its answers far below the budget of time.
 _SHORT = 400
 #: What a row holds beside the kind's own features: what the host adds only where it matters, for
@@ -80,6 +84,7 @@ class Answering(Steps):
         kind: of the hook.
         features: one item to the kind's own features, as the service gives them.
         slow: does the same in steps; may raise what the service's own functions raise.
+        whole: whether rows hold all of the host's features in any case.
     """
 
     def __init__(
@@ -89,18 +94,20 @@ class Answering(Steps):
         kind: Kind,
         features: Callable[[Any], Any],
         slow: Answer,
+        whole: bool = False,
     ) -> None:
         super().__init__(slow)
         self._guarded = guarded
         self._kind = kind
         self._features = features
         self._long = program.fuel_bound > _SHORT
+        self._nodes = program.nodes
         self._name = f"<answer {program.source_digest[:12]}>"
         self._before, self._score = scoring(program, _AGAIN)
         self._written: dict[int, Answer] = {}
         self._space = self._names()
         self._checks, read = _checks(guarded.invariants, kind, self._space)
-        self.tracks = bool({SINCE_PICKED.name, NOISE.name} & (read | {*program.arguments}))
+        self.tracks = whole or bool({SINCE_PICKED.name, NOISE.name} & (read | {*program.arguments}))
 
     def ready(self, items: int) -> Answer:
         """Return what answers a call with so many items, if it was made before and nothing was slow."""
@@ -110,7 +117,7 @@ class Answering(Steps):
 
     def of(self, items: int) -> Answer:
         """Return what answers a call with so many items; the first time, it is made."""
-        if not 0 < items <= _WRITTEN:
+        if not 0 < items <= _WRITTEN or items * self._nodes > _WEIGHT:
             return self._slow
         if items not in self._written:
             tied = self._compiled(items, _FULL if self.tracks else _DRAWN, self._slow)
@@ -120,12 +127,12 @@ class Answering(Steps):
     def _compiled(self, items: int, form: str, tied: Answer) -> Answer:
         space = {**self._space, "_tied": tied}
         text = self._before + self._text(items, form)
-        exec(compile(text, self._name, "exec"), space)  # noqa: S102 - our own text
+        exec(_code(text, self._name), space)  # noqa: S102 - our own text
         answer: Answer = space["_answer"]
         return answer
 
     def _names(self) -> dict[str, Any]:
-        found = inlined(self._features, ("_item",), "_f_")
+        found = inlined(self._features, ("_item",), _OURS)
         return namespace() | {
             "_features": self._features,
             "_slow": self._slow,
@@ -141,7 +148,9 @@ class Answering(Steps):
     def _text(self, items: int, form: str) -> str:
         names = [f"_item{i}" for i in range(items)]
         lines = [f"{', '.join(names)}, = _items"]
-        lines += ["_last = _members.last"] if form == _FULL else []
+        # A score that is called takes them all the same.
+        lines.append("_last = _members.last" if form == _FULL else "since_picked = 1.0")
+        lines += ["noise = 0.0"] if form == _LEAN else []
         for i in range(items):
             lines += self._item(i, form)
         lines.append(f"_seen = {', '.join(f'_row{i}' for i in range(items))},")
@@ -172,7 +181,7 @@ def _answer(_items, _members, _number):
         if form != _LEAN:
             yield "noise = _draw()"
             seen.append(NOISE.name)
-        yield f"_row{i} = ({', '.join(seen)},)"
+        yield f"_row{i} = ({''.join(f'{name}, ' for name in seen)})"
         yield from self._score
         kept = f"_best = _value; _picked = {i}; _row = _row{i}"
         if form == _LEAN:
@@ -184,7 +193,7 @@ def _answer(_items, _members, _number):
     def _read(self, item: str) -> Iterator[str]:
         """Yield statements that leave an item's own features in their names, as floats in their ranges."""
         names = [feature.name for feature in self._kind.features]
-        found = inlined(self._features, (item,), "_f_")
+        found = inlined(self._features, (item,), _OURS)
         if names:
             yield f"{', '.join(names)}, = {f'_features({item})' if found is None else found.text}"
         for name in names:
@@ -193,6 +202,12 @@ def _answer(_items, _members, _number):
         for feature in self._kind.features:
             yield f"if {' and '.join(_inside(feature))}: pass"
             yield f"else: {_AGAIN}"
+
+
+@lru_cache(maxsize=256)
+def _code(text: str, name: str) -> CodeType:
+    """Return compiled text; a lease that is renewed asks for the same again."""
+    return compile(text, name, "exec")
 
 
 def _inside(feature: Feature) -> Iterator[str]:
@@ -216,7 +231,7 @@ def _checks(
     read: set[str] = set()
     tests: list[str] = []
     for number, rule in enumerate(invariants):
-        found = _inline_check(rule, kind, f"_i{number}_")
+        found = _inline_check(rule, kind, f"{_OURS}{number}_")
         if found is None:
             called.append(rule)
             continue

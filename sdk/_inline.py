@@ -52,6 +52,13 @@ def inlined(function: Any, parameters: Sequence[str], prefix: str) -> Inlined | 
     """
     if not isinstance(function, FunctionType) or not _simple(function, len(parameters)):
         return None
+    try:
+        return _taken_over(function, parameters, prefix)
+    except RecursionError:  # an expression of hundreds of terms
+        return None
+
+
+def _taken_over(function: FunctionType, parameters: Sequence[str], prefix: str) -> Inlined | None:
     node = _expression(function)
     if node is None or not all(isinstance(part, _PLAIN) for part in ast.walk(node)):
         return None

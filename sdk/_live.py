@@ -93,12 +93,13 @@ class Live:
         self.members = NOBODY
         self.ring = FieldRing()
         self.tallies = {name: Tally() for name in _TALLIES}
-        self.numbers = Tally()
+        self._before = int(self.numbers)  # they go on: no decision has the number of an earlier one
         self._complaints = 0
         self._recording = False
         self._gaps = 0
         self._window_ns = int(settings.window_s * 1e9)
         self._missed = -1
+        self._far = False
         self._often = settings.flush_interval_s < _OFTEN_S and self._unit_ns > 1.0
         self._asked = None
         self._draining = threading.Lock()
@@ -179,6 +180,12 @@ class Live:
         with self.lock:
             self.segment = None
 
+    def take(self, arms: Arms) -> None:
+        """Decide by other arms from the next call on."""
+        with self.lock:
+            self.arms = arms
+            self.renew()
+
     def renew(self) -> None:
         """Look up afresh, at the next call, who decides."""
         with self.lock:
@@ -220,13 +227,15 @@ class Live:
         Calls went by unseen before, and what is recorded is whole windows.
         """
         window = now.unix_ns // self._window_ns
-        missed = self.segment is not None and self.segment.far and held.record and held.block < 0
-        if missed and self._missed != window:
+        if self._far and held.record and held.block < 0 and self._missed != window:
             self._missed = window
             self.tallies["missed_windows"].bump()
-        if self._missed != window or not held.record or held.block >= 0 or held.answer is not None:
+        self._far = held.far
+        if self._missed != window or not held.record or held.block >= 0:
             return held
-        return replace(held, record=False, skip=True, plain=False)
+        return replace(
+            held, record=False, inclusion="fallback", skip=held.answer is None, plain=False
+        )
 
     def _turn_to(self, program: Guarded | None) -> None:
         """Count decisions for the breaker of the program that answers them."""
@@ -260,19 +269,18 @@ class Live:
 
     def rejoin(self, items: Sequence[Any], seq: int) -> Members:
         """Return the members after a change of items; raises what the service's accessors raise."""
-        with self.lock:
-            before = self.members
-            members = join(before, items, self.spec.item_name, seq)
-            members.read = self._readers.ready(members.size)
-            self.members = members
-            if self.members.names != before.names:
-                self._check_width(items)
-            return self.members
+        # Without the lock: an accessor may wait for a lock of the service's.
+        before = self.members
+        members = join(before, items, self.spec.item_name, seq)
+        if members.names != before.names:
+            self._check_width(items)
+        members.read = self._readers.ready(members.size)
+        self.members = members
+        return members
 
     def _check_width(self, items: Sequence[Any]) -> None:
         row = self.spec.item_features(items[0]) if len(items) else ()
         if len(items) and (not isinstance(row, tuple) or len(row) != len(self.kind.features)):
-            self.members = NOBODY
             wanted = ", ".join(feature.name for feature in self.kind.features)
             raise TypeError(f"item_features must return a tuple of ({wanted}), not {row!r}")
 
@@ -309,7 +317,7 @@ class Live:
 
     def explore(self, held: Segment, seen: Seen, base: int) -> tuple[int, float, bool]:
         """Return (action, its propensity, whether it was drawn); the base action when rows are bad."""
-        if isinstance(seen, list):
+        if isinstance(seen, list) or base < 0:
             return base, 1.0, False
         return explored(self.kind, self.invariants, list(seen), base, held.explore, self._random)
 
@@ -328,7 +336,7 @@ class Live:
         self.tallies["failed"].bump()
         self._complain(error)
 
-    def _complain(self, error: Exception) -> None:
+    def _complain(self, error: BaseException) -> None:
         """Log the first failure; the counters tell of the others."""
         self._complaints += 1
         if self._complaints == 1:
@@ -398,7 +406,7 @@ class Live:
         tally = {name: int(value) for name, value in self.tallies.items()}
         expanded = self.expander.counts
         return {
-            "decisions": int(self.numbers) + tally["passed"],
+            "decisions": int(self.numbers) - self._before + tally["passed"],
             "recorded": self.expander.recorded,
             "dropped": int(self.ring.dropped),
             "skipped": tally["skipped"] + tally["passed"],

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import keyword
 from collections.abc import Callable
 from textwrap import indent
 from typing import Any
@@ -51,9 +52,12 @@ _SAME = """\
             g_m = g_rejoin({items}, g_n)
 """
 
+# The incumbent is called outside of the handler, so that it sees no exception but its own.
 _UNREAD = """\
     except g_Exception as g_error:
         g_failed(g_error)
+        g_s = None
+    if g_s is None:
         g_picked = {incumbent}
         {unkept}
 """
@@ -71,18 +75,24 @@ _DIRECT = f"""\
         except g_BaseException:
             g_raised()
             raise
+        g_k = g_picked
+        if g_m.loose:
+            g_i = g_position(g_m, g_picked)
+            if g_i < 0:
+                {{unkept}}
+            g_k = g_m.items[g_i]
         if g_s.plain:
             if g_len(g_items) < g_room:
-                g_push((g_s, g_n, g_t, g_m, g_picked, g_f{{unit}}))
+                g_push((g_s, g_n, g_t, g_m, g_k, g_f{{unit}}))
                 {{derive}}
                 {{kept}}
         else:
             if g_s.tracks:
-                g_i = g_m.index.get(g_id(g_picked), -1)
+                g_i = g_m.position(g_k)
                 if g_i >= 0:
                     g_m.last[g_i] = g_n
             if g_len(g_items) < g_room:
-                g_push((g_s, g_n, g_t, g_m, g_picked, g_f{{unit}}, g_context()))
+                g_push((g_s, g_n, g_t, g_m, g_k, g_f{{unit}}, g_context()))
                 {{derive}}
                 {{kept}}
         g_drop()
@@ -92,12 +102,13 @@ _DIRECT = f"""\
 _GOVERNED = f"""\
     try:
 {_SAME}\
-        g_i, g_d, g_f, g_spent = g_s.answer({{items}}, g_m, g_n)
+        g_h = g_tuple({{items}})
+        g_i, g_d, g_f, g_spent = g_s.answer(g_h, g_m, g_n)
         {{take_unit}}
 {_UNREAD}\
     if g_i >= 0:
         g_d = g_s.detail
-        g_picked = g_m.items[g_i]
+        g_picked = g_h[g_i]
     else:
         try:
             g_picked = {{incumbent}}
@@ -112,8 +123,9 @@ _GOVERNED = f"""\
     if g_s.explore:
         g_i, g_p, g_x = g_explore(g_s, g_f, g_i)
         if g_x:
-            g_picked = g_m.items[g_i]
-    g_m.last[g_i] = g_n
+            g_picked = g_h[g_i]
+    if g_n > g_m.last[g_i]:
+        g_m.last[g_i] = g_n
     if g_s.record or g_d != g_s.detail:
         if g_len(g_items) < g_asked_room:
             g_c = g_context()
@@ -154,9 +166,10 @@ def build(
     awaits = inspect.iscoroutinefunction(function)
     values = {
         **slots,
-        "take_unit": f"g_u = {slots['unit']}" if slots["unit"] else "pass",
+        # As a text at once: what it is may change.
+        "take_unit": f"g_u = g_text({slots['unit']})" if slots["unit"] else "pass",
         "unit": ", g_u" if slots["unit"] else "",
-        "name": function.__name__ if function.__name__.isidentifier() else "hooked",
+        "name": _name(function.__name__),
         "define": "async def" if awaits else "def",
         "params": _parameters(signature, space),
         "arguments": _arguments(signature),
@@ -169,11 +182,20 @@ def build(
         "promise": "pass",
     }
     space.update(
-        g_type=type, g_id=id, g_len=len, g_Exception=Exception, g_BaseException=BaseException
+        g_type=type,
+        g_len=len,
+        g_tuple=tuple,
+        g_text=str,
+        g_Exception=Exception,
+        g_BaseException=BaseException,
     )
     wrapper = _run(_BODY, {**values, **plain}, values["name"], space)
     _copy_metadata(wrapper, function)
     return wrapper, _decide(values, space, awaits)
+
+
+def _name(given: str) -> str:
+    return given if given.isidentifier() and not keyword.iskeyword(given) else "hooked"
 
 
 def _decide(values: dict[str, str], space: dict[str, Any], awaits: bool) -> Callable[..., Any]:

@@ -145,7 +145,7 @@ class Expander:
         self._width = len(kind.inputs)
         self._item = partial(_new, kind.item_type)
         self._draw = draw
-        self.complain: Callable[[Exception], object] = _silent
+        self.complain: Callable[[BaseException], object] = _silent
         self._events = 0
         self._fields = {e.name: sorted(e.fields) for e in kind.workload if e.source == "event"}
         self._members = NOBODY
@@ -186,13 +186,15 @@ class Expander:
     def _decision(self, raw: list[Any], asked: bool, into: list[Record]) -> Decision | None:
         """Return the record of one decision; the names of its items go before it, where they are new."""
         segment, seq, moment, members = raw[asked : asked + 4]
-        if members is not self._members or segment.gap != self._gap:
+        if members is not self._members or segment.gap > self._gap:
             if members.names != self.announced:
                 into.append(self.members(segment.unix_ns(moment), members.names))
-            self._change(members, segment.gap, seq)
+            self._change(members, max(segment.gap, self._gap), seq)
         try:
             decision, inside = self._asked(raw) if asked else self._alone(raw)
-        except Exception as error:  # noqa: BLE001 - features and unit are the service's own objects
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the service's own objects, on a thread of ours
             self.counts["unreadable"] += 1
             self.complain(error)
             return None
@@ -257,7 +259,7 @@ class Expander:
         if action < 0 and (action := members.position(picked)) < 0:
             raise TypeError(f"it returned {type(picked).__name__}, none of the items")
         features, inside = self._extend(seen, self._last, seq, self._draw)
-        self._last[action] = seq
+        self._last[action] = max(self._last[action], seq)  # calls may end in another order
         unit = bounded(raw[ALONE]) if self._layout.unit else ""
         trace_id, span_id = (0, 0) if segment.plain else span_of(raw[-1])
         # Made as tuples are: by name and through the class it takes three times as long.
@@ -275,7 +277,7 @@ class Expander:
         features = self._all(asked)
         if len(features) != members.size * self._width:
             raise ValueError("features and items differ in number")
-        self._last[asked.action] = asked.seq
+        self._last[asked.action] = max(self._last[asked.action], asked.seq)
         trace_id, span_id = span_of(asked.context)
         decision = Decision(
             seq=asked.seq,
@@ -308,7 +310,7 @@ class Expander:
             return (
                 self._unchecked(*seen) if tracked else self._unchecked(seen[0], self._since(asked))
             )
-        if tracked:
+        if tracked and (not seen or len(seen[0]) == self._width):
             return tuple(chain.from_iterable(seen))
         own, draw = self._width - len(HOST_FEATURES), self._draw
         flat: list[float] = []
@@ -348,7 +350,7 @@ def bounded(given: Any) -> str:
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _silent(error: Exception) -> None:
+def _silent(error: BaseException) -> None:
     """Tell nobody."""
 
 

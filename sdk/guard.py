@@ -233,11 +233,11 @@ def preparer(kind: Kind) -> Prepare:
             "def prepare(rows, since, draw):",
             "    full = []",
             "    for row, n in zip(rows, since, strict=True):",
-            f"        {', '.join(names)}, = row",
+            f"        ({''.join(f'{v}, ' for v in names)}) = row",
             *(f"        {v} = float({v})" for v in names),
-            f"        if not ({' and '.join(ranges)}):",
+            f"        if not ({' and '.join(ranges) or 'True'}):",
             "            return None",
-            f"        full.append(({', '.join(names)}, float(n) if n > 1 else 1.0, draw()))",
+            f"        full.append(({''.join(f'{v}, ' for v in names)}float(n) if n > 1 else 1.0, draw()))",
             "    return full",
         )
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
@@ -99,6 +100,7 @@ class Hook:
         self.measure: Any = None
         self.chooser: Callable[[Any, Kind], Chooser] = _chooser
         self._runtime = runtime
+        self._installing = threading.RLock()
         self.live = Live(name, kind, how)
         self.live.identify = self.decision_id
         self.function = self._function()
@@ -174,6 +176,9 @@ class Hook:
 
     def on(self, settings: Settings) -> None:
         """Begin to decide and record under settings, with nothing counted yet."""
+        self._installing = (
+            threading.RLock()
+        )  # in a forked child another thread may hold the old one
         self.live.on(settings, self._runtime.started)
         self.install(self.assignment)
 
@@ -190,15 +195,16 @@ class Hook:
                 f"hook {self.name!r} is a function and answers with one arm at a time; kind "
                 f"{self.kind.name!r} has paired arms: use its own adapter, for a cache PolicyCache"
             )
-        with self.live.lock:
+        with self._installing:  # programs are made ready meanwhile, which no call has to wait for
             old = self.live.arms
             kept = old if assignment.epoch == old.assignment.epoch else Arms()
-            self.live.arms = Arms(
-                assignment,
-                self._guarded(assignment.stable, kept.stable),
-                self._guarded(assignment.candidate, kept.candidate),
+            self.live.take(
+                Arms(
+                    assignment,
+                    self._guarded(assignment.stable, kept.stable),
+                    self._guarded(assignment.candidate, kept.candidate),
+                )
             )
-            self.live.renew()
 
     def add_invariant(self, added: Invariant) -> None:
         """Hold every program to one more invariant; raises ConfigurationError for a taken name."""
@@ -381,7 +387,8 @@ def _answers(guarded: Guarded, program: Any, hook: Hook) -> Answers:
     slow = partial(hook.live.ask, guarded)
     if hook.chooser is not _chooser:
         return Steps(slow)
-    made = Answering(guarded, program, hook.kind, hook.spec.item_features, slow)
+    how = hook.spec
+    made = Answering(guarded, program, hook.kind, how.item_features, slow, how.explore > 0.0)
     made.of(hook.live.members.size)  # here, and not on the request path
     return made
 

@@ -215,7 +215,8 @@ def _problem(kind: Kind) -> str:
 
 
 def _unfit(feature: Feature) -> str:
-    if not feature.name.isidentifier() or iskeyword(feature.name):
+    unusable = feature.name.startswith("_") or iskeyword(feature.name)
+    if not feature.name.isidentifier() or unusable:
         return f"feature {feature.name!r} is no identifier; a policy could not name it"
     if not feature.low <= feature.high:
         return (

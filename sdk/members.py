@@ -26,16 +26,18 @@ class Members:
         index: position by ``id`` of the item.
         last: number of the decision that last picked the item, per position; kept up to date while
             a program may be asked.
+        loose: whether what is returned for an item may be equal to it and change before it is recorded.
         read: these items to the features of each, one after the other; set by the hook.
     """
 
-    __slots__ = ("form", "held", "index", "items", "last", "names", "read", "size")
+    __slots__ = ("form", "held", "index", "items", "last", "loose", "names", "read", "size")
 
     def __init__(
         self, items: tuple[Any, ...], names: tuple[str, ...], last: list[int], form: type
     ) -> None:
         self.items = items
         self.form = form
+        self.loose = False
         self.held: Any = items if form is tuple else list(items)
         self.size = len(items)
         self.names = names
@@ -84,14 +86,13 @@ def join(
     held = tuple(items)
     names = tuple(_name(item, i, name) for i, item in enumerate(held))
     known = dict(zip(before.names, before.last, strict=True))
-    return Members(held, names, [known.get(n, seq - 1) for n in names], _form(items, held))
-
-
-def _form(items: Sequence[Any], held: tuple[Any, ...]) -> type:
-    """Return the items' type where ``==`` compares them by identity, or by value where that is all."""
-    if type(items) not in (list, tuple) or not all(map(_plain, held)):
-        return _NoForm
-    return type(items)
+    loose = not all(map(_plain, held))
+    # ``==`` of two lists tells whether anything changed where it compares items by identity, or by
+    # value where that is all.
+    form = type(items) if type(items) in (list, tuple) and not loose else _NoForm
+    members = Members(held, names, [known.get(n, seq - 1) for n in names], form)
+    members.loose = loose
+    return members
 
 
 def _plain(item: Any) -> bool:
