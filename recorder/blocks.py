@@ -47,6 +47,8 @@ _TIME = b"\x09"
 _HEAD_AT = 9  # after the time
 _PROBE = 16
 _HEAD_BYTES = 4096  # of a head that is kept
+#: Bytes of a record beyond which it is read alone: what is remembered of others stays small.
+_BODY_BYTES = 65_536
 _INT32 = 2**31
 _MOST = 2**63 - 1
 #: Heads that are looked for in one go, goes, and different numbers of features in one block.
@@ -103,7 +105,7 @@ def blocks(
             break
         made, left = search.go(left, guess=number == 0)
         found += made
-    return found, left.tolist()
+    return found, sorted(left.tolist())
 
 
 class _Search:
@@ -171,12 +173,14 @@ class _Search:
             head = _head_bytes(example[0], _head(example[1]))
             if len(self._known) >= _HEADS:
                 self._known.clear()
-            if len(head) <= _HEAD_BYTES:
+            if len(head) <= _HEAD_BYTES and self._ends[row] - self._starts[row] <= _HEAD_BYTES:
                 self._known[head] = example
         return example
 
     def _example(self, row: int) -> tuple[Source, Decision | Outcome] | None:
         """Return a record decoded, if it has the encoder's layout."""
+        if self._ends[row] - self._starts[row] > _BODY_BYTES:
+            return None
         body = self._data[self._starts[row] : self._ends[row]]
         example = self._decode(body)
         if example is None:
@@ -325,7 +329,7 @@ def _head_bytes(source: Source, head: DecisionHead | OutcomeHead) -> bytes:
     return encoder.outcome_head(head)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def _encoder(source: Source) -> Encoder:
     kind = SimpleNamespace(name=source.kind, version=source.kind_version)
     hook: Any = SimpleNamespace(name=source.hook, kind=kind, process_id=source.process)

@@ -34,8 +34,11 @@ _NAME_BYTES = 250
 #: Of one workload batch: what its columns' names may hold, and how far its times may lie apart. Each
 #: event repeats the names in its row, and each hour is a file.
 _FIELDS = 32
+_BATCH_NAME_BYTES = 256
 _FIELD_BYTES = 64
 _SPAN_NS = 24 * 3600 * 10**9
+#: Characters of a reason for refusing a record, and different reasons that are kept apart.
+_REASON, _REASONS = 200, 64
 Attributes = Mapping[str, Any]
 
 
@@ -90,8 +93,7 @@ class Batch:
         for source, parts in outcomes.items():
             rows = [row for row, _ in parts]
             joined: Outcomes = concat([part for _, part in parts])
-            in_order = len(parts) == 1
-            yield source, joined if in_order else take(joined, np.argsort(np.concatenate(rows)))
+            yield source, take(joined, np.argsort(np.concatenate(rows), kind="stable"))
 
     def _blocks_of_singles(self) -> Iterator[Block]:
         found: dict[tuple[Source, Any], list[tuple[int, Any]]] = {}
@@ -146,7 +148,7 @@ def one_by_one(data: bytes) -> Decoded:
     for resource_logs in _parsed(data).resource_logs:
         service = _service(resource_logs.resource.attributes)
         for scope_logs in resource_logs.scope_logs:
-            batch = Batch(_digest(scope_logs.SerializeToString()))
+            batch = Batch(_digest(service, scope_logs.SerializeToString()))
             _logs(decoded, batch, service, enumerate(scope_logs.log_records))
             _keep(decoded, batch)
     return decoded
@@ -161,7 +163,7 @@ def _resource(decoded: Decoded, data: bytes, frame: ResourceFrame) -> None:
     (rest,) = _parsed(without(data, frame, [others for _, others in read])).resource_logs
     service = _service(rest.resource.attributes)
     for scope, (found, others), logs in zip(frame.scopes, read, rest.scope_logs, strict=True):
-        batch = Batch(_digest(memoryview(data)[scope.start : scope.end]), found)
+        batch = Batch(_digest(service, memoryview(data)[scope.start : scope.end]), found)
         _logs(decoded, batch, service, zip(others, logs.log_records, strict=True))
         _keep(decoded, batch)
 
@@ -173,8 +175,11 @@ def _parsed(data: bytes) -> ExportLogsServiceRequest:
         raise TraceError(f"not an OTLP logs request ({error}); send OTLP logs here") from error
 
 
-def _digest(content: bytes | memoryview) -> bytes:
-    return hashlib.sha256(content).digest()[:16]
+def _digest(service: str, content: bytes | memoryview) -> bytes:
+    """Return what tells batches apart; the service is in it because records are its."""
+    made = hashlib.sha256(service.encode("utf-8", "replace") + b"\0")
+    made.update(content)
+    return made.digest()[:16]
 
 
 def _origin(resource: bytes) -> tuple[str, str]:
@@ -217,8 +222,15 @@ def _logs(
         try:
             batch.singles.append((position, *_record(log, service, read)))
         except Malformed as error:
-            decoded.malformed[f"{log.event_name}: {error}"] += 1
+            count_reasons(decoded.malformed, {f"{log.event_name}: {error}": 1})
             batch.rejected += 1
+
+
+def count_reasons(into: Counter[str], reasons: Mapping[str, int]) -> None:
+    """Add counts by reason: of each as much as fits a line, and of different ones no more than a page has."""
+    for reason, count in reasons.items():
+        said = "".join(c if c.isprintable() else "?" for c in reason[:_REASON])
+        into[said if said in into or len(into) < _REASONS else "other reasons"] += count
 
 
 def _keep(decoded: Decoded, batch: Batch) -> None:
@@ -309,6 +321,10 @@ def _batch(attributes: Attributes, seq: int) -> WorkloadBatch:
         raise Malformed(f"{names.WORKLOAD_ID} leads out of range")
     event: str = _take(attributes, names.WORKLOAD_EVENT, str)
     _bounded(names.WORKLOAD_EVENT, event, len(event.encode()))
+    # Each event of a batch repeats the names: of the longest only single events are taken.
+    every = (event, attributes[names.FLAG_KEY], attributes[names.SCHEMA])
+    if sum(len(name.encode()) for name in every) > _BATCH_NAME_BYTES:
+        raise Malformed(f"names of a batch have more than {_BATCH_NAME_BYTES} bytes together")
     values = _values(attributes, names.WORKLOAD_COLUMN, bytes)
     if len(values) > _FIELDS or any(len(name.encode()) > _FIELD_BYTES for name, _ in values):
         raise Malformed(f"more than {_FIELDS} fields, or one of more than {_FIELD_BYTES} bytes")

@@ -25,7 +25,7 @@ def of_the_place(error: BaseException) -> bool:
     cause = error.__cause__ if isinstance(error, TraceError) else error
     if isinstance(cause, OSError):
         return cause.errno is None or cause.errno in _PLACE
-    return isinstance(cause, MemoryError)
+    return False  # for want of memory, too, another try helps only so often
 
 
 def words(error: BaseException) -> str:

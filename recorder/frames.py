@@ -62,6 +62,8 @@ def frames(data: bytes) -> list[ResourceFrame] | None:
             if key != _FIRST:
                 return None
             found.append(_resource_logs(data, start, end))
+            if len(found) > _MANY:
+                return None
     except (_OddError, IndexError, struct.error):
         return None
     return found
@@ -83,6 +85,11 @@ def without(data: bytes, frame: ResourceFrame, kept: list[list[int]]) -> bytes:
     return b"\x0a" + varint(sum(map(len, parts))) + b"".join(parts)
 
 
+#: Resources of a request or scopes of a resource, and bytes beside the records of one, up to which a request
+#: is worth reading in columns; honest ones have one, and some hundreds.
+_MANY, _REST = 256, 16_384
+
+
 def _start(size: int) -> bytes:
     return b"\x12" + varint(size)
 
@@ -92,6 +99,8 @@ def _resource_logs(data: bytes, at: int, end: int) -> ResourceFrame:
     for key, begin, start, stop in _fields(data, at, end):
         if key == _SECOND:
             frame.scopes.append(_scope_logs(data, start, stop))
+            if len(frame.scopes) > _MANY:
+                raise _OddError
             continue
         if key == _FIRST:
             if frame.resource:
@@ -99,8 +108,15 @@ def _resource_logs(data: bytes, at: int, end: int) -> ResourceFrame:
             frame.resource = data[start:stop]
         elif key != _THIRD:
             raise _OddError
-        frame.rest += data[begin:stop]
+        frame.rest = _more(frame.rest, data[begin:stop])
     return frame
+
+
+def _more(rest: bytes, part: bytes) -> bytes:
+    """Return what lies beside records with one more field; each is copied again and again, so they are few."""
+    if len(rest) + len(part) > _REST:
+        raise _OddError
+    return rest + part
 
 
 def _scope_logs(data: bytes, at: int, end: int) -> ScopeFrame:
@@ -120,7 +136,7 @@ def _scope_logs(data: bytes, at: int, end: int) -> ScopeFrame:
             starts.append(start)
             ends.append(at)
         elif key in (_FIRST, _THIRD):
-            frame.rest += data[begin:at]
+            frame.rest = _more(frame.rest, data[begin:at])
         else:
             raise _OddError
     if at != end:

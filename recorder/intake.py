@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..sdk.errors import GnomonError
-from .decode import Batch, Decoded, decode
+from .decode import Batch, Decoded, count_reasons, decode
 from .faults import of_the_place, words
 from .publish import Published, Seen, publish
 from .redaction import Redaction, without
@@ -229,7 +229,7 @@ class Intake:
         self.counts.requests += 1
         self.counts.records += sum(batch.count for batch in decoded.batches)
         self.counts.foreign += decoded.foreign
-        self.counts.malformed.update(decoded.malformed)
+        count_reasons(self.counts.malformed, decoded.malformed)
 
     async def _supervised(self, step: Callable[[], Awaitable[None]]) -> None:
         """Run a step to its end, again after whatever it raised."""
@@ -386,7 +386,7 @@ class Intake:
                 self._problem(f"a request in {path} is not stored: {words(error)}")
                 continue
             batches += decoded.batches
-            malformed.update(decoded.malformed)
+            count_reasons(malformed, decoded.malformed)
         self._name_damage(path, contents, unread)
         if malformed:
             reason, _ = malformed.most_common(1)[0]

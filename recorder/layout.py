@@ -50,9 +50,17 @@ def hour_folder(hook: str, hour_ns: int) -> str:
 
 def partitions(spec: TableSpec, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     """Yield (folder, rows in order of time) per hook and hour."""
-    hours = table[spec.time].to_numpy() // HOUR_NS
-    for hook in pc.unique(table["hook"]).to_pylist():
-        of_hook = pc.equal(table["hook"], hook).to_numpy()
-        for hour in np.unique(hours[of_hook]):
-            part = table.filter(pa.array(of_hook & (hours == hour))).sort_by(spec.time)
-            yield f"{spec.name}/{hour_folder(hook, int(hour) * HOUR_NS)}", part
+    if not table.num_rows:
+        return
+    times = table[spec.time].to_numpy()
+    hooks = pc.dictionary_encode(table["hook"].combine_chunks())
+    codes, hours = hooks.indices.to_numpy(), times // HOUR_NS
+    order = np.lexsort((times, hours, codes))
+    codes, hours = codes[order], hours[order]
+    table = table.combine_chunks().take(pa.array(order))
+    begins = np.flatnonzero((np.diff(codes) != 0) | (np.diff(hours) != 0)) + 1
+    ends = [*begins.tolist(), len(order)]
+    for begin, end in zip([0, *begins.tolist()], ends, strict=True):
+        hook = hooks.dictionary[int(codes[begin])].as_py()
+        folder = hour_folder(hook, int(hours[begin]) * HOUR_NS)
+        yield f"{spec.name}/{folder}", table.slice(begin, end - begin)

@@ -17,7 +17,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from ..sdk.errors import ConfigurationError, TraceError
 from ..sdk.telemetry import names
@@ -32,6 +32,8 @@ _MEMBERS = "members"
 _NAMES = "names"
 #: What a record of an event may keep: all that the store has a column for, and the prefixes of more.
 _ALWAYS = (names.SCHEMA, names.FLAG_KEY, names.FLAG_VARIANT)
+#: Bytes of a resource's names, above which none of its records is good.
+_SERVICE_BYTES = 4096
 _KEPT: Mapping[str, tuple[frozenset[str], tuple[str, ...]]] = {
     names.DECISION: (
         frozenset(
@@ -256,21 +258,24 @@ def without(data: bytes, good: Callable[[bytes], bool]) -> bytes:
     """
     message = ExportLogsServiceRequest.FromString(data)
     for resource_logs in message.resource_logs:
+        # All that a record is judged by beside itself; it is copied for each of them.
+        named = [
+            pair for pair in resource_logs.resource.attributes if pair.key == names.SERVICE_NAME
+        ]
+        service = named if sum(pair.ByteSize() for pair in named) <= _SERVICE_BYTES else None
         for scope_logs in resource_logs.scope_logs:
             every = list(scope_logs.log_records)
-            kept = [log for log in every if good(_alone(resource_logs, scope_logs, log))]
+            kept = [log for log in every if service is not None and good(_alone(service, log))]
             del scope_logs.log_records[:]
             scope_logs.log_records.extend(kept)
     return message.SerializeToString()
 
 
-def _alone(resource_logs: ResourceLogs, scope_logs: ScopeLogs, log: LogRecord) -> bytes:
+def _alone(service: Iterable[KeyValue], log: LogRecord) -> bytes:
     one = ExportLogsServiceRequest()
     of = one.resource_logs.add()
-    of.resource.CopyFrom(resource_logs.resource)
-    within = of.scope_logs.add()
-    within.scope.CopyFrom(scope_logs.scope)
-    within.log_records.append(log)
+    of.resource.attributes.extend(service)
+    of.scope_logs.add().log_records.append(log)
     return one.SerializeToString()
 
 

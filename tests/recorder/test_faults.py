@@ -179,7 +179,6 @@ def test_what_the_store_takes_of_a_segment_is_stored(
         *(OSError(number, os.strerror(number)) for number in (errno.ENOSPC, errno.EDQUOT)),
         *(OSError(number, os.strerror(number)) for number in (errno.EIO, errno.EACCES)),
         OSError("AWS Error NETWORK_CONNECTION"),
-        MemoryError(),
     ],
     ids=words,
 )
@@ -224,6 +223,20 @@ def test_the_filesystem_says_itself_whose_fault_it_was(tmp_path: Path) -> None:
         Files(tmp_path).publish("x" * 300, "name", b"data")
     assert not of_the_place(caught.value)
     assert of_the_place(PermissionError(errno.EACCES, "denied"))
+
+
+def test_what_takes_more_memory_than_there_is_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be tried at every start, for ever."""
+
+    async def scenario(intake: Intake) -> None:
+        await intake.submit(of_hook("bad", 0))
+        await intake.submit(payload(2))
+        await until(lambda: ".damaged" in suffixes(tmp_path))
+
+    refuse(monkeypatch, Files, "publish", bad_folder(MemoryError()))
+    run(tmp_path, scenario, _QUICK)
 
 
 def test_a_segment_that_cannot_be_set_aside_stays(
