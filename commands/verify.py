@@ -48,8 +48,8 @@ def verify(
     Exit codes: 0 accepted, 1 refused, 2 bad input, 3 inconclusive.
     """
     from .. import api
+    from ..sdk.isolation.layers import known_mode
     from ..shadow.gate_case import VerifyOptions
-    from ..shadow.isolation.layers import known_mode
 
     verdict = api.verify(
         policy,

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from keyword import iskeyword
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .errors import ConfigurationError
 from .invariant import Invariant
+
+if TYPE_CHECKING:
+    import random
+
+    from .language import ProgramContract
 
 Order = Literal["lowest", "highest"]
 Statistic = Literal["mean", "p99", "failure_rate"]
 EventSource = Literal["decision", "outcome", "event"]
 Arms = Literal["switchback", "sticky", "paired"]
+Form = Literal["score", "program"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,11 @@ class Baseline:
 class Kind:
     """What a hook decides.
 
+    A kind is of score form (a policy is a score of one item's features) unless it declares a
+    ``program``; then a policy is a program over arrays that the host owns, invariants are asked
+    ``(question, answer)`` instead of ``(items, picked)``, and ``features`` are no more than what a
+    record says of a question, as those of one item.
+
     Attributes:
         name: identifier, for example ``load_balancer``.
         version: of this contract; a bundle names the version that it was verified against.
@@ -142,6 +153,7 @@ class Kind:
         order: the item with the ``lowest`` or the ``highest`` score is picked.
         objective: the metric to improve; lower is better.
         guardrails: what must not get worse.
+        metrics: what else an outcome may hold, besides the objective.
         workload: events that a trace holds.
         invariants: that hold for every hook of this kind.
         baselines: by name.
@@ -152,6 +164,12 @@ class Kind:
         has_bound: whether a proven limit is known that no policy can beat; if not, no such gate.
         max_nodes: of the syntax tree of a policy.
         max_fuel: charged per evaluation of a score.
+        program: arrays, host operations and limits of a policy in program form; None for score form.
+        host: functions behind the contract's operations, by name; they must answer alike everywhere.
+        questions: of a program form: draws the arguments of a call that a service might make, in the
+            order of the contract's parameters; gates and golden tests ask them.
+        deadline_s: of a program form: seconds for one answer, in shadow and in a service.
+        memory_mb: of a program form: address space of its worker.
     """
 
     name: str
@@ -160,6 +178,7 @@ class Kind:
     features: tuple[Feature, ...]
     objective: Metric
     guardrails: tuple[Guardrail, ...] = ()
+    metrics: tuple[Metric, ...] = ()
     workload: tuple[WorkloadEvent, ...] = ()
     invariants: tuple[Invariant, ...] = ()
     baselines: Mapping[str, Baseline] = field(default_factory=lambda: MappingProxyType({}))
@@ -169,6 +188,11 @@ class Kind:
     has_bound: bool = False
     max_nodes: int = 400
     max_fuel: int = 2000
+    program: ProgramContract | None = None
+    host: Mapping[str, Callable[..., Any]] = field(default_factory=lambda: MappingProxyType({}))
+    questions: Callable[[random.Random], tuple[Any, ...]] | None = None
+    deadline_s: float = 2.0
+    memory_mb: int = 256
 
     def __post_init__(self) -> None:
         """Refuse a contract that cannot work; raises ConfigurationError that names kind and value."""
@@ -185,6 +209,25 @@ class Kind:
     def input_names(self) -> tuple[str, ...]:
         """Names of :attr:`inputs`, in order."""
         return tuple(feature.name for feature in self.inputs)
+
+    @property
+    def form(self) -> Form:
+        """``score`` or ``program``."""
+        return "score" if self.program is None else "program"
+
+    @cached_property
+    def question_type(self) -> Any:
+        """Named tuple of a program's arguments, as invariants see them."""
+        return namedtuple("Question", [each.name for each in self._parameters])
+
+    @cached_property
+    def answer_type(self) -> Any:
+        """Named tuple of a program's outputs, as invariants see them."""
+        return namedtuple("Answer", [each.name for each in self._parameters if each.writable])
+
+    @property
+    def _parameters(self) -> tuple[Any, ...]:
+        return () if self.program is None else self.program.parameters
 
     @cached_property
     def item_type(self) -> Any:
@@ -209,6 +252,8 @@ def _problem(kind: Kind) -> str:
         return (
             f"features {', '.join(names)}: names differ, and {', '.join(reserved)} are the host's"
         )
+    if kind.program is not None and kind.questions is None:
+        return "a kind of program form needs questions=, which the gates ask of a program"
     if not kind.objective.clip > 0.0:
         return f"the objective's clip is {kind.objective.clip}; it must be above 0"
     return next((bad for feature in kind.features if (bad := _unfit(feature))), "")

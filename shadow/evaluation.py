@@ -5,24 +5,13 @@ from __future__ import annotations
 import math
 from concurrent.futures import Future
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Literal, Protocol
 
+from ..sdk.isolation.status import Status
+
+__all__ = ["Engine", "Evaluation", "Split", "Status"]
+
 Split = Literal["train", "validation", "holdout"]
-
-
-class Status(StrEnum):
-    """How an evaluation ended; never encoded in the score."""
-
-    OK = "ok"
-    REJECTED = "rejected"  # outside the policy language
-    FAULT = "fault"  # a score that faulted (domain, overflow, fuel)
-    VIOLATION = "violation"  # an invariant did not hold
-    TIMEOUT = "timeout"
-    DIED = "died"
-    EVALUATOR_ERROR = (
-        "evaluator_error"  # our own fault: never blamed on the candidate, never cached
-    )
 
 
 @dataclass(frozen=True, slots=True)

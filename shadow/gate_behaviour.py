@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..sdk.errors import LanguageError
+from ..sdk.isolation.zygote import CandidateStopped
 from ..sdk.language import check, golden_vectors
 from .evaluation import Evaluation, Status
 from .gate_case import Case
 from .isolation.compiled import CompiledEngine, CompiledOptions
-from .isolation.zygote import CandidateStopped
 from .verdict import Answer, GateResult
 
 Floats = npt.NDArray[np.float64]

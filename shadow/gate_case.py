@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from ..policies.rollout.ledger import Ledger
 from ..sdk.invariant import Invariant, Violation
+from ..sdk.isolation.layers import IsolationMode, Limits
+from ..sdk.isolation.zygote import Zygote
 from ..sdk.kind import Kind
 from ..sdk.language import Program
 from .evaluation import Split
-from .isolation.layers import IsolationMode, Limits
 from .isolation.lockstep import LockstepCandidate, run_lockstep
-from .isolation.zygote import Zygote
 from .policy import Policy
 from .simulators.base import Replay, Simulator
 from .trace import Trace

@@ -12,13 +12,13 @@ from typing import Any
 
 from ..policies.rollout.ledger import Ledger
 from ..sdk.errors import ConfigurationError
+from ..sdk.isolation.zygote import CandidateStopped
 from .gate_behaviour import budget, determinism, language, stopped
 from .gate_case import Case, Target, VerifyOptions
 from .gate_fidelity import fidelity
 from .gate_invariants import invariants
 from .gate_replay import bound, holdout, sampled, validation
 from .isolation.lockstep import lockstep_zygote
-from .isolation.zygote import CandidateStopped
 from .simulators import simulator_for
 from .splits import split
 from .trace import Trace

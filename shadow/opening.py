@@ -110,7 +110,7 @@ def isolated(texts: tuple[str, ...], kind: Kind, isolation: str, stack: ExitStac
         ConfigurationError, LanguageError: a text names nothing that can be replayed.
         IsolationError: the isolation cannot be had.
     """
-    from .isolation.layers import known_mode
+    from ..sdk.isolation.layers import known_mode
     from .isolation.lockstep import lockstep_zygote
     from .policy import BASELINE, IsolatedPolicy, baseline_policy
 

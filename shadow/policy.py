@@ -18,7 +18,7 @@ from .simulators.base import Choose, FloatArray, Replay, Simulator, drive
 from .trace import DecisionTrace, Trace
 
 if TYPE_CHECKING:
-    from .isolation.zygote import Zygote
+    from ..sdk.isolation.zygote import Zygote
 
 Tier = Literal["built-in", "compiled", "plain Python", "out of process"]
 BASELINE = "baseline:"

@@ -24,16 +24,16 @@ import numpy.typing as npt
 from ...policies.registry import modules
 from ...sdk.errors import ConfigurationError, IsolationError
 from ...sdk.invariant import Invariant
+from ...sdk.isolation import frames
+from ...sdk.isolation.layers import IsolationMode, Limits
+from ...sdk.isolation.zygote import CandidateStopped, Fork, Zygote
 from ...sdk.kind import Kind
 from ..evaluation import Evaluation, Split, Status
 from ..simulators import plugged_in
 from ..simulators.base import save_calibrations
 from ..trace import Trace
 from ..watch import blocking
-from . import frames
 from .guard import InvariantGuard
-from .layers import IsolationMode, Limits
-from .zygote import CandidateStopped, Fork, Zygote
 
 _ENTRY = "gnomon.shadow.isolation.compiled_child"
 _HEAD = struct.Struct("<idI")  # as in compiled_child

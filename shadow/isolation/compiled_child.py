@@ -19,15 +19,15 @@ import numpy as np
 
 from ...policies.registry import kind as kind_named
 from ...sdk.errors import LanguageError
+from ...sdk.isolation import frames
+from ...sdk.isolation.frames import Code
+from ...sdk.isolation.lockdown import Cell, seal
 from ...sdk.kind import Kind
 from ...sdk.language import check
 from ..compiled import compile_score
 from ..simulators import plugged_in, simulator_for
 from ..simulators.base import Replay, Simulator, load_calibrations
 from ..trace import Trace
-from . import frames
-from .frames import Code
-from .lockdown import Cell, seal
 
 #: A compiler needs memory that can be executed; :func:`serve` gives that up before the first replay.
 COMPILES = True

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ...sdk.invariant import Invariant
+from ...sdk.isolation.layers import IsolationMode, Limits
 from ...sdk.kind import Kind
 from ..simulators import simulator_for
 from ..trace import Trace
 from ..watch import Watch
-from .layers import IsolationMode, Limits
 from .lockstep import LockstepCandidate, lockstep_zygote, run_lockstep
 
 #: A sample: the gates check every decision of every replay.

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ...sdk.errors import IsolationError
+from ...sdk.isolation import frames
+from ...sdk.isolation.layers import IsolationMode, Limits
+from ...sdk.isolation.zygote import CandidateStopped, Zygote
 from ...sdk.kind import Kind
 from ..evaluation import Status
-from . import frames
-from .layers import IsolationMode, Limits
 from .lockstep_child import LENGTH, REQUEST, Operation
-from .zygote import CandidateStopped, Zygote
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int32]

@@ -13,10 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 from ...sdk.errors import LanguageError
+from ...sdk.isolation import frames
+from ...sdk.isolation.lockdown import Cell
 from ...sdk.kind import Feature, Kind, Metric
 from ...sdk.language import Program, check, chooser
-from . import frames
-from .lockdown import Cell
 
 REQUEST = struct.Struct("<BII")
 LENGTH = struct.Struct("<I")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
@@ -60,6 +61,8 @@ class Replay:
         members: how many there were.
         fault: index of the decision on which the policy failed, -1 when it did not; the arrays end
             before it.
+        extra: what else was measured of every decision, by name (of the kind's ``metrics``, where it
+            declares them), f8[n] each.
     """
 
     time: FloatArray
@@ -68,6 +71,7 @@ class Replay:
     action: IntArray
     members: int
     fault: int = -1
+    extra: Mapping[str, FloatArray] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def mean(self) -> float:
@@ -212,6 +216,21 @@ class Simulator(ABC):
     def built_in(self, name: str, trace: Any, seed: int) -> Choose:
         """Return a published policy that picks from the rows; raises ConfigurationError for none."""
         raise ConfigurationError(f"kind {self.kind.name!r} has no built-in policy {name!r}")
+
+    def figures(self, trace: Any, replay: Replay) -> dict[str, float]:
+        """Return what else a person compares policies of this kind by, for a table; by name with unit.
+
+        For example a cache's byte miss ratio, or the imbalance of a balancer's members.
+        """
+        return {}
+
+    def sized(self, trace: Any, share: float) -> Any:
+        """Return the trace as of a service of another size, a share of what the workload touches.
+
+        Raises:
+            ConfigurationError: size means nothing for this kind.
+        """
+        raise ConfigurationError(f"kind {self.kind.name!r} has no size to vary; leave out --sizes")
 
     def bound(self, trace: Any, calibration: Any, seed: int) -> float:
         """Return a mean outcome that no policy can beat; ``-inf`` where none is proven."""

@@ -23,8 +23,8 @@ from gnomon.commands._checks import Check, Diagnosis, diagnose, within
 from gnomon.commands._probes import ClockState, Machine, standing, this_machine
 from gnomon.policies import registry
 from gnomon.sdk.errors import ConfigurationError, IsolationError, UnavailableError
+from gnomon.sdk.isolation.layers import LAYERS
 from gnomon.sdk.keys import generate, save
-from gnomon.shadow.isolation.layers import LAYERS
 
 from .conftest import Folder
 

@@ -11,10 +11,10 @@ import pytest
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.policies.rollout.ledger import Ledger
 from gnomon.sdk.invariant import Invariant
+from gnomon.sdk.isolation.zygote import Zygote
 from gnomon.sdk.language import check
 from gnomon.shadow.gate_case import Case, Target, VerifyOptions
 from gnomon.shadow.isolation.lockstep import lockstep_zygote
-from gnomon.shadow.isolation.zygote import Zygote
 from gnomon.shadow.policy import ScorePolicy
 from gnomon.shadow.simulators import simulator_for
 from gnomon.shadow.trace import DecisionTrace

@@ -12,13 +12,13 @@ import pytest
 
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.invariant import Invariant, violated
+from gnomon.sdk.isolation.zygote import CandidateStopped
 from gnomon.sdk.language import check, chooser
 from gnomon.shadow import gate_behaviour, gate_invariants, gate_replay
 from gnomon.shadow.evaluation import Status
 from gnomon.shadow.gate_case import Case, Target, VerifyOptions
 from gnomon.shadow.holdout import OPENED
 from gnomon.shadow.isolation.lockstep import LockstepCandidate
-from gnomon.shadow.isolation.zygote import CandidateStopped
 from gnomon.shadow.policy import Policy
 from gnomon.shadow.simulators.base import Replay
 

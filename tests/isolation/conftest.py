@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gnomon.shadow.isolation import frames
-from gnomon.shadow.isolation.layers import Limits
-from gnomon.shadow.isolation.zygote import CandidateStopped, Zygote
+from gnomon.sdk.isolation import frames
+from gnomon.sdk.isolation.layers import Limits
+from gnomon.sdk.isolation.zygote import CandidateStopped, Zygote
 
 INSIDE = str(Path(__file__).parent / "inside")
 LENGTH = struct.Struct("<I")

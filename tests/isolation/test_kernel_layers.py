@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.sdk.errors import ConfigurationError, IsolationError
-from gnomon.shadow.isolation import seccomp
-from gnomon.shadow.isolation.layers import (
+from gnomon.sdk.isolation import seccomp
+from gnomon.sdk.isolation.layers import (
     LAYERS,
     STRICT_NEEDS,
     Limits,
@@ -22,7 +22,7 @@ from gnomon.shadow.isolation.layers import (
     known_mode,
     to_bits,
 )
-from gnomon.shadow.isolation.zygote import Zygote
+from gnomon.sdk.isolation.zygote import Zygote
 
 from . import attacks
 from .conftest import INSIDE, attack, raw_zygote
@@ -134,9 +134,9 @@ def test_strict_reports_what_it_needs(strict: Zygote, process: Zygote) -> None:
 _WITHOUT = """
 import ctypes, sys
 sys.path.insert(0, {inside!r})
-from gnomon.shadow.isolation import seccomp
-from gnomon.shadow.isolation.layers import Limits
-from gnomon.shadow.isolation.zygote import Zygote
+from gnomon.sdk.isolation import seccomp
+from gnomon.sdk.isolation.layers import Limits
+from gnomon.sdk.isolation.zygote import Zygote
 from gnomon.sdk.errors import IsolationError
 I = seccomp._Instruction
 lines = [(0x20, 0, 0, 0)] + {rules!r} + [(0x06, 0, 0, 0x7FFF0000)]

@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import IsolationError
+from gnomon.sdk.isolation.layers import Limits
+from gnomon.sdk.isolation.zygote import CandidateStopped, Zygote
 from gnomon.sdk.kind import Feature, Kind, Metric
 from gnomon.sdk.language import check, chooser
 from gnomon.shadow.evaluation import Status
-from gnomon.shadow.isolation.layers import Limits
 from gnomon.shadow.isolation.lockstep import (
     LockstepCandidate,
     lockstep,
     lockstep_zygote,
     run_lockstep,
 )
-from gnomon.shadow.isolation.zygote import CandidateStopped, Zygote
 
 from . import attacks
 

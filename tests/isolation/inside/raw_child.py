@@ -9,7 +9,7 @@ from __future__ import annotations
 import array  # noqa: F401
 import struct
 
-from gnomon.shadow.isolation import frames
+from gnomon.sdk.isolation import frames
 
 LENGTH = struct.Struct("<I")
 

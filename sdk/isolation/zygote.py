@@ -17,15 +17,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from ...sdk.errors import CandidateError, IsolationError
-from ..evaluation import Status
+from ..errors import CandidateError, IsolationError
 from . import frames, lockdown, zygote_main
 from .layers import IsolationMode, Limits, from_bits
+from .status import Status
 
 _LENGTH = struct.Struct("<I")
 _START_S = 120.0  # a compiled tier may have to compile its skeletons first
 #: Packages that the clean process finds by path, so that no ``__init__`` pulls in more than needed.
-_PACKAGES = ("gnomon", "gnomon.sdk", "gnomon.shadow", "gnomon.shadow.isolation")
+_PACKAGES = (
+    "gnomon",
+    "gnomon.sdk",
+    "gnomon.sdk.isolation",
+    "gnomon.shadow",
+    "gnomon.shadow.isolation",
+)
 _ONE_THREAD = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",

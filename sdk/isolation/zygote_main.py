@@ -43,8 +43,8 @@ def _child(
     descriptor: int, config: dict[str, Any], memory: int, parent: int, entry: Any, state: Any
 ) -> None:
     """Lock this fork in and hand it to the entry; a failure becomes a message, then the end."""
-    from gnomon.shadow.isolation import frames, lockdown
-    from gnomon.shadow.isolation.layers import Limits, to_bits
+    from gnomon.sdk.isolation import frames, lockdown
+    from gnomon.sdk.isolation.layers import Limits, to_bits
 
     compiles = bool(getattr(entry, "COMPILES", False))
     cell = lockdown.Cell(
@@ -109,7 +109,7 @@ def main() -> None:
     sys.path[:0] = config["paths"]
     _bare_packages(config["root"], config["packages"])
     try:
-        from gnomon.shadow.isolation import lockdown
+        from gnomon.sdk.isolation import lockdown
 
         entry = importlib.import_module(config["entry"])
         state = entry.prepare(config["settings"])

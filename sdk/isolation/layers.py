@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from ...sdk.errors import ConfigurationError
+from ..errors import ConfigurationError
 
 IsolationMode = Literal["strict", "process"]
 
