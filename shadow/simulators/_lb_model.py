@@ -91,9 +91,11 @@ def model_of(trace: DecisionTrace, calibration: LoadBalancerCalibration, seed: i
             f"the calibration is of {len(calibration.slots)} members, trace {trace.hook!r} has "
             f"{len(trace.members)}; calibrate on this trace"
         )
+    process = trace.instance.astype(np.int64)
     return kernel.Model(
         arrival=np.ascontiguousarray(trace.time, np.float64),
-        process=trace.instance.astype(np.int64),
+        process=process,
+        watch=process,
         slots=calibration.slots,
         overhead=calibration.overhead_s,
         service=calibration.service_s,
@@ -103,6 +105,7 @@ def model_of(trace: DecisionTrace, calibration: LoadBalancerCalibration, seed: i
         failed=calibration.failed,
         weight=_first(trace, kernel.WEIGHT, 1.0),
         rule=calibration.ewma_rule,
+        refresh_s=0.0,
         clip_ms=float(calibration.clip_ms[0]),
         seed=mixed_seed(seed),
     )
@@ -111,14 +114,20 @@ def model_of(trace: DecisionTrace, calibration: LoadBalancerCalibration, seed: i
 def state_of(trace: DecisionTrace, calibration: LoadBalancerCalibration) -> kernel.State:
     """Return empty queues, with moving averages and waits as each process first saw them."""
     n, m, p = len(trace), len(trace.members), len(trace.instances)
-    view = np.zeros((p, m, 3))
-    view[:, :, 1] = _first(trace, kernel.EWMA, 0.0)
-    view[:, :, 2] = -_first(trace, kernel.SINCE, 1.0)
+    inflight, average = np.zeros((p, m)), _first(trace, kernel.EWMA, 0.0)
     return kernel.State(
-        seen=view,
-        decided=np.zeros(p, np.int64),
+        inflight=inflight,
+        average=average,
+        due=np.full((p, m), np.inf),
+        shown_inflight=inflight,
+        shown_average=average,
+        value=np.full((p, m), np.nan),
+        refresh=np.zeros(p),
+        last=-_first(trace, kernel.SINCE, 1.0),
+        decided=np.zeros(p),
         free=np.full((m, int(calibration.slots.max())), -np.inf),
         stage=np.zeros(m, np.int64),
+        begun=np.zeros(n),
         answer=np.zeros(n),
         link=np.zeros((n, 2), np.int64),
         ends=np.full((p, m, 2), -1, np.int64),
@@ -132,6 +141,7 @@ def state_of(trace: DecisionTrace, calibration: LoadBalancerCalibration) -> kern
 def _first(trace: DecisionTrace, column: int, default: float) -> FloatArray:
     """Return a feature as each process first saw it, f8[p, m]."""
     values = np.full((len(trace.instances), len(trace.members)), default)
-    seen, at = np.unique(trace.instance, return_index=True)
-    values[seen] = trace.features[at, :, column]
+    at = np.full(len(trace.instances), -1, np.int64)
+    at[trace.instance[::-1]] = np.arange(len(trace) - 1, -1, -1)  # the last that is written stays
+    values[at >= 0] = trace.features[at[at >= 0], :, column]
     return values

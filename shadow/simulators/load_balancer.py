@@ -21,7 +21,7 @@ from . import _lb_fit as fit
 from . import _lb_kernel as kernel
 from ._lb_built_in import chooser
 from ._lb_model import LoadBalancerCalibration, mixed_seed, model_of, restore, state_of
-from ._native import first_class, uniform
+from ._native import first_class, reads, uniform
 from .base import Choose, Replay, Simulator, Stream
 
 __all__ = ["LoadBalancerCalibration", "LoadBalancerSimulator"]
@@ -82,7 +82,7 @@ class LoadBalancerSimulator(Simulator):
         model = model_of(trace, calibration, seed)
         state = state_of(trace, calibration)
         sign = 1.0 if order == "lowest" else -1.0
-        fault = kernel.run(model, state, first_class(score), sign)
+        fault = kernel.run(model, state, first_class(score), sign, _reads(score))
         return _replay(model, state, int(fault))
 
     def built_in(self, name: str, trace: DecisionTrace, seed: int) -> Choose:
@@ -112,6 +112,12 @@ def _lowest_level(calibration: LoadBalancerCalibration) -> npt.NDArray[np.float6
     in_force[:, 0] = True
     lowest: npt.NDArray[np.float64] = np.where(in_force, calibration.level, np.inf).min(axis=1)
     return lowest
+
+
+def _reads(score: Any) -> int:
+    if reads(score, "noise"):
+        return kernel.LUCK
+    return kernel.COUNT if reads(score, "since_picked") else kernel.SHOWN
 
 
 def _replay(model: kernel.Model, state: kernel.State, fault: int) -> Replay:

@@ -13,7 +13,7 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.language import check, chooser
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import Replay, drive, simulator_for
-from gnomon.shadow.simulators._native import uniform
+from gnomon.shadow.simulators._native import reads, uniform
 from gnomon.shadow.trace import DecisionTrace
 
 from .models import arrivals, calibration
@@ -130,3 +130,16 @@ def test_draws_are_uniform_and_unrelated() -> None:
     lagged = np.corrcoef(draws[1:, 0], draws[:-1, 0])[0, 1]
     assert abs(np.corrcoef(np.array(pairs).T)[0, 1]) < 0.06
     assert abs(lagged) < 0.06
+
+
+def test_what_a_score_reads_is_told_from_its_code_and_taken_for_granted_elsewhere() -> None:
+    names = list(load_balancer.baselines)
+    shortest, turns = (
+        COMPILED[names.index("least_outstanding")],
+        COMPILED[names.index("round_robin")],
+    )
+    assert not reads(shortest, "noise")
+    assert not reads(shortest, "since_picked")
+    assert reads(turns, "since_picked")
+    assert reads(COMPILED[names.index("random")], "noise")
+    assert reads(object(), "noise")
