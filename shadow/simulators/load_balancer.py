@@ -19,9 +19,10 @@ from ...sdk.kind import Kind, Order
 from ..trace import DecisionTrace
 from . import _lb_fit as fit
 from . import _lb_kernel as kernel
+from ._lb_bound import lowest_mean
 from ._lb_built_in import chooser
 from ._lb_model import LoadBalancerCalibration, mixed_seed, model_of, restore, state_of
-from ._native import first_class, reads, uniform
+from ._native import first_class, reads
 from .base import Choose, Replay, Simulator, Stream
 
 __all__ = ["LoadBalancerCalibration", "LoadBalancerSimulator"]
@@ -90,28 +91,12 @@ class LoadBalancerSimulator(Simulator):
         return chooser(name, len(trace.instances), seed)
 
     def bound(self, trace: DecisionTrace, calibration: LoadBalancerCalibration, seed: int) -> float:
-        """Return the mean outcome in ms if every request met an idle, fastest, unspoilt backend.
+        """Return a mean outcome in ms that no policy beats.
 
-        Proof: a request that arrives at t is answered at ``max(t + h, f) + q(u) v`` on whichever
-        backend it is sent to, so its outcome is at least the smaller of the clip and
-        ``h + q(u) min v``, where overhead h, quantiles q and the lowest level v are that backend's,
-        and u is the request's own draw, the same on every backend. The smallest of these over the
-        backends bounds every choice, and their mean every policy.
+        The proof is with :mod:`~gnomon.shadow.simulators._lb_bound`: every request alone on its
+        fastest backend, or all backends as one server under preemptive SRPT; the larger counts.
         """
-        model = model_of(trace, calibration, seed)
-        n, m = len(trace), len(trace.members)
-        draw = np.array([uniform(model.seed, index, m) for index in range(n)])
-        column = (draw * model.service.shape[1]).astype(np.int64)
-        fastest = model.service[:, column] * _lowest_level(calibration)[:, None]
-        best_ms = (model.overhead[:, None] + fastest).min(axis=0) * 1e3
-        return float(np.minimum(best_ms, model.clip_ms).mean())
-
-
-def _lowest_level(calibration: LoadBalancerCalibration) -> npt.NDArray[np.float64]:
-    in_force = np.isfinite(calibration.level_from_s[:, :-1])
-    in_force[:, 0] = True
-    lowest: npt.NDArray[np.float64] = np.where(in_force, calibration.level, np.inf).min(axis=1)
-    return lowest
+        return lowest_mean(model_of(trace, calibration, seed))
 
 
 def _reads(score: Any) -> int:

@@ -167,23 +167,3 @@ def test_failures_and_lost_requests_come_at_their_rates() -> None:
     assert (replay.outcome == 500.0).mean() == pytest.approx(0.02, abs=0.005)
     assert (~replay.ok).mean() == pytest.approx(0.07, abs=0.008)
     assert replay.ok[replay.outcome == 500.0].sum() == 0
-
-
-@given(seed=st.integers(0, 1000))
-@settings(max_examples=20)
-def test_no_policy_beats_the_bound(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    table = np.sort(rng.lognormal(-3.5, 0.5, (3, 32)), axis=1)
-    trace = arrivals(poisson(40.0, 300, seed), 3)
-    spells = [(-np.inf, 1.0), (2.0, 0.5), (4.0, 3.0)]
-    fitted = calibration(table.tolist(), [2, 1, 8], 0.002, spells, clip_ms=400.0)
-    bound = SIMULATOR.bound(trace, fitted, seed)
-    for policy in (JSQ, RANDOM):
-        assert SIMULATOR.compiled(trace, fitted, seed, policy).mean >= bound - 1e-9
-
-
-def test_the_bound_is_reached_by_a_lone_idle_backend() -> None:
-    trace = arrivals(np.arange(300) * 10.0, 1)
-    fitted = calibration([exponential(0.05, 64)], overhead=0.01)
-    replay = SIMULATOR.compiled(trace, fitted, 5, JSQ)
-    assert replay.mean == pytest.approx(SIMULATOR.bound(trace, fitted, 5), rel=1e-12)
