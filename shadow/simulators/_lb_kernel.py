@@ -109,7 +109,7 @@ class State(NamedTuple):
 
 
 @lean
-def _catch_up(model: Any, state: Any, view: Any, member: Any, now: Any) -> None:
+def catch_up(model: Any, state: Any, view: Any, member: Any, now: Any) -> None:
     """Take the requests answered by now off the list and into the average."""
     average = state.average[view, member]
     head = state.ends[view, member, 0]
@@ -140,7 +140,7 @@ def _refresh(model: Any, state: Any, view: Any, now: Any) -> None:
     at = state.refresh[view] + passed * model.refresh_s
     for member in range(len(model.slots)):
         if state.due[view, member] <= at:
-            _catch_up(model, state, view, member, at)
+            catch_up(model, state, view, member, at)
         state.shown_inflight[view, member] = state.inflight[view, member]
         state.shown_average[view, member] = state.average[view, member]
         state.value[view, member] = np.nan
@@ -148,7 +148,7 @@ def _refresh(model: Any, state: Any, view: Any, now: Any) -> None:
 
 
 @inlined
-def _until(model: Any, state: Any, view: Any, now: Any) -> Any:
+def until_now(model: Any, state: Any, view: Any, now: Any) -> Any:
     """Return until when a decision looks: now, or no further than its last refresh, made if due."""
     if model.refresh_s == 0.0:
         return now
@@ -161,10 +161,10 @@ def _until(model: Any, state: Any, view: Any, now: Any) -> Any:
 def observe(model: Any, state: Any, index: Any) -> None:
     """Bring the deciding process's view up to date and fill ``rows``."""
     process, view = model.process[index], model.watch[index]
-    until = _until(model, state, view, model.arrival[index])
+    until = until_now(model, state, view, model.arrival[index])
     for member in range(len(model.slots)):
         if state.due[view, member] <= until:
-            _catch_up(model, state, view, member, until)
+            catch_up(model, state, view, member, until)
         state.rows[member, INFLIGHT] = state.shown_inflight[view, member]
         state.rows[member, EWMA] = state.shown_average[view, member]
         state.rows[member, WEIGHT] = model.weight[process, member]
@@ -277,10 +277,10 @@ def _scores(model: Any, state: Any, index: Any, score: Any, sign: Any, reads: An
     A score that reads nothing but what the view shows is the same until that changes.
     """
     view = model.watch[index]
-    until = _until(model, state, view, model.arrival[index])
+    until = until_now(model, state, view, model.arrival[index])
     for member in range(len(model.slots)):
         if state.due[view, member] <= until:
-            _catch_up(model, state, view, member, until)
+            catch_up(model, state, view, member, until)
         if reads != SHOWN or np.isnan(state.value[view, member]):
             value = sign * _scored(model, state, index, member, score, reads == LUCK)
             if np.isnan(value):

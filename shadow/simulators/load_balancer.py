@@ -19,13 +19,19 @@ from ...sdk.kind import Kind, Order
 from ..trace import DecisionTrace
 from . import _lb_fit as fit
 from . import _lb_kernel as kernel
+from ._lb_books import LoadBalancerReplay, LoadBalancerSummary, figures, replay_of
 from ._lb_bound import lowest_mean
-from ._lb_built_in import chooser
+from ._lb_built_in import chooser, run
 from ._lb_model import LoadBalancerCalibration, mixed_seed, model_of, restore, state_of
 from ._native import first_class, reads
 from .base import Choose, Replay, Simulator, Stream
 
-__all__ = ["LoadBalancerCalibration", "LoadBalancerSimulator"]
+__all__ = [
+    "LoadBalancerCalibration",
+    "LoadBalancerReplay",
+    "LoadBalancerSimulator",
+    "LoadBalancerSummary",
+]
 
 
 class LoadBalancerSimulator(Simulator):
@@ -67,9 +73,9 @@ class LoadBalancerSimulator(Simulator):
             kernel.step(model, state, index, picked)
             picked = yield state.rows
             if not 0 <= picked < len(trace.members):
-                return _replay(model, state, index)
+                return replay_of(model, state, index)
         kernel.step(model, state, len(trace), picked)
-        return _replay(model, state, -1)
+        return replay_of(model, state, -1)
 
     def compiled(
         self,
@@ -84,11 +90,28 @@ class LoadBalancerSimulator(Simulator):
         state = state_of(trace, calibration)
         sign = 1.0 if order == "lowest" else -1.0
         fault = kernel.run(model, state, first_class(score), sign, _reads(score))
-        return _replay(model, state, int(fault))
+        return replay_of(model, state, int(fault))
 
     def built_in(self, name: str, trace: DecisionTrace, seed: int) -> Choose:
-        """Return ``power_of_two_choices``, ``join_idle_queue`` or ``smooth_weighted_round_robin``."""
+        """Return ``power_of_two_choices``, ``join_idle_queue`` or ``smooth_weighted_round_robin``.
+
+        Raises:
+            ConfigurationError: there is none of this name, or it sees more than the rows.
+        """
         return chooser(name, len(trace.instances), seed)
+
+    def replay_built_in(
+        self, name: str, trace: DecisionTrace, calibration: LoadBalancerCalibration, seed: int
+    ) -> Replay:
+        """Replay in a compiled loop under one of those, or ``peak_ewma_finagle``.
+
+        Raises:
+            ConfigurationError: there is none of this name.
+        """
+        model = model_of(trace, calibration, seed)
+        state = state_of(trace, calibration)
+        run(name, model, state, seed)
+        return replay_of(model, state, -1)
 
     def bound(self, trace: DecisionTrace, calibration: LoadBalancerCalibration, seed: int) -> float:
         """Return a mean outcome in ms that no policy beats.
@@ -98,20 +121,12 @@ class LoadBalancerSimulator(Simulator):
         """
         return lowest_mean(model_of(trace, calibration, seed))
 
+    def figures(self, trace: DecisionTrace, replay: Replay) -> dict[str, float]:
+        """Return imbalance (busy time per slot, most over mean) and the longest and the mean queue."""
+        return figures(replay)
+
 
 def _reads(score: Any) -> int:
     if reads(score, "noise"):
         return kernel.LUCK
     return kernel.COUNT if reads(score, "since_picked") else kernel.SHOWN
-
-
-def _replay(model: kernel.Model, state: kernel.State, fault: int) -> Replay:
-    end = len(model.arrival) if fault < 0 else fault
-    return Replay(
-        time=model.arrival[:end],
-        outcome=state.outcome[:end],
-        ok=state.ok[:end],
-        action=state.action[:end],
-        members=len(model.slots),
-        fault=fault,
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -34,49 +33,6 @@ RANDOM = score("def score(noise):\n    return noise\n")
 
 def poisson(rate: float, n: int, seed: int = 0) -> np.ndarray:
     return np.cumsum(np.random.default_rng(seed).exponential(1.0 / rate, n))
-
-
-def sojourn(rho: float, servers: int, slots: int, policy: object, n: int = 400_000) -> np.ndarray:
-    """Return times in system in units of the mean service time, after a start-up."""
-    trace = arrivals(poisson(rho * servers * slots, n), servers)
-    fitted = calibration([exponential(1.0)] * servers, [slots] * servers)
-    return SIMULATOR.compiled(trace, fitted, 1, policy).outcome[n // 10 :] / 1e3
-
-
-@pytest.mark.parametrize("rho", [0.5, 0.8])
-def test_one_server_is_m_m_1(rho: float) -> None:
-    times = sojourn(rho, 1, 1, JSQ)
-    assert times.mean() == pytest.approx(1.0 / (1.0 - rho), rel=0.04)
-    assert np.quantile(times, 0.99) == pytest.approx(math.log(100.0) / (1.0 - rho), rel=0.06)
-
-
-@pytest.mark.parametrize("c", [2, 4])
-def test_slots_are_m_m_c(c: int) -> None:
-    rho = 0.8
-    blocking = 1.0
-    for k in range(1, c + 1):
-        blocking = c * rho * blocking / (k + c * rho * blocking)
-    waits = blocking / (1.0 - rho * (1.0 - blocking))
-    expected = 1.0 + waits / (c * (1.0 - rho))
-    assert sojourn(rho, 1, c, JSQ).mean() == pytest.approx(expected, rel=0.03)
-
-
-def test_a_random_split_is_independent_queues() -> None:
-    assert sojourn(0.7, 5, 1, RANDOM).mean() == pytest.approx(1.0 / 0.3, rel=0.04)
-
-
-def test_the_shortest_queue_lies_between_one_fast_queue_and_a_random_split() -> None:
-    shortest = sojourn(0.8, 4, 1, JSQ).mean()
-    pooled = sojourn(0.8, 1, 4, JSQ).mean()
-    assert pooled < shortest < 2.2 * pooled < 5.0
-
-
-def test_deterministic_service_is_m_d_1() -> None:
-    rho, n = 0.7, 400_000
-    trace = arrivals(poisson(rho, n), 1)
-    replay = SIMULATOR.compiled(trace, calibration([[1.0]]), 1, JSQ)
-    expected = 1.0 + rho / (2.0 * (1.0 - rho))  # Pollaczek-Khinchine
-    assert replay.outcome[n // 10 :].mean() / 1e3 == pytest.approx(expected, rel=0.03)
 
 
 def services(trace: DecisionTrace, table: np.ndarray, seed: int) -> np.ndarray:
