@@ -24,7 +24,7 @@ def opened(
     """Return a recorded trace, and what a candidate on it would be for.
 
     Args:
-        traces: trace store (folder or URI), or a trace saved as ``.npz``.
+        traces: trace store (folder or URI), or a trace saved as ``.npz`` or ``.trace``.
         hook: its name, or ``module:attribute`` of the decorated function, which is imported and gives
             the kind, the invariants and the incumbent; None takes the store's only hook.
         incumbent: ``baseline:NAME``, a policy's file, ``recorded`` or ``module:attribute``; None takes
@@ -59,8 +59,9 @@ def _trace(traces: str, hook: str | None) -> Trace:
     from ..policies.registry import kind as kind_named
     from .simulators import simulator_for
     from .trace import load_trace, saved_kind
+    from .trace_files import is_saved
 
-    if not traces.endswith(".npz"):
+    if not is_saved(traces):
         return load_trace(traces, hook)
     path = Path(traces)
     trace = simulator_for(kind_named(saved_kind(path))).trace_type.load(path)
