@@ -11,14 +11,14 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .sdk.errors import ConfigurationError
 from .sdk.records import INCUMBENT
-from .shadow.opening import isolated, opened, policy_named, rivals, source_digest
+from .shadow.opening import opened, policy_named, rivals, source_digest
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -142,45 +142,62 @@ def prune(
 
 
 def replay(
-    traces: str | Path = TRACES,
+    traces: str | Path | Sequence[str | Path] = TRACES,
     policies: Iterable[str] = (),
     *,
-    hook: str | None = None,
+    hook: str | Sequence[str] | None = None,
     incumbent: str | None = None,
     replicas: int = 20,
     seed: int = 0,
     isolation: str = "strict",
+    sizes: Iterable[float] = (),
+    slo: str | float | Iterable[str] = (),
+    workers: int = 1,
+    out: str | Path | None = None,
+    resume: bool = False,
     progress: Callable[[str], None] = lambda _line: None,
 ) -> ReplayTable:
-    """Replay a trace under the incumbent and other policies: fidelity first, then the comparison.
+    """Replay traces under their incumbents and other policies: fidelity first, then the comparison.
 
     Args:
-        traces, hook, incumbent: as for :func:`opened`.
+        traces: as for :func:`opened`; several of one kind are compared one by one and over all.
         policies: files (run isolated) or ``baseline:NAME``; all baselines when empty.
+        hook: as for :func:`opened`; one for all traces, one for each, or several of one store.
+        incumbent: as for :func:`opened`, of every trace.
         replicas: replays per policy, at least 2.
         seed: of all draws.
         isolation: of the files: ``strict`` or ``process``.
+        sizes: shares of what the workload touches (0.01 for 1 %) that a cache is brought to in turn.
+        slo: limit of the objective, or ``METRIC=LIMIT``, one or several: how many decisions meet all.
+        workers: processes that replay; the result is the same.
+        out: folder that keeps what is finished, ``table.json`` and ``report.html``.
+        resume: go on with what ``out`` holds.
         progress: is told what happens, a line at a time.
+
+    Returns:
+        The table of the first trace at the first size, with the others in ``further`` and what is said
+        over all of them in ``overall``.
 
     Raises:
         TraceError, ConfigurationError, LanguageError: as :func:`opened`, and for ``policies``.
         IsolationError: the isolation cannot be had.
     """
-    from .shadow.replay import replay as compare
+    from .shadow.replay import ReplayOptions, compare, planned
 
-    if replicas < 2:
-        raise ConfigurationError(f"replicas={replicas} says nothing of luck; give at least 2")
-    trace, target = opened(traces, hook, incumbent)
-    with ExitStack() as stack:
-        others = isolated(tuple(policies), target.kind, isolation, stack)
-        return compare(
-            trace,
-            others,
-            incumbent=target.incumbent,
-            replicas=replicas,
-            seed=seed,
-            progress=progress,
-        )
+    options = ReplayOptions(
+        replicas=replicas,
+        seed=seed,
+        isolation=isolation,
+        sizes=tuple(sizes),
+        slo=(str(slo),) if isinstance(slo, str | int | float) else tuple(map(str, slo)),
+        workers=workers,
+        out=Path(out) if out is not None else None,
+        resume=resume,
+    )
+    named = [traces] if isinstance(traces, str | Path) else traces
+    hooks = [hook] if isinstance(hook, str) else hook or ()
+    plan = planned([*map(str, named)], tuple(policies), hooks, incumbent, options)
+    return compare(plan, progress)
 
 
 def evolve(

@@ -44,6 +44,7 @@ def trace(decisions: pa.Table, workload: pa.Table, hook: str) -> DecisionTrace:
         features=_features(rows, n_items, kind, hook),
         outcome=clipped(_metric(rows, kind.objective.name), kind),
         ok=pc.fill_null(rows["ok"], False).to_numpy(zero_copy_only=False).astype(np.bool_),
+        propensity=pc.fill_null(rows["propensity"], 1.0).to_numpy().astype(np.float64),
     )
 
 
