@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ...sdk.errors import TraceError
 from ..access_trace import SET, AccessTrace
 from . import _cache_kernel as kernel
-from ._cache_exact import Accesses
+from ._cache_lists import Accesses
 from .base import FloatArray, IntArray, Replay
 
 _NEVER = 1 << 62

@@ -22,7 +22,7 @@ from ...sdk.kind import Kind, Order
 from ..access_trace import DELETE, AccessTrace, access_trace
 from . import _cache_kernel as kernel
 from ._cache_bound import most_hits, slots
-from ._cache_exact import EXACT
+from ._cache_built_in import BUILT_IN
 from ._cache_model import (
     CacheCalibration,
     CacheReplay,
@@ -155,22 +155,22 @@ class CacheSimulator(Simulator):
     def replay_built_in(
         self, name: str, trace: AccessTrace, calibration: CacheCalibration, seed: int
     ) -> Replay:
-        """Replay under ``fifo``, ``lru``, ``clock``, ``sieve``, ``arc`` or ``lfu``, exactly.
+        """Replay under a policy of :data:`~gnomon.shadow.simulators._cache_built_in.BUILT_IN`.
 
         Raises:
             ConfigurationError: there is none of this name.
         """
-        run = EXACT.get(name)
+        run = BUILT_IN.get(name)
         if run is None:
             raise ConfigurationError(
-                f"no built-in policy {name!r}; there are {', '.join(sorted(EXACT))}"
+                f"no built-in policy {name!r}; there are {', '.join(sorted(BUILT_IN))}"
             )
         start = start_of(trace, calibration)
         miss = np.zeros(len(start.op), np.uint8)
         held = []
         for process, (at, accesses, keys) in enumerate(per_cache(start, len(trace.instances))):
             capacity = float(calibration.capacity[process])
-            held.append((run(accesses, keys, capacity), capacity))
+            held.append((run(accesses, keys, capacity, int(mixed_seed(seed)) ^ process), capacity))
             miss[at] = accesses.miss
         fullest = max(held, key=lambda each: each[0] / each[1])
         return outcomes(trace, miss[start.before :], most_held=fullest)
