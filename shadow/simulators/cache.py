@@ -9,7 +9,7 @@ that two policies meet the same luck as far as they hold the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,11 @@ from ..access_trace import DELETE, AccessTrace, access_trace
 from . import _cache_kernel as kernel
 from ._cache_bound import most_hits, slots
 from ._cache_built_in import BUILT_IN
+from ._cache_lists import Accesses
 from ._cache_model import (
     CacheCalibration,
     CacheReplay,
     CacheSummary,
-    Start,
     drawn,
     mixed_seed,
     model_of,
@@ -37,6 +37,8 @@ from ._cache_model import (
     restore,
     start_of,
 )
+from ._cache_volume import most_hits as most_hits_by_volume
+from ._cache_volume import most_weight, wins
 from ._native import first_class
 from .base import FloatArray, Measure, Replay, Simulator, Stream, statistics
 
@@ -176,28 +178,54 @@ class CacheSimulator(Simulator):
         return outcomes(trace, miss[start.before :], most_held=fullest)
 
     def bound(self, trace: AccessTrace, calibration: CacheCalibration, seed: int) -> float:
-        """Return the lowest miss ratio that any policy can have; ``-inf`` unless sizes are all one.
+        """Return the lowest miss ratio that any policy can have; ``-inf`` without lookups.
 
-        The proof is with :func:`~gnomon.shadow.simulators._cache_bound.most_hits`. A window is bounded
-        as a part of the whole: what came before it fills the caches and wins nothing.
+        For objects of one size it is Belady's MIN with bypass, which foresight reaches; the proof is with
+        :func:`~gnomon.shadow.simulators._cache_bound.most_hits`. For others it is PFOO-L, a proven limit
+        that may lie lower than any policy can come; the proof is with
+        :func:`~gnomon.shadow.simulators._cache_volume.wins`. A window is bounded as a part of the whole:
+        what came before it fills the caches and wins nothing.
         """
-        brought = trace.size[trace.op != DELETE]  # what leaves was there already, or is of no size
-        fits = [slots(brought, float(capacity)) for capacity in calibration.capacity]
-        lookups = len(trace)
-        if not lookups or None in fits:
+        if not len(trace):
             return float("-inf")
-        start = start_of(trace, calibration)
-        counted = _counted(trace, start)
         hits = sum(
-            most_hits(accesses, counted[at], fit or 0)
-            for fit, (at, accesses, _) in zip(
-                fits, per_cache(start, len(trace.instances)), strict=True
-            )
+            most_hits(accesses, counted, fit)
+            if (fit := slots(_brought(trace), capacity)) is not None
+            else most_hits_by_volume(wins(accesses, counted, keys, capacity))
+            for capacity, (counted, accesses, keys) in self._by_cache(trace, calibration)
         )
-        return 1.0 - hits / lookups
+        return 1.0 - hits / len(trace)
+
+    def byte_bound(self, trace: AccessTrace, calibration: CacheCalibration) -> float:
+        """Return a byte miss ratio that no policy can go below, as :meth:`bound`; NaN without sizes."""
+        total = float(np.nan_to_num(trace.size[trace.counted], nan=0.0).sum())
+        if not total > 0.0:
+            return float("nan")
+        hit = 0.0
+        for capacity, (counted, accesses, keys) in self._by_cache(trace, calibration):
+            fit = slots(_brought(trace), capacity)
+            weight = np.nan_to_num(accesses.size, nan=0.0)
+            if fit is None:
+                hit += most_weight(wins(accesses, counted, keys, capacity), weight)
+            else:
+                hit += most_hits(accesses, counted & (weight > 0.0), fit) * float(
+                    weight.max(initial=0.0)
+                )
+        return 1.0 - hit / total
+
+    def _by_cache(
+        self, trace: AccessTrace, calibration: CacheCalibration
+    ) -> Iterator[tuple[float, tuple[npt.NDArray[np.bool_], Accesses, int]]]:
+        """Yield (capacity, (which accesses count, they, number of keys)) of every cache."""
+        start = start_of(trace, calibration)
+        counted = np.zeros(len(start.op), np.bool_)
+        counted[trace.counted + start.before] = True
+        parts = per_cache(start, len(trace.instances))
+        for capacity, (at, accesses, keys) in zip(calibration.capacity, parts, strict=True):
+            yield float(capacity), (counted[at], accesses, keys)
 
 
-def _counted(trace: AccessTrace, start: Start) -> npt.NDArray[np.bool_]:
-    counted = np.zeros(len(start.op), np.bool_)
-    counted[trace.counted + start.before] = True
-    return counted
+def _brought(trace: AccessTrace) -> FloatArray:
+    """Return the sizes of all but deletions: what leaves was there already, or is of no size."""
+    brought: FloatArray = trace.size[trace.op != DELETE]
+    return brought

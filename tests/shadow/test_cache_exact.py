@@ -201,11 +201,6 @@ def test_the_bound_lies_just_below_beladys_published_figure(data: Path, public: 
             assert published - 0.02 < bound <= published + 1e-6  # ours may refuse a newcomer
 
 
-def test_sizes_that_differ_have_no_bound() -> None:
-    trace = accessed([(0, LOOKUP, key, 1.0 + key) for key in (0, 1, 0, 1)], [2.0])
-    assert SIMULATOR.bound(trace, SIMULATOR.calibrate(trace), 0) == -np.inf
-
-
 def test_a_policy_that_is_not_built_in_is_refused_by_name() -> None:
     with pytest.raises(ConfigurationError, match="'belady'.*arc, clock, fifo, gdsf, lecar, lfu"):
         replayed("belady", lookups([1, 2], 1))
