@@ -10,6 +10,7 @@ that two policies meet the same luck as far as they hold the same.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ...policies.cache import cache
 from ...recorder.store import TraceStore
 from ...sdk.errors import ConfigurationError, TraceError
 from ...sdk.kind import Kind, Order
-from ..access_trace import DELETE, AccessTrace, access_trace
+from ..access_trace import DELETE, UNKNOWN, AccessTrace, access_trace
 from . import _cache_kernel as kernel
 from ._cache_bound import most_hits, slots
 from ._cache_built_in import BUILT_IN
@@ -36,6 +37,7 @@ from ._cache_model import (
     replay_of,
     restore,
     start_of,
+    working_sets,
 )
 from ._cache_volume import most_hits as most_hits_by_volume
 from ._cache_volume import most_weight, wins
@@ -212,6 +214,39 @@ class CacheSimulator(Simulator):
                     weight.max(initial=0.0)
                 )
         return 1.0 - hit / total
+
+    def figures(self, trace: AccessTrace, replay: Replay) -> dict[str, float]:
+        """Return the byte miss ratio, and the least that any policy can have; NaN without sizes."""
+        of_bytes = replay.byte_mean if isinstance(replay, CacheReplay) else float("nan")
+        least = self.byte_bound(trace, self.calibrate(trace))
+        return {"byte miss ratio": of_bytes, "least byte miss ratio": least}
+
+    def sized(self, trace: AccessTrace, share: float) -> AccessTrace:
+        """Return the trace as of caches that hold a share of their working sets.
+
+        A working set is the sum of the sizes with which objects are first brought, which for sizes of 1
+        is their number; where a share of the keys was recorded it is taken for that share of the whole.
+        The capacity is rounded down to a whole number and at least 1. What a cache of another size hit is
+        unknown, so that the trace holds no outcomes and its caches begin empty.
+
+        Args:
+            trace: recorded or imported accesses.
+            share: of the working set, above 0 and at most 1.
+
+        Raises:
+            ConfigurationError: the share is none.
+        """
+        if not 0.0 < share <= 1.0:
+            raise ConfigurationError(
+                f"a cache cannot hold {share:g} of its working set; give a share above 0 and at most 1, "
+                "such as 0.01"
+            )
+        whole = working_sets(trace) / trace.sampled
+        return replace(
+            trace,
+            capacity=np.maximum(1.0, np.floor(whole * share)),
+            hit=np.full_like(trace.hit, UNKNOWN),
+        )
 
     def _by_cache(
         self, trace: AccessTrace, calibration: CacheCalibration
