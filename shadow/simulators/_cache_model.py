@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...sdk.errors import TraceError
-from ..access_trace import SET, AccessTrace
+from ..access_trace import DELETE, SET, AccessTrace
 from . import _cache_kernel as kernel
-from ._cache_exact import Accesses
+from ._cache_lists import Accesses
 from .base import FloatArray, IntArray, Replay
 
 _NEVER = 1 << 62
@@ -78,6 +78,15 @@ def _caches(trace: AccessTrace) -> range:
 def _mean_size(trace: AccessTrace) -> float:
     sizes = trace.size[trace.size > 0.0]
     return float(sizes.mean()) if len(sizes) else 1.0
+
+
+def working_sets(trace: AccessTrace) -> FloatArray:
+    """Return for each cache the sum of the sizes with which its objects are first brought, f8[p]."""
+    brings = np.flatnonzero((trace.op != DELETE) & ~np.isnan(trace.size))
+    _, first = np.unique(trace.key[brings], return_index=True)
+    at = brings[first]
+    p = len(trace.instances)
+    return np.bincount(trace.instance[at], trace.size[at], p).astype(np.float64)
 
 
 @dataclass(frozen=True)

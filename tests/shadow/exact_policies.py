@@ -22,6 +22,13 @@ class Textbook:
     def __init__(self, capacity: float) -> None:
         self.capacity = capacity
         self.sizes: OrderedDict[int, float] = OrderedDict()
+        self.now = 0
+
+    def asked(self, key: int) -> None:
+        """Note that somebody asks for or stores an object; ``now`` says when."""
+
+    def forget(self, key: int) -> None:
+        """Lose all memory of an object that is not held."""
 
     def used(self) -> float:
         return sum(self.sizes.values())
@@ -122,10 +129,8 @@ class Lfu(Textbook):
     def __init__(self, capacity: float) -> None:
         super().__init__(capacity)
         self.uses: dict[int, tuple[int, int]] = {}
-        self.now = 0
 
     def hit(self, key: int, put: bool) -> None:
-        self.now += 1
         self.uses[key] = (self.uses[key][0] + 1, self.now)
 
     def victim(self) -> int:
@@ -137,7 +142,6 @@ class Lfu(Textbook):
 
     def admit(self, key: int, size: float) -> None:
         super().admit(key, size)
-        self.now += 1
         self.uses[key] = (1, self.now)
 
     def put(self, key: int, size: float) -> None:
@@ -153,13 +157,16 @@ class Lfu(Textbook):
 def misses(policy: Textbook, accesses: Accesses) -> list[int]:
     """Return for each lookup whether it missed."""
     found = []
-    for op, key, size in accesses:
+    for policy.now, (op, key, size) in enumerate(accesses):
         here = key in policy.sizes
+        if op != DELETE:
+            policy.asked(key)
         if op == LOOKUP:
             found.append(int(not here))
         if op == DELETE:
             if here:
                 policy.drop(key)
+            policy.forget(key)
         elif op == SET:
             policy.put(key, size)
         elif here:
