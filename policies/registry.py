@@ -17,6 +17,7 @@ MODULES = "GNOMON_MODULES"
 _BUILT_IN = {
     "cache": ".cache",
     "load_balancer": ".load_balancer",
+    "scheduler": ".scheduler",
 }  # name of the kind and of its attribute: module
 _registered: dict[str, Kind] = {}
 

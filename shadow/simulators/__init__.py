@@ -42,6 +42,7 @@ ENTRY_POINTS = "gnomon.simulators"
 _BUILT_IN = {
     "cache": (".cache", "CacheSimulator"),
     "load_balancer": (".load_balancer", "LoadBalancerSimulator"),
+    "scheduler": (".scheduler", "SchedulerSimulator"),
 }
 _registered: dict[str, Simulator] = {}
 
