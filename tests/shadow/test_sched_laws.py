@@ -158,7 +158,7 @@ def test_a_kernel_that_lets_workers_idle_is_found(monkeypatch: pytest.MonkeyPatc
 
 def test_a_policy_that_starves_is_found() -> None:
     service = np.where(np.arange(2000) == 50, 0.5, 0.1)  # a large job among small ones without end
-    trace = jobs(np.arange(2000) * 0.0999, service)
+    trace = jobs(np.maximum(np.arange(2000) - 10, 0) * 0.0999, service)
     found = {
         name: broken(baseline_policy(name, scheduler).replay(SIMULATOR, trace, calibration(), 0))  # type: ignore[arg-type]
         for name in scheduler.baselines
