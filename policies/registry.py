@@ -18,6 +18,7 @@ _BUILT_IN = {
     "cache": ".cache",
     "expert_placement": ".expert_placement",
     "load_balancer": ".load_balancer",
+    "scheduler": ".scheduler",
 }  # name of the kind and of its attribute: module
 _registered: dict[str, Kind] = {}
 

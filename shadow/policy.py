@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..sdk.errors import ConfigurationError
 from ..sdk.kind import Baseline, Kind
 from ..sdk.language import check
+from .job_trace import JobTrace
 from .simulators.base import Choose, FloatArray, Replay, Simulator, drive
 from .trace import DecisionTrace, Trace
 
@@ -177,6 +178,7 @@ class FunctionPolicy(Policy):
 
     Every process of the trace has items of its own, and every replay begins with fresh ones. State
     that the function keeps anywhere else (in its module, for example) is shared and never reset.
+    Where items come and go (a queue) every decision has fresh ones, in the order of the rows.
 
     Args:
         hook: a :class:`gnomon.Hook`, or the decorated function.
@@ -206,11 +208,19 @@ class FunctionPolicy(Policy):
 
     def replay(self, simulator: Simulator, trace: Trace, calibration: Any, seed: int) -> Replay:
         """Replay by calling the function for every decision."""
-        if not isinstance(trace, DecisionTrace):
-            raise ConfigurationError(
-                f"the decisions of kind {trace.kind!r} are not those of a function; {self._remedy}"
-            )
-        return drive(simulator.stream(trace, calibration, seed), trace, self._choose(trace))
+        stream = simulator.stream(trace, calibration, seed)
+        if isinstance(trace, DecisionTrace):
+            return drive(stream, trace, self._choose(trace))
+        if isinstance(trace, JobTrace):
+            self._fits(_fresh(rows := simulator.observed(trace)[0]), rows)
+            return drive(stream, trace, self._choose_fresh)
+        raise ConfigurationError(
+            f"the decisions of kind {trace.kind!r} are not those of a function; {self._remedy}"
+        )
+
+    def _choose_fresh(self, _process: int, rows: FloatArray) -> int:
+        items = _fresh(rows)
+        return self._pick(items, self._call(items), rows)
 
     def _choose(self, trace: DecisionTrace) -> Choose:
         fleet = [[Item(name) for name in trace.members] for _ in trace.instances]
@@ -266,6 +276,10 @@ class FunctionPolicy(Policy):
             f"the function of hook {self._hook.name!r} does not work on stand-ins "
             f"({type(error).__name__}: {error}); {self._remedy}"
         )
+
+
+def _fresh(rows: FloatArray) -> list[Item]:
+    return [Item(str(index)) for index in range(len(rows))]
 
 
 def baseline_policy(name: str, kind: Kind) -> Policy:

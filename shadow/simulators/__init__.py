@@ -43,6 +43,7 @@ _BUILT_IN = {
     "cache": (".cache", "CacheSimulator"),
     "expert_placement": (".expert_placement", "ExpertPlacementSimulator"),
     "load_balancer": (".load_balancer", "LoadBalancerSimulator"),
+    "scheduler": (".scheduler", "SchedulerSimulator"),
 }
 _registered: dict[str, Simulator] = {}
 

@@ -273,11 +273,11 @@ def _share(name: str, member: int) -> Measure:
     return Measure(name, value, SHARE_TOLERANCE, relative=False, each=each)
 
 
-def drive(stream: Stream, trace: DecisionTrace, choose: Choose) -> Replay:
+def drive(stream: Stream, trace: Trace, choose: Choose) -> Replay:
     """Run a stream to its end with a policy of this process."""
     try:
         rows = next(stream)
-        for process in trace.instance.tolist():
+        for process in trace.deciders.tolist():
             rows = stream.send(choose(process, rows))
     except StopIteration as stop:
         replay: Replay = stop.value

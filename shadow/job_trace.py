@@ -1,0 +1,157 @@
+"""The trace of a queue: jobs in order of arrival, whatever order any policy would have run them in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..sdk.errors import TraceError
+from .trace import FloatArray, IndexArray, Trace
+
+if TYPE_CHECKING:
+    from ..recorder.store import TraceStore
+
+#: Blocks that a trace is cut into for resampling: longer than most busy periods.
+BLOCKS = 50
+
+
+@dataclass(frozen=True)
+class JobTrace(Trace):
+    """Jobs of one hook of the kind ``scheduler``; n jobs, p processes with a queue each.
+
+    Only the jobs from ``first`` on count. A window keeps those before it from the last moment on at
+    which nothing was left to do: there every policy that lets no worker idle begins anew, so that the
+    window's replay is a part of one continuous replay.
+
+    Attributes:
+        hook: name of the hook.
+        kind: name of its kind.
+        start_ns: Unix time that ``arrival`` counts from.
+        instances: ids of the processes, by index; each has a queue and workers of its own.
+        first: index of the first job that counts.
+        unserved: jobs that were left out because they still waited when the recording ended.
+        arrival: when it was queued, seconds since ``start_ns``, f8[n], ascending.
+        instance: whose queue, i4[n].
+        size_ms: work as the policy knew it, ms, f8[n].
+        priority: weight, f8[n].
+        due: when its deadline is, seconds since ``start_ns``, +inf without one, f8[n].
+        begun: when it was dispatched as recorded, NaN where that is unknown, f8[n].
+        service: for how long it ran, seconds, NaN where that is unknown, f8[n].
+        latency_ms: as recorded, clipped, NaN where that is unknown, f8[n].
+        ok: as recorded; true where nothing was, bool[n].
+        time: arrivals of the jobs that count, f8[len].
+        outcome: their latencies, f8[len].
+        members: none, they come and go.
+    """
+
+    TYPE = "jobs"
+    COLUMNS = (
+        "arrival", "instance", "size_ms", "priority", "due", "begun", "service", "latency_ms", "ok",
+    )  # fmt: skip
+    HEAD = ("hook", "kind", "start_ns", "instances", "first", "unserved")
+
+    hook: str
+    kind: str
+    start_ns: int
+    instances: tuple[str, ...]
+    first: int
+    unserved: int
+    arrival: FloatArray
+    instance: IndexArray
+    size_ms: FloatArray
+    priority: FloatArray
+    due: FloatArray
+    begun: FloatArray
+    service: FloatArray
+    latency_ms: FloatArray
+    ok: npt.NDArray[np.bool_]
+    time: FloatArray = field(init=False, repr=False, compare=False)
+    outcome: FloatArray = field(init=False, repr=False, compare=False)
+    members: tuple[str, ...] = field(init=False, default=())
+
+    def __post_init__(self) -> None:
+        """Refuse columns that do not fit together; derive what counts."""
+        self._check()
+        object.__setattr__(self, "time", self.arrival[self.first :])
+        object.__setattr__(self, "outcome", self.latency_ms[self.first :])
+
+    def _check(self) -> None:
+        n = len(self.arrival)
+        for name in self.COLUMNS:
+            if getattr(self, name).shape != (n,):
+                raise TraceError(
+                    f"column {name!r} of trace {self.hook!r} is not {n} long; load again"
+                )
+        if not np.isfinite(self.arrival).all() or (n and (np.diff(self.arrival) < 0).any()):
+            raise TraceError(f"trace {self.hook!r} is not in order of time; sort it first")
+        if n and not ((self.instance >= 0) & (self.instance < len(self.instances))).all():
+            raise TraceError(f"trace {self.hook!r} has jobs of unknown processes; load again")
+        for name in ("size_ms", "priority"):
+            _positive(getattr(self, name), f"a {name} of trace {self.hook!r}")
+        _positive(self.service[~np.isnan(self.service)], f"a service time of trace {self.hook!r}")
+
+    @property
+    def recorded(self) -> bool:
+        """Whether every job that counts has a recorded latency."""
+        return not np.isnan(self.outcome).any()
+
+    @property
+    def block_s(self) -> float:
+        """Seconds of a stretch that resampling keeps together: a fiftieth of the whole."""
+        return max(self.span_s / BLOCKS, 1e-9)
+
+    @property
+    def deciders(self) -> npt.NDArray[np.int64]:
+        """Index of the process that makes each decision of a replay: one process after the other."""
+        return np.sort(self.instance.astype(np.int64))
+
+    def rows(self, rows: slice) -> JobTrace:
+        """Return these counted jobs as a trace, with those before them that they may meet."""
+        low, high, _ = rows.indices(len(self))
+        first, end = self.first + low, self.first + max(low, high)
+        kept = slice(self._quiet_before(first), end)
+        columns: dict[str, Any] = {name: getattr(self, name)[kept] for name in self.COLUMNS}
+        return replace(self, first=first - kept.start, **columns)
+
+    def _quiet_before(self, first: int) -> int:
+        """Return the job before whose arrival everything was done that had arrived, the last one."""
+        if first >= len(self.arrival):
+            return first
+        done = np.maximum.accumulate(np.nan_to_num(self._done()[:first], nan=np.inf))
+        quiet = np.flatnonzero(done <= self.arrival[1 : first + 1])
+        return int(quiet[-1]) + 1 if len(quiet) else 0
+
+    def _done(self) -> FloatArray:
+        done: FloatArray = self.begun + np.nan_to_num(self.service, nan=0.0)
+        return done
+
+
+def _positive(values: FloatArray, what: str) -> None:
+    bad = ~((values > 0.0) & np.isfinite(values))
+    if bad.any():
+        raise TraceError(
+            f"{what} is {values[bad][0]:g}; give every job a size, a weight and a service time above 0"
+        )
+
+
+def job_trace(stored: TraceStore, hook: str) -> JobTrace:
+    """Read the jobs of a hook of the kind ``scheduler``.
+
+    Recorded decisions show every job: when it arrived (the decision's time less ``wait_ms``), its size,
+    weight and deadline, when it was dispatched, and what came of it. Where there are none, ``arrival``
+    events are a workload without outcomes. When another policy decided, nothing was decided for
+    half a minute, or decisions are missing, the longest stretch without such a change is taken.
+
+    Args:
+        stored: trace store.
+        hook: name of the hook.
+
+    Raises:
+        TraceError: nothing there, too little, or a trace that no replay can be faithful to.
+    """
+    from . import _job_columns
+
+    return _job_columns.trace(stored.decisions(hook), stored.workload(hook), hook)
