@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         verify,
     )
     from .policies.cache import cache
+    from .policies.expert_placement import expert_placement
     from .policies.load_balancer import load_balancer
     from .policy_cache import PolicyCache
     from .sdk.config import Settings, Sink
@@ -81,6 +82,7 @@ _HOMES = {
     "compact": "api",
     "doctor": "api",
     "evolve": "api",
+    "expert_placement": "policies.expert_placement",
     "follow": "api",
     "hook": "sdk.hook",
     "invariant": "sdk.hook",
@@ -121,6 +123,7 @@ __all__ = [
     "configure",
     "doctor",
     "evolve",
+    "expert_placement",
     "flush",
     "follow",
     "hook",

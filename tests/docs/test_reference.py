@@ -101,7 +101,12 @@ def test_methods_of_a_simulator() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "kind"), [("load-balancer.md", gnomon.load_balancer), ("cache.md", gnomon.cache)]
+    ("page", "kind"),
+    [
+        ("load-balancer.md", gnomon.load_balancer),
+        ("cache.md", gnomon.cache),
+        ("expert-placement.md", gnomon.expert_placement),
+    ],
 )
 def test_pages_of_the_kinds(page: str, kind: Kind) -> None:
     assert table_names(REFERENCE / page, "Features")[: len(kind.inputs)] == list(kind.input_names)

@@ -1,0 +1,124 @@
+"""Published expert placements in program form; see ``policies/expert_placement.py`` for what they are given.
+
+All of them share one skeleton, the hierarchy of DeepSeek's EPLB: groups go to nodes, hot experts are
+replicated within a node, replicas go to the node's ranks. Where groups cannot be kept on nodes there is
+one node and one group. They differ in how items are packed.
+"""
+
+from __future__ import annotations
+
+#: Experts in order, then over again; each node its own share of them.
+STATIC = """\
+def rebalance(weight, num_groups, num_nodes, placement):
+    nodes = 1
+    if num_groups % num_nodes == 0:
+        nodes = num_nodes
+    here = shape1(weight) // nodes
+    held = shape1(placement) // nodes
+    for layer in range(shape0(placement)):
+        for slot in range(shape1(placement)):
+            node = slot // held
+            placement[layer, slot] = node * here + (slot - node * held) % here
+"""
+
+#: The heaviest item first, to the lightest pack that has room.
+_LIGHTEST = """\
+FULL = 1e300
+
+def packed(load, packs):
+    room = len(load) // packs
+    if room == 1:
+        return arange(packs)
+    place = zeros(len(load))
+    total = zeros(packs)
+    held = zeros(packs)
+    order = argsort(-load)
+    for k in range(len(load)):
+        item = order[k]
+        pack = argmin(total)
+        place[item] = pack * room + held[pack]
+        held[pack] += 1
+        total[pack] += load[item]
+        if held[pack] == room:
+            total[pack] = FULL
+    return place
+
+"""
+
+#: The heaviest items are dealt out, one to each pack, there and back again.
+_SNAKE = """\
+def dealt(load, packs):
+    room = len(load) // packs
+    place = zeros(len(load))
+    order = argsort(-load)
+    for k in range(len(load)):
+        turn = k // packs
+        pack = k - turn * packs
+        if turn % 2 == 1:
+            pack = packs - 1 - pack
+        place[order[k]] = pack * room + turn
+    return place
+
+"""
+
+#: The hottest expert, by load per replica, gets the next replica.
+_REPLICAS = """\
+def replicated(load, slots):
+    experts = len(load)
+    expert = zeros(slots)
+    count = ones(experts)
+    share = copy(load)
+    for slot in range(slots):
+        hottest = slot
+        if slot >= experts:
+            hottest = argmax(share)
+            count[hottest] += 1
+            share[hottest] = load[hottest] / count[hottest]
+        expert[slot] = hottest
+    return expert
+
+"""
+
+_BY_NODE = """\
+def rebalance(weight, {inputs}num_ranks, placement):
+    experts = shape1(weight)
+    nodes = 1
+    groups = 1
+{hierarchy}    size = experts // groups
+    here = experts // nodes
+    held = shape1(placement) // nodes
+    order = zeros(experts)
+    for layer in range(shape0(weight)):
+        row = weight[layer]
+        seat = packed(row_sums(reshape(row, groups, size)), nodes)
+        for expert in range(experts):
+            group = expert // size
+            order[seat[group] * size + expert - group * size] = expert
+        for node in range(nodes):
+            names = order[node * here:(node + 1) * here]
+            load = take(row, names)
+            local = replicated(load, held)
+            share = take(load / bincount(local, here), local)
+            place = {packing}(share, num_ranks // nodes)
+            for k in range(held):
+                placement[layer, node * held + place[k]] = names[local[k]]
+"""
+
+_HIERARCHY = """\
+    if num_groups % num_nodes == 0:
+        nodes = num_nodes
+        groups = num_groups
+"""
+
+
+def _by_node(packing: str, *, keeps_groups: bool) -> str:
+    return _BY_NODE.format(
+        packing=packing,
+        inputs="num_groups, num_nodes, " if keeps_groups else "",
+        hierarchy=_HIERARCHY if keeps_groups else "",
+    )
+
+
+EPLB = _LIGHTEST + _REPLICAS + _by_node("packed", keeps_groups=True)
+GREEDY_GLOBAL = _LIGHTEST + _REPLICAS + _by_node("packed", keeps_groups=False)
+SNAKE = _LIGHTEST + _SNAKE + _REPLICAS + _by_node("dealt", keeps_groups=True)
