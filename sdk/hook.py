@@ -340,7 +340,7 @@ def hook(
         explore: share of decisions given to a uniform draw among permitted items, 0 to 1.
         redact: applied to the unit before it is kept anywhere.
         question: program form: the function's parameters, chosen by name, to the contract's arguments
-            in order; by default those of the same names, outputs beginning with zeros.
+            in order; by default those of the same names, an output beginning with its least value.
         answer: program form: the one output's rows, or several outputs by name, to what the function
             returns; by default that itself.
         group: program form: processes that decide as one; by default each decides by itself.
@@ -348,7 +348,12 @@ def hook(
     Raises:
         ConfigurationError: an argument cannot work with the function; names both.
     """
-    scored: dict[str, Any] = {"items": items, "unit": unit, "item_name": item_name, "explore": explore}
+    scored: dict[str, Any] = {
+        "items": items,
+        "unit": unit,
+        "item_name": item_name,
+        "explore": explore,
+    }
     programmed: dict[str, Any] = {"question": question, "answer": answer, "group": group}
     program = isinstance(kind, Kind) and kind.form == "program"
     given = [key for key, value in (scored if program else programmed).items() if value]
@@ -379,7 +384,9 @@ def _misused(name: str, kind: Any, given: Sequence[str]) -> str:
         return f"hook {name!r}: items= and item_features= are missing; say which items, and what of them"
     words = ", ".join(f"{each}=" for each in given)
     other = "score" if kind.form == "program" else "program"
-    return f"hook {name!r}: {words} is for kinds of {other} form, {kind.name!r} is none; leave it out"
+    return (
+        f"hook {name!r}: {words} is for kinds of {other} form, {kind.name!r} is none; leave it out"
+    )
 
 
 def invariant(

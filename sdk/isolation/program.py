@@ -6,13 +6,13 @@ within the kind's own limits of time and memory, and a program that is late is k
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import struct
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -151,9 +151,8 @@ class ProgramProcess:
         ):
             raise self._nonsense()
         body = self._fork.receive(length, max(until - time.monotonic(), 0.01))
-        if length == ANSWER.size and body[0] and self._contract.outputs:
-            if answer_size(self._contract, terms) != length:
-                raise self._nonsense()
+        if body[0] and length != answer_size(self._contract, terms):
+            raise self._nonsense()
         try:
             return unpack_answer(self._contract, terms, body)
         except ValueError:
@@ -179,10 +178,11 @@ def _place(kind: Kind, name: str) -> str:
     function = kind.host[name]
     module = getattr(function, "__module__", "") or ""
     within = getattr(function, "__qualname__", "")
-    try:
-        found = reduce(getattr, within.split("."), importlib.import_module(module))
-    except (ImportError, AttributeError, ValueError):
-        found = None
+    found: Any = None
+    with contextlib.suppress(ImportError, AttributeError, ValueError):
+        found = importlib.import_module(module)
+        for part in within.split("."):
+            found = getattr(found, part)
     if found is not function or module == "__main__":
         raise ConfigurationError(
             f"kind {kind.name!r}: host operation {name!r} ({function!r}) cannot be imported by name in "

@@ -11,7 +11,6 @@ import json
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 from ..errors import LanguageError
@@ -87,5 +86,8 @@ def _answer(decide: Callable[..., Answer], contract: ProgramContract, body: byte
 
 def _found(place: str) -> Callable[..., Any]:
     module, _, name = place.partition(":")
-    found: Callable[..., Any] = reduce(getattr, name.split("."), importlib.import_module(module))
-    return found
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    operation: Callable[..., Any] = found
+    return operation

@@ -135,7 +135,7 @@ class Calls:
         hook, tallies = self._hook, self._hook.recording.tallies
         held = hook.held()
         if held is None or held.skip:
-            tallies["skipped"].bump()
+            tallies["passed"].bump()
             return None
         seq = hook.recording.numbers.bump()
         try:
@@ -187,9 +187,7 @@ class Calls:
         if begun is None:
             return Made(picked, -1, False)
         detail = told.detail or begun.held.detail
-        noted = Noted(
-            begun.held, begun.seq, begun.time_ns, begun.features, detail, told.spent_ns
-        )
+        noted = Noted(begun.held, begun.seq, begun.time_ns, begun.features, detail, told.spent_ns)
         recorded = self._hook.recording.note(noted, begun.question, picked)
         return Made(picked, begun.seq, recorded)
 

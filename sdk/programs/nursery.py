@@ -24,7 +24,8 @@ class Nursery:
     def _fresh(self) -> None:
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._zygotes: dict[tuple[str, int, str], Zygote] = {}
+        self._zygotes: dict[tuple[int, str], Zygote] = {}
+        self._kinds: list[Kind] = []  # held, so that no other can take one's ``id``
 
     def zygote(self, kind: Kind, mode: IsolationMode) -> Zygote:
         """Return the process that programs of a kind are forked from; a new one if it has ended.
@@ -34,8 +35,10 @@ class Nursery:
             ConfigurationError: the kind's host operations cannot be found by name.
         """
         self.after_fork()
-        key = (kind.name, kind.version, mode)
+        key = (id(kind), mode)
         with self._lock:
+            if all(known is not kind for known in self._kinds):
+                self._kinds.append(kind)
             found = self._zygotes.get(key)
             if found is not None and found.ended():
                 found.close()

@@ -124,7 +124,7 @@ class Reader:
 
 
 def _filled(contract: ProgramContract, given: Mapping[str, Any]) -> list[Any]:
-    """Return all arguments in order; an output that the function does not take begins with zeros."""
+    """Return all arguments in order; an output that the function does not take begins with its least value."""
     lengths: dict[str, int] = {}
     for each in contract.parameters:
         if each.rank and each.name in given:
@@ -137,10 +137,10 @@ def _filled(contract: ProgramContract, given: Mapping[str, Any]) -> list[Any]:
         if each.name in given:
             arguments.append(given[each.name])
             continue
-        zeros: Any = 0.0
+        blank: Any = each.low
         for name in reversed(each.dimensions):
-            zeros = [zeros] * lengths[name]
-        arguments.append(zeros)
+            blank = [blank] * lengths[name]
+        arguments.append(blank)
     return arguments
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("gnomon")
 _TALLIES = (
-    "skipped", "failed", "raised", "features", "fault", "timeout", "violation", "withdrawn",
+    "passed", "skipped", "failed", "raised", "features", "fault", "timeout", "violation", "withdrawn",
     "collective", "followed", "reports_dropped", "events_dropped", "breaker_trips",
 )  # fmt: skip
 _OUTCOMES = (
@@ -134,9 +134,7 @@ class Recording:
         """Log the first failure; the counters tell of the others."""
         self._complaints += 1
         if self._complaints == 1:
-            _LOG.error(
-                "hook %r: a call was answered but not recorded: %s", self._name, error
-            )
+            _LOG.error("hook %r: a call was answered but not recorded: %s", self._name, error)
 
     def drain(self, awaits: bool) -> list[Record]:
         """Return what was recorded since the last time, missing outcomes included.
@@ -166,10 +164,10 @@ class Recording:
         tally = {name: int(value) for name, value in self.tallies.items()}
         unused = ("features", "fault", "timeout", "violation", "withdrawn", "collective")
         return {
-            "decisions": int(self.numbers) + tally["skipped"] + tally["followed"],
+            "decisions": int(self.numbers) + tally["passed"] + tally["followed"],
             "recorded": self._counts["recorded"],
             "dropped": int(self._ring.dropped),
-            "skipped": tally["skipped"],
+            "skipped": tally["skipped"] + tally["passed"],
             "failed": tally["failed"],
             "raised": tally["raised"],
             "followed": tally["followed"],

@@ -22,22 +22,25 @@ def decide(work, machines, machine):
         machine[job] = chosen
         ends[chosen] += work[job]
 '''
-ROUND_ROBIN = '''
+ROUND_ROBIN = """
 def decide(work, machines, machine):
     for k in range(len(work)):
         machine[k] = k % machines
-'''
+"""
 #: Everything to the first machine.
 LAZY = "def decide(machine):\n    machine[:] = 0.0\n"
 #: To a machine that is not there.
 BEYOND = "def decide(machines, machine):\n    machine[:] = machines\n"
-#: Within the language and its fuel, but for seconds.
-ENDLESS = '''
+#: Within the language, and for a kind with that much fuel it takes seconds.
+SLOW = """
 def decide(machine):
     x = 0.0
-    for i in range(9000000):
-        x = x + 1.0
-'''
+    for i in range(1500):
+        for j in range(9000):
+            x = math.sin(x) + 1.0
+    machine[0] = x - x
+"""
+SLOW = "import math\n" + SLOW
 FAULTY = "def decide(work, machine):\n    machine[0] = 1.0 / (work[0] - work[0])\n"
 
 
@@ -62,6 +65,7 @@ def kind_of(name: str = "jobs", **changes: Any) -> Kind:
         ),
         dimensions={"jobs": (1, 200)},
         operations=changes.pop("operations", ()),
+        max_fuel=changes.pop("max_fuel", 10_000_000),
     )
     given: dict[str, Any] = {
         "version": 1,
