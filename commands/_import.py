@@ -1,4 +1,4 @@
-"""``gnomon traces import``: a public trace of cache accesses into a trace store."""
+"""``gnomon traces import``: a public trace into a trace store."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..sdk.errors import ConfigurationError
+from . import _import_routing as routing
 from ._common import console, emit
 from ._trace import DEFAULT_TRACES
 
@@ -24,17 +26,24 @@ class Format(str, Enum):
     arc = "arc"
     ids = "ids"
     csv = "csv"
+    esft = "esft"
+    eplb_json = "eplb-json"
 
 
 def import_trace(
     format: Annotated[
-        Format, typer.Argument(metavar="FORMAT", help="oracleGeneral, arc, ids or csv.")
+        Format,
+        typer.Argument(metavar="FORMAT", help="oracleGeneral, arc, ids, csv, esft or eplb-json."),
     ],
-    file: Annotated[Path, typer.Argument(help="The trace; .gz, .zst and .xz are decompressed.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="The trace; .gz, .zst and .xz are decompressed."),
+    ],
     hook: Annotated[str, typer.Option(help="Name that the trace is to have.")],
     capacity: Annotated[
-        str, typer.Option(help="Of the cache: a number, or a share of the working set as in 10%.")
-    ],
+        str | None,
+        typer.Option(help="Of the cache: a number, or a share of the working set as in 10%."),
+    ] = None,
     out: Annotated[str, typer.Option(help="Trace store: a folder or a URI.")] = DEFAULT_TRACES,
     ignore_size: Annotated[
         bool, typer.Option("--ignore-size", help="Give every object size 1.")
@@ -45,19 +54,35 @@ def import_trace(
         str | None, typer.Option(help="Of a CSV file: column of times in seconds.")
     ] = None,
     size: Annotated[str | None, typer.Option(help="Of a CSV file: column of sizes.")] = None,
+    deployment: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Of an expert placement: slots=72, ranks=8, groups=1, ..."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
-    """Import a public trace as the workload of a hook of the kind cache.
+    """Import a public trace as the workload of a hook of the kind cache, or expert_placement.
 
     Exit codes: 0 imported, 2 bad input.
     """
     from ..recorder import importers
     from ..recorder.store import TraceStore
 
+    if format.value in importers.ROUTING:
+        routing.import_loads(format.value, files, hook, out, deployment or [], as_json)
+        return
+    file = _only(files)
+    if capacity is None:
+        raise ConfigurationError("a cache has a capacity; give --capacity, such as 10%")
     columns = importers.Columns(key, time, size)
     request = importers.Request(format.value, file, hook, capacity, ignore_size, limit, columns)
     found = importers.import_trace(TraceStore(out), request, _progress)
     emit(asdict(found) | {"store": out}, as_json, lambda: _show(found, out))
+
+
+def _only(files: list[Path]) -> Path:
+    if len(files) != 1:
+        raise ConfigurationError(f"a trace of accesses is one file, not {len(files)}; name one")
+    return files[0]
 
 
 def _progress(line: str) -> None:

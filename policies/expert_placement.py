@@ -112,6 +112,13 @@ def keeps_groups(num_groups: int, num_nodes: int) -> bool:
     return num_nodes > 1 and num_groups % num_nodes == 0
 
 
+def static_row(experts: int, num_replicas: int, num_groups: int, num_nodes: int) -> list[int]:
+    """Return a layer's static placement: experts in order, then over again; by node where groups stay."""
+    nodes = num_nodes if num_groups % num_nodes == 0 else 1
+    here, held = experts // nodes, num_replicas // nodes
+    return [slot // held * here + slot % held % here for slot in range(num_replicas)]
+
+
 def _rows(table: Any) -> Sequence[Sequence[Any]]:
     """Return rows as plain lists, whatever kind of array they are in."""
     rows: Sequence[Sequence[Any]] = table.tolist() if hasattr(table, "tolist") else table
@@ -172,6 +179,11 @@ def conservation(summary: Any) -> bool:
         and summary.unserved == 0.0
         and summary.lowest_outcome >= 1.0 - 1e-9
     )
+
+
+def no_group_split(summary: Any) -> bool:
+    """Return whether no placement of a replay split a group over nodes where groups have to stay."""
+    return bool(summary.split == 0)
 
 
 #: Experts, groups, nodes, ranks and spare slots of a rank: deployments that questions are about.
@@ -279,9 +291,10 @@ expert_placement = Kind(
         WorkloadEvent(
             "deployment",
             "event",
-            ("replicas", "groups", "nodes", "ranks", "placement"),
-            "What the slots are and hold when recording begins, and whenever that changes other than by a "
-            "decision; placement: as pack_counts packs it, empty for the static one.",
+            ("replicas", "groups", "nodes", "ranks", "delay", "policy", "placement"),
+            "When recording begins, and whenever the slots change other than by a decision. delay: windows "
+            "between a decision and its use; policy: name of the one in the service's own source, where it "
+            "is published; placement: as pack_counts packs it, empty for the static one.",
         ),
     ),
     invariants=(
@@ -312,6 +325,12 @@ expert_placement = Kind(
             conservation,
             scope="replay",
             description="The ranks together have each window's whole load, and none is below an even share.",
+        ),
+        Invariant(
+            "no_group_split",
+            no_group_split,
+            scope="replay",
+            description="No placement splits a group over nodes, where nodes share groups evenly.",
         ),
     ),
     baselines=_baselines(STATIC, EPLB, GREEDY_GLOBAL, SNAKE),

@@ -19,11 +19,25 @@ between two accesses. Times never go back: one that does takes the latest before
 reported), and accesses of the same time are 1 ns apart, so that their order survives. A size below 1
 counts as 1, and so does one that is missing (reported too). A number from 0 to 2^53 is its own key;
 all other keys, texts included, are hashed to 53 bits.
+
+Recorded routing of mixture-of-experts models becomes that of a hook of the kind ``expert_placement``;
+its formats are with :mod:`~gnomon.recorder.importers._routing`.
 """
 
 from __future__ import annotations
 
 from ._formats import FORMATS, Columns
+from ._routing import ROUTING, Deployment, ImportedLoads, import_loads
 from ._writing import Imported, Request, import_trace
 
-__all__ = ["FORMATS", "Columns", "Imported", "Request", "import_trace"]
+__all__ = [
+    "FORMATS",
+    "ROUTING",
+    "Columns",
+    "Deployment",
+    "Imported",
+    "ImportedLoads",
+    "Request",
+    "import_loads",
+    "import_trace",
+]

@@ -41,6 +41,7 @@ __all__ = [
 ENTRY_POINTS = "gnomon.simulators"
 _BUILT_IN = {
     "cache": (".cache", "CacheSimulator"),
+    "expert_placement": (".expert_placement", "ExpertPlacementSimulator"),
     "load_balancer": (".load_balancer", "LoadBalancerSimulator"),
 }
 _registered: dict[str, Simulator] = {}
