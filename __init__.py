@@ -153,6 +153,7 @@ def configure(
     ring_size: int | None = None,
     min_epoch: int | None = None,
     disabled: bool | None = None,
+    isolation: str | None = None,
     sink: Sink | None = None,
     logger_provider: LoggerProvider | None = None,
 ) -> Settings:
@@ -174,6 +175,7 @@ def configure(
         ring_size: records of one hook that may wait; more are dropped and counted.
         min_epoch: lowest manifest epoch that is accepted.
         disabled: True keeps every hook off.
+        isolation: of policies in program form: ``strict``, or ``process`` where that cannot be had.
         sink: an object of your own that takes the records.
         logger_provider: your OpenTelemetry LoggerProvider, which takes the records instead of an OTLP
             endpoint; it stays yours and is never shut down.
@@ -206,6 +208,7 @@ def configure(
         ring_size=ring_size,
         min_epoch=min_epoch,
         disabled=disabled,
+        isolation=isolation,
     )
 
 

@@ -117,12 +117,17 @@ def _delivery(settings: Settings) -> Callable[[], Delivery] | None:
 
     def make() -> Delivery:
         from . import delivery
+        from .isolation.layers import known_mode
         from .manifest import Anchors
 
         told = delivery.Settings(
             peer=peer,
             service=settings.service,
-            anchors=Anchors(keys, min_epoch=settings.min_epoch),
+            anchors=Anchors(
+                keys,
+                min_epoch=settings.min_epoch,
+                isolation=known_mode(settings.isolation),
+            ),
             cell=settings.cell,
             state_dir=settings.state_dir,
         )
