@@ -16,6 +16,7 @@ ENTRY_POINTS = "gnomon.kinds"
 MODULES = "GNOMON_MODULES"
 _BUILT_IN = {
     "cache": ".cache",
+    "llm_router": ".llm_router",
     "load_balancer": ".load_balancer",
 }  # name of the kind and of its attribute: module
 _registered: dict[str, Kind] = {}

@@ -41,6 +41,7 @@ __all__ = [
 ENTRY_POINTS = "gnomon.simulators"
 _BUILT_IN = {
     "cache": (".cache", "CacheSimulator"),
+    "llm_router": (".llm_router", "LlmRouterSimulator"),
     "load_balancer": (".load_balancer", "LoadBalancerSimulator"),
 }
 _registered: dict[str, Simulator] = {}
