@@ -28,6 +28,8 @@ SETTINGS = (
 )
 #: Blocks that a trace is cut into: longer than what neighbouring requests share.
 BLOCKS = 50
+#: A trace of which more events are missing is not replayed.
+MOST_LOST = 0.01
 #: A run of hashes that is longer is taken for garbage.
 _LONGEST_RUN = 1 << 20
 
@@ -131,6 +133,7 @@ def request_trace(stored: TraceStore, hook: str) -> RequestTrace:
             f"hook {hook!r} holds workload of kinds {kinds}; import requests with "
             "`gnomon traces import mooncake`, or record the events of llm_router"
         )
+    _refuse_gaps(table, hook)
     settings = _settings(table, hook)
     requests = table.filter(pc.equal(table["event"], "request"))
     if requests.num_rows < LEAST_DECISIONS:
@@ -139,6 +142,21 @@ def request_trace(stored: TraceStore, hook: str) -> RequestTrace:
             f"least {LEAST_DECISIONS}"
         )
     return _made(requests, settings, hook)
+
+
+def _refuse_gaps(table: pa.Table, hook: str) -> None:
+    """Refuse a trace that lacks requests: each one lost would have filled caches and queues."""
+    numbers: dict[str, list[int]] = {}
+    for process, each in zip(
+        table["process"].to_pylist(), table["workload_id"].to_pylist(), strict=True
+    ):
+        numbers.setdefault(process, []).append(int.from_bytes(each[-8:], "big"))
+    lost = sum(max(seq) - min(seq) + 1 - len(seq) for seq in numbers.values())
+    if lost > MOST_LOST * table.num_rows:
+        raise TraceError(
+            f"hook {hook!r} lost {lost} events beside {table.num_rows} that were recorded; enlarge the "
+            "ring, or record fewer hooks"
+        )
 
 
 def _settings(table: pa.Table, hook: str) -> tuple[float, ...]:
