@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..sdk.errors import ConfigurationError
-from . import _import_routing as routing
 from ._common import console, emit
 from ._trace import DEFAULT_TRACES
 
 if TYPE_CHECKING:
-    from ..recorder.importers import Imported
+    from collections.abc import Iterable
+
+    from ..recorder.importers import Imported, RequestsImported
 
 
 class Format(str, Enum):
@@ -26,19 +27,14 @@ class Format(str, Enum):
     arc = "arc"
     ids = "ids"
     csv = "csv"
-    esft = "esft"
-    eplb_json = "eplb-json"
+    mooncake = "mooncake"
 
 
 def import_trace(
     format: Annotated[
-        Format,
-        typer.Argument(metavar="FORMAT", help="oracleGeneral, arc, ids, csv, esft or eplb-json."),
+        Format, typer.Argument(metavar="FORMAT", help="oracleGeneral, arc, ids, csv or mooncake.")
     ],
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="The trace; .gz, .zst and .xz are decompressed."),
-    ],
+    file: Annotated[Path, typer.Argument(help="The trace; .gz, .zst and .xz are decompressed.")],
     hook: Annotated[str, typer.Option(help="Name that the trace is to have.")],
     capacity: Annotated[
         str | None,
@@ -48,45 +44,67 @@ def import_trace(
     ignore_size: Annotated[
         bool, typer.Option("--ignore-size", help="Give every object size 1.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(help="The most accesses to read.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="The most accesses or requests to read.")
+    ] = None,
     key: Annotated[str, typer.Option(help="Of a CSV file: column of keys.")] = "key",
     time: Annotated[
         str | None, typer.Option(help="Of a CSV file: column of times in seconds.")
     ] = None,
     size: Annotated[str | None, typer.Option(help="Of a CSV file: column of sizes.")] = None,
-    deployment: Annotated[
+    setting: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Of an expert placement: slots=72, ranks=8, groups=1, ..."),
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Of a mooncake trace: a setting of the replicas."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
-    """Import a public trace as the workload of a hook of the kind cache, or expert_placement.
+    """Import a public trace as the workload of a hook: of the kind cache, or of llm_router.
 
     Exit codes: 0 imported, 2 bad input.
     """
     from ..recorder import importers
     from ..recorder.store import TraceStore
 
-    if format.value in importers.ROUTING:
-        routing.import_loads(format.value, files, hook, out, deployment or [], as_json)
+    store = TraceStore(out)
+    if format is Format.mooncake:
+        requests = importers.import_mooncake(
+            store, file, hook, _settings(setting or ()), limit, _progress
+        )
+        emit(asdict(requests) | {"store": out}, as_json, lambda: _show_requests(requests, out))
         return
-    file = _only(files)
     if capacity is None:
-        raise ConfigurationError("a cache has a capacity; give --capacity, such as 10%")
+        raise ConfigurationError(f"{format.value} is a trace of a cache; say its --capacity")
     columns = importers.Columns(key, time, size)
     request = importers.Request(format.value, file, hook, capacity, ignore_size, limit, columns)
-    found = importers.import_trace(TraceStore(out), request, _progress)
+    found = importers.import_trace(store, request, _progress)
     emit(asdict(found) | {"store": out}, as_json, lambda: _show(found, out))
 
 
-def _only(files: list[Path]) -> Path:
-    if len(files) != 1:
-        raise ConfigurationError(f"a trace of accesses is one file, not {len(files)}; name one")
-    return files[0]
+def _settings(pairs: Iterable[str]) -> dict[str, str]:
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigurationError(f"--set {pair} is no setting; write NAME=VALUE")
+        settings[name] = value
+    return settings
 
 
 def _progress(line: str) -> None:
     print(line, file=sys.stderr)
+
+
+def _show_requests(found: RequestsImported, out: str) -> None:
+    printed = console()
+    replicas = ", ".join(f"{name}={value:g}" for name, value in found.replicas.items())
+    printed.print(
+        f"{found.requests} requests of {found.blocks} blocks over {found.span_s:.3f} s as hook "
+        f"{found.hook} of {out}, for replicas with {replicas}"
+    )
+    if found.turned_back:
+        printed.print(f"{found.turned_back} times went back and take the latest before them")
 
 
 def _show(found: Imported, out: str) -> None:

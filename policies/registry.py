@@ -17,6 +17,7 @@ MODULES = "GNOMON_MODULES"
 _BUILT_IN = {
     "cache": ".cache",
     "expert_placement": ".expert_placement",
+    "llm_router": ".llm_router",
     "load_balancer": ".load_balancer",
     "scheduler": ".scheduler",
 }  # name of the kind and of its attribute: module

@@ -42,6 +42,7 @@ ENTRY_POINTS = "gnomon.simulators"
 _BUILT_IN = {
     "cache": (".cache", "CacheSimulator"),
     "expert_placement": (".expert_placement", "ExpertPlacementSimulator"),
+    "llm_router": (".llm_router", "LlmRouterSimulator"),
     "load_balancer": (".load_balancer", "LoadBalancerSimulator"),
     "scheduler": (".scheduler", "SchedulerSimulator"),
 }

@@ -155,8 +155,8 @@ def _walk(
                 value, left[place] = left[place], value
         out[WORK] += work[k]
     gone = _ascending(answer)
-    out[PRESENT], out[MOST] = _between(arrival, gone)
-    out[BUSY], busiest = _between(_ascending(begun), gone)
+    out[PRESENT], out[MOST] = between(arrival, gone)
+    out[BUSY], busiest = between(_ascending(begun), gone)
     out[OVER] = max(busiest - slots, 0.0)
 
 
@@ -170,7 +170,7 @@ def _ascending(times: FloatArray) -> FloatArray:
 
 
 @native
-def _between(comes: FloatArray, goes: FloatArray) -> tuple[float, float]:
+def between(comes: FloatArray, goes: FloatArray) -> tuple[float, float]:
     """Return the time integral of how many have come and not gone, and the most at once; both sorted."""
     area, most, present, before, first = 0.0, 0.0, 0.0, 0.0, 0
     for k in range(len(comes)):

@@ -73,12 +73,18 @@ def _pooled(model: kernel.Model, column: IntArray) -> float:
     overhead, clip = float(model.overhead.min()), model.clip_ms / 1e3
     if clip <= overhead:
         return model.clip_ms
-    present = _young(model.arrival, work, speed, clip - overhead)
-    return (overhead + present / len(work)) * 1e3
+    return (overhead + mean_under_srpt(model.arrival, work, speed, clip - overhead)) * 1e3
 
 
-def _young(arrival: FloatArray, work: FloatArray, speed: float, clip: float) -> float:
-    """Return the integral over time of SRPT's unfinished requests, begun anew before every stretch."""
+def mean_under_srpt(arrival: FloatArray, work: FloatArray, speed: float, clip: float) -> float:
+    """Return a mean of ``min(time in system, clip)`` that no schedule on one server beats, seconds.
+
+    Args:
+        arrival: seconds, ascending, f8[n], n above 0.
+        work: of each request, f8[n].
+        speed: work per second.
+        clip: seconds; without one the result is the mean of SRPT itself.
+    """
     span = float(arrival[-1] - arrival[0]) + float(work.sum()) / speed
     stretch = min(clip / 2.0, span + 1.0)
     begins = np.unique(np.floor((arrival - arrival[0]) / stretch))
@@ -86,10 +92,11 @@ def _young(arrival: FloatArray, work: FloatArray, speed: float, clip: float) -> 
     first = np.searchsorted(arrival, begins)
     end = np.searchsorted(arrival, begins + 2.0 * stretch)
     heap = np.empty(int((end - first).max()))
-    return sum(
+    present = sum(
         _unfinished(arrival[low:high], work[low:high], speed, begin + stretch, stretch, heap)
         for begin, low, high in zip(begins.tolist(), first.tolist(), end.tolist(), strict=True)
     )
+    return present / len(work)
 
 
 @native

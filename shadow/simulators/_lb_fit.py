@@ -22,6 +22,7 @@ from . import _lb_kernel as kernel
 from ._lb_ewma import EwmaRule, ewma_rule
 from ._lb_levels import Levels, levels
 from ._lb_model import LoadBalancerCalibration
+from ._lb_signals import Signals, signals, stale_gain
 from ._native import native
 from .base import FloatArray, IntArray
 
@@ -94,10 +95,11 @@ class Backend:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """All that a calibration is fitted to: the backends, the moving average's rule, the clip in ms."""
+    """All that a calibration is fitted to: the backends, the average's rule, signals, the clip in ms."""
 
     backends: tuple[Backend, ...]
     rule: EwmaRule
+    signals: Signals
     clip_ms: float
 
 
@@ -116,7 +118,11 @@ class _Fit:
 def evidence(trace: DecisionTrace, clip_ms: float) -> Evidence:
     """Take a trace apart by backend; raises TraceError for a member that was hardly ever picked."""
     backends = tuple(_backend(trace, member, clip_ms) for member in range(len(trace.members)))
-    return Evidence(backends, ewma_rule(trace, kernel.EWMA, clip_ms), clip_ms)
+    seen = signals(trace)
+    if seen.refresh_s:
+        gain, explained = stale_gain(trace, seen, clip_ms)
+        return Evidence(backends, EwmaRule(gain, gain, explained), seen, clip_ms)
+    return Evidence(backends, ewma_rule(trace, kernel.EWMA, clip_ms), seen, clip_ms)
 
 
 def calibration(evidence: Evidence) -> LoadBalancerCalibration:
@@ -275,4 +281,7 @@ def _assembled(evidence: Evidence, fits: list[_Fit]) -> LoadBalancerCalibration:
         ewma_rule=np.array([evidence.rule.gain, evidence.rule.first_gain]),
         ewma_fit=np.array([evidence.rule.explained]),
         clip_ms=np.array([evidence.clip_ms]),
+        refresh_s=np.array([evidence.signals.refresh_s]),
+        refresh_from_s=evidence.signals.from_s,
+        shared=np.array([int(evidence.signals.shared)]),
     )

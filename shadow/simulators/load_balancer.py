@@ -89,7 +89,7 @@ class LoadBalancerSimulator(Simulator):
         model = model_of(trace, calibration, seed)
         state = state_of(trace, calibration)
         sign = 1.0 if order == "lowest" else -1.0
-        fault = kernel.run(model, state, first_class(score), sign, _reads(score))
+        fault = kernel.run(model, state, first_class(score), sign, _reads(score, model))
         return replay_of(model, state, int(fault))
 
     def built_in(self, name: str, trace: DecisionTrace, seed: int) -> Choose:
@@ -126,7 +126,11 @@ class LoadBalancerSimulator(Simulator):
         return figures(replay)
 
 
-def _reads(score: Any) -> int:
+def _reads(score: Any, model: kernel.Model) -> int:
+    """Return what a score reads; weights that differ between processes on one view count as a change."""
     if reads(score, "noise"):
         return kernel.LUCK
-    return kernel.COUNT if reads(score, "since_picked") else kernel.SHOWN
+    one_view = bool(
+        (model.watch != model.process).any() and (model.weight != model.weight[0]).any()
+    )
+    return kernel.COUNT if one_view or reads(score, "since_picked") else kernel.SHOWN
