@@ -187,7 +187,7 @@ class ExpertPlacementSimulator(Simulator):
         if name not in expert_placement.baselines:
             known = ", ".join(sorted(expert_placement.baselines))
             raise ConfigurationError(f"no built-in policy {name!r}; there are {known}")
-        return lambda arguments: {"placement": published(name, *arguments[:5])}
+        return lambda arguments: {"placement": published(name, *arguments[:6])}
 
     def figures(self, trace: LoadTrace, replay: Any) -> dict[str, float]:
         """Return the mean balancedness (mean over fullest rank), and the mean share of slots that moved."""
@@ -229,18 +229,23 @@ PLACED: Mapping[str, tuple[bool, int]] = MappingProxyType(
 
 
 def published(
-    name: str, weight: Any, replicas: int, groups: int, nodes: int, ranks: int
+    name: str, weight: Any, replicas: int, groups: int, nodes: int, ranks: int, current: Any
 ) -> IntArray:
     """Return the map of a published policy, i8[layers, replicas]; arguments as of a program."""
     load = np.ascontiguousarray(weight, np.float64)
+    layers, experts = load.shape
+    if name == "eplb_sticky":
+        placement = published("eplb", load, replicas, groups, nodes, ranks, current)
+        held = np.ascontiguousarray(current, np.int64)
+        eplb.keep(placement, held, experts, effective(groups, nodes)[1], ranks)
+        return placement
     if name not in PLACED:
-        layers, experts = load.shape
         row = np.array(static_row(experts, replicas, groups, nodes), np.int64)
         return np.tile(row, (layers, 1))
     by_node, packing = PLACED[name]
     kept = effective(groups, nodes) if by_node else (1, 1)
-    placement: IntArray = eplb.place(load, replicas, *kept, ranks, packing)
-    return placement
+    placed: IntArray = eplb.place(load, replicas, *kept, ranks, packing)
+    return placed
 
 
 def answered(stream: Any, choose: Answers) -> PlacementReplay:
