@@ -204,7 +204,7 @@ def _made(
     try:
         check_deployment(experts, *deployment[1:5])
     except ConfigurationError as error:
-        raise TraceError(f"hook {hook!r}: {error}") from error
+        raise TraceError(f"hook {hook!r} has a deployment that cannot be: {error}") from error
     time = np.array([window.time for window in windows], np.int64)
     counts = [np.array(unpack_counts(window.counts, layers, experts)) for window in windows]
     return LoadTrace(

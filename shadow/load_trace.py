@@ -105,7 +105,9 @@ class LoadTrace(Trace):
         try:
             check_deployment(experts, self.replicas, self.groups, self.nodes, self.ranks)
         except ConfigurationError as error:
-            raise TraceError(f"trace {self.hook!r}: {error}") from error
+            raise TraceError(
+                f"trace {self.hook!r} has a deployment that cannot be: {error}"
+            ) from error
         if self.delay < 0 or (len(self.at) and self.first < 1 + self.delay):
             raise TraceError(
                 f"trace {self.hook!r} has a delay of {self.delay} windows and begins at window "
