@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .sdk.invariant import Invariant
     from .sdk.kind import Baseline, Feature, Guardrail, Kind, Metric, WorkloadEvent
     from .sdk.telemetry.accounting import Account
+    from .shadow.simulators.custom import simulator
 
 __version__ = "0.1.0"
 
@@ -91,6 +92,7 @@ _HOMES = {
     "replay": "api",
     "rollout": "api",
     "ship": "api",
+    "simulator": "shadow.simulators.custom",
     "traces": "api",
     "verify": "api",
 }
@@ -134,6 +136,7 @@ __all__ = [
     "rollout",
     "ship",
     "shutdown",
+    "simulator",
     "traces",
     "verify",
 ]
