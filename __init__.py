@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         doctor,
         evolve,
         follow,
+        off_policy,
         prune,
         replay,
         rollout,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from .sdk.invariant import Invariant
     from .sdk.kind import Baseline, Feature, Guardrail, Kind, Metric, WorkloadEvent
     from .sdk.telemetry.accounting import Account
+    from .shadow.simulators.custom import simulator
 
 __version__ = "0.1.0"
 
@@ -87,10 +89,12 @@ _HOMES = {
     "hook": "sdk.hook",
     "invariant": "sdk.hook",
     "load_balancer": "policies.load_balancer",
+    "off_policy": "api",
     "prune": "api",
     "replay": "api",
     "rollout": "api",
     "ship": "api",
+    "simulator": "shadow.simulators.custom",
     "traces": "api",
     "verify": "api",
 }
@@ -129,11 +133,13 @@ __all__ = [
     "hook",
     "invariant",
     "load_balancer",
+    "off_policy",
     "prune",
     "replay",
     "rollout",
     "ship",
     "shutdown",
+    "simulator",
     "traces",
     "verify",
 ]

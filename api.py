@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .sdk.channel import Peer
     from .shadow.gate_case import VerifyOptions
     from .shadow.isolation.compiled import CompiledOptions
+    from .shadow.offpolicy_table import OffPolicyOptions, OffPolicyTable
     from .shadow.replay import ReplayTable
     from .shadow.report.rollouts import Rollout, Shipped
     from .shadow.report.traces import Traces
@@ -198,6 +199,36 @@ def replay(
     hooks = [hook] if isinstance(hook, str) else hook or ()
     plan = planned([*map(str, named)], tuple(policies), hooks, incumbent, options)
     return compare(plan, progress)
+
+
+def off_policy(
+    traces: str | Path = TRACES,
+    policies: Iterable[str] = (),
+    *,
+    hook: str | None = None,
+    options: OffPolicyOptions | None = None,
+) -> OffPolicyTable:
+    """Estimate what policies would have got from recorded decisions alone, without a simulator.
+
+    It takes decisions that were partly drawn (``explore=``); where a policy takes actions that had no chance
+    to be recorded, the answer is ``no overlap`` and no number.
+
+    Args:
+        traces, hook: as for :func:`opened`.
+        policies: files (run isolated) or ``baseline:NAME`` in score form; all such baselines when empty.
+        options: largest weight, least effective sample, isolation and seed.
+
+    Raises:
+        TraceError, ConfigurationError, LanguageError: as :func:`opened`, and for ``policies``.
+        IsolationError: the isolation cannot be had.
+    """
+    from .shadow.offpolicy_table import OffPolicyOptions
+    from .shadow.offpolicy_table import off_policy as estimated
+    from .shadow.opening import asked, sources_named
+
+    found = asked(traces, hook)
+    sources = sources_named(tuple(policies), found.kind)
+    return estimated(found.trace, found.kind, sources, options or OffPolicyOptions())
 
 
 def evolve(

@@ -153,6 +153,34 @@ def isolated(texts: tuple[str, ...], kind: Kind, isolation: str, stack: ExitStac
     ]
 
 
+def sources_named(texts: tuple[str, ...], kind: Kind) -> list[tuple[str, str, bool]]:
+    """Return policies in score form: their names, sources, and whether they are from outside.
+
+    Args:
+        texts: files, or ``baseline:NAME``; all baselines that the language can express when empty.
+        kind: what is decided.
+
+    Raises:
+        ConfigurationError, LanguageError: a text names no policy in score form.
+    """
+    from .policy import BASELINE, baseline_policy
+
+    known = [BASELINE + name for name, each in kind.baselines.items() if each.source]
+    found = []
+    for text in texts or known:
+        if not text.startswith(BASELINE):
+            found.append((text, checked_source(Path(text), kind), True))
+            continue
+        name = text.removeprefix(BASELINE)
+        source = getattr(baseline_policy(name, kind), "source", None)
+        if source is None:
+            raise ConfigurationError(
+                f"baseline {name!r} is no score, so its probabilities are unknown; replay it instead"
+            )
+        found.append((name, source, False))
+    return found
+
+
 def rivals(policies: Iterable[str | Path], target: Target) -> dict[str, str]:
     """Return sources by the name that a rollout would know them by.
 

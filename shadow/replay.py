@@ -25,7 +25,7 @@ from ..sdk.errors import TraceError
 from .fidelity import REPLICAS, Fidelity, compared
 from .policy import BASELINE, Policy, baseline_policy
 from .replay_bench import Bench, Entrant, Job, Result, joined
-from .replay_cells import Setting, Slo, measured, measured_of, replayed
+from .replay_cells import Setting, Slo, measured, measured_of, replayed, tier_of
 from .replay_plan import BATCH, Plan, Recorded, ReplayOptions, planned
 from .replay_pool import Pool
 from .replay_store import REPORT, TABLE, RunFolder, write_whole
@@ -92,7 +92,7 @@ def replay(
         if policy is not incumbent:
             progress(f"replaying {policy.name} {replicas} times")
             rows.append((policy.name, measured(policy, setting, seeds)))
-    first = (incumbent.name, measured_of(incumbent.tier, base, setting))
+    first = (incumbent.name, measured_of(tier_of(incumbent, simulator), base, setting))
     bound = simulator.bound(trace, setting.calibration, seed)
     return table_of([Compared(trace.hook, None, setting, first, rows, faithful, bound, seed)])
 

@@ -19,7 +19,7 @@ from ..policies.registry import kind as kind_named
 from .fidelity import Fidelity, Row, compared
 from .opening import isolated, policy_named
 from .policy import Policy
-from .replay_cells import Measured, Setting, Slo, measured, measured_of, merged, replayed
+from .replay_cells import Measured, Setting, Slo, measured, measured_of, merged, replayed, tier_of
 from .simulators import load_calibrations, simulator_for
 from .trace import Trace, saved_kind
 
@@ -171,7 +171,9 @@ class Bench:
             calibration=setting.calibration.digest,
             seed=job.first,
         )
-        return Result(measured_of(policy.tier, runs, setting), faithful, bound)
+        return Result(
+            measured_of(tier_of(policy, setting.simulator), runs, setting), faithful, bound
+        )
 
     def _setting(self, job: Job) -> Setting:
         key = (job.trace, job.size, job.calibration)

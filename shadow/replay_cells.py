@@ -144,9 +144,15 @@ def measured(policy: Policy, setting: Setting, seeds: Sequence[int]) -> Measured
         ConfigurationError: the policy cannot be replayed here, or a level of service names no metric.
     """
     try:
-        return merged([_of(policy.tier, run, setting) for run in replayed(policy, setting, seeds)])
+        tier = tier_of(policy, setting.simulator)
+        return merged([_of(tier, run, setting) for run in replayed(policy, setting, seeds)])
     except CandidateError as error:
         return Measured(policy.tier, fault=str(error))
+
+
+def tier_of(policy: Policy, simulator: Simulator) -> str:
+    """Return how a policy really runs: a compiled score may be called from Python."""
+    return simulator.score_tier if policy.tier == "compiled" else policy.tier
 
 
 def replayed(policy: Policy, setting: Setting, seeds: Sequence[int]) -> Iterator[Replay]:

@@ -232,11 +232,11 @@ class DecisionTrace(Trace):
     features: FloatArray
     outcome: FloatArray
     ok: npt.NDArray[np.bool_]
-    propensity: FloatArray = field(default_factory=lambda: np.empty(0))
+    propensity: FloatArray = field(default_factory=lambda: np.empty(0), kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuse columns that do not fit together."""
-        if not len(self.propensity):
+        if not len(self.propensity) or "propensity" not in self.COLUMNS:  # a subclass of old knows none
             object.__setattr__(self, "propensity", np.ones(len(self.time)))
         n, m = len(self.time), len(self.members)
         for name in self.COLUMNS:

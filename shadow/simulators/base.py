@@ -148,6 +148,8 @@ class Simulator(ABC):
     """
 
     trace_type: ClassVar[type[Trace]] = DecisionTrace
+    #: What runs around a compiled score: ``compiled`` code, or ``plain Python``.
+    score_tier: str = "compiled"
 
     @property
     @abstractmethod
