@@ -26,6 +26,7 @@ from ..policies.cache import cache
 from ..recorder.layout import hook_folder
 from ..recorder.schema import WORKLOAD
 from ..recorder.store import TraceStore
+from ..sdk.errors import TraceError
 from ._access_columns import COLUMNS, Head, write_columns
 from ._access_spool import Said
 from ._expiry import refuse_expiry
@@ -51,6 +52,11 @@ def trace(stored: TraceStore, hook: str) -> AccessTrace:
         made = _made(folder, write_columns(stored, hook, folder), hook)
         if place is not None and stored.state(WORKLOAD, hook) + f"-{_FORMAT}" == state:
             _publish(folder, place / state)
+    except OSError as error:
+        raise TraceError(
+            f"cannot write the columns of hook {hook!r} in {folder} ({error.strerror}); make room there, "
+            "26 bytes an access"
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # what is mapped stays readable
     return made

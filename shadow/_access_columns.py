@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -18,6 +19,8 @@ from .trace import LEAST_DECISIONS
 
 #: A stretch of which more accesses are missing is not replayed: every one of them changes contents.
 MOST_LOST = 0.01
+#: Keys are numbers of 32 bits.
+MOST_KEYS = 2**31 - 1
 #: Columns as they are staged, by process.
 _STAGED = {"time": "<i8", "key": "<i4", "size": "<f8", "op": "<i1"}
 #: Columns of a trace.
@@ -184,6 +187,10 @@ class _Interned:
         inside = at < len(self._known)
         new[inside] = self._known[at[inside]] != distinct[inside]
         made = np.empty(int(new.sum()), np.int32)
+        if self.count + len(made) > MOST_KEYS:
+            raise TraceError(
+                f"more than {MOST_KEYS} keys cannot be replayed; record a share of them"
+            )
         made[np.argsort(first[new])] = np.arange(self.count, self.count + len(made))
         self.count += len(made)
         codes = np.empty(len(distinct), np.int32)
@@ -213,12 +220,15 @@ def _left(staged: Staged) -> int:
 
 def _columns(folder: Path, n: int) -> Merged:
     """Make the files of a trace's columns."""
-    return Merged(
-        *(
-            np.asarray(np.lib.format.open_memmap(folder / f"{name}.npy", "w+", form, (n,)))
-            for name, form in COLUMNS.items()
-        )
-    )
+    return Merged(*(_reserved(folder / f"{name}.npy", form, n) for name, form in COLUMNS.items()))
+
+
+def _reserved(path: Path, form: str, n: int) -> npt.NDArray[Any]:
+    """Map a new file whose room on the disk is certain: a full disk is an error here, no crash later."""
+    column = np.asarray(np.lib.format.open_memmap(path, "w+", form, (n,)))
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return column
 
 
 def _mapped(path: Path, form: str, n: int) -> npt.NDArray[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -138,10 +138,14 @@ def _rows(batch: pa.RecordBatch) -> Rows:
     rows = np.empty(batch.num_rows, ROW)
     rows["seq"] = _seq(batch["workload_id"])
     rows["time"] = batch["time"].to_numpy()
+    access = pc.equal(batch["event"], "access").to_numpy(zero_copy_only=False)
+    sound = access.copy()
     for name in ("key", "size", "op"):
-        rows[name] = _number(batch["numbers"], name)
-    rows["op"][rows["op"] < 0] = _NO_OP
-    rows["op"][~pc.equal(batch["event"], "access").to_numpy(zero_copy_only=False)] = SAID
+        values, missing = _number(batch["numbers"], name)
+        sound &= np.isfinite(values) if name != "size" else np.isfinite(values) | missing
+        rows[name] = np.where(np.isfinite(values), values, 0.0)
+    rows["op"][(rows["op"] < 0) | ~sound] = _NO_OP
+    rows["op"][~access] = SAID
     return rows
 
 
@@ -151,11 +155,11 @@ def _seq(ids: pa.Array) -> npt.NDArray[np.uint64]:
     return words[2 * ids.offset + 1 : 2 * (ids.offset + len(ids)) : 2].astype(np.uint64)
 
 
-def _number(numbers: pa.Array, name: str) -> npt.NDArray[Any]:
-    """Return a field of the accesses; a field that is missing counts as 0."""
+def _number(numbers: pa.Array, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return a field of the accesses, NaN where it is missing, and where it is."""
     found = pc.map_lookup(numbers, pa.scalar(name), "first")
     values: npt.NDArray[np.float64] = found.to_numpy(zero_copy_only=False).astype(np.float64)
-    return np.nan_to_num(values, nan=0.0)
+    return values, found.is_null().to_numpy(zero_copy_only=False)
 
 
 def _ascending(rows: Rows) -> bool:

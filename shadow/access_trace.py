@@ -95,30 +95,33 @@ class AccessTrace(Trace):
                 )
         if not _all(self.at, np.isfinite) or not _ascending(self.at):
             raise TraceError(f"trace {self.hook!r} is not in order of time; sort it first")
-        if not (self._owned(p) and self._known()):
-            raise TraceError(f"trace {self.hook!r} holds accesses that are none; load again")
+        if flaw := self._flaw(p):
+            raise TraceError(
+                f"trace {self.hook!r} holds accesses that are none ({flaw}); record or import it again"
+            )
         capacity, sampled = self.capacity, self.sampled
         if not ((capacity > 0) & np.isfinite(capacity) & (sampled > 0) & (sampled <= 1)).all():
             raise TraceError(f"trace {self.hook!r} has a cache without a capacity; load again")
 
-    def _owned(self, p: int) -> bool:
-        """Return whether every key is of one cache that there is."""
-        low = _all(self.key, lambda key: key >= 0)
-        if not (low and _all(self.instance, lambda instance: (instance >= 0) & (instance < p))):
-            return False
+    def _flaw(self, p: int) -> str:
+        """Return what is wrong with some access; empty when nothing is."""
+        sound: dict[str, Callable[[Any], Any]] = {
+            "key": lambda key: key >= 0,
+            "instance": lambda instance: (instance >= 0) & (instance < p),
+            "op": lambda op: (op == LOOKUP) | (op == SET) | (op == DELETE),
+            "size": lambda size: ~((size < 0) | np.isinf(size)),
+        }
+        for name, holds in sound.items():
+            bad = _first_bad(getattr(self, name), holds)
+            if bad is not None:
+                return f"{name} {bad:g}"
         owner = np.full(self.keys, -1, np.int32)
         for part in _parts(len(self.key)):
             owner[self.key[part]] = self.instance[part]
-        return all(
-            bool((owner[self.key[part]] == self.instance[part]).all())
-            for part in _parts(len(self.key))
-        )
-
-    def _known(self) -> bool:
-        """Return whether every access is one that there is, of a size that there is."""
-        return _all(self.op, lambda op: (op == LOOKUP) | (op == SET) | (op == DELETE)) and _all(
-            self.size, lambda size: ~((size < 0) | np.isinf(size))
-        )
+        for part in _parts(len(self.key)):
+            if (owner[self.key[part]] != self.instance[part]).any():
+                return "a key that two caches share"
+        return ""
 
     @cached_property
     def _lookups_only(self) -> bool:
@@ -174,7 +177,16 @@ def _parts(n: int) -> Iterator[slice]:
 
 
 def _all(column: npt.NDArray[Any], holds: Callable[[Any], Any]) -> bool:
-    return all(bool(holds(column[part]).all()) for part in _parts(len(column)))
+    return _first_bad(column, holds) is None
+
+
+def _first_bad(column: npt.NDArray[Any], holds: Callable[[Any], Any]) -> Any:
+    """Return the first element that does not hold; None when all do."""
+    for part in _parts(len(column)):
+        bad = np.flatnonzero(~holds(column[part]))
+        if len(bad):
+            return column[part][bad[0]]
+    return None
 
 
 def _ascending(at: FloatArray) -> bool:
