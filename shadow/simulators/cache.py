@@ -200,7 +200,7 @@ class CacheSimulator(Simulator):
 
     def byte_bound(self, trace: AccessTrace, calibration: CacheCalibration) -> float:
         """Return a byte miss ratio that no policy can go below, as :meth:`bound`; NaN without sizes."""
-        total = float(np.nan_to_num(trace.size[trace.counted], nan=0.0).sum())
+        total = float(trace.weight.sum())
         if not total > 0.0:
             return float("nan")
         hit = 0.0
