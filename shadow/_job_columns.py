@@ -21,7 +21,7 @@ IntArray = npt.NDArray[np.int64]
 
 #: A trace in which more jobs than this share were never run is not replayed: which ones is no accident.
 MOST_UNSERVED = 0.05
-#: Part of the jobs, at the end, that may be cut off instead.
+#: Part of the jobs, at the end, that is cut off so that those which came last do not count as unserved.
 END = 0.10
 #: A time between two readings of the clock that are one to whoever took them.
 SHORTEST_S = 1e-6
@@ -143,18 +143,17 @@ def _left(queues: Queues) -> IntArray:
 
 
 def _end(arrival: FloatArray, left: FloatArray, hook: str) -> tuple[float, int]:
-    """Return when to cut so that no job is missing, or how many are where that would cost too much."""
+    """Return when to cut, so that few jobs that had arrived are missing, and how many are."""
     if not len(left):
         return np.inf, 0
-    until = float(left.min())
-    if (arrival >= until).mean() <= END:
-        return until, 0
-    if len(left) > MOST_UNSERVED * len(arrival):
+    until = max(float(left.min()), float(np.quantile(arrival, 1.0 - END)))
+    unserved = int((left < until).sum())
+    if unserved > MOST_UNSERVED * int((arrival < until).sum()):
         raise TraceError(
-            f"{len(left)} jobs of hook {hook!r} still waited when the recording ended, beside "
-            f"{len(arrival)} that were run; record until the queue is short again"
+            f"{unserved} jobs of hook {hook!r} still waited when the recording ended, and they had not come "
+            f"last, beside {len(arrival)} that were run; record until the queue is short again"
         )
-    return np.inf, len(left)
+    return until, unserved
 
 
 def _stretch(rows: pa.Table, kind: Kind, hook: str) -> pa.Table:
