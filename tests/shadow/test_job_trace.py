@@ -143,7 +143,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "by place": ({"named": False}, "name of its own"),
     "sampled": ({"every": 2}, "whole time windows"),
     "short": ({"n": 150}, "150 jobs"),
-    "zero size": ({"zero": True}, "size_ms of trace 'pool.next' is 0"),
+    "zero size": ({"zero": True}, "size_ms of a job of trace 'pool.next' is 0"),
 }
 
 
@@ -207,7 +207,7 @@ def test_arrivals_alone_are_a_workload_without_outcomes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "message"), [(-1.0, "size_ms of trace 'pool.next' is -1"), (0.0, "is 0")]
+    ("value", "message"), [(-1.0, "size_ms of a job of trace 'pool.next' is -1"), (0.0, "is 0")]
 )
 def test_a_workload_of_impossible_sizes_is_refused(
     tmp_path: Path, value: float, message: str
@@ -222,7 +222,7 @@ def test_columns_that_do_not_fit_are_refused() -> None:
         jobs([1.0, 0.5], [1.0, 1.0])
     with pytest.raises(TraceError, match="is not 2 long"):
         jobs([0.0, 1.0], [1.0, 1.0], priority=np.ones(3))
-    with pytest.raises(TraceError, match="service time of trace 'pool.next' is -2"):
+    with pytest.raises(TraceError, match="service time of trace 'pool.next' is -2 s"):
         jobs([0.0, 1.0], [1.0, -2.0], size_ms=np.ones(2))
     with pytest.raises(TraceError, match="unknown processes"):
         jobs([0.0, 1.0], [1.0, 1.0], instance=np.array([0, 1], np.int32))
