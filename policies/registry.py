@@ -16,6 +16,7 @@ ENTRY_POINTS = "gnomon.kinds"
 MODULES = "GNOMON_MODULES"
 _BUILT_IN = {
     "cache": ".cache",
+    "llm_scheduler": ".llm_scheduler",
     "load_balancer": ".load_balancer",
     "scheduler": ".scheduler",
 }  # name of the kind and of its attribute: module

@@ -238,3 +238,21 @@ def job_trace(stored: TraceStore, hook: str) -> JobTrace:
     from . import _job_columns
 
     return _job_columns.trace(stored.decisions(hook), stored.workload(hook), hook)
+
+
+def request_trace(stored: TraceStore, hook: str) -> RequestTrace:
+    """Read the requests of a hook of the kind ``llm_scheduler``.
+
+    As :func:`job_trace`; the metrics ``ttft_ms`` and ``answered_tokens`` of every outcome are needed too.
+    Of an import, ``served`` events tell what was measured.
+
+    Args:
+        stored: trace store.
+        hook: name of the hook.
+
+    Raises:
+        TraceError: nothing there, too little, or a trace that no replay can be faithful to.
+    """
+    from . import _request_columns
+
+    return _request_columns.trace(stored.decisions(hook), stored.workload(hook), hook)

@@ -41,6 +41,7 @@ __all__ = [
 ENTRY_POINTS = "gnomon.simulators"
 _BUILT_IN = {
     "cache": (".cache", "CacheSimulator"),
+    "llm_scheduler": (".llm_scheduler", "LlmSchedulerSimulator"),
     "load_balancer": (".load_balancer", "LoadBalancerSimulator"),
     "scheduler": (".scheduler", "SchedulerSimulator"),
 }

@@ -29,14 +29,13 @@ INPUTS = 9
 #: Places of ``engine``: budget and seats of a step, blocks, tokens of a block, steps in advance.
 BUDGET, SEATS, BLOCKS, BLOCK, DEPTH = range(5)
 #: Places of ``cursor``: next request to arrive, how many wait, how many run, free blocks, decisions,
-#: steps, what is left of the budget, blocks that end with the step before, whether one gave its blocks
-#: back in this step, requests that are done, most tokens and most running requests of a step, fewest free
-#: blocks, requests that gave their blocks back.
+#: steps, what is left of the budget, whether this step admits no more, requests that are done, most tokens
+#: and most running requests of a step, fewest free blocks, requests that gave their blocks back.
 (
-    NEXT, WAITING, RUNNING, FREE, DECIDED, STEPS, LEFT, ENDING, TAKEN_BACK, DONE,
+    NEXT, WAITING, RUNNING, FREE, DECIDED, STEPS, LEFT, CLOSED, DONE,
     MOST_TOKENS, MOST_RUNNING, LEAST_FREE, RECOMPUTED,
-) = range(14)  # fmt: skip
-CURSOR = 14
+) = range(13)  # fmt: skip
+CURSOR = 13
 #: Places of ``clock``: when the step at hand is composed, when the one before it is complete, when the one
 #: at hand is; seconds that the engine worked.
 NOW, BEFORE, BUSY = range(3)
@@ -83,7 +82,7 @@ class State(NamedTuple):
         blocks: of KV memory that are held, i8[n].
         joined: number of the decision at which a request was first seen waiting, i8[n].
         admitted, first, last: when it was first admitted, its first token came, its last, seconds, f8[n].
-        cursor: see :data:`NEXT` and what precedes :data:`CURSOR`, i8[14].
+        cursor: see :data:`NEXT` and what precedes :data:`CURSOR`, i8[13].
         clock: see :data:`NOW`, f8[3].
         work: of the step at hand: tokens, context read, pairs; f8[3].
     """
@@ -116,24 +115,32 @@ def _wait(model: Any, state: Any, request: Any) -> None:
 
 
 @inlined
-def _give_back(model: Any, state: Any) -> Any:
-    """Take the request that was admitted last out of the engine; return it."""
+def _last_admitted(model: Any, state: Any) -> Any:
+    """Return the place of the running request that was admitted last and has tokens to make."""
+    at = state.cursor[RUNNING] - 1
+    while state.made[state.running[at]] >= model.output[state.running[at]]:
+        at -= 1
+    return at
+
+
+@inlined
+def _give_back(model: Any, state: Any, place: Any) -> None:
+    """Take a running request out of the engine; it waits again, and nothing of it is computed."""
     cursor = state.cursor
+    request = state.running[place]
+    for at in range(place, cursor[RUNNING] - 1):
+        state.running[at] = state.running[at + 1]
     cursor[RUNNING] -= 1
-    request = state.running[cursor[RUNNING]]
     if state.share[request] > 0:  # it was a part of this step already
-        tokens = state.share[request]
-        cursor[LEFT] += tokens
+        cursor[LEFT] += state.share[request]
         _count(state, request, -1.0)
-        state.computed[request] -= tokens
         state.share[request] = 0
     cursor[FREE] += state.blocks[request]
     cursor[RECOMPUTED] += 1
-    cursor[TAKEN_BACK] = 1
+    cursor[CLOSED] = 1
     state.blocks[request] = 0
     state.computed[request] = 0
     _wait(model, state, request)
-    return request
 
 
 @inlined
@@ -176,14 +183,12 @@ def _go_on(model: Any, state: Any) -> None:
         tokens = min(rest, cursor[LEFT])
         after = state.computed[request] + tokens
         more = (after + model.engine[BLOCK] - 1) // model.engine[BLOCK] - state.blocks[request]
-        while more > cursor[FREE]:
-            if state.running[cursor[RUNNING] - 1] == request:
-                _give_back(model, state)
-                more = 0
-                at = cursor[RUNNING]
+        while more > cursor[FREE] and tokens > 0:
+            place = _last_admitted(model, state)
+            if place == at - 1:
+                at -= 1
                 tokens = 0
-            else:
-                _give_back(model, state)
+            _give_back(model, state, place)
         if tokens > 0:
             _take(model, state, request, tokens)
 
@@ -201,7 +206,7 @@ def begin(model: Any, state: Any) -> None:
     """Compose what needs no decision of the step at hand."""
     cursor = state.cursor
     cursor[LEFT] = model.engine[BUDGET]
-    cursor[TAKEN_BACK] = 0
+    cursor[CLOSED] = 0
     state.work[:] = 0.0
     _arrive(model, state)
     _go_on(model, state)
@@ -214,7 +219,7 @@ def asks(model: Any, state: Any) -> Any:
     return (
         cursor[WAITING] > 0
         and cursor[LEFT] > 0
-        and cursor[TAKEN_BACK] == 0
+        and cursor[CLOSED] == 0
         and cursor[RUNNING] < model.engine[SEATS]
     )
 
@@ -227,7 +232,7 @@ def admit(model: Any, state: Any, place: Any) -> Any:
     request = state.waiting[place]
     tokens = model.prompt[request] + state.made[request]
     if (tokens + model.engine[BLOCK] - 1) // model.engine[BLOCK] > cursor[FREE]:
-        cursor[TAKEN_BACK] = 1  # no more admissions in this step
+        cursor[CLOSED] = 1  # no more admissions in this step
         return False
     for at in range(place, cursor[WAITING] - 1):
         state.waiting[at] = state.waiting[at + 1]
