@@ -1,4 +1,4 @@
-"""``gnomon traces import``: a public trace of cache accesses into a trace store."""
+"""``gnomon traces import``: a public trace into a trace store."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..sdk.errors import ConfigurationError
+from . import _import_requests as requests
 from ._common import console, emit
 from ._trace import DEFAULT_TRACES
 
@@ -24,36 +26,55 @@ class Format(str, Enum):
     arc = "arc"
     ids = "ids"
     csv = "csv"
+    azure_llm = "azure-llm"
+    vllm_requests = "vllm-requests"
+    burstgpt = "burstgpt"
 
 
 def import_trace(
     format: Annotated[
-        Format, typer.Argument(metavar="FORMAT", help="oracleGeneral, arc, ids or csv.")
+        Format,
+        typer.Argument(
+            metavar="FORMAT",
+            help="oracleGeneral, arc, ids, csv, azure-llm, vllm-requests or burstgpt.",
+        ),
     ],
     file: Annotated[Path, typer.Argument(help="The trace; .gz, .zst and .xz are decompressed.")],
     hook: Annotated[str, typer.Option(help="Name that the trace is to have.")],
     capacity: Annotated[
-        str, typer.Option(help="Of the cache: a number, or a share of the working set as in 10%.")
-    ],
+        str | None,
+        typer.Option(help="Of the cache: a number, or a share of the working set as in 10%."),
+    ] = None,
     out: Annotated[str, typer.Option(help="Trace store: a folder or a URI.")] = DEFAULT_TRACES,
     ignore_size: Annotated[
         bool, typer.Option("--ignore-size", help="Give every object size 1.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(help="The most accesses to read.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="The most accesses or requests to read.")
+    ] = None,
     key: Annotated[str, typer.Option(help="Of a CSV file: column of keys.")] = "key",
     time: Annotated[
         str | None, typer.Option(help="Of a CSV file: column of times in seconds.")
     ] = None,
     size: Annotated[str | None, typer.Option(help="Of a CSV file: column of sizes.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Of an LLM server: max_num_seqs=128, kv_blocks=2588, ..."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
-    """Import a public trace as the workload of a hook of the kind cache.
+    """Import a public trace as the workload of a hook of the kind cache, or llm_scheduler.
 
     Exit codes: 0 imported, 2 bad input.
     """
     from ..recorder import importers
     from ..recorder.store import TraceStore
 
+    if format.value in importers.REQUESTS:
+        requests.import_requests(format.value, file, hook, out, setting or [], limit, as_json)
+        return
+    if capacity is None:
+        raise ConfigurationError("a cache has a capacity; give --capacity, such as 10%")
     columns = importers.Columns(key, time, size)
     request = importers.Request(format.value, file, hook, capacity, ignore_size, limit, columns)
     found = importers.import_trace(TraceStore(out), request, _progress)

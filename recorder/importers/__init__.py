@@ -19,11 +19,25 @@ between two accesses. Times never go back: one that does takes the latest before
 reported), and accesses of the same time are 1 ns apart, so that their order survives. A size below 1
 counts as 1, and so does one that is missing (reported too). A number from 0 to 2^53 is its own key;
 all other keys, texts included, are hashed to 53 bits.
+
+Requests to LLM servers become the workload of a hook of the kind ``llm_scheduler``; their formats are with
+:mod:`~gnomon.recorder.importers._requests`.
 """
 
 from __future__ import annotations
 
 from ._formats import FORMATS, Columns
+from ._requests import REQUESTS, ImportedRequests, RequestImport, import_requests
 from ._writing import Imported, Request, import_trace
 
-__all__ = ["FORMATS", "Columns", "Imported", "Request", "import_trace"]
+__all__ = [
+    "FORMATS",
+    "REQUESTS",
+    "Columns",
+    "Imported",
+    "ImportedRequests",
+    "Request",
+    "RequestImport",
+    "import_requests",
+    "import_trace",
+]

@@ -118,8 +118,9 @@ def replayed(trace: RequestTrace, calibration: LlmCalibration) -> FloatArray:
 
 
 def order(trace: RequestTrace) -> FloatArray:
-    """Return by what requests were admitted: when they were, or when they arrived, f8[n]."""
-    return np.where(np.isnan(trace.admitted), trace.arrival, trace.admitted)
+    """Return by what requests are admitted: when they were; then, when they arrived, those that were not."""
+    after = float(np.nanmax(np.append(trace.admitted, -np.inf), initial=0.0))
+    return np.where(np.isnan(trace.admitted), after + trace.arrival, trace.admitted)
 
 
 def _times(trace: RequestTrace) -> FloatArray:
@@ -157,8 +158,8 @@ def _nearest(fitting: _Fitting, logs: FloatArray) -> tuple[FloatArray, FloatArra
 
 def _solved(slope: FloatArray, left: FloatArray, weight: FloatArray, damping: float) -> FloatArray:
     """Return the step that least squares takes, damped in proportion to each direction's own weight."""
-    square = slope.T @ (slope * weight[:, None])
-    square += np.diag(damping * np.diag(square) + 1e-12)
+    square: FloatArray = slope.T @ (slope * weight[:, None])
+    square = square + np.diag(damping * np.diag(square) + 1e-12)
     step: FloatArray = np.linalg.solve(square, slope.T @ (left * weight))
     return step
 
@@ -174,9 +175,10 @@ def _settings(trace: RequestTrace) -> IntArray:
     budget, seats, blocks, block, depth = trace.engine
     block = block or BLOCK
     running, held = _under_pressure(trace)
-    by_seats = len(running) > 0 and bool(np.median(running) >= CROWDED * running.max())
+    crowd = int(running.max(initial=0))
+    by_seats = crowd > 0 and float(np.median(running)) >= CROWDED * crowd
     if not seats:
-        seats = int(running.max()) if by_seats else SEATS
+        seats = crowd if by_seats else SEATS
     if not blocks:
         tokens = trace.prompt + trace.output
         limited = len(held) > 0 and not by_seats
@@ -197,7 +199,8 @@ def _under_pressure(trace: RequestTrace) -> tuple[IntArray, FloatArray]:
         times = _times(trace)
         admitted, first, done = times[0][own], times[1][own], times[2][own]
         for now in np.unique(admitted):
-            if not ((trace.arrival[own] < now) & (now < admitted)).any():
+            waiting = (trace.arrival[own] < now) & (now < admitted)
+            if not waiting.any():
                 continue
             runs = (admitted <= now) & (now < done)
             made = np.clip((now - first[runs]) / (done[runs] - first[runs] + 1e-9), 0.0, 1.0)
