@@ -158,8 +158,8 @@ def _nearest(fitting: _Fitting, logs: FloatArray) -> tuple[FloatArray, FloatArra
 
 def _solved(slope: FloatArray, left: FloatArray, weight: FloatArray, damping: float) -> FloatArray:
     """Return the step that least squares takes, damped in proportion to each direction's own weight."""
-    square: FloatArray = slope.T @ (slope * weight[:, None])
-    square = square + np.diag(damping * np.diag(square) + 1e-12)
+    own = slope.T @ (slope * weight[:, None])
+    square = own + np.diag(damping * np.diag(own) + 1e-12)
     step: FloatArray = np.linalg.solve(square, slope.T @ (left * weight))
     return step
 
@@ -176,7 +176,8 @@ def _settings(trace: RequestTrace) -> IntArray:
     block = block or BLOCK
     running, held = _under_pressure(trace)
     crowd = int(running.max(initial=0))
-    by_seats = crowd > 0 and float(np.median(running)) >= CROWDED * crowd
+    full = seats or CROWDED * crowd
+    by_seats = crowd > 0 and (crowd if seats else float(np.median(running))) >= full
     if not seats:
         seats = crowd if by_seats else SEATS
     if not blocks:
@@ -190,20 +191,27 @@ def _settings(trace: RequestTrace) -> IntArray:
 def _under_pressure(trace: RequestTrace) -> tuple[IntArray, FloatArray]:
     """Return the requests that ran, and the tokens they held, whenever one was admitted and others waited.
 
-    Something was full then: the seats, if they were nearly always as many, else the memory.
+    Something was full then: the seats, if there were ever as many or nearly always the same number, else
+    the memory.
     """
-    known = np.isfinite(_times(trace)).all(axis=0)
-    running, held = [], []
+    pace = _pace(trace)
+    running, held = list[int](), list[float]()
     for rows in parts_of(trace):
-        own = rows[known[rows]]
-        times = _times(trace)
-        admitted, first, done = times[0][own], times[1][own], times[2][own]
-        for now in np.unique(admitted):
-            waiting = (trace.arrival[own] < now) & (now < admitted)
-            if not waiting.any():
+        own = rows[np.isfinite(trace.admitted[rows])]
+        admitted, first = trace.admitted[own], np.nan_to_num(trace.answered[own], nan=np.inf)
+        done = np.nan_to_num(trace.done[own], nan=np.inf)
+        for now in np.unique(admitted).tolist():
+            if not bool(((trace.arrival[own] < now) & (now < admitted)).any()):
                 continue
             runs = (admitted <= now) & (now < done)
-            made = np.clip((now - first[runs]) / (done[runs] - first[runs] + 1e-9), 0.0, 1.0)
+            made = np.clip((now - first[runs]) / pace, 0.0, trace.output[own][runs])
             running.append(int(runs.sum()))
-            held.append(float((trace.prompt[own][runs] + made * trace.output[own][runs]).sum()))
+            held.append(float((trace.prompt[own][runs] + made).sum()))
     return np.array(running, np.int64), np.array(held)
+
+
+def _pace(trace: RequestTrace) -> float:
+    """Return the seconds per token of an answer, the median over those that are known whole."""
+    spent = (trace.done - trace.answered) / np.maximum(trace.output - 1, 1)
+    known = spent[np.isfinite(spent) & (trace.output > 1)]
+    return max(float(np.median(known)), 1e-9) if len(known) else 1.0
