@@ -21,7 +21,7 @@ IntArray = npt.NDArray[np.int64]
 
 #: A trace in which more jobs than this share were never run is not replayed: which ones is no accident.
 MOST_UNSERVED = 0.05
-#: Part of the jobs, at the end, that may be cut off instead.
+#: Part of the jobs, at the end, that is cut off so that those which came last do not count as unserved.
 END = 0.10
 #: A time between two readings of the clock that are one to whoever took them.
 SHORTEST_S = 1e-6
@@ -64,12 +64,12 @@ def trace(decisions: pa.Table, workload: pa.Table, hook: str) -> JobTrace:
         return _imported(workload, hook)
     rows = tables.ordered(decisions, hook)
     kind = tables.kind_of(rows, hook)
-    rows = tables.answered(_stretch(rows, kind, hook), kind)
+    rows = tables.answered(stretch(rows, kind, hook), kind)
     return _made(rows, kind, hook)
 
 
 def _made(rows: pa.Table, kind: Kind, hook: str) -> JobTrace:
-    queues, names = _queues(rows, kind)
+    queues, names = queues_in(rows, kind)
     latency_ms = clipped(tables.metric(rows, kind.objective.name), kind)
     ok = pc.fill_null(rows["ok"], False).to_numpy(zero_copy_only=False).astype(np.bool_)
     seen = queues.items[queues.picked]
@@ -81,8 +81,8 @@ def _made(rows: pa.Table, kind: Kind, hook: str) -> JobTrace:
         "latency_ms": latency_ms,
         "ok": ok,
     }
-    left = _columns(queues, _left(queues))
-    until, unserved = _end(columns["arrival"], left["arrival"], hook)
+    left = _columns(queues, left_in(queues))
+    until, unserved = end_of(columns["arrival"], left["arrival"], hook)
     order = np.argsort(columns["arrival"], kind="stable")
     order = order[columns["arrival"][order] < until]
     if len(order) < LEAST_DECISIONS:
@@ -100,7 +100,7 @@ def _shifted(columns: dict[str, Any]) -> dict[str, Any]:
     return columns
 
 
-def _queues(rows: pa.Table, kind: Kind) -> tuple[Queues, tuple[str, ...]]:
+def queues_in(rows: pa.Table, kind: Kind) -> tuple[Queues, tuple[str, ...]]:
     times = rows["time"].to_numpy()
     names, process = np.unique(rows["process"].to_numpy(zero_copy_only=False), return_inverse=True)
     edge = np.concatenate(([0], np.cumsum(rows["n_items"].to_numpy().astype(np.int64))))
@@ -131,7 +131,7 @@ def _columns(queues: Queues, items: IntArray) -> dict[str, Any]:
     }
 
 
-def _left(queues: Queues) -> IntArray:
+def left_in(queues: Queues) -> IntArray:
     """Return the items that still waited after the last decision of their process."""
     items = [
         item
@@ -142,25 +142,24 @@ def _left(queues: Queues) -> IntArray:
     return np.array(items, np.int64)
 
 
-def _end(arrival: FloatArray, left: FloatArray, hook: str) -> tuple[float, int]:
-    """Return when to cut so that no job is missing, or how many are where that would cost too much."""
+def end_of(arrival: FloatArray, left: FloatArray, hook: str) -> tuple[float, int]:
+    """Return when to cut, so that few jobs that had arrived are missing, and how many are."""
     if not len(left):
         return np.inf, 0
-    until = float(left.min())
-    if (arrival >= until).mean() <= END:
-        return until, 0
-    if len(left) > MOST_UNSERVED * len(arrival):
+    until = max(float(left.min()), float(np.quantile(arrival, 1.0 - END)))
+    unserved = int((left < until).sum())
+    if unserved > MOST_UNSERVED * int((arrival < until).sum()):
         raise TraceError(
-            f"{len(left)} jobs of hook {hook!r} still waited when the recording ended, beside "
-            f"{len(arrival)} that were run; record until the queue is short again"
+            f"{unserved} jobs of hook {hook!r} still waited when the recording ended, and they had not come "
+            f"last, beside {len(arrival)} that were run; record until the queue is short again"
         )
-    return np.inf, len(left)
+    return until, unserved
 
 
-def _stretch(rows: pa.Table, kind: Kind, hook: str) -> pa.Table:
+def stretch(rows: pa.Table, kind: Kind, hook: str) -> pa.Table:
     """Return the longest run of decisions by one policy that follow each other."""
     _refuse_widths(rows, kind, hook)
-    queues, _ = _queues(rows, kind)
+    queues, _ = queues_in(rows, kind)
     _, policy = np.unique(rows["policy"].to_numpy(zero_copy_only=False), return_inverse=True)
     broken = _broken(queues, kind)
     if broken.mean() > MOST_BROKEN:
@@ -237,6 +236,12 @@ def _imported(workload: pa.Table, hook: str) -> JobTrace:
         latency_ms=unknown,
         ok=np.ones(len(arrival), np.bool_),
     )
+
+
+def text(rows: pa.Table, name: str) -> list[str]:
+    """Return a field of events as texts."""
+    found: list[str] = pc.map_lookup(rows["texts"], pa.scalar(name), "first").to_pylist()
+    return found
 
 
 def number(rows: pa.Table, name: str) -> FloatArray:

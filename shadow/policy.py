@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..sdk.errors import ConfigurationError
 from ..sdk.kind import Baseline, Kind
 from ..sdk.language import check
-from .job_trace import JobTrace
-from .simulators.base import Choose, FloatArray, Replay, Simulator, drive
+from .job_trace import QueueTrace
+from .simulators.base import Choose, FloatArray, Replay, Simulator, drive, drive_to_end
 from .trace import DecisionTrace, Trace
 
 if TYPE_CHECKING:
@@ -211,14 +211,14 @@ class FunctionPolicy(Policy):
         stream = simulator.stream(trace, calibration, seed)
         if isinstance(trace, DecisionTrace):
             return drive(stream, trace, self._choose(trace))
-        if isinstance(trace, JobTrace):
+        if isinstance(trace, QueueTrace):
             self._fits(_fresh(rows := simulator.observed(trace)[0]), rows)
-            return drive(stream, trace, self._choose_fresh)
+            return drive_to_end(stream, self._choose_fresh)
         raise ConfigurationError(
             f"the decisions of kind {trace.kind!r} are not those of a function; {self._remedy}"
         )
 
-    def _choose_fresh(self, _process: int, rows: FloatArray) -> int:
+    def _choose_fresh(self, rows: FloatArray) -> int:
         items = _fresh(rows)
         return self._pick(items, self._call(items), rows)
 

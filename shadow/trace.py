@@ -89,11 +89,6 @@ class Trace(ABC):
         """Index of the member that each outcome is of, i8[n]; zeros where there are no members."""
         return np.zeros(len(self), np.int64)
 
-    @property
-    def deciders(self) -> npt.NDArray[np.int64]:
-        """Index of the process that makes each decision of a replay, in their order."""
-        return np.zeros(len(self), np.int64)
-
     def __len__(self) -> int:
         """Return how much has an outcome."""
         return len(self.time)
@@ -236,7 +231,9 @@ class DecisionTrace(Trace):
 
     def __post_init__(self) -> None:
         """Refuse columns that do not fit together."""
-        if not len(self.propensity) or "propensity" not in self.COLUMNS:  # a subclass of old knows none
+        if (
+            not len(self.propensity) or "propensity" not in self.COLUMNS
+        ):  # a subclass of old knows none
             object.__setattr__(self, "propensity", np.ones(len(self.time)))
         n, m = len(self.time), len(self.members)
         for name in self.COLUMNS:
@@ -259,11 +256,6 @@ class DecisionTrace(Trace):
     def picked(self) -> npt.NDArray[np.int64]:
         """Index of the picked member, i8[n]."""
         return self.action.astype(np.int64)
-
-    @property
-    def deciders(self) -> npt.NDArray[np.int64]:
-        """Index of the process that made each decision, i8[n]."""
-        return self.instance.astype(np.int64)
 
     def rows(self, rows: slice) -> DecisionTrace:
         """Return these decisions as a trace; they keep their own times."""

@@ -25,26 +25,33 @@ all other keys, texts included, are hashed to 53 bits.
 
 Recorded routing of mixture-of-experts models becomes that of a hook of the kind ``expert_placement``;
 its formats are with :mod:`~gnomon.recorder.importers._routing`.
+Requests to LLM servers become the workload of a hook of the kind ``llm_scheduler``; their formats are with
+:mod:`~gnomon.recorder.importers._requests`.
 """
 
 from __future__ import annotations
 
 from ._formats import FORMATS, Columns
 from ._mooncake import REPLICAS, RequestsImported, import_mooncake
+from ._requests import REQUESTS, ImportedRequests, RequestImport, import_requests
 from ._routing import ROUTING, Deployment, ImportedLoads, import_loads
 from ._writing import Imported, Request, import_trace
 
 __all__ = [
     "FORMATS",
     "REPLICAS",
+    "REQUESTS",
     "ROUTING",
     "Columns",
     "Deployment",
     "Imported",
     "ImportedLoads",
+    "ImportedRequests",
     "Request",
+    "RequestImport",
     "RequestsImported",
     "import_loads",
     "import_mooncake",
+    "import_requests",
     "import_trace",
 ]

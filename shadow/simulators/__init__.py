@@ -43,6 +43,7 @@ _BUILT_IN = {
     "cache": (".cache", "CacheSimulator"),
     "expert_placement": (".expert_placement", "ExpertPlacementSimulator"),
     "llm_router": (".llm_router", "LlmRouterSimulator"),
+    "llm_scheduler": (".llm_scheduler", "LlmSchedulerSimulator"),
     "load_balancer": (".load_balancer", "LoadBalancerSimulator"),
     "scheduler": (".scheduler", "SchedulerSimulator"),
 }

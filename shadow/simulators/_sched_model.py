@@ -288,7 +288,7 @@ def replay_of(
     own = back[jobs]
     latency_ms = course.latency_s[own] * 1e3
     late = course.done[own] > trace.due[jobs]
-    lost = ~trace.ok[jobs] & np.isnan(trace.service[jobs]) & np.isfinite(trace.begun[jobs])
+    lost = ~trace.ok[jobs] & (trace.latency_ms[jobs] >= CLIP_MS)
     was_late = trace.arrival[jobs] + trace.latency_ms[jobs] / 1e3 > trace.due[jobs]
     fails = bool(calibration.late_fails[0])
     ok = np.where(fails & was_late & ~lost, True, trace.ok[jobs]) & ~(fails & late)

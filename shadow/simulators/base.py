@@ -275,16 +275,27 @@ def _share(name: str, member: int) -> Measure:
     return Measure(name, value, SHARE_TOLERANCE, relative=False, each=each)
 
 
-def drive(stream: Stream, trace: Trace, choose: Choose) -> Replay:
+def drive(stream: Stream, trace: DecisionTrace, choose: Choose) -> Replay:
     """Run a stream to its end with a policy of this process."""
     try:
         rows = next(stream)
-        for process in trace.deciders.tolist():
+        for process in trace.instance.tolist():
             rows = stream.send(choose(process, rows))
     except StopIteration as stop:
         replay: Replay = stop.value
         return replay
     raise TraceError(f"the simulator asked for more than the {len(trace)} recorded decisions")
+
+
+def drive_to_end(stream: Stream, pick: Callable[[FloatArray], int]) -> Replay:
+    """Run a stream to its end with a policy that sees rows only, however often it is asked."""
+    try:
+        rows = next(stream)
+        while True:
+            rows = stream.send(pick(rows))
+    except StopIteration as stop:
+        replay: Replay = stop.value
+        return replay
 
 
 def save_calibrations(path: Path, calibrations: tuple[Any, ...]) -> None:

@@ -19,11 +19,12 @@ import numpy.typing as npt
 
 from ...policies.scheduler import scheduler
 from ...recorder.store import TraceStore
-from ...sdk.errors import ConfigurationError, TraceError
+from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Kind, Order
 from ..job_trace import JobTrace, job_trace
 from . import _sched_kernel as kernel
 from ._native import first_class
+from ._queue_tables import tables_of
 from ._sched_bound import least_sum_ms
 from ._sched_laws import JobSummary
 from ._sched_model import (
@@ -45,9 +46,6 @@ from .base import FloatArray, Measure, Replay, Simulator, Stream, statistics
 
 __all__ = ["JobReplay", "JobSummary", "SchedulerCalibration", "SchedulerSimulator"]
 
-#: Decisions that are shown to those who ask what a policy sees, and the most jobs of each.
-_TABLES, _JOBS = 1024, 16
-_LOOKED_AT = 50_000  # decisions, in search of those
 _ROWS = 256  # that a stream begins with
 
 _Replayed = Callable[[JobTrace, SchedulerCalibration, int], Replay]
@@ -108,22 +106,8 @@ class SchedulerSimulator(Simulator):
         return statistics(scheduler)
 
     def observed(self, trace: JobTrace) -> FloatArray:
-        """Return rows that decisions see, f8[n, m, 7]: the m oldest jobs of queues of at least m.
-
-        m is 16, or less where queues are hardly ever that long. Jobs are served in order of arrival.
-
-        Raises:
-            TraceError: two jobs never waited at once, so that there was nothing to decide.
-        """
-        tables = _tables(self.stream(trace, self.calibrate(trace), 0))
-        lengths = np.array([len(table) for table in tables])
-        if not len(lengths):
-            raise TraceError(
-                f"no two jobs of trace {trace.hook!r} ever waited at once, so there was nothing to "
-                "decide; capture busier traffic"
-            )
-        m = int(min(_JOBS, np.sort(lengths)[-min(len(lengths), _TABLES // 4)]))
-        return np.stack([table[:m] for table in tables if len(table) >= m][:_TABLES])
+        """Return rows that decisions see, f8[n, m, 7]; raises TraceError where none had a choice."""
+        return tables_of(self.stream(trace, self.calibrate(trace), 0), trace.hook)
 
     def stream(self, trace: JobTrace, calibration: SchedulerCalibration, seed: int) -> Stream:
         """Return a generator that asks for every decision in turn, one process after the other."""
@@ -242,18 +226,3 @@ def _replay(
     done = state.begun + model.service
     course = course_of(model, state.begun, done, state.worker, float(state.clock[1]))
     return replay_of(trace, calibration, course, fault)
-
-
-def _tables(stream: Stream) -> list[FloatArray]:
-    """Return queues of two jobs and more, none more than 16, while jobs are served in order of arrival."""
-    found: list[FloatArray] = []
-    try:
-        rows = next(stream)
-        for _ in range(_LOOKED_AT):
-            if len(rows) >= 2:
-                found.append(rows[:_JOBS].copy())
-            rows = stream.send(0)
-    except StopIteration:
-        pass
-    stream.close()
-    return found

@@ -21,6 +21,7 @@ from gnomon.commands import traces as command
 from gnomon.policies.cache import cache
 from gnomon.recorder.importers import (
     FORMATS,
+    REQUESTS,
     ROUTING,
     Columns,
     Imported,

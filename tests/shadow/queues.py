@@ -96,7 +96,7 @@ class Service:
         """Serve jobs; the service time is the size times a lognormal draw, dispatching takes 0.1 ms."""
         n = len(arrival)
         service = np.asarray(size_ms) / 1e3 * self.rng.lognormal(-0.02, 0.2, n)
-        weight, within = self.rng.integers(1, 4, n), self.rng.uniform(0.5, 3.0, n)
+        weight, within = self.rng.integers(1, 4, n), self.rng.uniform(0.1, 1.0, n)
         due = np.where(self.rng.random(n) < 0.5, arrival + within, np.inf)
         free, last, queue, coming = [0.0] * self.workers, {}, [], 0
         for seq in range(n):

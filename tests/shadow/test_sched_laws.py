@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from gnomon.policies.scheduler import scheduler
 from gnomon.shadow.policy import baseline_policy
 from gnomon.shadow.simulators import _sched_kernel as kernel
-from gnomon.shadow.simulators import drive
 from gnomon.shadow.simulators._sched_bound import least_sum_ms
 from gnomon.shadow.simulators._sched_model import model_of
+from gnomon.shadow.simulators.base import drive_to_end
 from gnomon.shadow.simulators.scheduler import JobReplay, SchedulerSimulator
 
 from .queues import calibration, jobs, latencies, poisson
@@ -75,7 +75,7 @@ def test_no_policy_beats_the_bound(
     fitted = calibration(workers, processes)
     if which < 0:
         stream = SIMULATOR.stream(trace, fitted, seed)
-        replay: Any = drive(stream, trace, lambda _, rows: int(rng.integers(len(rows))))
+        replay: Any = drive_to_end(stream, lambda rows: int(rng.integers(len(rows))))
     else:
         replay = POLICIES[which].replay(SIMULATOR, trace, fitted, seed)
     assert replay.mean >= SIMULATOR.bound(trace, fitted, seed) * (1.0 - 1e-9)
@@ -152,7 +152,7 @@ def test_a_kernel_that_lets_workers_idle_is_found(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(kernel, "advance", dawdling)
     trace = jobs(poisson(3.0, 400), np.full(400, 0.3))
     stream = SIMULATOR.stream(trace, calibration(2), 0)
-    replay: Any = drive(stream, trace, lambda _, _rows: 0)
+    replay: Any = drive_to_end(stream, lambda _rows: 0)
     assert "work_conservation" in broken(replay)
 
 

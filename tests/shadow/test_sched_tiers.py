@@ -16,8 +16,9 @@ from gnomon.sdk.errors import ConfigurationError, TraceError
 from gnomon.sdk.language import check, chooser
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.policy import baseline_policy
-from gnomon.shadow.simulators import Replay, drive, load_calibrations, save_calibrations
+from gnomon.shadow.simulators import Replay, load_calibrations, save_calibrations
 from gnomon.shadow.simulators._sched_kernel import mixed, noise_of
+from gnomon.shadow.simulators.base import drive_to_end
 from gnomon.shadow.simulators.scheduler import SchedulerSimulator
 
 from .queues import calibration, jobs, latencies, poisson
@@ -77,7 +78,7 @@ def test_a_stream_equals_a_compiled_replay(
     compiled = SIMULATOR.compiled(trace, fitted, seed, COMPILED[index], order)
     choose = chooser(PROGRAMS[index], replace(scheduler, order=order))
     stream = SIMULATOR.stream(trace, fitted, seed)
-    assert same(compiled, drive(stream, trace, lambda _, rows: choose(rows.tolist())))
+    assert same(compiled, drive_to_end(stream, lambda rows: choose(rows.tolist())))
 
 
 @settings(max_examples=30)
