@@ -79,6 +79,33 @@ def replicated(load, slots):
 
 """
 
+#: What a rank is to hold goes to the rank of its node that holds most of it and is still free.
+_KEPT = """\
+TAKEN = 1e6
+
+def kept(placement, current, layer, first, held, packs, experts):
+    room = held // packs
+    holds = zeros(experts, packs)
+    for k in range(held):
+        holds[placement[layer, first + k], k // room] = 1
+    common = zeros(packs, packs)
+    for k in range(held):
+        expert = current[layer, first + k]
+        if expert >= 0:
+            common[k // room] = common[k // room] + holds[expert]
+    common = transpose(common)
+    taken = zeros(packs)
+    moved = zeros(held)
+    for pack in range(packs):
+        rank = argmax(common[pack] - taken)
+        taken[rank] = TAKEN
+        for k in range(room):
+            moved[rank * room + k] = placement[layer, first + pack * room + k]
+    for k in range(held):
+        placement[layer, first + k] = moved[k]
+
+"""
+
 _BY_NODE = """\
 def rebalance(weight, {inputs}num_ranks, placement):
     experts = shape1(weight)
@@ -102,7 +129,7 @@ def rebalance(weight, {inputs}num_ranks, placement):
             place = {packing}(share, num_ranks // nodes)
             for k in range(held):
                 placement[layer, node * held + place[k]] = names[local[k]]
-"""
+{then}"""
 
 _HIERARCHY = """\
     if num_groups % num_nodes == 0:
@@ -111,14 +138,22 @@ _HIERARCHY = """\
 """
 
 
-def _by_node(packing: str, *, keeps_groups: bool) -> str:
+_THEN_KEPT = """\
+            kept(placement, current, layer, node * held, held, num_ranks // nodes, experts)
+"""
+
+
+def _by_node(packing: str, *, keeps_groups: bool = True, keeps_ranks: bool = False) -> str:
+    inputs = "num_groups, num_nodes, " if keeps_groups else ""
     return _BY_NODE.format(
         packing=packing,
-        inputs="num_groups, num_nodes, " if keeps_groups else "",
+        inputs=inputs + ("current, " if keeps_ranks else ""),
         hierarchy=_HIERARCHY if keeps_groups else "",
+        then=_THEN_KEPT if keeps_ranks else "",
     )
 
 
-EPLB = _LIGHTEST + _REPLICAS + _by_node("packed", keeps_groups=True)
+EPLB = _LIGHTEST + _REPLICAS + _by_node("packed")
 GREEDY_GLOBAL = _LIGHTEST + _REPLICAS + _by_node("packed", keeps_groups=False)
-SNAKE = _LIGHTEST + _SNAKE + _REPLICAS + _by_node("dealt", keeps_groups=True)
+SNAKE = _LIGHTEST + _SNAKE + _REPLICAS + _by_node("dealt")
+EPLB_STICKY = _LIGHTEST + _REPLICAS + _KEPT + _by_node("packed", keeps_ranks=True)

@@ -63,7 +63,7 @@ _CONTRACT = ProgramContract(
         "slots": (1, MOST_SLOTS),
     },
     entry="rebalance",
-    max_fuel=40_000_000,
+    max_fuel=100_000_000,
     max_elements=1_000_000,
 )  # fmt: skip
 
@@ -256,6 +256,12 @@ SNAKE = Baseline(
     "EPLB with replicas dealt to ranks in a zigzag by falling load; the packing of the programs that "
     "OpenEvolve found for this task (Barbarians at the Gate, 2025)",
 )
+EPLB_STICKY = Baseline(
+    "eplb_sticky",
+    sources.EPLB_STICKY,
+    "EPLB, of which every rank's share goes to the rank of its node that holds most of it already: as "
+    "balanced, and less moves; vLLM's preserve_intragpu_slots does so for the slots within a rank",
+)
 
 expert_placement = Kind(
     name="expert_placement",
@@ -333,7 +339,7 @@ expert_placement = Kind(
             description="No placement splits a group over nodes, where nodes share groups evenly.",
         ),
     ),
-    baselines=_baselines(STATIC, EPLB, GREEDY_GLOBAL, SNAKE),
+    baselines=_baselines(STATIC, EPLB, GREEDY_GLOBAL, SNAKE, EPLB_STICKY),
     outcome_deadline_s=3600.0,
     has_bound=True,
     program=_CONTRACT,

@@ -118,6 +118,44 @@ def replicate(load: Any, expert: Any, count: Any, share: Any) -> float:
 
 
 @native
+def keep(placement: Any, current: Any, experts: int, nodes: int, ranks: int) -> None:
+    """Exchange what ranks of a node are to hold, so that each gets what it holds most of; in place.
+
+    Rank by rank in the order of the map, each goes to the rank that has most of its experts and is
+    still free (the first of equals).
+
+    Args:
+        placement, current: i8[layers, slots]; -1 in ``current`` is nobody.
+        experts: of a layer.
+        nodes, ranks: that divide the slots evenly.
+    """
+    layers, slots = placement.shape
+    packs, held = ranks // nodes, slots // nodes
+    room = held // packs
+    holds = np.empty((packs, experts), np.int64)
+    common = np.empty((packs, packs), np.int64)
+    taken, moved = np.empty(packs, np.bool_), np.empty(held, np.int64)
+    for layer in range(layers):
+        for first in range(0, slots, held):
+            holds[:], common[:], taken[:] = 0, 0, False
+            for k in range(held):
+                holds[k // room, placement[layer, first + k]] = 1
+            for k in range(held):
+                expert = current[layer, first + k]
+                if expert >= 0:
+                    common[k // room] += holds[:, expert]
+            for pack in range(packs):
+                best = -1
+                for rank in range(packs):
+                    if not taken[rank] and (best < 0 or common[rank, pack] > common[best, pack]):
+                        best = rank
+                taken[best] = True
+                for k in range(room):
+                    moved[best * room + k] = placement[layer, first + pack * room + k]
+            placement[layer, first : first + held] = moved
+
+
+@native
 def place(weight: Any, slots: int, groups: int, nodes: int, ranks: int, packing: int) -> Any:
     """Return the map of one or many layers, i8[layers, slots].
 

@@ -30,7 +30,7 @@ def judge(load: Any, placement: Any, ranks: int) -> Any:
         count[:] = 0.0
         for slot in range(slots):
             count[placement[layer, slot]] += 1.0
-        most = total = 0.0
+        most = total = missing = 0.0
         for rank in range(ranks):
             own = 0.0
             for slot in range(rank * held, (rank + 1) * held):
@@ -40,9 +40,10 @@ def judge(load: Any, placement: Any, ranks: int) -> Any:
         for expert in range(experts):
             total += load[layer, expert]
             if count[expert] == 0.0:
-                unserved += load[layer, expert]
+                missing += load[layer, expert]
         fullest += most
         mean += total / ranks
+        unserved += missing
     return fullest, mean, unserved
 
 

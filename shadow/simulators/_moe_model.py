@@ -141,8 +141,11 @@ class Judge:
 
     def take(self, placement: IntArray, load: FloatArray) -> None:
         """Put a placement into force and judge it by a window's load."""
+        self.note(placement, *kernel.judge(load, placement, self.trace.ranks))
+
+    def note(self, placement: IntArray, fullest: float, mean: float, unserved: float) -> None:
+        """Put a placement into force that was judged already; arguments as of ``_moe_kernel.judge``."""
         trace = self.trace
-        fullest, mean, unserved = kernel.judge(load, placement, trace.ranks)
         self.outcome.append(imbalance(fullest, mean) if unserved == 0.0 else CLIP)
         self.served.append(unserved == 0.0)
         fetched = kernel.fetched(self.current, placement, trace.ranks)

@@ -13,6 +13,7 @@ bootstrap over the tokens of each layer and window.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +25,7 @@ from ...sdk.errors import ConfigurationError, TraceError
 from ...sdk.kind import Kind, Order
 from ..load_trace import LoadTrace, load_trace
 from . import _eplb_kernel as eplb
+from . import _moe_batch
 from . import _moe_kernel as kernel
 from ._moe_model import (
     Judge,
@@ -161,12 +163,17 @@ class ExpertPlacementSimulator(Simulator):
     def replay_built_in(
         self, name: str, trace: LoadTrace, calibration: PlacementCalibration, seed: int
     ) -> PlacementReplay:
-        """Replay under a published policy, compiled.
+        """Replay under a published policy, compiled; on a GPU where torch has one, with the same result.
 
         Raises:
             ConfigurationError: there is none of this name.
         """
         choose = self.built_in(name, trace, seed)
+        device = _moe_batch.device()
+        if device and name in PLACED and len(trace):
+            by_node, packing = PLACED[name]
+            kept = effective(trace.groups, trace.nodes) if by_node else (1, 1)
+            return _moe_batch.batched(trace, calibration, kept, packing, device)
         return answered(self.stream(trace, calibration, seed), choose)
 
     def built_in(self, name: str, trace: Any, seed: int) -> Any:
@@ -177,12 +184,10 @@ class ExpertPlacementSimulator(Simulator):
         Raises:
             ConfigurationError: there is none of this name.
         """
-        if name not in BUILT_IN:
-            raise ConfigurationError(
-                f"no built-in policy {name!r}; there are {', '.join(sorted(BUILT_IN))}"
-            )
-        policy = BUILT_IN[name]
-        return lambda arguments: {"placement": policy(*arguments[:5])}
+        if name not in expert_placement.baselines:
+            known = ", ".join(sorted(expert_placement.baselines))
+            raise ConfigurationError(f"no built-in policy {name!r}; there are {known}")
+        return lambda arguments: {"placement": published(name, *arguments[:6])}
 
     def figures(self, trace: LoadTrace, replay: Any) -> dict[str, float]:
         """Return the mean balancedness (mean over fullest rank), and the mean share of slots that moved."""
@@ -213,39 +218,34 @@ def effective(groups: int, nodes: int) -> tuple[int, int]:
     return (groups, nodes) if groups % nodes == 0 else (1, 1)
 
 
-def _static(weight: Any, replicas: int, groups: int, nodes: int, _ranks: int) -> IntArray:
-    layers, experts = np.shape(weight)
-    row = static_row(experts, replicas, groups, nodes)
-    return np.tile(np.array(row, np.int64), (layers, 1))
+#: Published policies that share a skeleton: whether groups are kept on nodes, and how ranks are filled.
+PLACED: Mapping[str, tuple[bool, int]] = MappingProxyType(
+    {
+        "eplb": (True, eplb.PACKED),
+        "greedy_global": (False, eplb.PACKED),
+        "snake": (True, eplb.DEALT),
+    }
+)
 
 
-def _eplb(weight: Any, replicas: int, groups: int, nodes: int, ranks: int) -> IntArray:
-    return _placed(weight, replicas, *effective(groups, nodes), ranks, eplb.PACKED)
-
-
-def _greedy_global(weight: Any, replicas: int, _groups: int, _nodes: int, ranks: int) -> IntArray:
-    return _placed(weight, replicas, 1, 1, ranks, eplb.PACKED)
-
-
-def _snake(weight: Any, replicas: int, groups: int, nodes: int, ranks: int) -> IntArray:
-    return _placed(weight, replicas, *effective(groups, nodes), ranks, eplb.DEALT)
-
-
-def _placed(
-    weight: Any, replicas: int, groups: int, nodes: int, ranks: int, packing: int
+def published(
+    name: str, weight: Any, replicas: int, groups: int, nodes: int, ranks: int, current: Any
 ) -> IntArray:
+    """Return the map of a published policy, i8[layers, replicas]; arguments as of a program."""
     load = np.ascontiguousarray(weight, np.float64)
-    placement: IntArray = eplb.place(load, replicas, groups, nodes, ranks, packing)
-    return placement
-
-
-#: Published policies by name: (weight, replicas, groups, nodes, ranks) to the map, i8[L, replicas].
-BUILT_IN: Mapping[str, Callable[[Any, int, int, int, int], IntArray]] = {
-    "static": _static,
-    "eplb": _eplb,
-    "greedy_global": _greedy_global,
-    "snake": _snake,
-}
+    layers, experts = load.shape
+    if name == "eplb_sticky":
+        placement = published("eplb", load, replicas, groups, nodes, ranks, current)
+        held = np.ascontiguousarray(current, np.int64)
+        eplb.keep(placement, held, experts, effective(groups, nodes)[1], ranks)
+        return placement
+    if name not in PLACED:
+        row = np.array(static_row(experts, replicas, groups, nodes), np.int64)
+        return np.tile(row, (layers, 1))
+    by_node, packing = PLACED[name]
+    kept = effective(groups, nodes) if by_node else (1, 1)
+    placed: IntArray = eplb.place(load, replicas, *kept, ranks, packing)
+    return placed
 
 
 def answered(stream: Any, choose: Answers) -> PlacementReplay:
