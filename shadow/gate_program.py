@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -11,9 +10,9 @@ from ..sdk.isolation.program import ProgramProcess, program_zygote
 from ..sdk.language import ArrayProgram
 from ..sdk.language._arrays import size
 from ..sdk.language._cases import same_answer
-from ..sdk.programs.questions import Question, outside, question_of
+from ..sdk.programs.questions import Question, question_of
 from .gate_case import Case
-from .programs import ProgramViolation, as_case, violation
+from .programs import ProgramViolation, as_case, drawn_questions, violation
 from .verdict import Answer, GateResult
 
 #: Generated questions and recorded ones that are asked twice, and of each put to the reference too.
@@ -25,7 +24,10 @@ _TIMED, _TIMES = 16, 3
 
 def determinism(case: Case) -> GateResult:
     """Refuse a program that answers the same question differently, in another process or another tier."""
-    asked, observed = _generated(case, _ASKED), _observed(case)[:_OBSERVED]
+    asked, observed = (
+        drawn_questions(case.kind, _ASKED, case.options.seed),
+        _observed(case)[:_OBSERVED],
+    )
     faults = 0
     with ExitStack() as stack:
         one = stack.enter_context(case.process())
@@ -54,7 +56,10 @@ def invariants(case: Case) -> GateResult:
     if not case.invariants:
         summary = "No decision-level invariant blocks for this hook."
         return GateResult("invariants", "skipped", summary)
-    asked = [*_generated(case, case.options.examples), *_observed(case)]
+    asked = [
+        *drawn_questions(case.kind, case.options.examples, case.options.seed),
+        *_observed(case),
+    ]
     with case.process() as process:
         broken, faults = _broken(case, process, asked)
     if broken:
@@ -132,20 +137,6 @@ def _other(case: Case, stack: ExitStack) -> ProgramProcess:
     zygote = program_zygote(case.kind, case.options.isolation, total_s=total_s, environment=seeded)
     stack.enter_context(zygote)
     return ProgramProcess(zygote, case.source, case.kind)
-
-
-def _generated(case: Case, count: int) -> list[Question]:
-    return [*_drawn(case, count)]
-
-
-def _drawn(case: Case, count: int) -> Iterator[Question]:
-    kind = case.kind
-    assert kind.questions is not None
-    for index in range(count):
-        arguments = kind.questions(random.Random(f"{case.options.seed} question {index}"))
-        question = question_of(kind, arguments)
-        assert not outside(kind, question), "a kind's own questions keep to its contract"
-        yield question
 
 
 def _observed(case: Case) -> list[Question]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -86,6 +87,25 @@ def as_case(kind: Kind, broken: ProgramViolation, source: str) -> dict[str, Any]
         "detail": broken.detail,
         "source": source,
     }
+
+
+def drawn_questions(kind: Kind, count: int, seed: int) -> list[Question]:
+    """Return questions that the kind draws.
+
+    Raises:
+        ConfigurationError: a question is none that its contract allows; that is the kind's mistake.
+    """
+    assert kind.questions is not None, "a kind of program form"
+    drawn = []
+    for index in range(count):
+        question = question_of(kind, kind.questions(random.Random(f"{seed} question {index}")))
+        if name := outside(kind, question):
+            raise ConfigurationError(
+                f"questions= of kind {kind.name!r} draws {name!r} outside of its declared range; "
+                "correct one of them"
+            )
+        drawn.append(question)
+    return drawn
 
 
 def drive_program(stream: Any, answer: Answers) -> Any:

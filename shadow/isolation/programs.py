@@ -15,7 +15,7 @@ from ...sdk.isolation.program import ProgramProcess, program_zygote
 from ...sdk.isolation.zygote import CandidateStopped, Zygote
 from ...sdk.kind import Kind
 from ..evaluation import Evaluation, Split, Status
-from ..programs import ProgramWatch, asking, drive_program
+from ..programs import ProgramWatch, asking, drawn_questions, drive_program
 from ..simulators import simulator_for
 from ..simulators.base import Replay
 from ..splits import segments
@@ -23,6 +23,8 @@ from ..trace import Trace
 from ..watch import blocking
 from .compiled import CompiledOptions
 
+#: Questions that the kind draws; the gates ask these and more.
+_DRAWN = 100
 _NEWS_S = 0.05  # a fork dies of its parent's death a moment before the parent counts as dead
 
 
@@ -30,7 +32,8 @@ class ProgramEngine:
     """An :class:`~gnomon.shadow.evaluation.Engine` for programs, each in a process that can be killed.
 
     The score of an evaluation is the worst, over all calibrations, of the mean clipped outcome. Every
-    answer is held to the invariants.
+    answer is held to the invariants, those to questions that the kind draws too: a policy that is only
+    lawful on this trace is nothing to find.
 
     Args:
         kind: of program form.
@@ -59,6 +62,7 @@ class ProgramEngine:
         self._simulator = simulator_for(kind)
         invariants = (*kind.invariants, *self._options.invariants)
         self._blocking = blocking(invariants)
+        self._drawn = drawn_questions(kind, _DRAWN, self._options.seed)
         self._whole = [i for i in invariants if i.scope == "replay" and i.severity == "block"]
         self._lock = threading.Lock()
         self._running: set[ProgramProcess] = set()
@@ -121,17 +125,30 @@ class ProgramEngine:
         with ProgramProcess(zygote, source, self._kind) as process:
             self._hold(process)
             try:
+                self._ask_drawn(process, watch)
+                if watch.found:
+                    return self._violated(watch)
                 answer = asking(process, self._kind, watch, until)
                 for index, calibration in enumerate(self._calibrations):
                     seed = self._options.seed + index
                     stream = self._simulator.stream(trace, calibration, seed)
                     replays.append(drive_program(stream, answer))
                     if watch.found:
-                        said = f"{watch.found[0].invariant}: {watch.found[0].detail}"
-                        return self._failed(Status.VIOLATION, said)
+                        return self._violated(watch)
             finally:
                 self._let_go(process)
         return self._scored(replays)
+
+    def _ask_drawn(self, process: ProgramProcess, watch: ProgramWatch) -> None:
+        """Ask what the kind draws; on a fault the incumbent would answer, so that breaks nothing."""
+        for question in self._drawn if self._blocking else ():
+            answer = process.ask_terms(question.terms)
+            if answer.ok:
+                watch(question, answer.outputs)
+
+    def _violated(self, watch: ProgramWatch) -> Evaluation:
+        found = watch.found[0]
+        return self._failed(Status.VIOLATION, f"{found.invariant}: {found.detail}")
 
     def _scored(self, replays: Sequence[Replay]) -> Evaluation:
         for replay in replays:
