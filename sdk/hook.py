@@ -357,7 +357,7 @@ def hook(
     programmed: dict[str, Any] = {"question": question, "answer": answer, "group": group}
     program = isinstance(kind, Kind) and kind.form == "program"
     given = [key for key, value in (scored if program else programmed).items() if value]
-    if given or not (program or (items and item_features)):
+    if given or not (program or items or item_features):
         raise ConfigurationError(_misused(name, kind, given))
 
     def mark(function: Callable[P, R_co]) -> Hooked[P, R_co]:
@@ -369,8 +369,8 @@ def hook(
             read = ProgramSpec(question, item_features, answer, outcome, group)
             made = ProgramHook(name, kind, read, function)
         else:
-            assert item_features is not None
-            how = Spec(items, item_features, unit, item_name, outcome, explore, redact)
+            read_item = cast("Callable[[Any], tuple[float, ...]]", item_features)
+            how = Spec(items, read_item, unit, item_name, outcome, explore, redact)
             made = Hook(name, kind, how, function)
         RUNTIME.register(made)
         return cast("Hooked[P, R_co]", made.function)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..sdk.errors import ConfigurationError
 from ..sdk.kind import Baseline, Kind
-from ..sdk.language import check
+from ..sdk.language import ArrayProgram, Program, check, check_program
 from .job_trace import QueueTrace
 from .simulators.base import Choose, FloatArray, Replay, Simulator, drive, drive_to_end
 from .trace import DecisionTrace, Trace
 
 if TYPE_CHECKING:
+    from ..sdk.isolation.layers import IsolationMode, Limits
     from ..sdk.isolation.zygote import Zygote
 
 Tier = Literal["built-in", "compiled", "plain Python", "out of process"]
@@ -291,7 +292,54 @@ def baseline_policy(name: str, kind: Kind) -> Policy:
         )
     if baseline.source is None:
         return BuiltInPolicy(name)
-    return ScorePolicy(name, baseline.source, kind)
+    return source_policy(name, baseline.source, kind)
+
+
+def source_policy(name: str, source: str, kind: Kind) -> Policy:
+    """Return a trusted source as a policy, in the form of its kind; raises LanguageError."""
+    if kind.form == "program":
+        from .program_policy import ProgramPolicy
+
+        return ProgramPolicy(name, source, kind)
+    return ScorePolicy(name, source, kind)
+
+
+def checked(source: str, kind: Kind) -> Program | ArrayProgram:
+    """Check a source in the form of its kind; raises LanguageError when it lies outside the language."""
+    if kind.program is not None:
+        return check_program(source, kind.program)
+    return check(source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel)
+
+
+def clean_process(kind: Kind, mode: IsolationMode, limits: Limits | None = None) -> Zygote:
+    """Return the process from which candidates of a kind's form are forked; the caller closes it.
+
+    Args:
+        kind: whose own limits hold for a program's answers.
+        mode: of isolation.
+        limits: of a candidate; of a program the time in all.
+
+    Raises:
+        IsolationError: the mode cannot be had on this machine.
+    """
+    from ..sdk.isolation.layers import Limits as Default
+
+    if kind.form == "program":
+        from ..sdk.isolation.program import program_zygote
+
+        return program_zygote(kind, mode, total_s=(limits or Default(total_s=3600.0)).total_s)
+    from .isolation.lockstep import lockstep_zygote
+
+    return lockstep_zygote(mode, limits)
+
+
+def isolated_policy(name: str, source: str, kind: Kind, zygote: Zygote) -> Policy:
+    """Return a source from outside as a policy, in the form of its kind; raises LanguageError."""
+    if kind.form == "program":
+        from .program_policy import IsolatedProgram
+
+        return IsolatedProgram(name, source, kind, zygote)
+    return IsolatedPolicy(name, source, kind, zygote)
 
 
 def incumbent_policy(text: str, kind: Kind) -> Policy:
@@ -309,7 +357,12 @@ def incumbent_policy(text: str, kind: Kind) -> Policy:
         return RecordedPolicy()
     if text.startswith(BASELINE):
         return baseline_policy(text.removeprefix(BASELINE), kind)
-    return FunctionPolicy(hook_at(text))
+    hook = hook_at(text)
+    if hook.kind.form == "program":
+        from .program_policy import ProgramFunctionPolicy
+
+        return ProgramFunctionPolicy(hook)
+    return FunctionPolicy(hook)
 
 
 def has_function(hook: Any) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from gnomon.sdk.hook import hook
 from gnomon.sdk.language import check_program
 from gnomon.sdk.programs.group import share
 from gnomon.sdk.programs.questions import question_of
+from gnomon.sdk.programs.sockets import SocketGroup
 from gnomon.sdk.records import Decision
 
 from .conftest import Kept
@@ -160,3 +162,60 @@ def marked(group: Any, name: str) -> Any:
         return [machines - 1] * len(work)
 
     return assign
+
+
+@pytest.fixture
+def groups() -> Iterator[list[SocketGroup]]:
+    """Ranks that are connected."""
+    pairs = [socket.socketpair() for _ in range(SIZE - 1)]
+    first = SocketGroup(0, SIZE, [near for near, _ in pairs])
+    found = [first, *(SocketGroup(i + 1, SIZE, [far]) for i, (_, far) in enumerate(pairs))]
+    yield found
+    for each in found:
+        each.close()
+
+
+def steps(groups: list[SocketGroup], votes: list[bool], timeout_s: float = 5.0) -> list[Any]:
+    def both(i: int) -> Any:
+        heard = groups[i].broadcast(b"map" * 100_000 if i == 0 else None, timeout_s)
+        return len(heard), groups[i].agree(votes[i], timeout_s)
+
+    return in_threads([lambda i=i: both(i) for i in range(len(groups))])
+
+
+def test_sockets_carry_what_rank_0_gives_and_whether_all_agree(groups: list[SocketGroup]) -> None:
+    for _ in range(3):
+        assert steps(groups, [True] * SIZE) == [(300_000, True)] * SIZE
+        assert steps(groups, [True, False, True]) == [(300_000, False)] * SIZE
+
+
+def test_a_rank_that_hangs_makes_the_others_fall_back_and_is_in_step_later(
+    groups: list[SocketGroup],
+) -> None:
+    assert jobs.program is not None
+    question, contract = question_of(jobs, ASKED), jobs.program
+    answer = {"machine": [0, 1, 1]}
+
+    def call(i: int) -> Any:
+        return share(groups[i], contract, question, answer if i == 0 else None, 0.2)
+
+    assert in_threads([lambda: call(0), lambda: call(1)]) == [(None, False)] * 2
+    assert call(2) == (None, False)  # late for that call: what it is told is that nobody agreed
+    assert in_threads([lambda i=i: call(i) for i in range(SIZE)]) == [(answer, True)] * SIZE
+
+
+def test_a_rank_that_went_makes_the_others_fall_back(groups: list[SocketGroup]) -> None:
+    groups[2].close()
+    assert jobs.program is not None
+    question, contract = question_of(jobs, ASKED), jobs.program
+    answer = {"machine": [0, 1, 1]}
+    calls = [
+        lambda i=i: share(groups[i], contract, question, answer if i == 0 else None, 0.3)
+        for i in (0, 1)
+    ]
+    assert in_threads(calls) == [(None, False)] * 2
+
+
+def test_a_socket_for_every_peer() -> None:
+    with pytest.raises(ValueError, match="rank 0 of 3 has 0 sockets"):
+        SocketGroup(0, 3, [])
