@@ -63,9 +63,12 @@ def _greedy(accesses: Any, of: Any, heap: Any, capacity: Any) -> Any:
 
 
 @lean
-def _learned(of: Any, key: Any, waited: Any, weight: Any, entries: Any) -> Any:
-    """Return the weight of recency after a miss of what one of the experts had let go."""
-    reward = math.exp(_LEARNING_RATE * _DISCOUNT ** (waited / entries))
+def _learned(of: Any, key: Any, waited: Any, weight: Any, fits: Any) -> Any:
+    """Return the weight of recency after a miss of what one of the experts had let go.
+
+    ``fits`` is how many objects fit, by the mean size of what is held: the paper's cache size in pages.
+    """
+    reward = math.exp(_LEARNING_RATE * _DISCOUNT ** (waited / fits))
     recency, frequency = weight, 1.0 - weight
     if of.at[key] == _BY_RECENCY:
         frequency *= reward
@@ -86,9 +89,7 @@ def _let_go(of: Any, heap: Any, by: Any, capacity: Any) -> Any:
 
 
 @lean
-def _lecar(
-    accesses: Any, of: Any, heap: Any, left: Any, capacity: Any, entries: Any, seed: Any
-) -> Any:
+def _lecar(accesses: Any, of: Any, heap: Any, left: Any, capacity: Any, seed: Any) -> Any:
     """Replay LeCaR: LRU or LFU lets go, drawn by weights that regret moves; return the most held."""
     weight, most = 0.5, 0.0
     for t in range(len(accesses.op)):
@@ -100,7 +101,8 @@ def _lecar(
             if of.at[key] == NONE:
                 of.mark[key] = 0
             else:
-                weight = _learned(of, key, t - left[key], weight, entries)
+                fits = capacity * heap.filled[0] / held if held > 0.0 else capacity
+                weight = _learned(of, key, t - left[key], weight, max(1.0, fits))
         if here and wish != TOUCH:
             drop(heap, key)
         if of.at[key] != NONE and wish != TOUCH and (here or op == DELETE or wish == ENTER):
@@ -133,11 +135,4 @@ def gdsf(accesses: Accesses, keys: int, capacity: float, seed: int) -> float:
 def lecar(accesses: Accesses, keys: int, capacity: float, seed: int) -> float:
     """LeCaR, Vietri et al., HotStorage 2018; every draw is a function of seed and access."""
     of, left = lists(keys, 3), np.zeros(keys, np.int64)
-    entries = entries_of(accesses, capacity)
-    return float(_lecar(accesses, of, ranked(keys), left, capacity, entries, np.uint64(seed)))
-
-
-def entries_of(accesses: Accesses, capacity: float) -> float:
-    """Return how many objects of the mean size fit, at least 1."""
-    known = accesses.size[accesses.size > 0.0]
-    return max(1.0, capacity / float(known.mean())) if len(known) else max(1.0, capacity)
+    return float(_lecar(accesses, of, ranked(keys), left, capacity, np.uint64(seed)))

@@ -16,10 +16,10 @@ from ...sdk.errors import TraceError
 from ..access_trace import DELETE, SET, AccessTrace
 from . import _cache_kernel as kernel
 from ._cache_lists import Accesses
-from ._native import lean
 from .base import FloatArray, IntArray, Replay
 
 _NEVER = 1 << 62
+_PART = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +135,7 @@ def _resident_before(trace: AccessTrace, calibration: CacheCalibration) -> IntAr
     """Return indices of first accesses that hit, in a random order, as many as fit."""
     if trace.hit.max(initial=-1) < 1:
         return np.zeros(0, np.int64)
-    first = first_accesses(trace.key, np.full(trace.keys, _NEVER, np.int64))
-    first = first[first < _NEVER]
+    first = _first_accesses(trace)
     there = first[trace.hit[first] == 1]
     there = np.random.default_rng(int(calibration.order[0])).permutation(np.sort(there))
     fits = np.zeros(len(there), bool)
@@ -146,12 +145,15 @@ def _resident_before(trace: AccessTrace, calibration: CacheCalibration) -> IntAr
     return there[fits]
 
 
-@lean
-def first_accesses(key: Any, first: Any) -> Any:
-    """Note the index of the first access of every key, in ``first``, which it returns."""
-    for t in range(len(key) - 1, -1, -1):
-        first[key[t]] = t
-    return first
+def _first_accesses(trace: AccessTrace) -> IntArray:
+    """Return the index of the first access of every key that there is."""
+    first = np.full(trace.keys, _NEVER, np.int64)
+    for low in range((len(trace.key) - 1) // _PART * _PART, -1, -_PART):
+        part = trace.key[low : low + _PART]
+        first[part[::-1]] = np.arange(
+            low + len(part) - 1, low - 1, -1
+        )  # the last one to be set stays
+    return first[first < _NEVER]
 
 
 def model_of(

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..access_trace import DELETE, SET
-from ._cache_greedy import entries_of
 from ._cache_lists import ENTER, NONE, TOUCH, Accesses, asked, lists, move, push, resize, take
 from ._native import lean
 
@@ -19,6 +18,10 @@ _PROTECTED_SHARE = 0.8
 _ROWS, _WIDE, _FULL = 4, 4, 15
 #: Accesses after which all counters are halved, for each object that fits.
 _AGING = 10
+#: Accesses whose sizes say how wide the sketch is.
+_FIRST_SIZES = 1000
+#: A larger cache has the sketch of one of so many objects, which takes 64 MB.
+_MOST_ENTRIES = float(1 << 22)
 _WINDOW, _PROBATION, _PROTECTED = range(3)
 
 
@@ -28,23 +31,32 @@ class Sketch(NamedTuple):
     Attributes:
         counters: up to 15 each, u1[4, a power of two].
         added: accesses since the counters were halved, i8[1].
-        most: accesses after which they are, i8[1].
+        residents: objects that are held, i8[1].
     """
 
     counters: npt.NDArray[np.uint8]
     added: npt.NDArray[np.int64]
-    most: npt.NDArray[np.int64]
+    residents: npt.NDArray[np.int64]
 
 
-def sketch(entries: float, keys: int) -> Sketch:
-    """Return an empty sketch for a cache of so many objects, of keys below ``keys``."""
-    fits = max(1.0, min(entries, float(keys)))
-    width = 1 << math.ceil(math.log2(_WIDE * fits))
+def sketch(entries: float) -> Sketch:
+    """Return an empty sketch for a cache of so many objects."""
+    width = 1 << math.ceil(math.log2(_WIDE * min(entries, _MOST_ENTRIES)))
     return Sketch(
         counters=np.zeros((_ROWS, width), np.uint8),
         added=np.zeros(1, np.int64),
-        most=np.array([math.ceil(_AGING * fits)], np.int64),
+        residents=np.zeros(1, np.int64),
     )
+
+
+def most_entries(accesses: Accesses, capacity: float) -> float:
+    """Return how many objects fit, at least 1, by the smallest of the first sizes.
+
+    By no more than the first, so that a window's replay is a part of the whole one.
+    """
+    first = accesses.size[:_FIRST_SIZES]
+    known = first[first > 0.0]
+    return max(1.0, capacity / float(known.min())) if len(known) else max(1.0, capacity)
 
 
 @lean
@@ -68,15 +80,18 @@ def _estimate(of: Any, key: Any) -> Any:
 
 
 @lean
-def _add(of: Any, key: Any) -> None:
-    """Count an access: the lowest counters of its key go up; all are halved when it is time."""
+def _add(of: Any, key: Any, fits: Any) -> None:
+    """Count an access: the lowest counters of its key go up; all are halved when it is time.
+
+    That is after 10 accesses for each of the objects that fit, by the mean size of what is held.
+    """
     lowest = _estimate(of, key)
     for row in range(_ROWS):
         slot = _slot(of, key, row)
         if lowest < _FULL and of.counters[row, slot] == lowest:
             of.counters[row, slot] += np.uint8(1)
     of.added[0] += 1
-    if of.added[0] >= of.most[0]:
+    if of.added[0] >= _AGING * fits:
         of.added[0] //= 2
         for row in range(_ROWS):
             for slot in range(of.counters.shape[1]):
@@ -103,6 +118,7 @@ def _contest(of: Any, known: Any, candidate: Any, capacity: Any) -> None:
             victim = of.ends[_PROTECTED, 1]
         if victim == NONE:
             victim = of.ends[_WINDOW, 1]
+        known.residents[0] -= 1
         if victim != candidate and _estimate(known, candidate) <= _estimate(known, victim):
             take(of, candidate)
             return
@@ -129,14 +145,17 @@ def _tiny_lfu(accesses: Any, of: Any, known: Any, window: Any, capacity: Any) ->
         held = of.held[_WINDOW] + of.held[_PROBATION] + of.held[_PROTECTED]
         wish = asked(accesses, t, here, held - of.size[key] if here else held, capacity)
         if op != DELETE:
-            _add(known, key)
+            fits = capacity * known.residents[0] / held if held > 0.0 else capacity
+            _add(known, key, max(1.0, fits))
         if wish == TOUCH:
             if op == SET:
                 resize(of, key, size)
             _promoted(of, key, protected)
         elif here:
+            known.residents[0] -= 1
             take(of, key)
         if wish == ENTER:
+            known.residents[0] += 1
             of.size[key] = size
             push(of, _WINDOW, key)
         _admitted(of, known, window, capacity)
@@ -148,6 +167,6 @@ def _tiny_lfu(accesses: Any, of: Any, known: Any, window: Any, capacity: Any) ->
 
 def w_tiny_lfu(accesses: Accesses, keys: int, capacity: float, seed: int) -> float:
     """W-TinyLFU, Einziger, Friedman and Manes, ACM ToS 2017, with a window of 1 % and no doorkeeper."""
-    known = sketch(entries_of(accesses, capacity), keys)
+    known = sketch(most_entries(accesses, capacity))
     window = capacity - math.floor((1.0 - _WINDOW_SHARE) * capacity)
     return float(_tiny_lfu(accesses, lists(keys, 3), known, window, capacity))

@@ -33,6 +33,11 @@ class Textbook:
     def used(self) -> float:
         return sum(self.sizes.values())
 
+    def fits(self) -> float:
+        """Return how many objects fit, by the mean size of what is held, at least 1."""
+        used = self.used()
+        return max(1.0, self.capacity * len(self.sizes) / used if used else self.capacity)
+
     def hit(self, key: int, put: bool) -> None:
         """Note an access of what is held; ``put`` when it is stored again."""
 

@@ -160,9 +160,8 @@ class LeCaR(Textbook):
         seed: of the draws.
     """
 
-    def __init__(self, capacity: float, entries: float = 0.0, forgets: bool = False) -> None:
+    def __init__(self, capacity: float, forgets: bool = False) -> None:
         super().__init__(capacity)
-        self.entries = entries or capacity
         self.forgets = forgets
         self.weight = 0.5
         self.uses: dict[int, int] = {}
@@ -185,7 +184,7 @@ class LeCaR(Textbook):
         """Move the weights when an expert regrets; return whether one does."""
         for expert, history in enumerate(self.history):
             if key in history:
-                reward = 0.005 ** ((self.now - self.left[expert][key]) / self.entries)
+                reward = 0.005 ** ((self.now - self.left[expert][key]) / self.fits())
                 weights = [self.weight, 1.0 - self.weight]
                 weights[1 - expert] *= math.exp(0.45 * reward)
                 self.weight = weights[0] / (weights[0] + weights[1])
@@ -219,11 +218,11 @@ class LeCaR(Textbook):
 class WTinyLfu(Textbook):
     """A window, and a segmented main cache whose victims defend their place by frequency."""
 
-    def __init__(self, capacity: float, entries: float, keys: int) -> None:
+    def __init__(self, capacity: float, entries: float) -> None:
         super().__init__(capacity)
         self.window = capacity - math.floor(0.99 * capacity)
         self.parts: tuple[Queue, Queue, Queue] = (OrderedDict(), OrderedDict(), OrderedDict())
-        self.known: Sketch = sketch(entries, keys)
+        self.known: Sketch = sketch(entries)
         self.counters = np.zeros_like(self.known.counters).tolist()
         self.added = 0
 
@@ -247,7 +246,7 @@ class WTinyLfu(Textbook):
             if self.counters[row][slot] == lowest < 15:
                 self.counters[row][slot] += 1
         self.added += 1
-        if self.added >= int(self.known.most[0]):
+        if self.added >= 10 * self.fits():
             self.added //= 2
             self.counters = [[each // 2 for each in row] for row in self.counters]
 
@@ -299,12 +298,12 @@ class WTinyLfu(Textbook):
             self.contest(key)
 
 
-Made = Callable[[float, float, int], Textbook]
-#: Textbook policies by name: of a capacity, the objects that fit and the number of keys.
+Made = Callable[[float, float], Textbook]
+#: Textbook policies by name: of a capacity and the objects that fit.
 GHOSTS: dict[str, Made] = {
-    "s3_fifo": lambda capacity, entries, keys: S3Fifo(capacity),
-    "two_q": lambda capacity, entries, keys: TwoQ(capacity),
-    "gdsf": lambda capacity, entries, keys: Gdsf(capacity),
-    "lecar": lambda capacity, entries, keys: LeCaR(capacity, entries),
+    "s3_fifo": lambda capacity, entries: S3Fifo(capacity),
+    "two_q": lambda capacity, entries: TwoQ(capacity),
+    "gdsf": lambda capacity, entries: Gdsf(capacity),
+    "lecar": lambda capacity, entries: LeCaR(capacity),
     "w_tiny_lfu": WTinyLfu,
 }

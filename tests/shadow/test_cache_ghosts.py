@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnomon.policies.cache import cache
 from gnomon.shadow.access_trace import LOOKUP, AccessTrace
 from gnomon.shadow.simulators import _cache_tinylfu as tinylfu
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.simulators._cache_greedy import entries_of
 from gnomon.shadow.simulators._cache_lists import Accesses
 from gnomon.shadow.simulators.cache import CacheReplay
 
@@ -47,7 +46,7 @@ def replayed(name: str, trace: AccessTrace, capacity: float, seed: int = 0) -> C
 
 def fits(trace: AccessTrace) -> float:
     accesses = Accesses(trace.op, trace.key, trace.size, np.zeros(0, np.uint8))
-    return entries_of(accesses, float(trace.capacity[0]))
+    return tinylfu.most_entries(accesses, float(trace.capacity[0]))
 
 
 @pytest.mark.parametrize("policy", GHOSTS)
@@ -55,7 +54,7 @@ def fits(trace: AccessTrace) -> float:
 def test_compiled_policies_equal_textbook_code(policy: str, trace: AccessTrace) -> None:
     capacity = float(trace.capacity[0])
     replay = replayed(policy, trace, capacity)
-    textbook = GHOSTS[policy](capacity, fits(trace), trace.keys)
+    textbook = GHOSTS[policy](capacity, fits(trace))
     assert replay.outcome.tolist() == misses(textbook, plain(trace))
     assert cache.invariants[0].holds(replay.summary())
 
@@ -66,8 +65,36 @@ def test_they_equal_textbook_code_over_many_keys_of_one_size(
     policy: str, keys: list[int], capacity: int
 ) -> None:
     trace = lookups(keys, capacity)
-    textbook = GHOSTS[policy](float(capacity), float(capacity), trace.keys)
+    textbook = GHOSTS[policy](float(capacity), float(capacity))
     assert replayed(policy, trace, capacity).outcome.tolist() == misses(textbook, plain(trace))
+
+
+@pytest.mark.parametrize("policy", [*GHOSTS, "arc", "lfu"])
+@settings(max_examples=20)
+@given(
+    keys=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20)), min_size=20, max_size=200),
+    low=st.integers(0, 150),
+)
+def test_a_windows_replay_is_a_part_of_the_whole_one(
+    policy: str, keys: list[tuple[int, int]], low: int
+) -> None:
+    whole = accessed([(cache, LOOKUP, key, 1.0) for cache, key in keys], [5.0, 300.0])
+    window = whole.rows(slice(low, low + 30))
+    fitted = SIMULATOR.calibrate(whole)
+    expected = SIMULATOR.replay_built_in(policy, whole, fitted, 3).outcome[low : low + 30]
+    found = SIMULATOR.replay_built_in(policy, window, fitted, 3).outcome
+    assert found.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("policy", GHOSTS)
+def test_a_windows_replay_is_a_part_of_the_whole_one_by_sizes(policy: str) -> None:
+    rng = np.random.default_rng(5)
+    keys, size = rng.zipf(1.2, 4000) % 700, rng.pareto(1.5, 700) + 0.5
+    rows = [(0, LOOKUP, key, float(size[key])) for key in keys.tolist()]
+    whole = accessed(rows, [60.0])
+    window = whole.rows(slice(1500, 2500))
+    expected = replayed(policy, whole, 60.0).outcome[1500:2500]
+    assert replayed(policy, window, 60.0).outcome.tolist() == expected.tolist()
 
 
 @pytest.fixture(scope="module")
@@ -162,9 +189,9 @@ def test_gdsf_prefers_small_objects_and_lets_old_frequency_fade() -> None:
 
 @given(keys=st.lists(st.integers(0, 400), max_size=300))
 def test_a_sketch_never_counts_too_little_and_seldom_too_much(keys: list[int]) -> None:
-    known = tinylfu.sketch(500.0, 401)
+    known = tinylfu.sketch(500.0)
     for key in keys:
-        tinylfu._add(known, key)
+        tinylfu._add(known, key, 500.0)
     over = 0
     for key in set(keys):
         exact = min(keys.count(key), 15)
@@ -175,9 +202,9 @@ def test_a_sketch_never_counts_too_little_and_seldom_too_much(keys: list[int]) -
 
 
 def test_a_sketch_halves_its_counters_in_time() -> None:
-    known = tinylfu.sketch(2.0, 10)
+    known = tinylfu.sketch(2.0)
     for _ in range(19):
-        tinylfu._add(known, 1)
+        tinylfu._add(known, 1, 2.0)
     assert tinylfu._estimate(known, 1) == 15  # 4 bits
-    tinylfu._add(known, 1)
+    tinylfu._add(known, 1, 2.0)
     assert (tinylfu._estimate(known, 1), int(known.added[0])) == (7, 10)
