@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         verify,
     )
     from .policies.cache import cache
+    from .policies.llm_router import llm_router
     from .policies.load_balancer import load_balancer
     from .policy_cache import PolicyCache
     from .sdk.config import Settings, Sink
@@ -84,6 +85,7 @@ _HOMES = {
     "follow": "api",
     "hook": "sdk.hook",
     "invariant": "sdk.hook",
+    "llm_router": "policies.llm_router",
     "load_balancer": "policies.load_balancer",
     "prune": "api",
     "replay": "api",
@@ -125,6 +127,7 @@ __all__ = [
     "follow",
     "hook",
     "invariant",
+    "llm_router",
     "load_balancer",
     "prune",
     "replay",

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from llm_replica import BLOCK, CACHE, DECODE_S, PREFILL, SLOTS, Replica
 
 import gnomon
-from gnomon.policies.llm_router import llm_router
 
 
 class Seen(NamedTuple):  # a replica as one request sees it
@@ -17,7 +16,7 @@ class Seen(NamedTuple):  # a replica as one request sees it
     features: tuple[int, ...]
 
 
-@gnomon.hook("llm.route", kind=llm_router, items="seen", item_features=lambda s: s.features)
+@gnomon.hook("llm.route", kind=gnomon.llm_router, items="seen", item_features=lambda s: s.features)
 def route(seen: list[Seen]) -> Seen:
     return min(seen, key=lambda s: s.features[1])  # the fewest outstanding, blind to prefixes
 

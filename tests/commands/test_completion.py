@@ -57,7 +57,11 @@ def values(line: str, **environ: str) -> set[str]:
 
 
 def baselines() -> set[str]:
-    own = ("cache", "load_balancer")  # other tests register more, in this process only
+    own = (
+        "cache",
+        "llm_router",
+        "load_balancer",
+    )  # other tests register more, in this process only
     return {f"baseline:{name}" for each in own for name in kind(each).baselines}
 
 
