@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from .policies.cache import cache
     from .policies.expert_placement import expert_placement
+    from .policies.llm_router import llm_router
     from .policies.load_balancer import load_balancer
     from .policy_cache import PolicyCache
     from .sdk.config import Settings, Sink
@@ -88,6 +89,7 @@ _HOMES = {
     "follow": "api",
     "hook": "sdk.hook",
     "invariant": "sdk.hook",
+    "llm_router": "policies.llm_router",
     "load_balancer": "policies.load_balancer",
     "off_policy": "api",
     "prune": "api",
@@ -132,6 +134,7 @@ __all__ = [
     "follow",
     "hook",
     "invariant",
+    "llm_router",
     "load_balancer",
     "off_policy",
     "prune",

@@ -36,6 +36,7 @@ class Model(NamedTuple):
         tokens, output: of the prompt and of the answer, f8[n].
         low, high: where the request's blocks lie in ``block``, i8[n].
         block: dense indices of blocks, i8[b].
+        base: seconds that every prefill takes beside its tokens, f8[r].
         rate: tokens per second of prefill, f8[r].
         decode: seconds per token of an answer, f8[r].
         slots: requests that run at once, i8[r].
@@ -52,6 +53,7 @@ class Model(NamedTuple):
     low: IntArray
     high: IntArray
     block: IntArray
+    base: FloatArray
     rate: FloatArray
     decode: FloatArray
     slots: IntArray
@@ -222,7 +224,7 @@ def commit(model: Any, state: Any, index: Any, replica: Any) -> None:
             slot = other
     new = state.rows[replica, NEW]
     begun = max(model.arrival[index], state.prefilled[replica], state.free[replica, slot])
-    first = begun + new / model.rate[replica]
+    first = begun + (model.base[replica] + new / model.rate[replica])
     finish = first + max(model.output[index] - 1.0, 0.0) * model.decode[replica]
     state.prefilled[replica], state.free[replica, slot] = first, finish
     state.begun[index], state.first[index], state.finish[index] = begun, first, finish

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from ...policies.llm_router import llm_router
 from ...sdk.errors import TraceError
 from . import _llm_router_kernel as kernel
 from ._lb_books import between
+from ._llm_router_fit import Sample, everything, prefills
 from ._llm_router_trace import RequestTrace
 from ._native import native
 from .base import FloatArray, IntArray, Replay, ReplaySummary
@@ -28,6 +29,7 @@ class LlmRouterCalibration:
     """What replicas are; r of them.
 
     Attributes:
+        prefill_base_s: that every prefill takes beside its tokens, f8[r].
         prefill_tokens_per_s: f8[r].
         decode_s: per token of an answer, f8[r].
         slots: requests that run at once, i8[r].
@@ -35,6 +37,7 @@ class LlmRouterCalibration:
         block_tokens: f8[1].
     """
 
+    prefill_base_s: FloatArray
     prefill_tokens_per_s: FloatArray
     decode_s: FloatArray
     slots: IntArray
@@ -57,6 +60,7 @@ class LlmRouterCalibration:
     def describe(self) -> dict[str, Any]:
         """Return speeds, slots and caches per replica, as JSON values."""
         return {
+            "prefill_base_ms": (self.prefill_base_s * 1e3).round(3).tolist(),
             "prefill_tokens_per_s": self.prefill_tokens_per_s.round(1).tolist(),
             "decode_ms": (self.decode_s * 1e3).round(3).tolist(),
             "slots": self.slots.tolist(),
@@ -71,11 +75,19 @@ def restore(arrays: Mapping[str, npt.NDArray[Any]]) -> LlmRouterCalibration:
 
 
 def calibration(trace: RequestTrace) -> LlmRouterCalibration:
-    """Return what the trace says of its replicas."""
+    """Return what the trace says of its replicas, speeds of prefill fitted where outcomes are recorded."""
+    return _made(trace, everything)
+
+
+def _made(trace: RequestTrace, sample: Sample) -> LlmRouterCalibration:
     said = trace.replicas
     r = len(trace.members)
+    base, rate = np.zeros(r), np.full(r, said["prefill_tokens_per_s"])
+    if trace.recorded:
+        base, rate = prefills(trace, said["prefill_tokens_per_s"], sample)
     return LlmRouterCalibration(
-        prefill_tokens_per_s=np.full(r, said["prefill_tokens_per_s"]),
+        prefill_base_s=base,
+        prefill_tokens_per_s=rate,
         decode_s=np.full(r, said["decode_ms"] / 1e3),
         slots=np.full(r, int(said["slots"]), np.int64),
         cache_blocks=np.full(r, int(said["cache_blocks"]), np.int64),
@@ -84,15 +96,17 @@ def calibration(trace: RequestTrace) -> LlmRouterCalibration:
 
 
 def drawn(trace: RequestTrace, rng: np.random.Generator) -> LlmRouterCalibration:
-    """Return replicas whose speeds differ from what was said by a few per cent, each on its own."""
-    said = calibration(trace)
+    """Return replicas whose speeds are fitted to prefills drawn with replacement.
+
+    Speeds that were only said differ by a few per cent, each replica's on its own.
+    """
+    found = _made(trace, lambda count: rng.integers(0, count, count))
     r = len(trace.members)
-    return LlmRouterCalibration(
-        prefill_tokens_per_s=said.prefill_tokens_per_s * np.exp(rng.normal(0.0, SPEED_SPREAD, r)),
-        decode_s=said.decode_s * np.exp(rng.normal(0.0, SPEED_SPREAD, r)),
-        slots=said.slots,
-        cache_blocks=said.cache_blocks,
-        block_tokens=said.block_tokens,
+    prefill, decode = np.exp(rng.normal(0.0, SPEED_SPREAD, (2, r)))
+    return replace(
+        found,
+        prefill_tokens_per_s=found.prefill_tokens_per_s * (1.0 if trace.recorded else prefill),
+        decode_s=found.decode_s * decode,
     )
 
 
@@ -116,6 +130,7 @@ def model_of(trace: RequestTrace, calibration: LlmRouterCalibration, seed: int) 
         low=np.concatenate(([0], trace.high))[:-1].astype(np.int64),
         high=trace.high,
         block=trace.block.astype(np.int64),
+        base=calibration.prefill_base_s,
         rate=calibration.prefill_tokens_per_s,
         decode=calibration.decode_s,
         slots=calibration.slots,
@@ -243,12 +258,9 @@ def _late(model: kernel.Model, state: kernel.State, at: IntArray, replica: int) 
     """Count requests that begin, get their first token or finish at another time than they should."""
     new = np.maximum(model.tokens[at] - state.hit[at] * model.block_tokens, 1.0)
     rest = np.maximum(model.output[at] - 1.0, 0.0) * model.decode[replica]
+    prefill = model.base[replica] + new / model.rate[replica]
     times = (state.begun[at], state.first[at], state.finish[at])
-    return int(
-        _mistimed(
-            model.arrival[at], *times, new / model.rate[replica], rest, int(model.slots[replica])
-        )
-    )
+    return int(_mistimed(model.arrival[at], *times, prefill, rest, int(model.slots[replica])))
 
 
 @native

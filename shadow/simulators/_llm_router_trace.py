@@ -38,8 +38,8 @@ _LONGEST_RUN = 1 << 20
 class RequestTrace(Trace):
     """Requests of one hook of the kind ``llm_router``; n requests of b blocks altogether.
 
-    Outcomes are unknown: it is a workload. Only requests from ``first`` on count: a window keeps all that
-    came before it, because caches and queues outlive windows.
+    Only requests from ``first`` on count: a window keeps all that came before it, because caches and
+    queues outlive windows. Of a workload that was imported the outcomes are unknown.
 
     Attributes:
         hook: name of the hook.
@@ -53,13 +53,19 @@ class RequestTrace(Trace):
         instance: which process routes it, i4[n].
         tokens, output: of prompt and answer, f8[n].
         high: where a request's blocks end in ``block``; they begin where the one before ends, i8[n].
+        action: index of the replica that was picked, -1 where that is unknown, i4[n].
+        ttft_ms: time to first token as recorded, clipped, NaN where that is unknown, f8[n].
+        new_tokens: that the picked replica had to prefill, NaN where that is unknown, f8[n].
         block: dense indices of blocks, i4[b].
         time: of the requests that count, f8[len].
-        outcome: NaN, f8[len].
+        outcome: time to first token of those, f8[len].
     """
 
     TYPE = "llm requests"
-    COLUMNS = ("at", "instance", "tokens", "output", "high", "block")
+    COLUMNS = (
+        *("at", "instance", "tokens", "output", "high"),
+        *("action", "ttft_ms", "new_tokens", "block"),
+    )
     HEAD = ("hook", "kind", "start_ns", "members", "instances", "settings", "first")
 
     hook: str
@@ -74,6 +80,9 @@ class RequestTrace(Trace):
     tokens: FloatArray
     output: FloatArray
     high: npt.NDArray[np.int64]
+    action: IndexArray
+    ttft_ms: FloatArray
+    new_tokens: FloatArray
     block: IndexArray
     time: FloatArray = field(init=False, repr=False, compare=False)
     outcome: FloatArray = field(init=False, repr=False, compare=False)
@@ -94,12 +103,17 @@ class RequestTrace(Trace):
         if len(self.settings) != len(SETTINGS) or not all(each > 0.0 for each in self.settings):
             raise TraceError(f"trace {self.hook!r} has replicas that are none; load again")
         object.__setattr__(self, "time", self.at[self.first :])
-        object.__setattr__(self, "outcome", np.full(len(self.at) - self.first, np.nan))
+        object.__setattr__(self, "outcome", self.ttft_ms[self.first :])
 
     @property
     def recorded(self) -> bool:
-        """False: what became of the requests is not part of the trace."""
-        return False
+        """Whether it is known what became of every request that counts."""
+        return bool((self.action[self.first :] >= 0).all() and not np.isnan(self.outcome).any())
+
+    @property
+    def picked(self) -> npt.NDArray[np.int64]:
+        """Index of the replica that each request that counts was sent to, -1 where unknown, i8[len]."""
+        return self.action[self.first :].astype(np.int64)
 
     @property
     def block_s(self) -> float:
@@ -118,6 +132,16 @@ class RequestTrace(Trace):
         columns: dict[str, Any] = {name: getattr(self, name)[:end] for name in self.COLUMNS[:-1]}
         blocks = int(self.high[end - 1]) if end else 0
         return replace(self, first=self.first + low, block=self.block[:blocks], **columns)
+
+    def taken(self, kept: npt.NDArray[np.int64]) -> RequestTrace:
+        """Return these requests alone, by index, ascending; ``first`` is of the same request or the next."""
+        lengths = np.diff(np.concatenate(([0], self.high)))
+        blocks = np.zeros(len(self.at), bool)
+        blocks[kept] = True
+        columns: dict[str, Any] = {name: getattr(self, name)[kept] for name in self.COLUMNS[:-1]}
+        columns["high"] = np.cumsum(lengths[kept])
+        columns["block"] = self.block[np.repeat(blocks, lengths)]
+        return replace(self, first=int(np.searchsorted(kept, self.first)), **columns)
 
 
 def request_trace(stored: TraceStore, hook: str) -> RequestTrace:
@@ -208,6 +232,9 @@ def _made(requests: pa.Table, settings: tuple[float, ...], hook: str) -> Request
         first=0,
         at=(time - start_ns) / 1e9,
         instance=coded.indices.to_numpy().astype(np.int32),
+        action=np.full(len(time), -1, np.int32),
+        ttft_ms=np.full(len(time), np.nan),
+        new_tokens=np.full(len(time), np.nan),
         tokens=tokens,
         output=output,
         high=np.cumsum([len(each) for each in prompts], dtype=np.int64),

@@ -16,9 +16,11 @@ from ...policies.llm_router import llm_router
 from ...recorder.store import TraceStore
 from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Kind, Order
+from ..trace import decision_trace
 from . import _llm_router_kernel as kernel
 from ._lb_bound import mean_under_srpt
 from ._llm_router_built_in import chooser
+from ._llm_router_join import joined
 from ._llm_router_model import (
     LlmRouterCalibration,
     LlmRouterReplay,
@@ -60,19 +62,26 @@ class LlmRouterSimulator(Simulator):
         return llm_router
 
     def load(self, stored: TraceStore, hook: str) -> RequestTrace:
-        """Read a hook's requests from a store; raises TraceError when no replay could be faithful."""
-        return request_trace(stored, hook)
+        """Read a hook's requests from a store, with what became of them where that was recorded.
+
+        Raises:
+            TraceError: no replay could be faithful to them.
+        """
+        trace = request_trace(stored, hook)
+        if not stored.decisions(hook).num_rows:
+            return trace
+        return joined(trace, decision_trace(stored, hook))
 
     def incumbent(self, trace: Any) -> str:
-        """Return the shortest queue: a workload names no policy."""
-        return f"baseline:{_SHORTEST_QUEUE}"
+        """Return what was recorded; the shortest queue where nothing was."""
+        return "recorded" if trace.recorded else f"baseline:{_SHORTEST_QUEUE}"
 
     def calibrate(self, trace: RequestTrace) -> LlmRouterCalibration:
-        """Return what the trace says of its replicas; nothing is fitted."""
+        """Return what the trace says of its replicas, with prefills fitted where outcomes were recorded."""
         return calibration(trace)
 
     def draws(self, trace: RequestTrace, n: int, seed: int) -> tuple[LlmRouterCalibration, ...]:
-        """Return n calibrations with speeds that differ by a few per cent from what was said."""
+        """Return n calibrations: fits to prefills drawn anew, or a few per cent off what was said."""
         return tuple(
             drawn(trace, np.random.default_rng((int(mixed_seed(seed)), index)))
             for index in range(n)
@@ -130,21 +139,33 @@ class LlmRouterSimulator(Simulator):
         return replay_of(trace, model, state, int(fault))
 
     def recorded(self, trace: RequestTrace, calibration: LlmRouterCalibration, seed: int) -> Replay:
-        """Refuse: the trace holds requests, not what became of them.
+        """Replay the recorded picks; requests before the first go to the shortest queue.
 
         Raises:
-            ConfigurationError: always.
+            ConfigurationError: nothing was recorded.
         """
-        raise ConfigurationError(
-            "a workload of requests holds no picks; name its policy, such as "
-            f"--incumbent baseline:{_SHORTEST_QUEUE}"
-        )
+        if not trace.recorded:
+            raise ConfigurationError(
+                "a workload of requests holds no picks; name its policy, such as "
+                f"--incumbent baseline:{_SHORTEST_QUEUE}"
+            )
+        picks = iter(trace.action.tolist())
+
+        def choose(_process: int, rows: FloatArray) -> int:
+            picked = next(picks)
+            return picked if picked >= 0 else int(rows[:, kernel.OUTSTANDING].argmin())
+
+        return self._driven(choose, trace, calibration, seed)
 
     def replay_built_in(
         self, name: str, trace: RequestTrace, calibration: LlmRouterCalibration, seed: int
     ) -> Replay:
         """Replay under ``cache_aware``; raises ConfigurationError for any other name."""
-        choose = self.built_in(name, trace, seed)
+        return self._driven(self.built_in(name, trace, seed), trace, calibration, seed)
+
+    def _driven(
+        self, choose: Choose, trace: RequestTrace, calibration: LlmRouterCalibration, seed: int
+    ) -> Replay:
         stream = self.stream(trace, calibration, seed)
         try:
             rows = next(stream)
@@ -177,8 +198,8 @@ class LlmRouterSimulator(Simulator):
 
         Proof: whichever replica a request goes to, its cache holds only blocks of earlier requests, so it
         hits at most as many leading blocks as had been sent to anybody before, and at least the rest
-        of its tokens w is prefilled, after its arrival. *Alone*, that takes w over the fastest rate. *Pooled*,
-        a replica prefills one prompt at a time, so all of them do at most the sum of their rates, and
+        of its tokens w is prefilled, after its arrival. *Alone*, that takes the shortest that it takes on any
+        replica. *Pooled*, a replica prefills one prompt at a time, so all of them do at most the sum of their rates, and
         no order does better than SRPT on one server of that speed, a clip included (see
         :mod:`~gnomon.shadow.simulators._lb_bound`). The larger counts.
         """
@@ -186,6 +207,7 @@ class LlmRouterSimulator(Simulator):
         if not len(trace):
             return float("-inf")
         work = np.maximum(model.tokens - best_hits(model) * model.block_tokens, 1.0)[trace.first :]
-        alone_ms = np.minimum(work / model.rate.max() * 1e3, model.clip_ms).mean()
+        alone = (model.base[:, None] + work / model.rate[:, None]).min(axis=0)
+        alone_ms = np.minimum(alone * 1e3, model.clip_ms).mean()
         pooled = mean_under_srpt(trace.time, work, float(model.rate.sum()), model.clip_ms / 1e3)
         return max(float(alone_ms), pooled * 1e3)

@@ -118,5 +118,8 @@ def requests(
         tokens=tokens,
         output=rng.integers(0, 60, n).astype(float),
         high=np.cumsum(lengths).astype(np.int64),
+        action=np.full(n, -1, np.int32),
+        ttft_ms=np.full(n, np.nan),
+        new_tokens=np.full(n, np.nan),
         block=np.array([block for prompt in prompts for block in prompt], np.int32),
     )

@@ -83,8 +83,27 @@ def test_the_shortest_queue_lies_between_one_fast_queue_and_a_random_split() -> 
     assert erlang_c(4, 0.8) < two < sojourn(0.8, 4, 1, "random").mean()
 
 
-def test_deterministic_service_is_m_d_1() -> None:
+@pytest.mark.parametrize("shape", ["fixed", "two sizes", "lognormal"])
+def test_one_queue_is_m_g_1(shape: str) -> None:
+    sizes = {
+        "fixed": [1.0],
+        "two sizes": [0.5] * 9 + [5.5],
+        "lognormal": np.random.default_rng(1).lognormal(0.0, 0.8, 2048).tolist(),
+    }[shape]
+    table = np.array(sizes) / np.mean(sizes)
     rho, n = 0.7, 500_000
-    replay = SIMULATOR.compiled(workload(rho, n, 1), calibration([[1.0]]), 1, RANDOM)
+    replay = SIMULATOR.compiled(workload(rho, n, 1), calibration([table.tolist()]), 1, RANDOM)
     times = (replay.outcome[n // 5 :] / 1e3).reshape(BATCHES, -1).mean(axis=1)
-    assert agrees(times, 1.0 + rho / (2.0 * (1.0 - rho)), 0.02)  # Pollaczek-Khinchine
+    expected = 1.0 + rho * (table**2).mean() / (2.0 * (1.0 - rho))  # Pollaczek-Khinchine
+    assert agrees(times, expected, 0.03)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("rho", "most_error"), [(0.5, 0.002), (0.7, 0.002), (0.9, 0.004)])
+def test_two_choices_are_the_mean_field_in_the_long_run(rho: float, most_error: float) -> None:
+    expected = sum(rho ** (2**i - 2) for i in range(1, 12))
+    times = sojourn(rho, 500, 1, "power_of_two_choices", 5_000_000).mean(axis=1)
+    error = times.std(ddof=1) / math.sqrt(len(times))
+    assert error < most_error * expected
+    # a finite system is off by about 1/500 of the queue beyond the mean field
+    assert abs(times.mean() - expected) <= 3.0 * error + expected / 500.0
