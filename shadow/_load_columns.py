@@ -25,8 +25,9 @@ IntArray = npt.NDArray[np.int64]
 
 #: Fewer windows than this say too little about anything.
 LEAST_WINDOWS = 32
-#: Windows further apart than so many times their usual distance have others between them.
-_PAUSE = 4.0
+#: Windows further apart than so many times their usual distance, and than half a minute, have others
+#: between them that were not recorded.
+_PAUSE, _PAUSE_NS = 4.0, 30_000_000_000
 _MOST_DELAY = 100
 
 
@@ -199,7 +200,9 @@ def _missing(windows: list[_Window]) -> npt.NDArray[np.bool_]:
     seq = np.array([window.seq for window in windows], np.int64)
     apart = time[1:] - time[:-1]
     usual = float(np.median(apart)) if len(apart) else 0.0
-    missing: npt.NDArray[np.bool_] = (seq[1:] - seq[:-1] != 1) | (apart > _PAUSE * usual)
+    missing: npt.NDArray[np.bool_] = (seq[1:] - seq[:-1] != 1) | (
+        apart > max(_PAUSE * usual, _PAUSE_NS)
+    )
     return missing
 
 

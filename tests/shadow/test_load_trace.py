@@ -193,7 +193,7 @@ def test_a_stretch_ends_where_windows_are_missing(tmp_path: Path, lost: str) -> 
     events = [BEGIN, *loads(trace)]
     records: list[Any] = []
     for seq, (name, values) in enumerate(events):
-        late = 5 * SECOND if lost == "pause" and seq > 30 else 0
+        late = 60 * SECOND if lost == "pause" and seq > 30 else 0
         if lost == "pause" or seq != 30:
             time = (seq + 1) * SECOND + late
             records.append(Workload(seq, time, name, tuple(values.items())))
