@@ -25,9 +25,9 @@ IntArray = npt.NDArray[np.int64]
 
 #: Fewer windows than this say too little about anything.
 LEAST_WINDOWS = 32
-#: Windows further apart than so many times their usual distance, and than half a minute, have others
-#: between them that were not recorded.
-_PAUSE, _PAUSE_NS = 4.0, 30_000_000_000
+#: Windows further apart than so many times their usual distance, and than 5 s, have others between them
+#: that were not recorded; sampled stretches of time are 10 s long unless somebody says otherwise.
+_PAUSE, _PAUSE_NS = 3.0, 5_000_000_000
 _MOST_DELAY = 100
 
 
