@@ -178,8 +178,9 @@ def test_what_decisions_see() -> None:
     assert 32 <= len(seen) <= 64
     for arguments in seen:
         expert_placement.question_type(*arguments)
-    with pytest.raises(TraceError, match="no window that a decision could be judged by"):
-        SIMULATOR.observed(trace.rows(slice(0, 0)))
+    for what in (SIMULATOR.observed, SIMULATOR.calibrate):
+        with pytest.raises(TraceError, match="no window that a decision could be judged by"):
+            what(trace.rows(slice(0, 0)))
 
 
 def test_what_this_kind_has_not_is_refused() -> None:
