@@ -156,8 +156,8 @@ def _worst(counts: IntArray) -> int:
 def load_trace(stored: TraceStore, hook: str) -> LoadTrace:
     """Read the load of a hook of the kind ``expert_placement``.
 
-    Of the process that recorded most windows, the longest stretch is taken in which neither the
-    deployment, the model's shape nor the deciding policy changed.
+    Of the process that recorded most windows, the longest stretch is taken in which no window is
+    missing and neither the deployment, the model's shape nor the deciding policy changed.
 
     Args:
         stored: trace store.

@@ -50,6 +50,8 @@ __all__ = [
 Answers: TypeAlias = Callable[[tuple[Any, ...]], Mapping[str, Any] | None]
 #: Questions that are shown to those who ask what a policy sees.
 _QUESTIONS = 64
+#: Of ``eplb_lazy``, as its source has it.
+WORTH = 0.15
 #: A placement may reach the bound, and sums of the same loads differ by rounding.
 _ROUNDING = 1e-12
 
@@ -84,7 +86,8 @@ class ExpertPlacementSimulator(Simulator):
         return f"baseline:{trace.policy}"
 
     def calibrate(self, trace: LoadTrace) -> PlacementCalibration:
-        """Return the load as recorded."""
+        """Return the load as recorded; raises TraceError where no decision could be judged."""
+        _check_judged(trace)
         return PlacementCalibration(np.zeros(1, np.int64))
 
     def draws(self, trace: LoadTrace, n: int, seed: int) -> tuple[PlacementCalibration, ...]:
@@ -106,10 +109,7 @@ class ExpertPlacementSimulator(Simulator):
         Raises:
             TraceError: there was nothing to decide.
         """
-        if not len(trace):
-            raise TraceError(
-                f"trace {trace.hook!r} has no window that a decision could be judged by; record more"
-            )
+        _check_judged(trace)
         seen: list[tuple[Any, ...]] = []
         choose: Answers = self.built_in("eplb", trace, 0)
 
@@ -169,8 +169,8 @@ class ExpertPlacementSimulator(Simulator):
             ConfigurationError: there is none of this name.
         """
         choose = self.built_in(name, trace, seed)
-        device = _moe_batch.device()
-        if device and name in PLACED and len(trace):
+        device = _moe_batch.device(len(trace)) if name in PLACED else ""
+        if device:
             by_node, packing = PLACED[name]
             kept = effective(trace.groups, trace.nodes) if by_node else (1, 1)
             return _moe_batch.batched(trace, calibration, kept, packing, device)
@@ -213,6 +213,13 @@ class ExpertPlacementSimulator(Simulator):
         return float(np.mean(least)) * (1.0 - _ROUNDING) if least else float("-inf")
 
 
+def _check_judged(trace: LoadTrace) -> None:
+    if not len(trace):
+        raise TraceError(
+            f"trace {trace.hook!r} has no window that a decision could be judged by; record more"
+        )
+
+
 def effective(groups: int, nodes: int) -> tuple[int, int]:
     """Return groups and nodes of the hierarchy; (1, 1) where groups cannot stay on nodes."""
     return (groups, nodes) if groups % nodes == 0 else (1, 1)
@@ -234,10 +241,12 @@ def published(
     """Return the map of a published policy, i8[layers, replicas]; arguments as of a program."""
     load = np.ascontiguousarray(weight, np.float64)
     layers, experts = load.shape
-    if name == "eplb_sticky":
+    if name in ("eplb_sticky", "eplb_lazy"):
         placement = published("eplb", load, replicas, groups, nodes, ranks, current)
-        held = np.ascontiguousarray(current, np.int64)
-        eplb.keep(placement, held, experts, effective(groups, nodes)[1], ranks)
+        held, shape = np.ascontiguousarray(current, np.int64), effective(groups, nodes)
+        eplb.keep(placement, held, experts, shape[1], ranks)
+        if name == "eplb_lazy":
+            eplb.keep_unless_worth(load, placement, held, *shape, ranks, WORTH)
         return placement
     if name not in PLACED:
         row = np.array(static_row(experts, replicas, groups, nodes), np.int64)

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.policies.eplb_hosts import as_sglang, as_vllm, replicas_of
-from gnomon.policies.expert_placement import EPLB, expert_placement, questions
+from gnomon.policies.expert_placement import expert_placement, questions
 from gnomon.sdk.language import check_program
 
-assert expert_placement.program is not None and EPLB.source is not None
-DECIDE = check_program(EPLB.source, expert_placement.program).bind()
+SOURCE = expert_placement.baselines["eplb"].source
+assert expert_placement.program is not None and SOURCE is not None
+DECIDE = check_program(SOURCE, expert_placement.program).bind()
 asked = st.integers(0, 2**32).map(lambda seed: questions(random.Random(seed)))
 
 

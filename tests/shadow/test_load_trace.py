@@ -166,7 +166,7 @@ def changed(name: str, **values: Any) -> list[tuple[str, dict[str, Any]]]:
     [
         (loads(placements.trace()), "no deployment event before its loads"),
         ([BEGIN], "has no load events"),
-        ([BEGIN, *loads(placements.trace(20))], "20 windows of one deployment and policy"),
+        ([BEGIN, *loads(placements.trace(20))], "20 windows in a row of one deployment and policy"),
         (changed("load", layers=0.0), "has layers 0.0; record a whole number from 1 to 61"),
         (changed("load", experts=16.5), "has experts 16.5"),
         (changed("load", counts="9:x"), "packed counts begin with '9'"),
@@ -185,6 +185,24 @@ def test_a_recording_that_no_replay_can_trust_is_refused(
     stored(tmp_path, events)
     with pytest.raises(TraceError, match=says):
         load_trace(tmp_path)
+
+
+@pytest.mark.parametrize("lost", ["event", "pause"])
+def test_a_stretch_ends_where_windows_are_missing(tmp_path: Path, lost: str) -> None:
+    trace = placements.trace(80)
+    events = [BEGIN, *loads(trace)]
+    records: list[Any] = []
+    for seq, (name, values) in enumerate(events):
+        late = 60 * SECOND if lost == "pause" and seq > 30 else 0
+        if lost == "pause" or seq != 30:
+            time = (seq + 1) * SECOND + late
+            records.append(Workload(seq, time, name, tuple(values.items())))
+    store = TraceStore(str(tmp_path))
+    source = Source("a0", "test", "moe.place", expert_placement.name, expert_placement.version)
+    store.write(tables(source, Joined(workload=records)), "a0-0")
+    found = load_trace(tmp_path)
+    assert isinstance(found, LoadTrace)
+    assert found.counts.tolist() == trace.counts[30:].tolist()
 
 
 def decided(at: list[float], imbalance: list[float | None], policy: str = "a" * 64) -> list[Any]:
