@@ -231,7 +231,9 @@ class DecisionTrace(Trace):
 
     def __post_init__(self) -> None:
         """Refuse columns that do not fit together."""
-        if not len(self.propensity) or "propensity" not in self.COLUMNS:  # a subclass of old knows none
+        if (
+            not len(self.propensity) or "propensity" not in self.COLUMNS
+        ):  # a subclass of old knows none
             object.__setattr__(self, "propensity", np.ones(len(self.time)))
         n, m = len(self.time), len(self.members)
         for name in self.COLUMNS:

@@ -264,6 +264,4 @@ def test_the_commands_replay_search_and_judge_it(trace: DecisionTrace, tmp_path:
     assert evolved["counts"]["ok"] >= 3
     judged = told("verify", "mine.py", "--traces", "office.trace", codes=(0, 1, 3))
     gates = {gate["name"]: gate["answer"] for gate in judged["gates"]}
-    assert {gates[name] for name in ("language", "determinism", "full replay")} == {
-        "passed"
-    }
+    assert {gates[name] for name in ("language", "determinism", "full replay")} == {"passed"}
