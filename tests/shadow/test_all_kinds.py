@@ -49,9 +49,8 @@ def stage(name: str) -> tuple[Kind, Simulator, Any, Any]:
     kind = kind_named(name)
     simulator = simulator_for(kind)
     with tempfile.TemporaryDirectory() as folder:
-        trace = example(kind, Path(folder))
-    short = trace.rows(slice(0, MOST))
-    return kind, simulator, short, simulator.calibrate(trace)
+        trace, fitted = example(kind, Path(folder))
+    return kind, simulator, trace.rows(slice(0, MOST)), fitted
 
 
 @pytest.fixture(scope="module")
