@@ -85,6 +85,11 @@ class Trace(ABC):
         return True
 
     @property
+    def metrics(self) -> Mapping[str, FloatArray]:
+        """What else was recorded of every outcome, by name, f8[n] each; NaN where it is unknown."""
+        return MappingProxyType({})
+
+    @property
     def picked(self) -> npt.NDArray[np.int64]:
         """Index of the member that each outcome is of, i8[n]; zeros where there are no members."""
         return np.zeros(len(self), np.int64)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ..splits import Interval
 
 PLOTS = (".svg", ".png")
+#: Means from here on are shown with two places, lower ones with four.
+_LARGE = 10.0
 
 
 def parts(table: ReplayTable) -> tuple[Part, ...]:
@@ -87,7 +89,7 @@ def _cells(row: PolicyRow, table: ReplayTable, figures: Sequence[str]) -> tuple[
     width = len(table.statistics) + 1 + 2 * bool(table.slos) + len(figures)
     if row.fault:
         return ("–",) * width
-    places = 6 if table.digits == 6 else 2
+    places = 6 if table.digits == 6 else 2 if table.rows[0].mean >= _LARGE else 4
     values = (f"{getattr(row, name):.{places}f}" for name in table.statistics)
     good = (f"{row.good:.2%}", f"{row.good_per_s:.4g}") if table.slos else ()
     more = (f"{row.figures.get(name, math.nan):.4g}" for name in figures)
