@@ -33,7 +33,9 @@ if TYPE_CHECKING:
         verify,
     )
     from .policies.cache import cache
+    from .policies.llm_scheduler import llm_scheduler
     from .policies.load_balancer import load_balancer
+    from .policies.scheduler import scheduler
     from .policy_cache import PolicyCache
     from .sdk.config import Settings, Sink
     from .sdk.errors import (
@@ -84,10 +86,12 @@ _HOMES = {
     "follow": "api",
     "hook": "sdk.hook",
     "invariant": "sdk.hook",
+    "llm_scheduler": "policies.llm_scheduler",
     "load_balancer": "policies.load_balancer",
     "prune": "api",
     "replay": "api",
     "rollout": "api",
+    "scheduler": "policies.scheduler",
     "ship": "api",
     "traces": "api",
     "verify": "api",
@@ -125,10 +129,12 @@ __all__ = [
     "follow",
     "hook",
     "invariant",
+    "llm_scheduler",
     "load_balancer",
     "prune",
     "replay",
     "rollout",
+    "scheduler",
     "ship",
     "shutdown",
     "traces",
