@@ -51,9 +51,9 @@ if __name__ == "__main__":
     queue, rng, burst = list[Job](), random.Random(0), 0
     for _ in range(3):
         threading.Thread(target=work, args=(queue,)).start()
-    while not STOP.wait(0.1 * rng.uniform(0.7, 1.3)):
+    while not STOP.wait(0.2 * rng.uniform(0.7, 1.3)):
         with CHANGED:
-            sizes, burst = rng.sample([4.0] * 11 + [40.0] * 3, 14), burst + 1  # expected ms
+            sizes, burst = rng.sample([4.0] * 22 + [40.0] * 6, 28), burst + 1  # expected ms
             queue.extend(Job(f"{burst}.{n}", size) for n, size in enumerate(sizes))
             CHANGED.notify_all()
     gnomon.shutdown(10.0)
