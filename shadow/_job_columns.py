@@ -207,7 +207,7 @@ def stretch(rows: pa.Table, kind: Kind, hook: str) -> pa.Table:
     broken = _broken(queues, kind)
     if broken.mean() > MOST_BROKEN:
         raise TraceError(
-            f"{broken.mean():.0%} of the decisions of hook {hook!r} do not follow the one before: give "
+            f"{broken.mean():.0%} of the decisions of hook {hook!r} do not follow the one before; give "
             "every job a name of its own (item_name=lambda job: job.id), take the picked one out of the "
             "queue, and record whole time windows"
         )
