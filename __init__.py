@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from .policies.cache import cache
     from .policies.expert_placement import expert_placement
     from .policies.llm_router import llm_router
+    from .policies.llm_scheduler import llm_scheduler
     from .policies.load_balancer import load_balancer
+    from .policies.scheduler import scheduler
     from .policy_cache import PolicyCache
     from .sdk.config import Settings, Sink
     from .sdk.errors import (
@@ -90,11 +92,13 @@ _HOMES = {
     "hook": "sdk.hook",
     "invariant": "sdk.hook",
     "llm_router": "policies.llm_router",
+    "llm_scheduler": "policies.llm_scheduler",
     "load_balancer": "policies.load_balancer",
     "off_policy": "api",
     "prune": "api",
     "replay": "api",
     "rollout": "api",
+    "scheduler": "policies.scheduler",
     "ship": "api",
     "simulator": "shadow.simulators.custom",
     "traces": "api",
@@ -135,11 +139,13 @@ __all__ = [
     "hook",
     "invariant",
     "llm_router",
+    "llm_scheduler",
     "load_balancer",
     "off_policy",
     "prune",
     "replay",
     "rollout",
+    "scheduler",
     "ship",
     "shutdown",
     "simulator",

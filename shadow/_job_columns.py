@@ -76,6 +76,7 @@ def _made(rows: pa.Table, kind: Kind, hook: str) -> JobTrace:
     lost = ~ok & (latency_ms >= kind.objective.clip)
     ran = np.maximum((latency_ms - seen[:, _WAIT]) / 1e3, SHORTEST_S)
     columns = _columns(queues, queues.picked) | {
+        "arrival": arrivals(queues, kind),
         "begun": queues.time,
         "service": np.where(lost, np.nan, ran),
         "latency_ms": latency_ms,
@@ -131,6 +132,48 @@ def _columns(queues: Queues, items: IntArray) -> dict[str, Any]:
     }
 
 
+def arrivals(queues: Queues, kind: Kind) -> FloatArray:
+    """Return when each picked job arrived, seconds, f8[n].
+
+    A wait is read some time before its decision is, so that ``time - wait`` is late, by more or less than
+    jobs of one burst are apart. Where the queues are in order of arrival (those that were not there before
+    come last), no job arrived after one behind it; that order is kept.
+    """
+    seen: FloatArray = queues.time - queues.items[queues.picked, _WAIT] / 1e3
+    if not _appended(queues, kind):
+        return seen
+    found = np.empty_like(seen)
+    for process in np.unique(queues.process):
+        own = np.flatnonzero(queues.process == process)
+        place = _places(queues, own)
+        order = np.argsort(place)
+        step = SHORTEST_S / 1e3 * np.arange(len(own))
+        apart = np.minimum.accumulate((seen[own][order] - step)[::-1])[::-1] + step
+        found[own[order]] = apart
+    return found
+
+
+def _appended(queues: Queues, kind: Kind) -> bool:
+    """Return whether jobs that were not there before come after those that were, in every queue."""
+    new = queues.items[:, len(kind.inputs) - 2] <= 1.0
+    inside = np.ones(len(new), np.bool_)
+    inside[queues.edge[:-1]] = False
+    return not bool((new[:-1] & ~new[1:] & inside[1:]).any())
+
+
+def _places(queues: Queues, own: IntArray) -> IntArray:
+    """Return the place of each picked job of a process in the order in which jobs were queued."""
+    waiting: list[int] = []
+    coming, place = 0, []
+    picked = (queues.picked - queues.edge[:-1])[own].tolist()
+    for at, size in zip(picked, np.diff(queues.edge)[own].tolist(), strict=True):
+        more = max(0, size - len(waiting))
+        waiting.extend(range(coming, coming + more))
+        coming += more
+        place.append(waiting.pop(at) if at < len(waiting) else coming)
+    return np.array(place, np.int64)
+
+
 def left_in(queues: Queues) -> IntArray:
     """Return the items that still waited after the last decision of their process."""
     items = [
@@ -164,7 +207,7 @@ def stretch(rows: pa.Table, kind: Kind, hook: str) -> pa.Table:
     broken = _broken(queues, kind)
     if broken.mean() > MOST_BROKEN:
         raise TraceError(
-            f"{broken.mean():.0%} of the decisions of hook {hook!r} do not follow the one before: give "
+            f"{broken.mean():.0%} of the decisions of hook {hook!r} do not follow the one before; give "
             "every job a name of its own (item_name=lambda job: job.id), take the picked one out of the "
             "queue, and record whole time windows"
         )

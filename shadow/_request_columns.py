@@ -47,7 +47,7 @@ def _made(rows: pa.Table, kind: Kind, engine: tuple[int, ...], hook: str) -> Req
             f"{unknown.mean():.0%} of the outcomes of hook {hook!r} lack ttft_ms or answered_tokens; "
             "report both with latency_ms"
         )
-    arrival = queues.time - seen[:, 0] / 1e3
+    arrival = jobs.arrivals(queues, kind)
     due = queues.time + seen[:, _SLACK] / 1e3
     columns: dict[str, Any] = {
         "arrival": arrival,

@@ -213,15 +213,28 @@ class FunctionPolicy(Policy):
         if isinstance(trace, DecisionTrace):
             return drive(stream, trace, self._choose(trace))
         if isinstance(trace, QueueTrace):
-            self._fits(_fresh(rows := simulator.observed(trace)[0]), rows)
-            return drive_to_end(stream, self._choose_fresh)
+            return drive_to_end(stream, self._choose_among())
         raise ConfigurationError(
             f"the decisions of kind {trace.kind!r} are not those of a function; {self._remedy}"
         )
 
-    def _choose_fresh(self, rows: FloatArray) -> int:
-        items = _fresh(rows)
-        return self._pick(items, self._call(items), rows)
+    def _choose_among(self) -> Callable[[FloatArray], int]:
+        """Return what shows the function stand-ins that know nothing of an earlier decision."""
+        pool: list[Item] = []
+        items: list[Item] = []
+        call = self._call(items)
+
+        def choose(rows: FloatArray) -> int:
+            if len(rows) > len(pool):
+                pool.extend(Item(str(index)) for index in range(len(pool), len(rows)))
+                self._fits(pool[: len(rows)], rows)
+            items[:] = pool[: len(rows)]
+            for index, item in enumerate(items):
+                vars(item).clear()
+                item.name = str(index)
+            return self._pick(items, call, rows)
+
+        return choose
 
     def _choose(self, trace: DecisionTrace) -> Choose:
         fleet = [[Item(name) for name in trace.members] for _ in trace.instances]
@@ -277,10 +290,6 @@ class FunctionPolicy(Policy):
             f"the function of hook {self._hook.name!r} does not work on stand-ins "
             f"({type(error).__name__}: {error}); {self._remedy}"
         )
-
-
-def _fresh(rows: FloatArray) -> list[Item]:
-    return [Item(str(index)) for index in range(len(rows))]
 
 
 def baseline_policy(name: str, kind: Kind) -> Policy:

@@ -25,7 +25,8 @@ BUDGET, SEATS, BLOCK = 2048, 256, 16
 CROWDED = 0.9
 #: Fewer requests with recorded times say too little about four costs.
 LEAST_ANSWERED = 30
-_ROUNDS, _TRIES, _STEP = 25, 6, 0.01
+_ROUNDS, _TRIES = 40, 8
+_HOPS, _HOP = 4, 0.2
 _LEAST = np.log([1e-5, 1e-7, 1e-10, 1e-12])  # seconds; below it a cost is none
 _MOST = np.log([1.0, 1e-2, 1e-4, 1e-6])
 _START = np.array([1e-2, 1e-4, 1e-7, 1e-8])
@@ -59,17 +60,14 @@ class _Fitting:
     known: npt.NDArray[np.bool_]  # [3, n]
     recorded: FloatArray
 
-    def left(self, logs: FloatArray) -> FloatArray:
-        calibration = LlmCalibration(self.engine, np.exp(logs), np.zeros(1))
-        return self.recorded - replayed(self.trace, calibration)[self.known]
+    def at(self, logs: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return what is left of the recorded times, f8[k], and how replayed ones change, f8[k, 4].
 
-    def slope(self, logs: FloatArray) -> FloatArray:
-        columns = []
-        for index in range(len(logs)):
-            step = np.zeros(len(logs))
-            step[index] = _STEP
-            columns.append((self.left(logs - step) - self.left(logs + step)) / (2.0 * _STEP))
-        return np.stack(columns, axis=1)
+        The change is that of the same batches: others, which a change of the costs may bring, are jumps.
+        """
+        cost: FloatArray = np.exp(logs)
+        times, slope = replayed(self.trace, LlmCalibration(self.engine, cost, np.zeros(1)))
+        return self.recorded - times[self.known], slope[self.known] * cost
 
 
 def evidence(trace: RequestTrace) -> Evidence:
@@ -101,20 +99,28 @@ def drawn(evidence: Evidence, rng: np.random.Generator) -> LlmCalibration:
         return LlmCalibration(fit.engine, fit.cost * np.exp(spread), fit.error_s)
     blocks = int(evidence.block.max()) + 1
     weight = np.bincount(rng.integers(0, blocks, blocks), minlength=blocks)[evidence.block]
-    moved = _solved(evidence.slope, evidence.left, weight.astype(np.float64), 1e-6)
+    still = _solved(evidence.slope, evidence.left, np.ones(len(weight)), 1e-6)  # short of a jump
+    moved = _solved(evidence.slope, evidence.left, weight.astype(np.float64), 1e-6) - still
     logs = np.clip(np.log(fit.cost) + np.clip(moved, -1.0, 1.0), _LEAST, _MOST)
     return LlmCalibration(fit.engine, np.exp(logs), fit.error_s)
 
 
-def replayed(trace: RequestTrace, calibration: LlmCalibration) -> FloatArray:
-    """Return admission, first and last token of every request, in the recorded order, seconds, f8[3, n]."""
+def replayed(trace: RequestTrace, calibration: LlmCalibration) -> tuple[FloatArray, FloatArray]:
+    """Replay the recorded order of admissions.
+
+    Returns:
+        admission, first and last token of every request, seconds, f8[3, n], and how they change with the
+        costs, f8[3, n, 4].
+    """
     times = np.full((3, len(trace.arrival)), np.nan)
+    slope = np.zeros((3, len(trace.arrival), 4))
     for rows in parts_of(trace):
         model = model_of(trace, rows, calibration, 0)
         state = state_of(model)
         kernel.run_ranked(model, state, order(trace)[rows])
         times[:, rows] = state.admitted, state.first, state.last
-    return times
+        slope[:, rows] = np.moveaxis(state.slope, 1, 0)
+    return times, slope
 
 
 def order(trace: RequestTrace) -> FloatArray:
@@ -129,38 +135,50 @@ def _times(trace: RequestTrace) -> FloatArray:
 
 def _fitted(trace: RequestTrace, engine: IntArray, known: npt.NDArray[np.bool_]) -> Evidence:
     fitting = _Fitting(trace, engine, known, _times(trace)[known])
-    logs, left = _nearest(fitting, np.log(_START))
+    logs, left, slope = _nearest_of_some(fitting)
     error = np.array([float(np.sqrt((left**2).mean()))])
     time = fitting.recorded - fitting.recorded.min()
     block = (time / max(trace.block_s, 1e-9)).astype(np.int64)
     block = np.unique(block, return_inverse=True)[1]
     fit = LlmCalibration(engine, np.exp(logs), error)
-    return Evidence(fit, left, fitting.slope(logs), block)
+    return Evidence(fit, left, slope, block)
 
 
-def _nearest(fitting: _Fitting, logs: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the logarithms of the costs, and what is left of the recorded times."""
-    left, damping = fitting.left(logs), 1e-2
+def _nearest_of_some(fitting: _Fitting) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the best of a fit and a few that begin near the best so far: other batches, another valley."""
+    rng = np.random.default_rng(0)
+    best = _nearest(fitting, np.log(_START))
+    for _ in range(_HOPS):
+        found = _nearest(fitting, np.clip(best[0] + rng.normal(0.0, _HOP, 4), _LEAST, _MOST))
+        if float(found[1] @ found[1]) < float(best[1] @ best[1]):
+            best = found
+    return best
+
+
+def _nearest(fitting: _Fitting, logs: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the logarithms of the costs, what is left of the recorded times, and the slope there."""
+    left, slope = fitting.at(logs)
+    damping = 1e-2
     for _ in range(_ROUNDS):
-        slope, before = fitting.slope(logs), float(left @ left)
+        before = float(left @ left)
         for _ in range(_TRIES):
             moved = np.clip(_solved(slope, left, np.ones(len(left)), damping), -1.0, 1.0)
             trial: FloatArray = np.clip(logs + moved, _LEAST, _MOST)
-            after = fitting.left(trial)
+            after, steeper = fitting.at(trial)
             if float(after @ after) < before:
-                logs, left, damping = trial, after, damping / 5.0
+                logs, left, slope, damping = trial, after, steeper, damping / 5.0
                 break
             damping *= 4.0
-        if before - float(left @ left) <= 1e-5 * before:
+        if before - float(left @ left) <= 1e-6 * before:
             break
-    return logs, left
+    return logs, left, slope
 
 
 def _solved(slope: FloatArray, left: FloatArray, weight: FloatArray, damping: float) -> FloatArray:
     """Return the step that least squares takes, damped in proportion to each direction's own weight."""
     own = slope.T @ (slope * weight[:, None])
     square = own + np.diag(damping * np.diag(own) + 1e-12)
-    step: FloatArray = np.linalg.solve(square, slope.T @ (left * weight))
+    step: FloatArray = np.asarray(np.linalg.solve(square, slope.T @ (left * weight)), np.float64)
     return step
 
 

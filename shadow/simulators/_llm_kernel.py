@@ -85,6 +85,10 @@ class State(NamedTuple):
         cursor: see :data:`NEXT` and what precedes :data:`CURSOR`, i8[13].
         clock: see :data:`NOW`, f8[3].
         work: of the step at hand: tokens, context read, pairs; f8[3].
+        spent: steps, tokens, context read and pairs since the engine last had nothing to do, until the times
+            ``NOW`` and ``BEFORE``, f8[2, 4].
+        slope: the same until each request was admitted and its first and last token came: how these times
+            change with the costs, as long as the same is done in every step, f8[n, 3, 4].
     """
 
     waiting: IntArray
@@ -100,6 +104,8 @@ class State(NamedTuple):
     cursor: IntArray
     clock: FloatArray
     work: FloatArray
+    spent: FloatArray
+    slope: FloatArray
 
 
 @inlined
@@ -224,6 +230,12 @@ def asks(model: Any, state: Any) -> Any:
     )
 
 
+@inlined
+def _note(state: Any, request: Any, what: Any, when: Any) -> None:
+    for at in range(4):
+        state.slope[request, what, at] = state.spent[when, at]
+
+
 @lean
 def admit(model: Any, state: Any, place: Any) -> Any:
     """Admit a waiting request, if all of it fits; return whether it did."""
@@ -241,6 +253,7 @@ def admit(model: Any, state: Any, place: Any) -> Any:
     cursor[RUNNING] += 1
     if np.isnan(state.admitted[request]):
         state.admitted[request] = state.clock[NOW]
+        _note(state, request, 0, NOW)
     _take(model, state, request, min(tokens, cursor[LEFT]))
     return True
 
@@ -264,8 +277,10 @@ def _finish(model: Any, state: Any, done: Any) -> None:
             state.made[request] += 1
             if state.made[request] == 1:
                 state.first[request] = done
+                _note(state, request, 1, BEFORE)
             if state.made[request] == model.output[request]:
                 state.last[request] = done
+                _note(state, request, 2, BEFORE)
 
 
 @inlined
@@ -285,28 +300,49 @@ def _release(model: Any, state: Any, until: Any) -> None:
     cursor[RUNNING] = kept
 
 
+@inlined
+def _work(model: Any, state: Any) -> None:
+    """Carry out the step at hand: the one after it is composed when the step before is complete."""
+    cursor, clock, spent, work = state.cursor, state.clock, state.spent, state.work
+    cursor[STEPS] += 1
+    cursor[MOST_TOKENS] = max(cursor[MOST_TOKENS], np.int64(work[0]))
+    cursor[MOST_RUNNING] = max(cursor[MOST_RUNNING], cursor[RUNNING])
+    cursor[LEAST_FREE] = min(cursor[LEAST_FREE], cursor[FREE])
+    seconds = _seconds(model, state)
+    begun = NOW if clock[NOW] > clock[BEFORE] else BEFORE
+    done = clock[begun] + seconds
+    clock[BUSY] += seconds
+    later = model.engine[DEPTH] > 1
+    composed = max(clock[NOW], clock[BEFORE] if later else done)
+    for at in range(4):
+        until = spent[begun, at] + (1.0 if at == 0 else work[at - 1])
+        if not later:
+            spent[NOW, at] = until
+        elif begun == BEFORE:
+            spent[NOW, at] = spent[BEFORE, at]
+        spent[BEFORE, at] = until
+    clock[NOW], clock[BEFORE] = composed, done
+    _finish(model, state, done)
+
+
 @lean
 def end(model: Any, state: Any) -> Any:
     """Carry out the step at hand and go on to the next; return whether there is one."""
-    cursor, clock = state.cursor, state.clock
-    seen = clock[BEFORE]  # when the step before the one at hand is complete
+    cursor, clock, spent = state.cursor, state.clock, state.spent
     if state.work[0] > 0.0:
-        cursor[STEPS] += 1
-        cursor[MOST_TOKENS] = max(cursor[MOST_TOKENS], np.int64(state.work[0]))
-        cursor[MOST_RUNNING] = max(cursor[MOST_RUNNING], cursor[RUNNING])
-        cursor[LEAST_FREE] = min(cursor[LEAST_FREE], cursor[FREE])
-        seconds = _seconds(model, state)
-        done = max(clock[NOW], clock[BEFORE]) + seconds
-        clock[BUSY] += seconds
-        _finish(model, state, done)
-        clock[BEFORE] = done
-        clock[NOW] = max(clock[NOW], done if model.engine[DEPTH] == 1 else seen)
+        _work(model, state)
     elif cursor[RUNNING] > 0:  # nothing to do before what is under way is complete
-        clock[NOW] = max(clock[NOW], clock[BEFORE])
+        if clock[BEFORE] >= clock[NOW]:
+            clock[NOW] = clock[BEFORE]
+            for at in range(4):
+                spent[NOW, at] = spent[BEFORE, at]
     else:
         if cursor[NEXT] == len(model.arrival):
             return False
-        clock[NOW] = max(clock[NOW], model.arrival[cursor[NEXT]])
+        if model.arrival[cursor[NEXT]] > clock[NOW]:
+            clock[NOW] = model.arrival[cursor[NEXT]]
+            for at in range(4):
+                spent[NOW, at] = 0.0
     _release(model, state, clock[NOW])
     return cursor[DONE] < len(model.arrival)
 

@@ -136,6 +136,8 @@ def state_of(model: kernel.Model) -> kernel.State:
         cursor=cursor,
         clock=np.array([model.arrival[0], -np.inf, 0.0]),
         work=np.zeros(3),
+        spent=np.zeros((2, 4)),
+        slope=np.zeros((n, 3, 4)),
     )
 
 

@@ -21,8 +21,6 @@ from .base import FloatArray, IntArray, Replay
 
 CLIP_MS = scheduler.objective.clip
 QUANTILES = 64
-#: Of the numbers of jobs that were run at once, which one the workers are: clocks are not exact.
-BUSIEST = 0.995
 #: Without a recording nobody knows how many workers there are.
 UNKNOWN_WORKERS = 1
 
@@ -97,7 +95,7 @@ def fitted(trace: JobTrace) -> SchedulerCalibration:
         raise TraceError(
             f"no job of {trace.hook!r} was recorded to its end; report an outcome of every decision"
         )
-    workers = np.array([_busiest(trace, p) for p in range(len(trace.instances))], np.int64)
+    workers = np.array([_workers(trace, p) for p in range(len(trace.instances))], np.int64)
     return _parameters(trace, workers, known)
 
 
@@ -133,26 +131,41 @@ def _work(trace: JobTrace, rows: IntArray) -> float:
     return float(trace.service[rows].sum() * 1e3 / trace.size_ms[rows].sum())
 
 
-def _busiest(trace: JobTrace, process: int) -> int:
-    """Return the most jobs of a process that were run at once, but for what one decision in 200 saw."""
-    own = (trace.instance == process) & ~np.isnan(trace.service)
-    if not own.any():
+def _workers(trace: JobTrace, process: int) -> int:
+    """Return how many workers explain best when jobs were dispatched.
+
+    With too few of them jobs begin before a worker is free, with too many they wait beside an idle one.
+    Counting the jobs that were run at once gives too many: a worker takes its next job before the last one
+    is said to be done.
+    """
+    begun, service, oldest = _in_turn(trace, process)
+    if not len(begun):
         return UNKNOWN_WORKERS
-    begun = np.sort(trace.begun[own])
-    ends = np.sort(trace.begun[own] + trace.service[own])
-    busy = np.arange(1, len(begun) + 1) - np.searchsorted(ends, begun, side="right")
-    return max(1, int(np.quantile(busy, BUSIEST, method="lower")))
+    ends = np.sort(begun + service)
+    most = int((np.arange(1, len(begun) + 1) - np.searchsorted(ends, begun, side="right")).max())
+    counts = range(max(1, most // 2), max(1, most) + 1)
+    return min(counts, key=lambda count: _unexplained(begun, service, oldest, count))
+
+
+def _in_turn(trace: JobTrace, process: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return dispatches, service times and the oldest job that waited, of a process, in turn."""
+    own = np.flatnonzero((trace.instance == process) & np.isfinite(trace.begun))
+    own = own[np.argsort(trace.begun[own], kind="stable")]
+    service: FloatArray = np.nan_to_num(trace.service[own], nan=0.0)
+    return trace.begun[own], service, _oldest(trace.arrival[own])
+
+
+def _unexplained(begun: FloatArray, service: FloatArray, oldest: FloatArray, count: int) -> float:
+    return float(np.abs(_since_due(begun, service, oldest, count)).sum())
 
 
 def _gaps(trace: JobTrace, workers: IntArray) -> FloatArray:
     """Return, per job, the seconds from its dispatch being due to its being made, f8[n]."""
     gaps = np.zeros(len(trace.arrival))
-    service = np.nan_to_num(trace.service, nan=0.0)
     for process, count in enumerate(workers.tolist()):
         own = np.flatnonzero((trace.instance == process) & np.isfinite(trace.begun))
-        in_turn = own[np.argsort(trace.begun[own], kind="stable")]
-        oldest = _oldest(trace.arrival[in_turn])
-        gaps[in_turn] = _due_since(trace.begun[in_turn], service[in_turn], oldest, count)
+        own = own[np.argsort(trace.begun[own], kind="stable")]
+        gaps[own] = np.maximum(_since_due(*_in_turn(trace, process), count), 0.0)
     return gaps
 
 
@@ -168,16 +181,17 @@ def _oldest(arrival: Any) -> Any:
 
 
 @native
-def _due_since(begun: Any, service: Any, oldest: Any, count: Any) -> Any:
-    gaps = np.zeros(len(begun))
+def _since_due(begun: Any, service: Any, oldest: Any, count: Any) -> Any:
+    """Return, per dispatch, the seconds since it was due; below 0 where no worker was free yet."""
+    since = np.zeros(len(begun))
     free = np.full(count, -np.inf)
     before = -np.inf
     for at in range(len(begun)):
         slot = int(np.argmin(free))
-        gaps[at] = max(0.0, begun[at] - max(max(free[slot], oldest[at]), before))
+        since[at] = begun[at] - max(max(free[slot], oldest[at]), before)
         free[slot] = begun[at] + service[at]
         before = begun[at]
-    return gaps
+    return since
 
 
 # --- replaying ------------------------------------------------------------------------------------
