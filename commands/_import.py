@@ -35,7 +35,7 @@ def import_trace(
         Format,
         typer.Argument(metavar="FORMAT", help="oracleGeneral, arc, ids, csv, esft or eplb-json."),
     ],
-    files: Annotated[
+    file: Annotated[
         list[Path],
         typer.Argument(metavar="FILE...", help="The trace; .gz, .zst and .xz are decompressed."),
     ],
@@ -68,13 +68,14 @@ def import_trace(
     from ..recorder.store import TraceStore
 
     if format.value in importers.ROUTING:
-        routing.import_loads(format.value, files, hook, out, deployment or [], as_json)
+        routing.import_loads(format.value, file, hook, out, deployment or [], as_json)
         return
-    file = _only(files)
     if capacity is None:
         raise ConfigurationError("a cache has a capacity; give --capacity, such as 10%")
     columns = importers.Columns(key, time, size)
-    request = importers.Request(format.value, file, hook, capacity, ignore_size, limit, columns)
+    request = importers.Request(
+        format.value, _only(file), hook, capacity, ignore_size, limit, columns
+    )
     found = importers.import_trace(TraceStore(out), request, _progress)
     emit(asdict(found) | {"store": out}, as_json, lambda: _show(found, out))
 

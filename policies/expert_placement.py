@@ -17,15 +17,15 @@ The simulator that answers for this kind is ``shadow/simulators/expert_placement
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any
 
+from ..sdk.counts import pack_counts
 from ..sdk.errors import ConfigurationError
 from ..sdk.invariant import Invariant
-from ..sdk.kind import Baseline, Feature, Guardrail, Kind, Metric, WorkloadEvent
+from ..sdk.kind import Feature, Guardrail, Kind, Metric, WorkloadEvent
 from ..sdk.language import Parameter, ProgramContract
-from . import _eplb_sources as sources
+from ._eplb_baselines import BASELINES
 
 MOST_LAYERS, MOST_EXPERTS, MOST_SLOTS = 61, 512, 640
 MOST_LOAD = 1e12
@@ -117,6 +117,51 @@ def static_row(experts: int, num_replicas: int, num_groups: int, num_nodes: int)
     nodes = num_nodes if num_groups % num_nodes == 0 else 1
     here, held = experts // nodes, num_replicas // nodes
     return [slot // held * here + slot % held % here for slot in range(num_replicas)]
+
+
+def load_event(weight: Any) -> dict[str, float | str]:
+    """Return the fields of a ``load`` event: ``hook.event("load", **load_event(weight))``.
+
+    Args:
+        weight: load of each expert in the window that ends now, layers x experts, whole numbers.
+
+    Raises:
+        ConfigurationError: it is no table of whole numbers.
+    """
+    shape = {"layers": float(len(weight)), "experts": float(len(weight[0]))}
+    return {**shape, "counts": pack_counts(weight)}
+
+
+def deployment_event(
+    num_replicas: int,
+    num_groups: int,
+    num_nodes: int,
+    num_ranks: int,
+    *,
+    delay: int = 0,
+    policy: str = "",
+    placement: Any = None,
+) -> dict[str, float | str]:
+    """Return the fields of a ``deployment`` event.
+
+    Args:
+        num_replicas, num_groups, num_nodes, num_ranks: as the policy is told.
+        delay: windows between a decision and its use.
+        policy: name of the published policy that the service's own function is, if it is one.
+        placement: what the slots hold, layers x slots; None for the static placement.
+
+    Raises:
+        ConfigurationError: ``placement`` is no table of whole numbers.
+    """
+    return {
+        "replicas": float(num_replicas),
+        "groups": float(num_groups),
+        "nodes": float(num_nodes),
+        "ranks": float(num_ranks),
+        "delay": float(delay),
+        "policy": policy,
+        "placement": "" if placement is None else pack_counts(placement),
+    }
 
 
 def _rows(table: Any) -> Sequence[Sequence[Any]]:
@@ -229,40 +274,6 @@ def _load(draw: random.Random, experts: int) -> list[float]:
     return [0.0] * experts
 
 
-def _baselines(*baselines: Baseline) -> Mapping[str, Baseline]:
-    return MappingProxyType({baseline.name: baseline for baseline in baselines})
-
-
-STATIC = Baseline(
-    "static",
-    sources.STATIC,
-    "experts in order, then over again; what vLLM and SGLang start with, by node where groups stay",
-)
-EPLB = Baseline(
-    "eplb",
-    sources.EPLB,
-    "DeepSeek's expert parallelism load balancer (2025), hierarchical where groups can stay on nodes and "
-    "global elsewhere; the default of vLLM and SGLang",
-)
-GREEDY_GLOBAL = Baseline(
-    "greedy_global",
-    sources.GREEDY_GLOBAL,
-    "EPLB's global policy whatever the groups: greedy replication, then longest processing time first "
-    "(Graham, 1969) over all ranks; breaks groups_on_node where that is asked for",
-)
-SNAKE = Baseline(
-    "snake",
-    sources.SNAKE,
-    "EPLB with replicas dealt to ranks in a zigzag by falling load; the packing of the programs that "
-    "OpenEvolve found for this task (Barbarians at the Gate, 2025)",
-)
-EPLB_STICKY = Baseline(
-    "eplb_sticky",
-    sources.EPLB_STICKY,
-    "EPLB, of which every rank's share goes to the rank of its node that holds most of it already: as "
-    "balanced, and less moves; vLLM's preserve_intragpu_slots does so for the slots within a rank",
-)
-
 expert_placement = Kind(
     name="expert_placement",
     version=1,
@@ -339,7 +350,7 @@ expert_placement = Kind(
             description="No placement splits a group over nodes, where nodes share groups evenly.",
         ),
     ),
-    baselines=_baselines(STATIC, EPLB, GREEDY_GLOBAL, SNAKE, EPLB_STICKY),
+    baselines=BASELINES,
     outcome_deadline_s=3600.0,
     has_bound=True,
     program=_CONTRACT,

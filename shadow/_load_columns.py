@@ -25,13 +25,17 @@ IntArray = npt.NDArray[np.int64]
 
 #: Fewer windows than this say too little about anything.
 LEAST_WINDOWS = 32
+#: Windows further apart than so many times their usual distance, and than 5 s, have others between them
+#: that were not recorded; sampled stretches of time are 10 s long unless somebody says otherwise.
+_PAUSE, _PAUSE_NS = 3.0, 5_000_000_000
 _MOST_DELAY = 100
 
 
 class _Window(NamedTuple):
-    """A ``load`` event."""
+    """A ``load`` event; ``seq`` numbers all events of its process."""
 
     time: int
+    seq: int
     layers: int
     experts: int
     counts: str
@@ -99,7 +103,8 @@ def _of(table: pa.Table, process: str) -> pa.Table:
 def _events(table: pa.Table, name: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = table.filter(pc.equal(table["event"], name)).to_pylist()
     return [
-        {"time": row["time"], **dict(row["numbers"] or ()), **dict(row["texts"] or ())}
+        {**dict(row["numbers"] or ()), **dict(row["texts"] or ())}
+        | {"time": row["time"], "seq": int.from_bytes(row["workload_id"][8:], "big")}
         for row in rows
     ]
 
@@ -123,6 +128,7 @@ def _text(row: dict[str, Any], name: str, hook: str) -> str:
 def _window(row: dict[str, Any], hook: str) -> _Window:
     return _Window(
         int(row["time"]),
+        int(row["seq"]),
         _whole(row, "layers", 1, MOST_LAYERS, hook),
         _whole(row, "experts", 1, MOST_EXPERTS, hook),
         _text(row, "counts", hook),
@@ -165,7 +171,7 @@ def _decided(decisions: pa.Table) -> _Decided:
 def _longest(
     windows: list[_Window], deployments: list[_Deployment], decided: _Decided, hook: str
 ) -> tuple[int, int, _Deployment]:
-    """Return the longest stretch of windows under which nothing changed, and its deployment."""
+    """Return the longest stretch of windows within which nothing changed or is missing, and its deployment."""
     time = np.array([window.time for window in windows], np.int64)
     era = np.searchsorted(np.array([each.time for each in deployments], np.int64), time, "right")
     if not era.any():
@@ -175,17 +181,29 @@ def _longest(
     shape = np.array([(window.layers, window.experts) for window in windows])
     policy = _policies(time, decided)
     changed = (np.diff(era) != 0) | (np.diff(shape, axis=0) != 0).any(axis=1)
-    changed |= np.diff(policy) != 0
+    changed |= (np.diff(policy) != 0) | _missing(windows)
     edges = np.concatenate(([0], np.flatnonzero(changed) + 1, [len(windows)]))
     lengths = np.diff(edges) * (era[edges[:-1]] > 0)
     longest = int(np.argmax(lengths))
     if lengths[longest] < LEAST_WINDOWS:
         raise TraceError(
-            f"hook {hook!r} has {int(lengths[longest])} windows of one deployment and policy, too little "
-            f"data; record at least {LEAST_WINDOWS}"
+            f"hook {hook!r} has {int(lengths[longest])} windows in a row of one deployment and policy, too "
+            f"little data; record at least {LEAST_WINDOWS}"
         )
     low, high = int(edges[longest]), int(edges[longest + 1])
     return low, high, deployments[int(era[low]) - 1]
+
+
+def _missing(windows: list[_Window]) -> npt.NDArray[np.bool_]:
+    """Return between which windows others were lost, or not recorded: they would be judged by the wrong one."""
+    time = np.array([window.time for window in windows], np.int64)
+    seq = np.array([window.seq for window in windows], np.int64)
+    apart = time[1:] - time[:-1]
+    usual = float(np.median(apart)) if len(apart) else 0.0
+    missing: npt.NDArray[np.bool_] = (seq[1:] - seq[:-1] != 1) | (
+        apart > max(_PAUSE * usual, _PAUSE_NS)
+    )
+    return missing
 
 
 def _policies(time: IntArray, decided: _Decided) -> IntArray:
@@ -204,7 +222,7 @@ def _made(
     try:
         check_deployment(experts, *deployment[1:5])
     except ConfigurationError as error:
-        raise TraceError(f"hook {hook!r}: {error}") from error
+        raise TraceError(f"hook {hook!r} has a deployment that cannot be: {error}") from error
     time = np.array([window.time for window in windows], np.int64)
     counts = [np.array(unpack_counts(window.counts, layers, experts)) for window in windows]
     return LoadTrace(

@@ -105,7 +105,9 @@ class LoadTrace(Trace):
         try:
             check_deployment(experts, self.replicas, self.groups, self.nodes, self.ranks)
         except ConfigurationError as error:
-            raise TraceError(f"trace {self.hook!r}: {error}") from error
+            raise TraceError(
+                f"trace {self.hook!r} has a deployment that cannot be: {error}"
+            ) from error
         if self.delay < 0 or (len(self.at) and self.first < 1 + self.delay):
             raise TraceError(
                 f"trace {self.hook!r} has a delay of {self.delay} windows and begins at window "
@@ -154,8 +156,8 @@ def _worst(counts: IntArray) -> int:
 def load_trace(stored: TraceStore, hook: str) -> LoadTrace:
     """Read the load of a hook of the kind ``expert_placement``.
 
-    Of the process that recorded most windows, the longest stretch is taken in which neither the
-    deployment, the model's shape nor the deciding policy changed.
+    Of the process that recorded most windows, the longest stretch is taken in which no window is
+    missing and neither the deployment, the model's shape nor the deciding policy changed.
 
     Args:
         stored: trace store.

@@ -155,6 +155,67 @@ def keep(placement: Any, current: Any, experts: int, nodes: int, ranks: int) -> 
             placement[layer, first : first + held] = moved
 
 
+@lean
+def _usable(row: Any, groups: int, nodes: int, count: Any, home: Any) -> bool:
+    """Return whether a layer's placement serves all experts and keeps groups on nodes; count them too."""
+    experts, held = len(count), len(row) // nodes
+    size = experts // groups
+    for expert in range(experts):
+        count[expert] = 0.0
+    for group in range(groups):
+        home[group] = -1
+    for slot in range(len(row)):
+        if row[slot] < 0:
+            return False
+        count[row[slot]] += 1.0
+        group, node = row[slot] // size, slot // held
+        if home[group] >= 0 and home[group] != node:
+            return False
+        home[group] = node
+    for expert in range(experts):
+        if count[expert] == 0.0:
+            return False
+    return True
+
+
+@lean
+def _fullest(load: Any, row: Any, ranks: int, count: Any) -> float:
+    """Return the load of a layer's fullest rank."""
+    held = len(row) // ranks
+    most = 0.0
+    for rank in range(ranks):
+        own = 0.0
+        for slot in range(rank * held, (rank + 1) * held):
+            own += load[row[slot]] / count[row[slot]]
+        most = max(most, own)
+    return most
+
+
+@native
+def keep_unless_worth(
+    weight: Any, placement: Any, current: Any, groups: int, nodes: int, ranks: int, worth: float
+) -> None:
+    """Leave layers as they are, in place, where the fullest rank would not become lighter by ``worth``.
+
+    Args:
+        weight: f8[layers, experts].
+        placement, current: i8[layers, slots]; a layer of ``current`` that holds nobody somewhere, lacks an
+            expert or splits a group over nodes is not kept.
+        groups, nodes, ranks: as of :func:`place`.
+        worth: part of the new fullest load.
+    """
+    layers, experts = weight.shape
+    count, home = np.empty(experts), np.empty(groups, np.int64)
+    for layer in range(layers):
+        load, old, new = weight[layer], current[layer], placement[layer]
+        if not _usable(new, groups, nodes, count, home):
+            continue
+        most = _fullest(load, new, ranks, count)
+        usable = _usable(old, groups, nodes, count, home)
+        if usable and _fullest(load, old, ranks, count) <= (1.0 + worth) * most:
+            placement[layer] = old
+
+
 @native
 def place(weight: Any, slots: int, groups: int, nodes: int, ranks: int, packing: int) -> Any:
     """Return the map of one or many layers, i8[layers, slots].

@@ -50,6 +50,8 @@ __all__ = [
 Answers: TypeAlias = Callable[[tuple[Any, ...]], Mapping[str, Any] | None]
 #: Questions that are shown to those who ask what a policy sees.
 _QUESTIONS = 64
+#: Of ``eplb_lazy``, as its source has it.
+WORTH = 0.15
 #: A placement may reach the bound, and sums of the same loads differ by rounding.
 _ROUNDING = 1e-12
 
@@ -234,10 +236,12 @@ def published(
     """Return the map of a published policy, i8[layers, replicas]; arguments as of a program."""
     load = np.ascontiguousarray(weight, np.float64)
     layers, experts = load.shape
-    if name == "eplb_sticky":
+    if name in ("eplb_sticky", "eplb_lazy"):
         placement = published("eplb", load, replicas, groups, nodes, ranks, current)
-        held = np.ascontiguousarray(current, np.int64)
-        eplb.keep(placement, held, experts, effective(groups, nodes)[1], ranks)
+        held, shape = np.ascontiguousarray(current, np.int64), effective(groups, nodes)
+        eplb.keep(placement, held, experts, shape[1], ranks)
+        if name == "eplb_lazy":
+            eplb.keep_unless_worth(load, placement, held, *shape, ranks, WORTH)
         return placement
     if name not in PLACED:
         row = np.array(static_row(experts, replicas, groups, nodes), np.int64)

@@ -7,8 +7,13 @@ one node and one group. They differ in how items are packed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ..sdk.kind import Baseline
+
 #: Experts in order, then over again; each node its own share of them.
-STATIC = """\
+_STATIC = """\
 def rebalance(weight, num_groups, num_nodes, placement):
     nodes = 1
     if num_groups % num_nodes == 0:
@@ -106,6 +111,32 @@ def kept(placement, current, layer, first, held, packs, experts):
 
 """
 
+#: A layer keeps what it holds unless a new map makes its fullest rank lighter by a part that is worth it.
+_WORTH = """\
+WORTH = 0.15
+
+def usable(row, experts, groups, nodes):
+    if min(row) < 0:
+        return 0
+    if min(bincount(row, experts)) < 1:
+        return 0
+    size = experts // groups
+    held = len(row) // nodes
+    home = full(groups, -1)
+    for slot in range(len(row)):
+        group = row[slot] // size
+        node = slot // held
+        if home[group] >= 0 and home[group] != node:
+            return 0
+        home[group] = node
+    return 1
+
+def fullest(load, row, ranks):
+    share = take(load / maximum(bincount(row, len(load)), 1), row)
+    return max(row_sums(reshape(share, ranks, len(row) // ranks)))
+
+"""
+
 _BY_NODE = """\
 def rebalance(weight, {inputs}num_ranks, placement):
     experts = shape1(weight)
@@ -143,17 +174,63 @@ _THEN_KEPT = """\
 """
 
 
-def _by_node(packing: str, *, keeps_groups: bool = True, keeps_ranks: bool = False) -> str:
+_THEN_WORTH = """\
+        old = current[layer]
+        if usable(old, experts, groups, nodes):
+            if fullest(row, old, num_ranks) <= (1 + WORTH) * fullest(row, placement[layer], num_ranks):
+                placement[layer] = old
+"""
+
+
+def _by_node(packing: str, *, keeps_groups: bool = True, then: str = "") -> str:
     inputs = "num_groups, num_nodes, " if keeps_groups else ""
     return _BY_NODE.format(
         packing=packing,
-        inputs=inputs + ("current, " if keeps_ranks else ""),
+        inputs=inputs + ("current, " if then else ""),
         hierarchy=_HIERARCHY if keeps_groups else "",
-        then=_THEN_KEPT if keeps_ranks else "",
+        then=then,
     )
 
 
-EPLB = _LIGHTEST + _REPLICAS + _by_node("packed")
-GREEDY_GLOBAL = _LIGHTEST + _REPLICAS + _by_node("packed", keeps_groups=False)
-SNAKE = _LIGHTEST + _SNAKE + _REPLICAS + _by_node("dealt")
-EPLB_STICKY = _LIGHTEST + _REPLICAS + _KEPT + _by_node("packed", keeps_ranks=True)
+_SHARED = _LIGHTEST + _REPLICAS
+
+_PUBLISHED = (
+    Baseline(
+        "static",
+        _STATIC,
+        "experts in order, then over again; what vLLM and SGLang start with, by node where groups stay",
+    ),
+    Baseline(
+        "eplb",
+        _SHARED + _by_node("packed"),
+        "DeepSeek's expert parallelism load balancer (2025), hierarchical where groups can stay on nodes "
+        "and global elsewhere; the default of vLLM and SGLang",
+    ),
+    Baseline(
+        "greedy_global",
+        _SHARED + _by_node("packed", keeps_groups=False),
+        "EPLB's global policy whatever the groups: greedy replication, then longest processing time "
+        "first (Graham, 1969) over all ranks; breaks groups_on_node where that is asked for",
+    ),
+    Baseline(
+        "snake",
+        _SHARED + _SNAKE + _by_node("dealt"),
+        "EPLB with replicas dealt to ranks in a zigzag by falling load; the packing of the programs that "
+        "OpenEvolve found for this task (Barbarians at the Gate, 2025)",
+    ),
+    Baseline(
+        "eplb_sticky",
+        _SHARED + _KEPT + _by_node("packed", then=_THEN_KEPT),
+        "EPLB, of which every rank's share goes to the rank of its node that holds most of it already: "
+        "as balanced, and fewer moves; vLLM's preserve_intragpu_slots does so for a rank's own slots",
+    ),
+    Baseline(
+        "eplb_lazy",
+        _SHARED + _KEPT + _WORTH + _by_node("packed", then=_THEN_KEPT + _THEN_WORTH),
+        "eplb_sticky, layer by layer, and only where the fullest rank of the last window becomes lighter by "
+        "15 %; SGLang's eplb-min-rebalancing-utilization-threshold does so for all layers at once",
+    ),
+)
+
+#: By name.
+BASELINES: Mapping[str, Baseline] = MappingProxyType({each.name: each for each in _PUBLISHED})
