@@ -1,12 +1,12 @@
 """Four ranks that hold 16 experts in 20 slots: after every window rank 0 decides for all which slot holds which."""
 
-import multiprocessing
 import os
 import random
 import signal
 import socket
 import sys
 import time
+from multiprocessing import get_context
 
 import gnomon
 from gnomon.policies.expert_placement import expert_placement, static_row
@@ -14,7 +14,6 @@ from gnomon.sdk.counts import pack_counts
 from gnomon.sdk.programs.sockets import SocketGroup
 
 RANKS, EXPERTS, SLOTS, TASK = 4, 16, 20, 40  # a task lasts 40 windows
-WINDOW_S = float(os.environ.get("WINDOW_S", "0.15"))
 
 
 def serve(rank: int, peers: list[socket.socket]) -> None:
@@ -29,15 +28,17 @@ def serve(rank: int, peers: list[socket.socket]) -> None:
 
     gnomon.configure(cell="moe")  # from OTEL_EXPORTER_OTLP_ENDPOINT and GNOMON_*
     running = [True]
-    signal.signal(signal.SIGINT, (lambda *_: running.clear()) if rank == 0 else signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if rank == 0:  # the others end with it
-        signal.signal(signal.SIGTERM, lambda *_: running.clear())
-    made, before = [static_row(EXPERTS, SLOTS, 1, 1)], b""
-    if rank == 0:
+        for ending in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(ending, lambda *_: running.clear())
         slots = {"replicas": SLOTS, "groups": 1, "nodes": 1, "ranks": RANKS, "delay": 0}
         rebalance.event("deployment", **slots, policy="static", placement="")
+    made, before = [static_row(EXPERTS, SLOTS, 1, 1)], b""
     for window in range(int(sys.argv[1]) if len(sys.argv) > 1 else sys.maxsize):
-        time.sleep(WINDOW_S)  # the model runs; what its router picked is summed over ranks:
+        time.sleep(
+            float(os.environ.get("WINDOW_S", "0.15"))
+        )  # the model runs, and then all know its load
         rng = random.Random(window // TASK)
         load = [int(1e6 * rng.random() ** 3) + 99 * (window % TASK) for _ in range(EXPERTS)]
         if rank == 0:
@@ -55,7 +56,6 @@ def serve(rank: int, peers: list[socket.socket]) -> None:
 
 if __name__ == "__main__":
     pairs = [socket.socketpair() for _ in range(1, RANKS)]
-    new = multiprocessing.get_context("spawn").Process
     for rank, (_, far) in enumerate(pairs, 1):
-        new(target=serve, args=(rank, [far]), daemon=True).start()
+        get_context("spawn").Process(target=serve, args=(rank, [far]), daemon=True).start()
     serve(0, [near for near, _ in pairs])

@@ -286,7 +286,7 @@ expert_placement = Kind(
         "Load of the fullest rank over the mean in the next window, each summed over layers; 1 is even.",
     ),
     guardrails=(
-        Guardrail("failures", "imbalance", "failure_rate", 0.005),
+        Guardrail("failures", "imbalance", "failure_rate", 0.05),
         Guardrail("tail", "imbalance", "p99", 0.10, relative=True),
         Guardrail("moved", "moved", "mean", 0.25),
     ),

@@ -131,9 +131,14 @@ def _delivery(settings: Settings) -> Callable[[], Delivery] | None:
             cell=settings.cell,
             state_dir=settings.state_dir,
         )
-        return delivery.DeliveryClient(RUNTIME.hooks.values, told, lambda: RUNTIME.process_id.hex())
+        return delivery.DeliveryClient(_deciding, told, lambda: RUNTIME.process_id.hex())
 
     return make
+
+
+def _deciding() -> list[Any]:
+    """Return the hooks whose decisions are made here: not those that follow another rank of their group."""
+    return [hook for hook in RUNTIME.hooks.values() if not getattr(hook, "follows", False)]
 
 
 _metered: list[bool] = []

@@ -405,7 +405,7 @@ def invariant(
     Raises:
         ConfigurationError: not a hook, not a predicate of two arguments, or a name that is taken.
     """
-    target = _marked(marked)
+    target = hook_behind(marked)
     if severity not in ("block", "warn"):
         raise ConfigurationError(f"severity={severity!r}: use 'block' or 'warn'")
 
@@ -426,8 +426,11 @@ def invariant(
     return mark
 
 
-def _marked(marked: object) -> Hook | ProgramHook:
-    """Return the hook of either form behind a decorated function."""
+def hook_behind(marked: object) -> Hook | ProgramHook:
+    """Return the hook of either form behind a decorated function.
+
+    Raises ConfigurationError for anything that is not decorated.
+    """
     found = getattr(marked, "hook", marked)
     kind = getattr(found, "kind", None)
     if isinstance(kind, Kind) and kind.form == "program":

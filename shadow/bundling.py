@@ -16,7 +16,7 @@ from ..sdk import bundle as bundles
 from ..sdk import dsse, keys
 from ..sdk.errors import ConfigurationError, GnomonError, RolloutError, TrustError
 from ..sdk.kind import Kind
-from .policy import checked, source_of
+from .policy import source_of
 from .verdict import GATES, GateResult, Verdict
 from .watch import blocking
 
@@ -59,7 +59,7 @@ def bundle_for(
         return _given(verdict, policy, override)
     source = verdict.source if policy is None else source_of(policy)
     _require_same(verdict, source, policy or "the verdict's own source")
-    program = checked(source, kind)
+    program = kind.checked(source)
     payload = bundles.build_bundle(
         program, verdict.hook, kind, verdict.digest, _provenance(verdict, override)
     )

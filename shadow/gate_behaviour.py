@@ -11,7 +11,6 @@ from ..sdk.language import ArrayProgram, Program, golden_vectors
 from .evaluation import Evaluation, Status
 from .gate_case import Case
 from .isolation.compiled import CompiledEngine, CompiledOptions
-from .policy import checked
 from .verdict import Answer, GateResult
 
 Floats = npt.NDArray[np.float64]
@@ -28,7 +27,7 @@ _BARE_CALLS = 20_000
 def language(case: Case) -> GateResult:
     """Refuse a candidate outside the policy language, with line and reason."""
     try:
-        case.program = checked(case.source, case.kind)
+        case.program = case.kind.checked(case.source)
     except LanguageError as error:
         evidence = {"line": error.line, "reason": error.reason}
         return GateResult("language", "failed", str(error), evidence)

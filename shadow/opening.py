@@ -113,11 +113,11 @@ def policy_named(text: str, kind: Kind) -> Policy:
 
 def checked_source(path: Path, kind: Kind) -> str:
     """Return a policy's source; an error of the language names the file."""
-    from .policy import checked, source_of
+    from .policy import source_of
 
     source = source_of(path)
     try:
-        checked(source, kind)
+        kind.checked(source)
     except LanguageError as error:
         raise LanguageError(f"{path}: {error}") from error
     return source

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..sdk.errors import ConfigurationError
 from ..sdk.kind import Baseline, Kind
-from ..sdk.language import ArrayProgram, Program, check, check_program
+from ..sdk.language import check
 from .job_trace import QueueTrace
 from .simulators.base import Choose, FloatArray, Replay, Simulator, drive, drive_to_end
 from .trace import DecisionTrace, Trace
@@ -311,13 +311,6 @@ def source_policy(name: str, source: str, kind: Kind) -> Policy:
 
         return ProgramPolicy(name, source, kind)
     return ScorePolicy(name, source, kind)
-
-
-def checked(source: str, kind: Kind) -> Program | ArrayProgram:
-    """Check a source in the form of its kind; raises LanguageError when it lies outside the language."""
-    if kind.program is not None:
-        return check_program(source, kind.program)
-    return check(source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel)
 
 
 def clean_process(kind: Kind, mode: IsolationMode, limits: Limits | None = None) -> Zygote:

@@ -12,7 +12,7 @@ from ..sdk.isolation.program import ProgramProcess
 from ..sdk.kind import Kind
 from ..sdk.language import check_program
 from ..sdk.programs.questions import lists, outputs_of, question_of
-from .policy import Policy, Tier, checked
+from .policy import Policy, Tier
 from .programs import Asking, Outputs, asking, drive_program, run_program
 from .simulators.base import Replay, Simulator
 from .trace import Trace
@@ -69,7 +69,7 @@ class IsolatedProgram(Policy):
     tier: Tier = "out of process"
 
     def __init__(self, name: str, source: str, kind: Kind, zygote: Zygote) -> None:
-        checked(source, kind)
+        kind.checked(source)
         self.name = name
         self.source = source
         self._kind = kind

@@ -7,6 +7,7 @@ ok, the elements of each output, whose shapes both sides know. Everything is lit
 
 from __future__ import annotations
 
+import math
 import struct
 import sys
 from array import array
@@ -23,6 +24,7 @@ REQUEST = struct.Struct("<BI")
 ANSWER = struct.Struct("<BQBd")
 _LENGTHS = (struct.Struct("<"), struct.Struct("<I"), struct.Struct("<II"))
 _WIDTH = 8
+_PLAIN = ("entry", "returns", "max_nodes", "max_fuel", "max_elements")
 
 
 class What(IntEnum):
@@ -34,7 +36,12 @@ class What(IntEnum):
 
 def contract_words(contract: ProgramContract) -> dict[str, Any]:
     """Return a contract as JSON values."""
-    return asdict(contract) | {"dimensions": {k: [*v] for k, v in contract.dimensions.items()}}
+    return {
+        "parameters": [asdict(each) for each in contract.parameters],
+        "dimensions": {name: [*ends] for name, ends in contract.dimensions.items()},
+        "operations": [asdict(each) for each in contract.operations],
+        **{name: getattr(contract, name) for name in _PLAIN},
+    }
 
 
 def contract_of(words: Mapping[str, Any]) -> ProgramContract:
@@ -48,9 +55,7 @@ def contract_of(words: Mapping[str, Any]) -> ProgramContract:
         for each in words["operations"]
     )
     dimensions = {name: (low, high) for name, (low, high) in words["dimensions"].items()}
-    plain = {
-        name: words[name] for name in ("entry", "returns", "max_nodes", "max_fuel", "max_elements")
-    }
+    plain = {name: words[name] for name in _PLAIN}
     return ProgramContract(parameters, dimensions, operations, **plain)
 
 
@@ -80,7 +85,8 @@ def unpack_terms(contract: ProgramContract, body: bytes) -> list[Term]:
 def pack_answer(contract: ProgramContract, answer: Answer) -> bytes:
     """Return the bytes of an answer."""
     has_value = answer.value is not None
-    head = ANSWER.pack(answer.ok, answer.fuel, has_value, answer.value or 0.0)
+    value = 0.0 if answer.value is None else answer.value  # a zero keeps its sign
+    head = ANSWER.pack(answer.ok, answer.fuel, has_value, value)
     if not answer.ok:
         return head
     outputs = (answer.outputs[parameter.name] for parameter in contract.outputs)
@@ -97,8 +103,8 @@ def unpack_answer(contract: ProgramContract, terms: Mapping[str, Term], body: by
     """Return the answer that :func:`pack_answer` wrote to a call with these arguments.
 
     Raises:
-        ValueError: an output that is declared to hold whole numbers holds another one, as no checked
-            program leaves it.
+        ValueError: an output holds what no checked program leaves in it: a number that is not finite, or
+            not whole where it is declared so.
     """
     ok, fuel, has_value, value = ANSWER.unpack_from(body)
     if not ok:
@@ -109,6 +115,8 @@ def unpack_answer(contract: ProgramContract, terms: Mapping[str, Term], body: by
         shape = _shape(terms[parameter.name])
         end = at + _WIDTH * _count(shape)
         numbers: list[Any] = _floats(body[at:end])
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("a number that is not finite")
         if parameter.integer:
             numbers = _whole(numbers)
         outputs[parameter.name] = _rows(numbers, shape)
@@ -148,7 +156,7 @@ def _flat(rows: list[Any]) -> Iterable[float]:
 
 
 def _whole(numbers: list[float]) -> list[int]:
-    if not all(number.is_integer() for number in numbers):  # infinity and NaN are none either
+    if not all(number.is_integer() for number in numbers):
         raise ValueError("a number that is not whole")
     return [int(number) for number in numbers]
 

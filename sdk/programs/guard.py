@@ -90,9 +90,12 @@ class ProgramGuard:
 
     def start(self) -> None:
         """Make the process ready; a failure is logged, and shows again when the program is asked."""
+        if self._process is not None:
+            return
         with self._lock:
             try:
                 self._ready()
+                self._tidy()
             except (CandidateStopped, GnomonError, OSError) as error:
                 _LOG.error("a program of kind %r cannot start: %s", self._kind.name, error)
 
@@ -144,8 +147,18 @@ class ProgramGuard:
             self._process = None
             return None, WITHDRAWN if self._closed else FAULT
         finally:
+            self._tidy()
             self._lock.release()
+        if self._closed:
+            return None, WITHDRAWN
         return (answer.outputs, "") if answer.ok else (None, FAULT)
+
+    def _tidy(self) -> None:
+        """End a process that was made ready, or used, while the program was withdrawn."""
+        process = self._process
+        if self._closed and process is not None:
+            self._process = None
+            process.close()
 
     def _ready(self) -> ProgramProcess:
         if self._closed:

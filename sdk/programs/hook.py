@@ -84,6 +84,11 @@ class ProgramHook:
         return False
 
     @property
+    def follows(self) -> bool:
+        """Whether rank 0 of a group decides, so that no policy has to be delivered here."""
+        return self.spec.group is not None and self.spec.group.rank != 0
+
+    @property
     def assignment(self) -> Assignment:
         """What was last installed."""
         return self._arms.assignment

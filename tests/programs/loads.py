@@ -21,7 +21,7 @@ def counts(windows: int, seed: int, task: int = 40) -> np.ndarray:
         if window % task == 0:
             shares = rng.dirichlet(np.full(EXPERTS, 0.5), LAYERS)
         for layer in range(LAYERS):
-            found[window, layer] = rng.multinomial(4000, shares[layer])
+            found[window, layer] = rng.multinomial(4_000_000, shares[layer])
     return found
 
 

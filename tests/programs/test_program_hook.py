@@ -393,3 +393,37 @@ def forgotten() -> Iterator[None]:
     yield
     RUNTIME.hooks.clear()
     RUNTIME.hooks.update(before)
+
+
+def test_the_weaker_mode_serves_too(kept: Kept) -> None:
+    from gnomon.sdk.config import Settings
+
+    RUNTIME.configure(Settings(flush_interval_s=60.0, isolation="process"), (kept,))
+    assign = marked()
+    target = install(assign, LONGEST)
+    assert assign(WORK, 2) == BY_LONGEST
+    process = target._arms.candidate._process
+    assert process.layers == ("process", "environment", "descriptors", "rlimits")
+    with pytest.raises(ConfigurationError, match="isolation is 'none'"):
+        Settings(isolation="none")
+
+
+def test_a_program_withdrawn_while_it_starts_leaves_no_process(kept: Kept) -> None:
+    assign = marked()
+    target = install(assign, LONGEST)
+    guard = target._arms.candidate
+    target.install(Assignment(epoch=2))
+    assert guard is not None
+    guard.start()
+    assert guard._process is None or guard._process._fork._handle < 0
+    assert assign(WORK, 2) == [1, 1, 1]
+
+
+def test_what_is_no_numbers_back_is_the_incumbents(kept: Kept) -> None:
+    def unhappy(rows: Any) -> Any:
+        raise RuntimeError("no room on the device")
+
+    assign = marked(answer=unhappy)
+    install(assign, LONGEST)
+    assert assign(WORK, 2) == [1, 1, 1]
+    assert details(kept) == ["fault"]
