@@ -16,7 +16,6 @@ from ..trace import DecisionTrace
 from . import _lb_kernel as kernel
 from .base import FloatArray, IntArray
 
-
 #: Decisions among which every process is looked for first.
 _SOON = 4096
 
@@ -167,4 +166,4 @@ def _first_rows(instance: npt.NDArray[np.int32], processes: int) -> tuple[IntArr
     seen, at = np.unique(instance[:_SOON], return_index=True)
     if len(seen) < processes and len(instance) > _SOON:
         seen, at = np.unique(instance, return_index=True)
-    return seen, at
+    return seen.astype(np.int64), at.astype(np.int64)
