@@ -34,7 +34,11 @@ if TYPE_CHECKING:
         verify,
     )
     from .policies.cache import cache
+    from .policies.expert_placement import expert_placement
+    from .policies.llm_router import llm_router
+    from .policies.llm_scheduler import llm_scheduler
     from .policies.load_balancer import load_balancer
+    from .policies.scheduler import scheduler
     from .policy_cache import PolicyCache
     from .sdk.config import Settings, Sink
     from .sdk.errors import (
@@ -83,14 +87,18 @@ _HOMES = {
     "compact": "api",
     "doctor": "api",
     "evolve": "api",
+    "expert_placement": "policies.expert_placement",
     "follow": "api",
     "hook": "sdk.hook",
     "invariant": "sdk.hook",
+    "llm_router": "policies.llm_router",
+    "llm_scheduler": "policies.llm_scheduler",
     "load_balancer": "policies.load_balancer",
     "off_policy": "api",
     "prune": "api",
     "replay": "api",
     "rollout": "api",
+    "scheduler": "policies.scheduler",
     "ship": "api",
     "simulator": "shadow.simulators.custom",
     "traces": "api",
@@ -125,15 +133,19 @@ __all__ = [
     "configure",
     "doctor",
     "evolve",
+    "expert_placement",
     "flush",
     "follow",
     "hook",
     "invariant",
+    "llm_router",
+    "llm_scheduler",
     "load_balancer",
     "off_policy",
     "prune",
     "replay",
     "rollout",
+    "scheduler",
     "ship",
     "shutdown",
     "simulator",
@@ -156,6 +168,7 @@ def configure(
     ring_size: int | None = None,
     min_epoch: int | None = None,
     disabled: bool | None = None,
+    isolation: str | None = None,
     sink: Sink | None = None,
     logger_provider: LoggerProvider | None = None,
 ) -> Settings:
@@ -177,6 +190,7 @@ def configure(
         ring_size: records of one hook that may wait; more are dropped and counted.
         min_epoch: lowest manifest epoch that is accepted.
         disabled: True keeps every hook off.
+        isolation: of policies in program form: ``strict``, or ``process`` where that cannot be had.
         sink: an object of your own that takes the records.
         logger_provider: your OpenTelemetry LoggerProvider, which takes the records instead of an OTLP
             endpoint; it stays yours and is never shut down.
@@ -209,6 +223,7 @@ def configure(
         ring_size=ring_size,
         min_epoch=min_epoch,
         disabled=disabled,
+        isolation=isolation,
     )
 
 

@@ -259,6 +259,7 @@ def evolve(
     """
     from .shadow.isolation.compiled import CompiledOptions
     from .shadow.policy import ScorePolicy
+    from .shadow.program_policy import ProgramPolicy
     from .shadow.search.driver import Options
     from .shadow.search.wiring import Arena, search
 
@@ -268,8 +269,9 @@ def evolve(
     runs = engine or CompiledOptions(seed=chosen.seed, workers=chosen.parallel)
     own = tuple(each for each in target.invariants if each not in target.kind.invariants)
     arena = Arena.of(target.kind, trace, replace(runs, invariants=(*runs.invariants, *own)))
-    measured = None if isinstance(base, ScorePolicy) else base
-    if isinstance(base, ScorePolicy):
+    written = isinstance(base, ScorePolicy | ProgramPolicy)
+    measured = None if written else base
+    if isinstance(base, ScorePolicy | ProgramPolicy):
         chosen = replace(chosen, incumbent=base.source)
     found = search(arena, chosen, folder, incumbent=measured, progress=progress)
     return replace(found, folder=folder)

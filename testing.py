@@ -14,9 +14,8 @@ from .sdk.cache.hook import CacheHook
 from .sdk.config import Clock, Settings
 from .sdk.errors import ConfigurationError
 from .sdk.guard import Limits
-from .sdk.hook import Hook
+from .sdk.hook import Hook, hook_behind
 from .sdk.kind import Kind
-from .sdk.language import check
 from .sdk.records import INCUMBENT, Decision, Outcome, Record, Workload, WorkloadBatch
 from .sdk.runtime import RUNTIME
 
@@ -140,22 +139,19 @@ def force(hook: object, policy: str) -> None:
 
     Args:
         hook: the decorated function, or a PolicyCache.
-        policy: source of a score, the name of one of the kind's baselines, or ``incumbent``.
+        policy: source in the form of the hook's kind, the name of one of the kind's baselines, or ``incumbent``.
 
     Raises:
         ConfigurationError: no such baseline, or one that the policy language cannot express.
         LanguageError: the source lies outside the policy language.
     """
     found = getattr(hook, "hook", None)
-    target = found if isinstance(found, CacheHook) else Hook.of(hook)
+    target = found if isinstance(found, CacheHook) else hook_behind(hook)
     epoch = target.assignment.epoch + 1
     if policy == INCUMBENT:
         target.install(Assignment(epoch=epoch))
         return
-    kind = target.kind
-    program = check(
-        _source(kind, policy), kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel
-    )
+    program = target.kind.checked(_source(target.kind, policy))
     target.install(
         Assignment(
             epoch=epoch, phase="full", candidate=program, candidate_digest=program.source_digest

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from .records import INCUMBENT
 
 if TYPE_CHECKING:
-    from .language import Program
+    from .language import ArrayProgram, Program
 
 Phase = Literal["stable", "shadow", "canary", "full", "killed"]
 
@@ -90,8 +90,8 @@ class Assignment:
 
     epoch: int = 0
     phase: Phase = "stable"
-    stable: Program | None = None
-    candidate: Program | None = None
+    stable: Program | ArrayProgram | None = None
+    candidate: Program | ArrayProgram | None = None
     stable_digest: str = INCUMBENT
     candidate_digest: str = ""
     switchback: Switchback | None = None

@@ -8,7 +8,7 @@ import os
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from google.protobuf.message import DecodeError
 
@@ -22,16 +22,16 @@ from .state import write_atomically
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    from .language import Program
+    from .isolation.layers import IsolationMode
+    from .language import ArrayProgram, Program
 
-FORM = "score"
-#: Golden vectors in every bundle; fewer is refused.
+#: Golden vectors in every bundle of score form; fewer is refused.
 VECTORS = 256
 SUFFIX = ".bundle"
 
 
 def build_bundle(
-    program: Program,
+    program: Program | ArrayProgram,
     hook: str,
     kind: Kind,
     evidence_digest: str,
@@ -39,10 +39,11 @@ def build_bundle(
     *,
     seed: int = 0,
 ) -> bytes:
-    """Return the payload of a bundle with 256 golden vectors; equal arguments give equal bytes.
+    """Return the payload of a bundle with its golden vectors (of a program, cases); equal arguments give
+    equal bytes.
 
     Args:
-        program: checked against ``kind.input_names``.
+        program: checked against ``kind.input_names``, or against ``kind.program``.
         hook: that it is for.
         kind: contract that it was verified against.
         evidence_digest: of the verdict that accepted it, hexadecimal.
@@ -52,26 +53,46 @@ def build_bundle(
     Raises:
         ConfigurationError: the program was checked against other inputs than the kind's.
     """
-    from .language import golden_vectors
-
-    if tuple(program.inputs) != kind.input_names:
-        raise ConfigurationError(
-            f"program reads {', '.join(program.inputs)}; check it against kind {kind.name!r}"
-        )
-    vectors = golden_vectors(program, kind.inputs, VECTORS, seed)
+    asked, answered = _golden(program, kind, seed)
     bundle = policy_pb2.Bundle(
         hook=hook,
         kind=kind.name,
         kind_version=kind.version,
-        form=FORM,
+        form=kind.form,
         source=program.source,
-        inputs=kind.input_names,
-        vector_inputs=[value for row in vectors.rows for value in row],
-        vector_outputs=[_canonical(value) for value in vectors.outputs],
+        inputs=_inputs(kind),
+        vector_inputs=asked,
+        vector_outputs=[_canonical(value) for value in answered],
         evidence_digest=evidence_digest,
         provenance=provenance,
     )
     return bundle.SerializeToString(deterministic=True)
+
+
+def _golden(
+    program: Program | ArrayProgram, kind: Kind, seed: int
+) -> tuple[list[float], Sequence[float]]:
+    """Return what is asked, and what must be answered; of a program, the draws' seed asks."""
+    read = getattr(program, "inputs", ())
+    if tuple(read) != (() if kind.form == "program" else kind.input_names):
+        raise ConfigurationError(
+            f"program reads {', '.join(read)}; check it against kind {kind.name!r}"
+        )
+    if kind.form == "program":
+        from .programs.golden import golden_numbers
+
+        return [float(seed)], golden_numbers(cast("ArrayProgram", program), kind, seed)
+    from .language import golden_vectors
+
+    vectors = golden_vectors(cast("Program", program), kind.inputs, VECTORS, seed)
+    return [value for row in vectors.rows for value in row], vectors.outputs
+
+
+def _inputs(kind: Kind) -> tuple[str, ...]:
+    """Return the names of what a policy is given."""
+    if kind.program is None:
+        return kind.input_names
+    return tuple(parameter.name for parameter in kind.program.parameters)
 
 
 def bundle_digest(payload: bytes) -> str:
@@ -80,19 +101,31 @@ def bundle_digest(payload: bytes) -> str:
 
 
 def open_bundle(
-    envelope: policy_pb2.Envelope, keys: Sequence[Ed25519PublicKey], hook: str, kind: Kind
-) -> tuple[policy_pb2.Bundle, Program]:
+    envelope: policy_pb2.Envelope,
+    keys: Sequence[Ed25519PublicKey],
+    hook: str,
+    kind: Kind,
+    isolation: IsolationMode = "strict",
+) -> tuple[policy_pb2.Bundle, Program | ArrayProgram]:
     """Verify a bundle for a hook and return it with its program.
 
     In this order: signed by one of the publisher's keys, made for this hook and this version of
     its kind, within the policy language as checked here, and the same result here as there on
-    every golden vector.
+    every golden vector; of program form, in a process of its own and within the kind's limits.
+
+    Args:
+        envelope: as it came.
+        keys: of publishers.
+        hook, kind: what it has to be for.
+        isolation: of that process.
 
     Raises:
         TrustError: one of these does not hold; the message is fit for a NACK.
     """
     bundle = read_bundle(dsse.verify(envelope, dsse.BUNDLE_TYPE, keys))
     _check_contract(bundle, hook, kind)
+    if kind.form == "program":
+        return bundle, _check_array_program(bundle, kind, isolation)
     return bundle, _check_program(bundle, kind)
 
 
@@ -131,13 +164,26 @@ def load_bundle(path: str | os.PathLike[str]) -> policy_pb2.Envelope:
 def _check_contract(bundle: policy_pb2.Bundle, hook: str, kind: Kind) -> None:
     _same("hook", bundle.hook, hook)
     _same("kind", f"{bundle.kind} v{bundle.kind_version}", f"{kind.name} v{kind.version}")
-    _same("form", bundle.form, FORM)
-    _same("inputs", ", ".join(bundle.inputs), ", ".join(kind.input_names))
+    _same("form", bundle.form, kind.form)
+    _same("inputs", ", ".join(bundle.inputs), ", ".join(_inputs(kind)))
     rows = len(bundle.vector_outputs)
+    if kind.form == "program":
+        _check_cases(bundle)
+        return
     if rows < VECTORS:
         raise TrustError(f"bundle has {rows} golden vectors; {VECTORS} are required")
     if len(bundle.vector_inputs) != rows * len(kind.input_names):
         raise TrustError(f"bundle's golden vectors do not have {len(kind.input_names)} columns")
+
+
+def _check_cases(bundle: policy_pb2.Bundle) -> None:
+    from .programs.golden import CASES, PER_CASE
+
+    if len(bundle.vector_outputs) != CASES * PER_CASE:
+        found = len(bundle.vector_outputs) // PER_CASE
+        raise TrustError(f"bundle has {found} golden cases; {CASES} are required")
+    if len(bundle.vector_inputs) != 1 or not bundle.vector_inputs[0].is_integer():
+        raise TrustError("bundle's golden cases do not say which seed they were drawn from")
 
 
 def _same(what: str, found: str, expected: str) -> None:
@@ -157,6 +203,24 @@ def _check_program(bundle: policy_pb2.Bundle, kind: Kind) -> Program:
     mismatch = replay_vectors(program, _rows(bundle), list(bundle.vector_outputs))
     if mismatch:
         raise TrustError(f"golden vectors differ here: {mismatch}")
+    return program
+
+
+def _check_array_program(
+    bundle: policy_pb2.Bundle, kind: Kind, isolation: IsolationMode
+) -> ArrayProgram:
+    from .language import check_program
+    from .programs.golden import golden_mismatch
+
+    assert kind.program is not None
+    try:
+        program = check_program(bundle.source, kind.program)
+    except LanguageError as error:
+        raise TrustError(f"bundle's source fails the language check: {error}") from error
+    seed, numbers = int(bundle.vector_inputs[0]), tuple(bundle.vector_outputs)
+    mismatch = golden_mismatch(bundle.source, kind, seed, numbers, isolation)
+    if mismatch:
+        raise TrustError(f"golden cases differ here: {mismatch}")
     return program
 
 

@@ -67,6 +67,7 @@ class Settings:
         ring_size: records of one hook that may wait.
         min_epoch: lowest manifest epoch that is accepted.
         disabled: whether all hooks stay off.
+        isolation: of policies in program form: ``strict``, or ``process`` where that cannot be had.
         limits: when a program is taken back in this process.
         clock: the clocks.
         seed: of exploration, noise and live shadow; None draws one.
@@ -84,6 +85,7 @@ class Settings:
     ring_size: int = 16384
     min_epoch: int = 0
     disabled: bool = False
+    isolation: str = "strict"
     limits: Limits = field(default_factory=Limits)
     clock: Clock = field(default_factory=Clock)
     seed: int | None = None
@@ -94,6 +96,10 @@ class Settings:
         for name in ("window_s", "flush_interval_s", "ring_size"):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.isolation not in ("strict", "process"):
+            raise ConfigurationError(
+                f"isolation is {self.isolation!r}; it must be 'strict' or 'process'"
+            )
         if self.min_epoch < 0:
             raise ConfigurationError(f"min_epoch is {self.min_epoch}; it must be 0 or more")
 
@@ -146,6 +152,7 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "GNOMON_CELL": ("cell", str),
     "GNOMON_SAMPLE": ("sample", float),
     "GNOMON_MIN_EPOCH": ("min_epoch", int),
+    "GNOMON_ISOLATION": ("isolation", str),
     # The one for logs goes first: OpenTelemetry lets it win.
     "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": ("otlp_endpoint", str),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("otlp_endpoint", str),

@@ -117,18 +117,28 @@ def _delivery(settings: Settings) -> Callable[[], Delivery] | None:
 
     def make() -> Delivery:
         from . import delivery
+        from .isolation.layers import known_mode
         from .manifest import Anchors
 
         told = delivery.Settings(
             peer=peer,
             service=settings.service,
-            anchors=Anchors(keys, min_epoch=settings.min_epoch),
+            anchors=Anchors(
+                keys,
+                min_epoch=settings.min_epoch,
+                isolation=known_mode(settings.isolation),
+            ),
             cell=settings.cell,
             state_dir=settings.state_dir,
         )
-        return delivery.DeliveryClient(RUNTIME.hooks.values, told, lambda: RUNTIME.process_id.hex())
+        return delivery.DeliveryClient(_deciding, told, lambda: RUNTIME.process_id.hex())
 
     return make
+
+
+def _deciding() -> list[Any]:
+    """Return the hooks whose decisions are made here: not those that follow another rank of their group."""
+    return [hook for hook in RUNTIME.hooks.values() if not getattr(hook, "follows", False)]
 
 
 _metered: list[bool] = []

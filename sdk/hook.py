@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -25,6 +25,8 @@ from .spec import Spec
 
 if TYPE_CHECKING:
     from .measure import BlockMeasure
+    from .programs.group import Group
+    from .programs.hook import ProgramHook
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -308,40 +310,83 @@ def hook(
     name: str,
     *,
     kind: Kind,
-    items: str,
-    item_features: Callable[[Any], tuple[float, ...]],
+    items: str = "",
+    item_features: Callable[[Any], tuple[float, ...]] | None = None,
     unit: Callable[..., Any] | None = None,
     item_name: Callable[[Any], str] | None = None,
     outcome: Callable[[Any], Mapping[str, Any]] | None = None,
     explore: float = 0.0,
     redact: Callable[[str], str] | None = None,
+    question: Callable[..., Sequence[Any]] | None = None,
+    answer: Callable[[Any], Any] | None = None,
+    group: Group | None = None,
 ) -> Callable[[Callable[P, R_co]], Hooked[P, R_co]]:
-    """Mark a function that picks one of several items as a hook.
+    """Mark a function that picks one of several items, or answers a whole question, as a hook.
 
-    The function keeps its signature and its behaviour; unconfigured, nothing else happens.
+    The function keeps its signature and its behaviour; unconfigured, nothing else happens. With a kind
+    of score form it picks an item, and needs ``items`` and ``item_features``. With one of program form
+    its parameters are the inputs of the kind's contract, it returns the output's rows, and a policy
+    runs in a process of its own, for as long as the kind's deadline.
 
     Args:
         name: of the hook, unique in the service.
         kind: what it decides.
         items: name of the parameter that holds the items, a sequence.
-        item_features: one item to a tuple of the kind's features, in their order and units.
+        item_features: one item to a tuple of the kind's features, in their order and units; of program
+            form a question, where the kind has features.
         unit: to the randomisation unit; its parameters are named as the function's are.
         item_name: one item to its name; without it, strings name themselves and others are numbered.
         outcome: result of a plain call to its outcome, metric values by name, and ``ok``.
         explore: share of decisions given to a uniform draw among permitted items, 0 to 1.
         redact: applied to the unit before it is kept anywhere.
+        question: program form: the function's parameters, chosen by name, to the contract's arguments
+            in order; by default those of the same names, an output beginning with its least value.
+        answer: program form: the one output's rows, or several outputs by name, to what the function
+            returns; by default that itself.
+        group: program form: processes that decide as one; by default each decides by itself.
 
     Raises:
         ConfigurationError: an argument cannot work with the function; names both.
     """
-    how = Spec(items, item_features, unit, item_name, outcome, explore, redact)
+    scored: dict[str, Any] = {
+        "items": items,
+        "unit": unit,
+        "item_name": item_name,
+        "explore": explore,
+    }
+    programmed: dict[str, Any] = {"question": question, "answer": answer, "group": group}
+    program = isinstance(kind, Kind) and kind.form == "program"
+    given = [key for key, value in (scored if program else programmed).items() if value]
+    if given or not (program or items or item_features):
+        raise ConfigurationError(_misused(name, kind, given))
 
     def mark(function: Callable[P, R_co]) -> Hooked[P, R_co]:
-        made = Hook(name, kind, how, function)
+        made: Any
+        if program:
+            from .programs.hook import ProgramHook  # not needed where nobody decides so
+            from .programs.reading import ProgramSpec
+
+            read = ProgramSpec(question, item_features, answer, outcome, group)
+            made = ProgramHook(name, kind, read, function)
+        else:
+            read_item = cast("Callable[[Any], tuple[float, ...]]", item_features)
+            how = Spec(items, read_item, unit, item_name, outcome, explore, redact)
+            made = Hook(name, kind, how, function)
         RUNTIME.register(made)
         return cast("Hooked[P, R_co]", made.function)
 
     return mark
+
+
+def _misused(name: str, kind: Any, given: Sequence[str]) -> str:
+    """Say which arguments of :func:`hook` do not go with a kind."""
+    if not given:
+        return f"hook {name!r}: items= and item_features= are missing; say which items, and what of them"
+    words = ", ".join(f"{each}=" for each in given)
+    other = "score" if kind.form == "program" else "program"
+    return (
+        f"hook {name!r}: {words} is for kinds of {other} form, {kind.name!r} is none; leave it out"
+    )
 
 
 def invariant(
@@ -360,7 +405,7 @@ def invariant(
     Raises:
         ConfigurationError: not a hook, not a predicate of two arguments, or a name that is taken.
     """
-    target = Hook.of(marked)
+    target = hook_behind(marked)
     if severity not in ("block", "warn"):
         raise ConfigurationError(f"severity={severity!r}: use 'block' or 'warn'")
 
@@ -379,6 +424,18 @@ def invariant(
         return predicate
 
     return mark
+
+
+def hook_behind(marked: object) -> Hook | ProgramHook:
+    """Return the hook of either form behind a decorated function.
+
+    Raises ConfigurationError for anything that is not decorated.
+    """
+    found = getattr(marked, "hook", marked)
+    kind = getattr(found, "kind", None)
+    if isinstance(kind, Kind) and kind.form == "program":
+        return cast("ProgramHook", found)
+    return Hook.of(marked)
 
 
 def _answers(guarded: Guarded, program: Any, hook: Hook) -> Answers:

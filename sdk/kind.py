@@ -17,7 +17,7 @@ from .invariant import Invariant
 if TYPE_CHECKING:
     import random
 
-    from .language import ProgramContract
+    from .language import ArrayProgram, Program, ProgramContract
 
 Order = Literal["lowest", "highest"]
 Statistic = Literal["mean", "p99", "failure_rate"]
@@ -224,6 +224,18 @@ class Kind:
     def answer_type(self) -> Any:
         """Named tuple of a program's outputs, as invariants see them."""
         return namedtuple("Answer", [each.name for each in self._parameters if each.writable])
+
+    def checked(self, source: str) -> Program | ArrayProgram:
+        """Check a policy's source, in the form and within the limits of this kind.
+
+        Raises:
+            LanguageError: it lies outside the policy language; with line and reason.
+        """
+        from .language import check, check_program  # not needed before there is a policy
+
+        if self.program is not None:
+            return check_program(source, self.program)
+        return check(source, self.input_names, max_nodes=self.max_nodes, max_fuel=self.max_fuel)
 
     @property
     def _parameters(self) -> tuple[Any, ...]:

@@ -29,6 +29,7 @@ from gnomon.v1 import policy_pb2
 
 from . import dsse, keys
 from .errors import ConfigurationError, TrustError
+from .isolation.layers import IsolationMode
 from .records import INCUMBENT
 from .state import Saved
 
@@ -58,12 +59,14 @@ class Anchors:
         rollouts: keys that may sign manifests, beside the one that a plan names.
         min_epoch: lower epochs are refused; replaces lost state.
         skew_ns: by which the wall clocks of the control plane and the service may differ.
+        isolation: of programs, whose golden cases are tried in a process of their own.
     """
 
     publishers: tuple[Ed25519PublicKey, ...]
     rollouts: tuple[Ed25519PublicKey, ...] = ()
     min_epoch: int = 0
     skew_ns: int = 60_000_000_000
+    isolation: IsolationMode = "strict"
 
 
 @dataclass(frozen=True, slots=True)

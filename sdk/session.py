@@ -17,7 +17,7 @@ from .records import INCUMBENT, Record
 from .state import Saved
 
 if TYPE_CHECKING:
-    from .language import Program
+    from .language import ArrayProgram, Program
 
 #: Verified programs that a hook holds; those that a manifest in force names always stay.
 MAX_PROGRAMS = 16
@@ -163,13 +163,15 @@ class HookPolicy:
         self._anchors = anchors
         self._has_outcomes = has_outcomes
         self.guard = ManifestGuard(name, anchors, saved)
-        self.programs: dict[str, Program] = {}
+        self.programs: dict[str, Program | ArrayProgram] = {}
 
     def add_bundle(self, digest: str, envelope: policy_pb2.Envelope) -> None:
         """Verify a bundle and hold its program; raises TrustError where it does not hold."""
         if bundle_digest(envelope.payload) != digest:
             raise TrustError(f"payload's digest is not {digest[:16]!r}, under which it was sent")
-        _, program = open_bundle(envelope, self._anchors.publishers, self.name, self.kind)
+        _, program = open_bundle(
+            envelope, self._anchors.publishers, self.name, self.kind, self._anchors.isolation
+        )
         self.programs[digest] = program
         self._evict(digest)
 
@@ -264,7 +266,7 @@ class HookPolicy:
             paired=paired,
         )
 
-    def _program(self, digest: str) -> Program | None:
+    def _program(self, digest: str) -> Program | ArrayProgram | None:
         if digest == INCUMBENT:
             return None
         if digest not in self.programs:

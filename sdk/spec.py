@@ -54,7 +54,7 @@ def check(name: str, kind: Kind, spec: Spec, function: Any) -> inspect.Signature
     check_name(name)
     if not isinstance(kind, Kind):
         raise ConfigurationError(f"hook {name!r}: kind= must be a Kind, not {type(kind).__name__}")
-    signature = _function(name, function)
+    signature = function_signature(name, function)
     if spec.items not in signature.parameters:
         raise ConfigurationError(
             f"hook {name!r}: items={spec.items!r} is no parameter of {function.__name__}"
@@ -98,7 +98,8 @@ def unit_expression(
     return f"g_redact(str({call}))" if spec.redact else call
 
 
-def _function(name: str, function: Any) -> inspect.Signature:
+def function_signature(name: str, function: Any) -> inspect.Signature:
+    """Return the signature of what is decorated; raises ConfigurationError for what cannot be."""
     if isinstance(function, staticmethod | classmethod):
         kind = type(function).__name__
         raise ConfigurationError(f"hook {name!r}: put @{kind} above @gnomon.hook, not below")

@@ -16,7 +16,6 @@ from ..sdk import bundle as bundles
 from ..sdk import dsse, keys
 from ..sdk.errors import ConfigurationError, GnomonError, RolloutError, TrustError
 from ..sdk.kind import Kind
-from ..sdk.language import check
 from .policy import source_of
 from .verdict import GATES, GateResult, Verdict
 from .watch import blocking
@@ -60,7 +59,7 @@ def bundle_for(
         return _given(verdict, policy, override)
     source = verdict.source if policy is None else source_of(policy)
     _require_same(verdict, source, policy or "the verdict's own source")
-    program = check(source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel)
+    program = kind.checked(source)
     payload = bundles.build_bundle(
         program, verdict.hook, kind, verdict.digest, _provenance(verdict, override)
     )

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from ..sdk.errors import LanguageError
 from ..sdk.isolation.zygote import CandidateStopped
-from ..sdk.language import check, golden_vectors
+from ..sdk.language import ArrayProgram, Program, golden_vectors
 from .evaluation import Evaluation, Status
 from .gate_case import Case
 from .isolation.compiled import CompiledEngine, CompiledOptions
@@ -26,17 +26,18 @@ _BARE_CALLS = 20_000
 
 def language(case: Case) -> GateResult:
     """Refuse a candidate outside the policy language, with line and reason."""
-    kind = case.kind
     try:
-        case.program = check(
-            case.source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel
-        )
+        case.program = case.kind.checked(case.source)
     except LanguageError as error:
         evidence = {"line": error.line, "reason": error.reason}
         return GateResult("language", "failed", str(error), evidence)
-    nodes, fuel = case.program.nodes, case.program.fuel_bound
+    nodes, fuel = case.program.nodes, _most_fuel(case.program)
     summary = f"Within the policy language: {nodes} nodes, at most {fuel} fuel."
     return GateResult("language", "passed", summary, {"nodes": nodes, "fuel_bound": fuel})
+
+
+def _most_fuel(program: Program | ArrayProgram) -> int:
+    return program.contract.max_fuel if isinstance(program, ArrayProgram) else program.fuel_bound
 
 
 def determinism(case: Case) -> GateResult:
@@ -66,7 +67,7 @@ def determinism(case: Case) -> GateResult:
 
 def _question_rows(case: Case) -> Floats:
     """Return generated rows, edges included, and recorded ones."""
-    assert case.program is not None, "the language gate comes first"
+    assert isinstance(case.program, Program), "the language gate comes first"
     generated = golden_vectors(
         case.program, case.kind.inputs, _GENERATED_ROWS, case.options.seed
     ).rows
@@ -105,7 +106,7 @@ def _differs(case: Case, tier: str, row: Floats, scores: tuple[float, float]) ->
 
 def budget(case: Case) -> GateResult:
     """Refuse a candidate that costs its caller too much: fuel, size, microseconds a decision."""
-    assert case.program is not None, "the language gate comes first"
+    assert isinstance(case.program, Program), "the language gate comes first"
     kind, program = case.kind, case.program
     decision_us = _decision_us(case)
     bare_us = _bare_us(case)

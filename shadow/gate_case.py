@@ -16,12 +16,14 @@ import numpy.typing as npt
 from ..policies.rollout.ledger import Ledger
 from ..sdk.invariant import Invariant, Violation
 from ..sdk.isolation.layers import IsolationMode, Limits
+from ..sdk.isolation.program import ProgramProcess
 from ..sdk.isolation.zygote import Zygote
 from ..sdk.kind import Kind
-from ..sdk.language import Program
+from ..sdk.language import ArrayProgram, Program
 from .evaluation import Split
 from .isolation.lockstep import LockstepCandidate, run_lockstep
 from .policy import Policy
+from .programs import ProgramViolation, ProgramWatch, asking, run_program
 from .simulators.base import Replay, Simulator
 from .trace import Trace
 from .watch import Watch, blocking
@@ -97,7 +99,7 @@ class Case:
     ledger: Ledger
     against: Mapping[str, str]
     options: VerifyOptions
-    program: Program | None = None
+    program: Program | ArrayProgram | None = None
     _bases: dict[tuple[str, int], Replay] = field(default_factory=dict)
     _holdout: list[Replay] = field(default_factory=list)
 
@@ -113,7 +115,7 @@ class Case:
 
     @cached_property
     def observed(self) -> Floats:
-        """Item tables that decisions of train see, f8[n, m, F]."""
+        """Item tables that decisions of train see, f8[n, m, F]; of program form, tuples of arguments."""
         return self.simulator.observed(self.splits["train"])
 
     @cached_property
@@ -140,13 +142,19 @@ class Case:
         with LockstepCandidate(self.zygote, source or self.source, self.kind) as candidate:
             yield candidate
 
+    @contextmanager
+    def process(self, source: str | None = None) -> Iterator[ProgramProcess]:
+        """Run the candidate (or another source) of a kind of program form, as :meth:`candidate` does."""
+        with ProgramProcess(self.zygote, source or self.source, self.kind) as process:
+            yield process
+
     def seed(self, index: int) -> int:
         """Return the seed of the replay under one calibration; the same for every policy."""
         return self.options.seed + index
 
     def replays(
         self, trace: Trace, source: str | None = None, most: int | None = None
-    ) -> tuple[list[Replay], list[Violation]]:
+    ) -> tuple[list[Replay], list[Violation] | list[ProgramViolation]]:
         """Replay a policy in lockstep under every calibration (or the first few), all together.
 
         Returns:
@@ -155,16 +163,21 @@ class Case:
         Raises:
             CandidateStopped: the policy faulted, died or took too long.
         """
+        streams = [
+            self.simulator.stream(trace, calibration, self.seed(index))
+            for index, calibration in enumerate(self.calibrations[:most])
+        ]
+        if self.kind.form == "program":
+            program_watch = ProgramWatch(self.kind, self.invariants)
+            with self.process(source) as process:
+                answer = asking(process, self.kind, program_watch)
+                return run_program(answer, streams), program_watch.found
         watch = Watch(self.kind, self.invariants)
         with self.candidate(source) as candidate:
-            streams = [
-                self.simulator.stream(trace, calibration, self.seed(index))
-                for index, calibration in enumerate(self.calibrations[:most])
-            ]
             replays = run_lockstep(candidate, streams, watch if self.invariants else None)
         return replays, watch.found
 
-    def holdout_replays(self) -> tuple[list[Replay], list[Violation]]:
+    def holdout_replays(self) -> tuple[list[Replay], list[Violation] | list[ProgramViolation]]:
         """Replay the candidate on the holdout; its replays are kept for the gates after."""
         self._holdout, broken = self.replays(self.splits["holdout"])
         return self._holdout, broken

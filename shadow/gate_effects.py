@@ -103,6 +103,7 @@ def statistic_effect(
     *,
     alpha: float,
     seed: int,
+    metric: str = "",
 ) -> Effect:
     """Return the change of a guardrail's statistic, pooled over calibrations.
 
@@ -112,24 +113,26 @@ def statistic_effect(
         relative: as a fraction of the base's value, or absolute.
         alpha: one-sided error of either limit.
         seed: of the resampling.
+        metric: of which the replays measured each decision beside the objective; the objective else.
 
     Raises:
         TraceError: too few blocks.
     """
     edges = _edges(candidate[0], block_length(float(np.ptp(candidate[0].time))))
     drawn = _drawn(len(edges) - 1, seed)
-    ours = _resampled(_values(candidate, statistic), edges, drawn, statistic)
-    theirs = _resampled(_values(base, statistic), edges, drawn, statistic)
+    ours = _resampled(_values(candidate, statistic, metric), edges, drawn, statistic)
+    theirs = _resampled(_values(base, statistic, metric), edges, drawn, statistic)
     change = relative_change(ours, theirs) if relative else ours - theirs
     return Effect(float(change[0]), *_limits(change[1:], alpha))
 
 
-def _values(replays: Sequence[Replay], statistic: Statistic) -> Floats:
+def _values(replays: Sequence[Replay], statistic: Statistic, metric: str) -> Floats:
     """Return (decisions, calibrations) values that the statistic is taken over."""
     if statistic == "failure_rate":
         failed: Floats = np.stack([(~replay.ok).astype(np.float64) for replay in replays], axis=1)
         return failed
-    outcomes: Floats = np.stack([replay.outcome for replay in replays], axis=1)
+    values = [replay.extra.get(metric, replay.outcome) for replay in replays]
+    outcomes: Floats = np.stack(values, axis=1)
     return outcomes
 
 

@@ -14,6 +14,8 @@ from ..sdk.kind import Guardrail, Kind
 from .gate_case import Case
 from .gate_effects import Effect, statistic_effect, worst_mean_effect
 from .holdout import Holdout, open_holdout
+from .programs import ProgramViolation
+from .programs import as_case as program_case
 from .questions import question
 from .report.shown import percent, plain
 from .simulators.base import Replay
@@ -165,6 +167,7 @@ def _rail(case: Case, rail: Guardrail, replays: Sequence[Replay], base: Sequence
         rail.relative,
         alpha=GUARDRAIL_ALPHA,
         seed=case.options.seed,
+        metric=rail.metric,
     )
 
 
@@ -242,8 +245,14 @@ def _holds(predicate: Any, replay: Replay) -> bool:
         return False
 
 
-def _broken(name: str, case: Case, broken: list[Violation]) -> GateResult:
-    evidence = {"counterexample": as_case(case.kind, broken[0], case.source)}
+def _broken(name: str, case: Case, broken: list[Violation] | list[ProgramViolation]) -> GateResult:
+    first = broken[0]
+    told = (
+        program_case(case.kind, first, case.source)
+        if isinstance(first, ProgramViolation)
+        else as_case(case.kind, first, case.source)
+    )
+    evidence = {"counterexample": told}
     return GateResult(name, "failed", f"{broken[0].invariant} broken: {broken[0].detail}", evidence)
 
 

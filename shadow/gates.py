@@ -13,12 +13,13 @@ from typing import Any
 from ..policies.rollout.ledger import Ledger
 from ..sdk.errors import ConfigurationError
 from ..sdk.isolation.zygote import CandidateStopped
-from .gate_behaviour import budget, determinism, language, stopped
+from . import gate_behaviour, gate_program
+from .gate_behaviour import language, stopped
 from .gate_case import Case, Target, VerifyOptions
 from .gate_fidelity import fidelity
 from .gate_invariants import invariants
 from .gate_replay import bound, holdout, sampled, validation
-from .isolation.lockstep import lockstep_zygote
+from .policy import clean_process
 from .simulators import simulator_for
 from .splits import split
 from .trace import Trace
@@ -90,7 +91,7 @@ def _case(
     options: VerifyOptions,
 ) -> Iterator[Case]:
     splits = split(trace).windows()
-    with lockstep_zygote(options.isolation, options.limits) as zygote:
+    with clean_process(target.kind, options.isolation, options.limits) as zygote:
         simulator = simulator_for(target.kind)
         yield Case(target, source, trace, splits, simulator, zygote, ledger, against, options)
 
@@ -104,16 +105,17 @@ def _ask(case: Case, progress: Progress) -> tuple[list[GateResult], Predicted]:
         predicted.update(effects)
         return result
 
+    ours: Any = gate_program if case.kind.form == "program" else gate_behaviour
     gates: tuple[Callable[[Case], GateResult], ...] = (
         language,
-        determinism,
-        invariants,
+        ours.determinism,
+        gate_program.invariants if case.kind.form == "program" else invariants,
         fidelity,
         sampled,
         validation,
         opened,
         bound,
-        budget,
+        ours.budget,
     )
     answers: list[GateResult] = []
     for name, gate in zip(GATES, gates, strict=True):
@@ -146,7 +148,7 @@ def _verdict(case: Case, gates: list[GateResult], predicted: Predicted) -> Verdi
         kind_version=case.kind.version,
         source=case.source,
         source_digest=hashlib.sha256(case.source.encode()).hexdigest(),
-        form="score",
+        form=case.kind.form,
         gates=tuple(gates),
         fidelity=next((gate.evidence for gate in gates if gate.name == "fidelity"), {}),
         trace=case.trace.digest,

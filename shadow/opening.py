@@ -103,22 +103,21 @@ def policy_named(text: str, kind: Kind) -> Policy:
         ConfigurationError: it names nothing that can be replayed.
         LanguageError: the file lies outside the policy language; names the file.
     """
-    from .policy import ScorePolicy, incumbent_policy
+    from .policy import incumbent_policy, source_policy
 
     path = Path(text)
     if path.suffix != ".py" and not path.is_file():
         return incumbent_policy(text, kind)
-    return ScorePolicy(path.stem, checked_source(path, kind), kind)
+    return source_policy(path.stem, checked_source(path, kind), kind)
 
 
 def checked_source(path: Path, kind: Kind) -> str:
     """Return a policy's source; an error of the language names the file."""
-    from ..sdk.language import check
     from .policy import source_of
 
     source = source_of(path)
     try:
-        check(source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel)
+        kind.checked(source)
     except LanguageError as error:
         raise LanguageError(f"{path}: {error}") from error
     return source
@@ -138,15 +137,14 @@ def isolated(texts: tuple[str, ...], kind: Kind, isolation: str, stack: ExitStac
         IsolationError: the isolation cannot be had.
     """
     from ..sdk.isolation.layers import known_mode
-    from .isolation.lockstep import lockstep_zygote
-    from .policy import BASELINE, IsolatedPolicy, baseline_policy
+    from .policy import BASELINE, baseline_policy, clean_process, isolated_policy
 
     mode = known_mode(isolation)
     files = [text for text in texts if not text.startswith(BASELINE)]
     sources = {text: checked_source(Path(text), kind) for text in files}
-    zygote = stack.enter_context(lockstep_zygote(mode)) if sources else None
+    zygote = stack.enter_context(clean_process(kind, mode)) if sources else None
     return [
-        IsolatedPolicy(text, sources[text], kind, zygote)
+        isolated_policy(text, sources[text], kind, zygote)
         if zygote and text in sources
         else baseline_policy(text.removeprefix(BASELINE), kind)
         for text in texts

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..sdk.errors import ConfigurationError
 from ..sdk.kind import Baseline, Kind
 from ..sdk.language import check
-from .simulators.base import Choose, FloatArray, Replay, Simulator, drive
+from .job_trace import QueueTrace
+from .simulators.base import Choose, FloatArray, Replay, Simulator, drive, drive_to_end
 from .trace import DecisionTrace, Trace
 
 if TYPE_CHECKING:
+    from ..sdk.isolation.layers import IsolationMode, Limits
     from ..sdk.isolation.zygote import Zygote
 
 Tier = Literal["built-in", "compiled", "plain Python", "out of process"]
@@ -177,6 +179,7 @@ class FunctionPolicy(Policy):
 
     Every process of the trace has items of its own, and every replay begins with fresh ones. State
     that the function keeps anywhere else (in its module, for example) is shared and never reset.
+    Where items come and go (a queue) every decision has fresh ones, in the order of the rows.
 
     Args:
         hook: a :class:`gnomon.Hook`, or the decorated function.
@@ -206,11 +209,32 @@ class FunctionPolicy(Policy):
 
     def replay(self, simulator: Simulator, trace: Trace, calibration: Any, seed: int) -> Replay:
         """Replay by calling the function for every decision."""
-        if not isinstance(trace, DecisionTrace):
-            raise ConfigurationError(
-                f"the decisions of kind {trace.kind!r} are not those of a function; {self._remedy}"
-            )
-        return drive(simulator.stream(trace, calibration, seed), trace, self._choose(trace))
+        stream = simulator.stream(trace, calibration, seed)
+        if isinstance(trace, DecisionTrace):
+            return drive(stream, trace, self._choose(trace))
+        if isinstance(trace, QueueTrace):
+            return drive_to_end(stream, self._choose_among())
+        raise ConfigurationError(
+            f"the decisions of kind {trace.kind!r} are not those of a function; {self._remedy}"
+        )
+
+    def _choose_among(self) -> Callable[[FloatArray], int]:
+        """Return what shows the function stand-ins that know nothing of an earlier decision."""
+        pool: list[Item] = []
+        items: list[Item] = []
+        call = self._call(items)
+
+        def choose(rows: FloatArray) -> int:
+            if len(rows) > len(pool):
+                pool.extend(Item(str(index)) for index in range(len(pool), len(rows)))
+                self._fits(pool[: len(rows)], rows)
+            items[:] = pool[: len(rows)]
+            for index, item in enumerate(items):
+                vars(item).clear()
+                item.name = str(index)
+            return self._pick(items, call, rows)
+
+        return choose
 
     def _choose(self, trace: DecisionTrace) -> Choose:
         fleet = [[Item(name) for name in trace.members] for _ in trace.instances]
@@ -277,7 +301,47 @@ def baseline_policy(name: str, kind: Kind) -> Policy:
         )
     if baseline.source is None:
         return BuiltInPolicy(name)
-    return ScorePolicy(name, baseline.source, kind)
+    return source_policy(name, baseline.source, kind)
+
+
+def source_policy(name: str, source: str, kind: Kind) -> Policy:
+    """Return a trusted source as a policy, in the form of its kind; raises LanguageError."""
+    if kind.form == "program":
+        from .program_policy import ProgramPolicy
+
+        return ProgramPolicy(name, source, kind)
+    return ScorePolicy(name, source, kind)
+
+
+def clean_process(kind: Kind, mode: IsolationMode, limits: Limits | None = None) -> Zygote:
+    """Return the process from which candidates of a kind's form are forked; the caller closes it.
+
+    Args:
+        kind: whose own limits hold for a program's answers.
+        mode: of isolation.
+        limits: of a candidate; of a program the time in all.
+
+    Raises:
+        IsolationError: the mode cannot be had on this machine.
+    """
+    from ..sdk.isolation.layers import Limits as Default
+
+    if kind.form == "program":
+        from ..sdk.isolation.program import program_zygote
+
+        return program_zygote(kind, mode, total_s=(limits or Default(total_s=3600.0)).total_s)
+    from .isolation.lockstep import lockstep_zygote
+
+    return lockstep_zygote(mode, limits)
+
+
+def isolated_policy(name: str, source: str, kind: Kind, zygote: Zygote) -> Policy:
+    """Return a source from outside as a policy, in the form of its kind; raises LanguageError."""
+    if kind.form == "program":
+        from .program_policy import IsolatedProgram
+
+        return IsolatedProgram(name, source, kind, zygote)
+    return IsolatedPolicy(name, source, kind, zygote)
 
 
 def incumbent_policy(text: str, kind: Kind) -> Policy:
@@ -295,7 +359,12 @@ def incumbent_policy(text: str, kind: Kind) -> Policy:
         return RecordedPolicy()
     if text.startswith(BASELINE):
         return baseline_policy(text.removeprefix(BASELINE), kind)
-    return FunctionPolicy(hook_at(text))
+    hook = hook_at(text)
+    if hook.kind.form == "program":
+        from .program_policy import ProgramFunctionPolicy
+
+        return ProgramFunctionPolicy(hook)
+    return FunctionPolicy(hook)
 
 
 def has_function(hook: Any) -> bool:

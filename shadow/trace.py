@@ -289,8 +289,9 @@ def load_trace(store: str | Path, hook: str | None = None) -> Trace:
 
 def _kind_of(stored: TraceStore, hook: str) -> str:
     """Return the name of the kind that a hook was recorded as."""
-    for table in (stored.decisions(hook), stored.workload(hook)):
-        names = table["kind"].unique().to_pylist()
+    for table in ("decisions", "workload"):
+        batches = stored.batches(table, hook, ("kind",))
+        names = sorted({name for each in batches for name in each["kind"].unique().to_pylist()})
         if len(names) > 1:
             raise TraceError(
                 f"hook {hook!r} was recorded as {names}; keep one kind per trace store"

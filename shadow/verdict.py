@@ -19,6 +19,7 @@ Decision = Literal["accepted", "refused", "inconclusive"]
 Answer = Literal["passed", "failed", "inconclusive", "skipped"]
 
 FORMAT = 1
+_MOST_SHOWN = 100  # characters of one argument in a table; the file holds all of it
 KIND = "verdict"  # of the ledger's entry
 #: Names of all gates, in the order in which they are asked.
 GATES = (
@@ -211,12 +212,26 @@ def _counterexample(gates: tuple[GateResult, ...]) -> tuple[Table, ...]:
     case = gates[-1].evidence.get("counterexample") if gates else None
     if not case:
         return ()
+    if "question" in case:
+        return (_answered(case),)
     rows = tuple(
         (f"{index} picked" if index == case["action"] else str(index), *(f"{v:g}" for v in row))
         for index, row in enumerate(case["items"])
     )
     title = f"counterexample: {case['invariant']}"
     return (Table(("item", *case["inputs"]), rows, title),)
+
+
+def _answered(case: Mapping[str, Any]) -> Table:
+    """Return a call of a program and what it answered, an argument a line."""
+    rows = [("asked", name, _short(value)) for name, value in case["question"].items()]
+    rows += [("answered", name, _short(value)) for name, value in case["answer"].items()]
+    return Table(("", "name", "value"), tuple(rows), f"counterexample: {case['invariant']}")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 
 
 def _predicted(effects: Mapping[str, Mapping[str, float]]) -> tuple[Table, ...]:

@@ -17,7 +17,7 @@ from gnomon.v1 import delivery_pb2, policy_pb2
 
 from ...sdk import dsse, keys
 from ...sdk.bundle import bundle_digest, read_bundle
-from ...sdk.errors import GnomonError, RolloutError, TrustError
+from ...sdk.errors import ConfigurationError, GnomonError, RolloutError, TrustError
 from ...sdk.records import INCUMBENT
 from . import codec, describe
 from .blocks import Exclusion
@@ -522,10 +522,19 @@ def _misfit(plan: Plan, bundle: policy_pb2.Bundle, digest: str) -> str:
 
 
 def _check_language(bundle: policy_pb2.Bundle) -> None:
-    """Refuse early what every service would refuse."""
-    from ...sdk.language import check
+    """Refuse early what every service would refuse; of a program, as far as its kind is known here."""
+    from ...sdk.language import check, check_program
+    from .. import registry
 
-    check(bundle.source, tuple(bundle.inputs))
+    if bundle.form != "program":
+        check(bundle.source, tuple(bundle.inputs))
+        return
+    try:
+        contract = registry.kind(bundle.kind).program
+    except ConfigurationError:  # a kind of the service's own, whose contract only it has
+        return
+    if contract is not None:
+        check_program(bundle.source, contract)
 
 
 def _concerns(desk: Desk, ack: delivery_pb2.Ack) -> bool:

@@ -138,6 +138,8 @@ def build_plan(
                 relative=rail.relative,
             )
             for rail in kind.guardrails
+            # others were asked of the replays; a service measures the objective alone
+            if rail.metric == kind.objective.name or rail.statistic == "failure_rate"
         ],
         outcome_deadline_ns=_ns(kind.outcome_deadline_s),
         shadow_decisions=ramp.shadow_decisions,

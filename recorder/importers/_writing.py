@@ -99,7 +99,7 @@ def import_trace(
     if request.limit is not None and request.limit < 1:
         raise ConfigurationError(f"a limit of {request.limit} accesses is none; give 1 or more")
     check_name(request.hook)
-    _refuse_existing(store, request.hook)
+    refuse_existing(store, request.hook)
     writer = _Writer(store, request, progress, objects=_Objects() if share else None)
     try:
         # closed here: a generator that is left open would close its file whenever it is collected
@@ -125,7 +125,8 @@ def _capacity(text: str) -> tuple[float, float]:
     return (number / 100.0, 0.0) if text.endswith("%") else (0.0, number)
 
 
-def _refuse_existing(store: TraceStore, hook: str) -> None:
+def refuse_existing(store: TraceStore, hook: str) -> None:
+    """Raise TraceError where a store holds a hook already."""
     if store.files.is_folder() and hook in store.hooks():
         raise TraceError(
             f"{store.files.root} holds a hook {hook!r} already; name another --hook or --out, or "

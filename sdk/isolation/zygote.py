@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -132,6 +133,20 @@ class Fork:
         self._handle = -1
         self._connection.close()
 
+    def end(self) -> None:
+        """Kill the fork and keep the handles: another thread may be reading, and sees its end."""
+        handle = self._handle
+        if handle >= 0:
+            with contextlib.suppress(OSError):  # that thread has just closed the handle
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+
+    def abandon(self) -> None:
+        """Close the handles on a fork that is another process's, as in a forked child, and do no more."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+            self._connection.close()
+
     def _patience(self, seconds: float | None = None) -> float:
         frame = self._limits.frame_s if seconds is None else seconds
         left = self._ends - time.monotonic()
@@ -223,6 +238,12 @@ class Zygote:
             self._process.kill()
             self._process.wait()
         self._empty.cleanup()
+
+    def abandon(self) -> None:
+        """Close the handles on a process that is another's, as in a forked child, and do no more."""
+        self._control.close()
+        self._process.returncode = 0  # it is no child of this process, so nobody waits for it
+        self._empty._finalizer.detach()  # type: ignore[attr-defined]  # the folder is the parent's too
 
     def __enter__(self) -> Self:
         return self

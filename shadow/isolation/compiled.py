@@ -40,6 +40,7 @@ _HEAD = struct.Struct("<idI")  # as in compiled_child
 _BROKEN = -2  # as there
 _LENGTH = struct.Struct("<I")
 _MEMORY_MB = 1024  # a compiler's
+_SCORE_S, _PROGRAM_S = 20.0, 600.0
 _MOST_ROWS = 4096  # of one request for scores: its answer is one message
 _NEWS_S = 0.05  # a fork dies of its parent's death a moment before the parent counts as dead
 _Job = tuple[dict[str, Any], "Future[Any]"]
@@ -53,7 +54,8 @@ class CompiledOptions:
         seed: of all replays, so that candidates meet the same randomness.
         workers: clean processes, each with one candidate at a time.
         isolation: ``strict`` or ``process``.
-        deadline_s: seconds of wall time for one candidate on one split.
+        deadline_s: seconds of wall time for one candidate on one split; None for 20, and for 600 of a
+            kind of program form.
         segments: number of stretches of time in an evaluation.
         invariants: of the hook, besides the kind's; a candidate that passes is run again by the host
             on the first decisions, and one that breaks a decision invariant there is a violation.
@@ -65,11 +67,16 @@ class CompiledOptions:
     seed: int = 0
     workers: int = 2
     isolation: IsolationMode = "strict"
-    deadline_s: float = 20.0
+    deadline_s: float | None = None
     segments: int = 20
     invariants: tuple[Invariant, ...] = ()
     modules: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+
+    def seconds(self, kind: Kind) -> float:
+        """Return the wall time of one candidate on one split."""
+        usual = _PROGRAM_S if kind.form == "program" else _SCORE_S
+        return usual if self.deadline_s is None else self.deadline_s
 
 
 class CompiledEngine:
@@ -198,7 +205,7 @@ class CompiledEngine:
         }
 
     def _zygote(self) -> Zygote:
-        deadline = self._options.deadline_s
+        deadline = self._options.seconds(self._kind)
         cache = os.environ.get("NUMBA_CACHE_DIR")
         return Zygote(
             _ENTRY,

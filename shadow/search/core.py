@@ -13,7 +13,6 @@ import random
 from collections import Counter
 
 from ...sdk.errors import LanguageError, TraceError
-from ...sdk.language import canonical, check
 from ..evaluation import Evaluation
 from .archive import Archive
 from .log import RunLog
@@ -158,17 +157,15 @@ class Search:
         return None
 
     def _examined(self, draft: Draft) -> Proposal | Record:
-        kind = self.space.kind
+        dialect = self.space.dialect
         try:
-            program = check(
-                draft.source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel
-            )
-            key = digest(canonical(draft.source))[:16]
+            nodes = dialect.nodes(draft.source)
+            key = digest(dialect.key(draft.source))[:16]
         except LanguageError as error:
             return unevaluated(self._next, draft, Outcome.INVALID, "", str(error))
         if key in self._seen:
             return unevaluated(self._next, draft, Outcome.DUPLICATE, key)
-        return Proposal(self._next, program_id(draft.source), key, draft, program.nodes)
+        return Proposal(self._next, program_id(draft.source), key, draft, nodes)
 
     def _settle(self, record: Record) -> None:
         self._results[record.step] = record

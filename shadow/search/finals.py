@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ...sdk.language import canonical, check
 from ..evaluation import Evaluation, Split, Status
 from .core import Search
 from .records import Record, digest, program_id
@@ -53,9 +52,8 @@ class Finals:
         chosen = _front(evolved)[: (top + 1) // 2]
         return chosen + [record for record in evolved if record not in chosen][: top - len(chosen)]
 
-    @staticmethod
-    def _key(source: str) -> str:
-        return digest(canonical(source))[:16]
+    def _key(self, source: str) -> str:
+        return digest(self._search.space.dialect.key(source))[:16]
 
     def wanted(self) -> Iterator[tuple[str, Split]]:
         """Yield what has to be evaluated: validation of all, and train where it is not known."""
@@ -83,15 +81,13 @@ class Finals:
         return tuple(sorted(made, key=_order))
 
     def _finalist(self, name: str, source: str) -> Finalist:
-        kind = self._search.space.kind
-        program = check(source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel)
         record = self._record(source)
         return Finalist(
             name=name,
             program=program_id(source),
             source=source,
             operator=record.operator if record else "published",
-            nodes=program.nodes,
+            nodes=self._search.space.dialect.nodes(source),
             train=self._scores.get((source, "train"), math.nan),
             validation=self._scores.get((source, "validation"), math.nan),
         )

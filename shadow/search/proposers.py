@@ -8,16 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from . import mutation
 from .archive import Archive
-from .grammar import expression
 from .records import Draft, Outcome, Record
-from .simplify import simplified
 from .space import Space
-from .trees import render, wrapped
-from .tuning import Tuning, constants, skeleton
+from .tuning import Tuning
 
-_DEPTH = 4
 #: Decisions without a pick after which a probing policy tries an item.
 PROBE_AFTER = (300, 60)
 
@@ -89,7 +84,7 @@ class Probes:
         """Return the next probing seed; None when there is none."""
         while self._queue:
             program, source, decisions = self._queue.pop(0)
-            child = mutation.probing(source, context.space, decisions)
+            child = context.space.dialect.probing(source, context.space, decisions)
             if child is not None:
                 return Draft(child, f"probe:{decisions}", (program,))
         return None
@@ -106,7 +101,8 @@ class Mutation:
     def propose(self, context: Context, rng: random.Random) -> Draft | None:
         """Return a draft with one parent; None while the archive is empty."""
         parent = context.archive.select(rng)
-        child = mutation.mutated(parent.source, context.space, rng) if parent else None
+        dialect = context.space.dialect
+        child = dialect.mutated(parent.source, context.space, rng) if parent else None
         return Draft(*child, (parent.program,)) if parent and child else None
 
     def learn(self, record: Record) -> None:
@@ -121,7 +117,7 @@ class Crossover:
         mother, father = context.archive.select(rng), context.archive.select(rng)
         if mother is None or father is None or mother == father:
             return None
-        child = mutation.crossed(mother.source, father.source, context.space, rng)
+        child = context.space.dialect.crossed(mother.source, father.source, context.space, rng)
         return Draft(child, "crossover", (mother.program, father.program)) if child else None
 
     def learn(self, record: Record) -> None:
@@ -139,12 +135,11 @@ class FromScratch:
         self._last = last
 
     def propose(self, context: Context, rng: random.Random) -> Draft | None:
-        """Return a draft without parents."""
+        """Return a draft without parents; None for programs, which are not made so."""
         if self._last and not context.settled:
             return None
-        root = expression(context.space, rng, rng.randint(1, _DEPTH))
-        tree = simplified(wrapped(root))
-        return Draft(render(tree, context.space.kind.input_names), "random")
+        source = context.space.dialect.scratch(context.space, rng)
+        return Draft(source, "random") if source is not None else None
 
     def learn(self, record: Record) -> None:
         """Learn nothing."""
@@ -164,7 +159,7 @@ class Resampled:
         """Return a seed after one to four mutations; None when none of them took."""
         source, operators = rng.choice(self._sources), []
         for _ in range(rng.randint(1, 4)):
-            child = mutation.mutated(source, context.space, rng)
+            child = context.space.dialect.mutated(source, context.space, rng)
             if child is not None:
                 source = child[0]
                 operators.append(child[1])
@@ -203,16 +198,16 @@ class Constants:
     def _begin(self, context: Context, rng: random.Random) -> None:
         self._tuning = None
         candidates = self._seeds if self._seeds_only else context.archive.members
-        tunable = [record for record in candidates if constants(record.source)]
+        dialect = context.space.dialect
+        tunable = [record for record in candidates if dialect.constants(record.source)]
         if not tunable:
             return
-        skeletons = [skeleton(record.source) for record in tunable]
+        skeletons = [dialect.skeleton(record.source) for record in tunable]
         order = sorted(range(len(tunable)), key=lambda i: i + 6 * self._runs[skeletons[i]])
         chosen = tunable[order[0]]
         self._runs[skeletons[order[0]]] += 1
         self._parent = chosen.program
-        inputs = context.space.kind.input_names
-        self._tuning = Tuning(chosen.source, chosen.score, inputs, rng.getrandbits(63))
+        self._tuning = Tuning(chosen.source, chosen.score, dialect, rng.getrandbits(63))
 
     def learn(self, record: Record) -> None:
         """Hand a result to the run that asked for it."""

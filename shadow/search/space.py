@@ -6,11 +6,13 @@ import ast
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
 
 from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Feature, Kind
+from .dialect import Dialect, ScoreDialect
 from .trees import call, name, number, render, wrapped
 
 Start = Literal["library", "incumbent", "weak"]
@@ -31,6 +33,15 @@ class Space:
     kind: Kind
     scales: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     max_nodes: int = 60
+
+    @cached_property
+    def dialect(self) -> Dialect:
+        """What the form of the programs asks for."""
+        if self.kind.form == "program":
+            from .program_form import ProgramDialect
+
+            return ProgramDialect(self.kind)
+        return ScoreDialect(self.kind)
 
     @property
     def limit(self) -> int:
@@ -62,8 +73,14 @@ def seeds(space: Space, start: Start, incumbent: str = "") -> dict[str, str]:
         incumbent: its source, when the policy language can express it.
 
     Raises:
-        ConfigurationError: ``incumbent`` is asked for and its source is not known.
+        ConfigurationError: ``incumbent`` is asked for and its source is not known, or ``weak`` for
+            programs, of which there is no random choice.
     """
+    program = space.kind.form == "program"
+    if start == "weak" and program:
+        raise ConfigurationError(
+            f"start='weak' is for kinds of score form, {space.kind.name!r} is none; start from the library"
+        )
     if start == "weak":
         return {"weak": "def score(noise):\n    return noise\n"}
     if start == "incumbent":
@@ -74,7 +91,8 @@ def seeds(space: Space, start: Start, incumbent: str = "") -> dict[str, str]:
             )
         return {"incumbent": incumbent}
     extra = {"incumbent": incumbent} if incumbent else {}
-    return extra | space.baselines() | {TEMPLATE: log_linear(space)}
+    known = extra | space.baselines()
+    return known if program else known | {TEMPLATE: log_linear(space)}
 
 
 def log_linear(space: Space) -> str:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .trees import Slot, literal, number, render, slots
+
+if TYPE_CHECKING:
+    from .dialect import Dialect
 
 _SIGMA = 0.4
 _GENERATIONS = 8
@@ -51,15 +54,15 @@ class Tuning:
     Args:
         source: of a program with at least one literal.
         score: its own score, lower is better.
-        inputs: names that a score may take.
+        dialect: of the program's form.
         seed: of the run's own random numbers.
     """
 
-    def __init__(self, source: str, score: float, inputs: tuple[str, ...], seed: int) -> None:
+    def __init__(self, source: str, score: float, dialect: Dialect, seed: int) -> None:
         self.source = source
         self.best = score
-        self._inputs = inputs
-        self._start = constants(source)
+        self._dialect = dialect
+        self._start = dialect.constants(source)
         self._units = [max(abs(value), 0.2) for value in self._start]
         self._strategy = _strategy(len(self._start), seed)
         self._points: list[Any] = []
@@ -86,7 +89,7 @@ class Tuning:
     def _program(self, point: Sequence[float]) -> str:
         moved = zip(self._start, self._units, point, strict=True)
         values = [start + unit * float(offset) for start, unit, offset in moved]
-        return with_constants(self.source, values, self._inputs)
+        return self._dialect.with_constants(self.source, values)
 
     def tell(self, ticket: int, score: float) -> None:
         """Take the score of an asked program; infinite when it has none."""

@@ -13,6 +13,7 @@ import numpy as np
 from ...sdk.kind import Kind
 from ..evaluation import Split
 from ..isolation.compiled import CompiledEngine, CompiledOptions
+from ..isolation.programs import ProgramEngine
 from ..policy import Policy
 from ..simulators import simulator_for
 from ..splits import split
@@ -52,8 +53,10 @@ class Arena:
         draws = tuple(simulator_for(kind).draws(known, DRAWS, chosen.seed))
         return cls(kind, trace, windows, draws, chosen)
 
-    def open(self) -> CompiledEngine:
+    def open(self) -> CompiledEngine | ProgramEngine:
         """Return an engine for the windows; raises IsolationError when it cannot be had."""
+        if self.kind.form == "program":
+            return ProgramEngine(self.kind, self.windows, self.draws, self.engine)
         return CompiledEngine(self.kind, self.windows, self.draws, self.engine)
 
     def score(self, incumbent: Policy, window: Split) -> float:
@@ -67,7 +70,12 @@ class Arena:
         return max(means)
 
     def scales(self) -> dict[str, float]:
-        """Return the usual size of every input on train: the median of those that are not zero."""
+        """Return the usual size of every input on train: the median of those that are not zero.
+
+        A program's arguments have none.
+        """
+        if self.kind.form == "program":
+            return {}
         features = simulator_for(self.kind).observed(self.windows["train"])
         sizes = np.abs(features.reshape(-1, features.shape[2]))
         return {

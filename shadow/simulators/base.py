@@ -300,6 +300,17 @@ def drive(stream: Stream, trace: DecisionTrace, choose: Choose) -> Replay:
     raise TraceError(f"the simulator asked for more than the {len(trace)} recorded decisions")
 
 
+def drive_to_end(stream: Stream, pick: Callable[[FloatArray], int]) -> Replay:
+    """Run a stream to its end with a policy that sees rows only, however often it is asked."""
+    try:
+        rows = next(stream)
+        while True:
+            rows = stream.send(pick(rows))
+    except StopIteration as stop:
+        replay: Replay = stop.value
+        return replay
+
+
 def save_calibrations(path: Path, calibrations: tuple[Any, ...]) -> None:
     """Write calibrations to one ``.npz`` file, without pickle."""
     flat = {

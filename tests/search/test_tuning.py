@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.shadow.search.archive import Archive
+from gnomon.shadow.search.dialect import ScoreDialect
 from gnomon.shadow.search.proposers import Constants, Context
 from gnomon.shadow.search.records import Outcome, Record
 from gnomon.shadow.search.space import Space
 from gnomon.shadow.search.tuning import Tuning, constants, skeleton, with_constants
 
 INPUTS = ("a", "b", "noise")
+
+
+class Dialect(ScoreDialect):
+    """Score form with these inputs."""
+
+    def __init__(self) -> None:
+        super().__init__(load_balancer)
+
+    def with_constants(self, source: str, values: Sequence[float]) -> str:
+        return with_constants(source, values, INPUTS)
+
+
+DIALECT = Dialect()
 SOURCE = "def score(a, b):\n    return a * 1.0 + b ** -2.0 if a > 0.5 else -3.0\n"
 TARGET = (1.3, -2.6, 0.35, -3.9)
 
@@ -24,7 +39,7 @@ def toy(source: str) -> float:
 
 
 def run(seed: int, limit: int = 64) -> tuple[list[str], Tuning]:
-    tuning = Tuning(SOURCE, toy(SOURCE), INPUTS, seed)
+    tuning = Tuning(SOURCE, toy(SOURCE), DIALECT, seed)
     asked: list[str] = []
     while not tuning.over and len(asked) < limit:
         batch = []
@@ -66,7 +81,7 @@ def test_one_seed_gives_one_run_and_touches_no_global_generator() -> None:
 
 
 def test_programs_without_a_score_rank_last_and_a_run_that_finds_nothing_ends() -> None:
-    tuning = Tuning(SOURCE, 1.0, INPUTS, 0)
+    tuning = Tuning(SOURCE, 1.0, DIALECT, 0)
     asked = 0
     while not tuning.over:
         item = tuning.ask()
@@ -78,7 +93,7 @@ def test_programs_without_a_score_rank_last_and_a_run_that_finds_nothing_ends() 
 
 
 def test_a_generation_is_told_before_the_next_is_asked() -> None:
-    tuning = Tuning(SOURCE, 1.0, INPUTS, 0)
+    tuning = Tuning(SOURCE, 1.0, DIALECT, 0)
     batch = []
     while (item := tuning.ask()) is not None:
         batch.append(item)

@@ -1,0 +1,209 @@
+"""One call: read, put to a program where one decides, answered by the incumbent where none can, recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..arms import Segment
+from .group import MARGIN_S, share
+from .questions import Question
+from .records import Noted
+
+if TYPE_CHECKING:
+    from .hook import ProgramHook
+
+COLLECTIVE = "collective"
+
+
+class Made(NamedTuple):
+    """A decision that was made.
+
+    Attributes:
+        picked: what the service is given.
+        seq: its number; -1 where it is not one that is recorded.
+        recorded: whether it was recorded.
+    """
+
+    picked: Any
+    seq: int
+    recorded: bool
+
+
+class _Begun(NamedTuple):
+    held: Segment
+    seq: int
+    time_ns: int
+    question: Question
+    features: tuple[float, ...]
+
+
+class _Told(NamedTuple):
+    """What the incumbent is to be asked for, or not.
+
+    Attributes:
+        usable: whether ``picked`` is a program's answer.
+        picked: in the service's own form.
+        detail: why there is none although a program decides.
+        spent_ns: time that it took; -1 where nobody was asked.
+    """
+
+    usable: bool
+    picked: Any = None
+    detail: str = ""
+    spent_ns: int = -1
+
+
+_UNTOLD = _Told(False)
+
+
+class Calls:
+    """Makes the decisions of one hook; none of this raises but what the incumbent raises.
+
+    Args:
+        hook: whose.
+    """
+
+    def __init__(self, hook: ProgramHook) -> None:
+        self._hook = hook
+
+    def made(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Made:
+        """Make one decision on the caller's thread."""
+        begun, told = self._first(args, kwargs)
+        if told.usable:
+            return self._last(begun, told, told.picked)
+        try:
+            picked = self._hook.incumbent(*args, **kwargs)
+        except BaseException:
+            self._raised(begun)
+            raise
+        return self._last(begun, told, picked)
+
+    async def made_async(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Made:
+        """Make one decision; a program is waited for on another thread, so that the loop goes on."""
+        held = self._hook.segment
+        if self._hook.spec.group is None and (held is None or held.until > 0) and not _asks(held):
+            begun, told = self._first(args, kwargs)
+        else:
+            context = contextvars.copy_context()
+            loop = asyncio.get_running_loop()
+            begun, told = await loop.run_in_executor(
+                None, lambda: context.run(self._first, args, kwargs)
+            )
+        if told.usable:
+            return self._last(begun, told, told.picked)
+        try:
+            picked = await self._hook.incumbent(*args, **kwargs)
+        except BaseException:
+            self._raised(begun)
+            raise
+        return self._last(begun, told, picked)
+
+    def derive(self, seq: int, picked: Any) -> None:
+        """Report the outcome that ``outcome=`` takes from the result of a plain call."""
+        if self._hook.spec.outcome is None:
+            return
+        try:
+            values = dict(self._hook.spec.outcome(picked))
+            ok = bool(values.pop("ok", True))
+            self._hook.report(seq, ok, "reported", values)
+        except Exception as error:  # noqa: BLE001 - the service's own function may raise anything
+            self._hook.recording.complain(error)
+
+    def _first(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[_Begun | None, _Told]:
+        """Return the call as it was read, and what the program that decides answers to it."""
+        group = self._hook.spec.group
+        if group is not None and group.rank != 0:
+            return None, self._followed(args, kwargs)
+        begun = self._begin(args, kwargs)
+        outputs, detail, spent = self._ask(begun)
+        if group is not None:
+            question = begun.question if begun is not None else None
+            shared = share(group, self._contract, question, outputs, self._patience_s)
+            if not shared.agreed:
+                self._hook.recording.tallies[COLLECTIVE].bump()
+                detail = COLLECTIVE if begun is not None and begun.held.program else ""
+            outputs = shared.outputs
+        return begun, self._given_back(outputs, detail, spent)
+
+    def _begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Begun | None:
+        """Return the call as it was read; None where it is not to be recorded, or cannot be read."""
+        hook, tallies = self._hook, self._hook.recording.tallies
+        held = hook.held()
+        if held is None or held.skip:
+            tallies["passed"].bump()
+            return None
+        seq = hook.recording.numbers.bump()
+        try:
+            question = hook.reader.question(args, kwargs)
+            features = hook.reader.features(question)
+        except Exception as error:  # noqa: BLE001 - arguments and accessors are the service's own
+            tallies["failed"].bump()
+            hook.recording.complain(error)
+            return None
+        return _Begun(held, seq, hook.clock.time_ns(), question, features)
+
+    def _ask(self, begun: _Begun | None) -> tuple[dict[str, Any] | None, str, int]:
+        guard: Any = begun.held.program if begun is not None else None
+        if begun is None or guard is None:
+            return None, "", -1
+        outputs, detail, spent = guard.ask(begun.question)
+        if detail:
+            self._hook.recording.tallies[detail.partition(":")[0]].bump()
+        return outputs, detail, spent
+
+    def _given_back(self, outputs: dict[str, Any] | None, detail: str, spent: int) -> _Told:
+        if outputs is None:
+            return _Told(False, None, detail, spent)
+        try:
+            return _Told(True, self._hook.reader.given_back(outputs), detail, spent)
+        except Exception as error:  # noqa: BLE001 - answer= is the service's own function
+            self._hook.recording.complain(error)
+            self._hook.recording.tallies["fault"].bump()
+            return _Told(False, None, "fault", spent)
+
+    def _followed(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Told:
+        """Return the answer that rank 0 of the group gives."""
+        hook = self._hook
+        group = hook.spec.group
+        assert group is not None
+        hook.held()  # the first call starts the drainer here, too
+        hook.recording.tallies["followed"].bump()
+        try:
+            question: Question | None = hook.reader.question(args, kwargs)
+        except Exception as error:  # noqa: BLE001 - as in _begin
+            hook.recording.complain(error)
+            question = None
+        shared = share(group, self._contract, question, None, self._patience_s)
+        if not shared.agreed:
+            hook.recording.tallies[COLLECTIVE].bump()
+        return self._given_back(shared.outputs, "", -1)
+
+    def _last(self, begun: _Begun | None, told: _Told, picked: Any) -> Made:
+        if begun is None:
+            return Made(picked, -1, False)
+        detail = told.detail or begun.held.detail
+        noted = Noted(begun.held, begun.seq, begun.time_ns, begun.features, detail, told.spent_ns)
+        recorded = self._hook.recording.note(noted, begun.question, picked)
+        return Made(picked, begun.seq, recorded)
+
+    def _raised(self, begun: _Begun | None) -> None:
+        if begun is not None:
+            self._hook.recording.tallies["raised"].bump()
+
+    @property
+    def _contract(self) -> Any:
+        return self._hook.kind.program
+
+    @property
+    def _patience_s(self) -> float:
+        """Seconds that others wait for rank 0: another thread's call, its own, and a margin."""
+        return 2.0 * self._hook.kind.deadline_s + MARGIN_S
+
+
+def _asks(held: Segment | None) -> bool:
+    return held is not None and held.program is not None

@@ -1,0 +1,111 @@
+"""Several processes that decide as one: one asks, all answer alike, or all take the incumbent's answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ..isolation.program_wire import answer_size, pack_answer, pack_terms, unpack_answer
+from ..language import Answer
+
+if TYPE_CHECKING:
+    from ..language import ProgramContract
+    from .questions import Question
+
+_DIGEST = 16
+#: Seconds beyond a program's deadline that the others wait for it.
+MARGIN_S = 1.0
+
+
+class Group(Protocol):
+    """What a hook needs of the processes that decide together; all of them make the same calls.
+
+    Attributes:
+        rank: of this process, from 0; 0 asks.
+        size: how many there are.
+    """
+
+    rank: int
+    size: int
+
+    def broadcast(self, data: bytes | None, timeout_s: float) -> bytes:
+        """Return in every process what rank 0 gives; the others give None. Raises when it takes longer."""
+        ...
+
+    def agree(self, ok: bool, timeout_s: float) -> bool:
+        """Return whether every process says so, the same in all of them. Raises when it takes longer."""
+        ...
+
+
+class Shared(NamedTuple):
+    """What the group came to.
+
+    Attributes:
+        outputs: the answer of all; None where all take the incumbent's.
+        agreed: whether that is what rank 0 said.
+    """
+
+    outputs: dict[str, Any] | None
+    agreed: bool
+
+
+def share(
+    group: Group,
+    contract: ProgramContract,
+    question: Question | None,
+    outputs: Mapping[str, Any] | None,
+    timeout_s: float,
+) -> Shared:
+    """Give rank 0's answer to all; never raises.
+
+    Every process checks that it was asked the same question. Where one did not hear, was asked another,
+    or does not answer in time, all that hear of it take the incumbent's answer.
+
+    Args:
+        group: of processes.
+        contract: of the kind.
+        question: of this process; None where its call could not be read.
+        outputs: rank 0's answer; None for the incumbent's, and in the others.
+        timeout_s: of each of the two steps.
+    """
+    own = _digest(question)
+    message = _packed(contract, own, outputs) if group.rank == 0 else None
+    told: dict[str, Any] | None = None
+    try:
+        heard = bytes(group.broadcast(message, timeout_s))
+        told = _unpacked(contract, question, own, heard)
+        good = told is not None or len(heard) == _DIGEST
+    except Exception:  # noqa: BLE001 - the service's own transport may raise anything
+        good = False
+    try:
+        agreed = bool(group.agree(good, timeout_s))
+    except Exception:  # noqa: BLE001 - as above
+        agreed = False
+    return Shared(told if good and agreed else None, good and agreed)
+
+
+def _digest(question: Question | None) -> bytes:
+    if question is None:
+        return bytes(_DIGEST)
+    body = pack_terms(question.terms.values())
+    return hashlib.blake2b(body, digest_size=_DIGEST).digest()
+
+
+def _packed(contract: ProgramContract, own: bytes, outputs: Mapping[str, Any] | None) -> bytes:
+    if outputs is None:
+        return own
+    return own + pack_answer(contract, Answer(True, None, dict(outputs), 0))
+
+
+def _unpacked(
+    contract: ProgramContract, question: Question | None, own: bytes, heard: bytes
+) -> dict[str, Any] | None:
+    """Return the answer that was heard; None where it is the incumbent's, or to another question."""
+    body = heard[_DIGEST:]
+    if not body or question is None or heard[:_DIGEST] != own:
+        return None
+    if len(body) != answer_size(contract, question.terms):
+        return None
+    answer = unpack_answer(contract, question.terms, body)
+    return answer.outputs if answer.ok else None

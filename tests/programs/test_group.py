@@ -1,0 +1,221 @@
+"""Processes that decide as one: one asks, all answer alike, and whatever goes wrong all fall back."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from gnomon.sdk.assignment import Assignment
+from gnomon.sdk.hook import hook
+from gnomon.sdk.language import check_program
+from gnomon.sdk.programs.group import share
+from gnomon.sdk.programs.questions import question_of
+from gnomon.sdk.programs.sockets import SocketGroup
+from gnomon.sdk.records import Decision
+
+from .conftest import Kept
+from .jobs import BEYOND, LONGEST, jobs
+
+WORK = [3.0, 1.0, 2.0]
+SIZE = 3
+
+
+class Meeting:
+    """What the ranks of a test share: a barrier, and a place for one message and for votes."""
+
+    def __init__(self, size: int = SIZE) -> None:
+        self.barrier = threading.Barrier(size)
+        self.message: bytes | None = None
+        self.votes: list[bool] = []
+
+
+class Rank:
+    """One rank in a thread of its own; ``lost`` spoils what it hears."""
+
+    def __init__(self, meeting: Meeting, rank: int, lost: Callable[[bytes], bytes] = bytes) -> None:
+        self.rank, self.size = rank, SIZE
+        self._meeting = meeting
+        self._lost = lost
+
+    def broadcast(self, data: bytes | None, timeout_s: float) -> bytes:
+        if data is not None:
+            self._meeting.message = data
+        self._meeting.barrier.wait(timeout_s)
+        assert self._meeting.message is not None
+        return self._lost(self._meeting.message)
+
+    def agree(self, ok: bool, timeout_s: float) -> bool:
+        self._meeting.votes.append(ok)
+        self._meeting.barrier.wait(timeout_s)
+        return all(self._meeting.votes)
+
+
+def in_threads(calls: list[Callable[[], Any]]) -> list[Any]:
+    found: list[Any] = [None] * len(calls)
+
+    def run(index: int) -> None:
+        found[index] = calls[index]()
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10.0)
+    return found
+
+
+def shared(outputs: Any, asked: list[Any], lost: Callable[[bytes], bytes] = bytes) -> list[Any]:
+    """Return what each rank comes to; the last one hears through ``lost``."""
+    meeting = Meeting()
+    ranks = [Rank(meeting, i, lost if i == SIZE - 1 else bytes) for i in range(SIZE)]
+    assert jobs.program is not None
+    contract = jobs.program
+
+    def call(i: int) -> Callable[[], Any]:
+        question = question_of(jobs, asked[i]) if asked[i] is not None else None
+        given = outputs if i == 0 else None
+        return lambda: share(ranks[i], contract, question, given, 0.5)
+
+    return in_threads([call(i) for i in range(SIZE)])
+
+
+ASKED = (WORK, 2, [0, 0, 0])
+
+
+def test_all_get_what_rank_0_gives() -> None:
+    answer = {"machine": [0, 1, 1]}
+    assert shared(answer, [ASKED] * SIZE) == [(answer, True)] * SIZE
+    assert shared(None, [ASKED] * SIZE) == [(None, True)] * SIZE
+
+
+def garbled(message: bytes) -> bytes:
+    return message[:-3]
+
+
+def unheard(message: bytes) -> bytes:
+    raise TimeoutError("nothing came")
+
+
+@pytest.mark.parametrize("lost", [garbled, unheard])
+def test_where_one_did_not_hear_all_fall_back(lost: Callable[[bytes], bytes]) -> None:
+    found = shared({"machine": [0, 1, 1]}, [ASKED] * SIZE, lost)
+    assert found == [(None, False)] * SIZE
+
+
+@pytest.mark.parametrize("other", [None, (WORK, 3, [0, 0, 0]), (WORK[:2], 2, [0, 0])])
+def test_where_one_was_asked_something_else_all_fall_back(other: Any) -> None:
+    found = shared({"machine": [0, 1, 1]}, [ASKED, ASKED, other])
+    assert found == [(None, False)] * SIZE
+
+
+def test_a_rank_that_is_gone_is_not_waited_for_for_ever() -> None:
+    meeting = Meeting()
+    assert jobs.program is not None
+    question = question_of(jobs, ASKED)
+    found = share(Rank(meeting, 0), jobs.program, question, {"machine": [0, 1, 1]}, 0.05)
+    assert found == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "detail"),
+    [(LONGEST, [0, 1, 1], ""), (BEYOND, [1, 1, 1], "violation:in_range")],
+)
+def test_every_rank_of_a_service_answers_alike(
+    source: str, answer: list[int], detail: str, kept: Kept
+) -> None:
+    meeting = Meeting()
+    ranks = [marked(Rank(meeting, i), f"group.{i}") for i in range(SIZE)]
+    assert jobs.program is not None
+    program: Any = check_program(source, jobs.program)
+    for rank in ranks:
+        rank.hook.install(Assignment(1, "full", candidate=program, candidate_digest="c" * 64))
+    assert in_threads([lambda rank=rank: rank(WORK, 2) for rank in ranks]) == [answer] * SIZE
+    (made,) = kept.of(Decision)  # of rank 0 alone
+    assert made.detail == detail
+    counters = [rank.hook.counters for rank in ranks]
+    assert [each["followed"] for each in counters] == [0, 1, 1]
+    assert [each["collective"] for each in counters] == [0, 0, 0]
+
+
+def test_a_group_that_does_not_agree_falls_back_together(kept: Kept) -> None:
+    meeting = Meeting()
+    ranks = [marked(Rank(meeting, i), f"group.{i}") for i in range(SIZE)]
+    assert jobs.program is not None
+    program: Any = check_program(LONGEST, jobs.program)
+    for rank in ranks:
+        rank.hook.install(Assignment(1, "full", candidate=program, candidate_digest="c" * 64))
+    asked = [(WORK, 2), (WORK, 2), ([3.0, 1.0, 2.5], 2)]
+    calls = [lambda rank=rank, one=one: rank(*one) for rank, one in zip(ranks, asked, strict=True)]
+    assert in_threads(calls) == [[1, 1, 1]] * SIZE
+    (made,) = kept.of(Decision)
+    assert (made.reason, made.detail) == ("fallback", "collective")
+    assert [rank.hook.counters["collective"] for rank in ranks] == [1, 1, 1]
+
+
+def marked(group: Any, name: str) -> Any:
+    @hook(name, kind=jobs, item_features=lambda question: (len(question.work),), group=group)
+    def assign(work: Any, machines: int) -> list[int]:
+        return [machines - 1] * len(work)
+
+    return assign
+
+
+@pytest.fixture
+def groups() -> Iterator[list[SocketGroup]]:
+    """Ranks that are connected."""
+    pairs = [socket.socketpair() for _ in range(SIZE - 1)]
+    first = SocketGroup(0, SIZE, [near for near, _ in pairs])
+    found = [first, *(SocketGroup(i + 1, SIZE, [far]) for i, (_, far) in enumerate(pairs))]
+    yield found
+    for each in found:
+        each.close()
+
+
+def steps(groups: list[SocketGroup], votes: list[bool], timeout_s: float = 5.0) -> list[Any]:
+    def both(i: int) -> Any:
+        heard = groups[i].broadcast(b"map" * 100_000 if i == 0 else None, timeout_s)
+        return len(heard), groups[i].agree(votes[i], timeout_s)
+
+    return in_threads([lambda i=i: both(i) for i in range(len(groups))])
+
+
+def test_sockets_carry_what_rank_0_gives_and_whether_all_agree(groups: list[SocketGroup]) -> None:
+    for _ in range(3):
+        assert steps(groups, [True] * SIZE) == [(300_000, True)] * SIZE
+        assert steps(groups, [True, False, True]) == [(300_000, False)] * SIZE
+
+
+def test_a_rank_that_hangs_makes_the_others_fall_back_and_is_in_step_later(
+    groups: list[SocketGroup],
+) -> None:
+    assert jobs.program is not None
+    question, contract = question_of(jobs, ASKED), jobs.program
+    answer = {"machine": [0, 1, 1]}
+
+    def call(i: int) -> Any:
+        return share(groups[i], contract, question, answer if i == 0 else None, 0.2)
+
+    assert in_threads([lambda: call(0), lambda: call(1)]) == [(None, False)] * 2
+    assert call(2) == (None, False)  # late for that call: what it is told is that nobody agreed
+    assert in_threads([lambda i=i: call(i) for i in range(SIZE)]) == [(answer, True)] * SIZE
+
+
+def test_a_rank_that_went_makes_the_others_fall_back(groups: list[SocketGroup]) -> None:
+    groups[2].close()
+    assert jobs.program is not None
+    question, contract = question_of(jobs, ASKED), jobs.program
+    answer = {"machine": [0, 1, 1]}
+    calls = [
+        lambda i=i: share(groups[i], contract, question, answer if i == 0 else None, 0.3)
+        for i in (0, 1)
+    ]
+    assert in_threads(calls) == [(None, False)] * 2
+
+
+def test_a_socket_for_every_peer() -> None:
+    with pytest.raises(ValueError, match="rank 0 of 3 has 0 sockets"):
+        SocketGroup(0, 3, [])
