@@ -19,7 +19,15 @@ from typer.testing import CliRunner
 
 from gnomon.commands import traces as command
 from gnomon.policies.cache import cache
-from gnomon.recorder.importers import FORMATS, Columns, Imported, Request, _formats, import_trace
+from gnomon.recorder.importers import (
+    FORMATS,
+    REQUESTS,
+    Columns,
+    Imported,
+    Request,
+    _formats,
+    import_trace,
+)
 from gnomon.recorder.importers._formats import keys
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import ConfigurationError, TraceError
@@ -300,7 +308,7 @@ def test_the_command_imports_and_shows(tmp_path: Path) -> None:
 def test_formats_of_the_command_are_those_there_are() -> None:
     from gnomon.commands._import import Format
 
-    assert [form.value for form in Format] == list(FORMATS)
+    assert [form.value for form in Format] == [*FORMATS, *REQUESTS]
 
 
 def test_public_files(data: Path, tmp_path: Path) -> None:
