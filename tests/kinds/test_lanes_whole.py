@@ -141,13 +141,17 @@ def accepted_of(deployed: Deployment, incumbent: str) -> tuple[dict[str, Any], P
     return verdict, out / "best.py"
 
 
+def kept(report: dict[str, Any]) -> dict[str, Any]:
+    """Return what a report's evidence says in numbers, without its points."""
+    return {name: value for name, value in report["evidence"].items() if name != "points"}
+
+
 def promoted(reports: list[dict[str, Any]]) -> None:
     """Check that a rollout's reports show states, weights and pairs of blocks."""
     last = reports[-1]
     causes = [step["cause"] for step in last["transitions"]]
-    assert [step["to"] for step in last["transitions"]] == ["SHADOW", "CANARY", "FULL", "STABLE"], (
-        causes
-    )
+    states = [step["to"] for step in last["transitions"]]
+    assert states == ["SHADOW", "CANARY", "FULL", "STABLE"], f"{causes}: {kept(last)}"
     assert {report["weight"] for report in reports} >= {0.5, 1.0}
     evidence = last["evidence"]
     counted = [point for point in evidence["points"] if not point["left_out"]]
