@@ -68,7 +68,7 @@ class Deployment:
         report = self.stage.run("rollout", "status", *self.control_plane)
         return (report["acked"], report["clients"]) == (1, 1)
 
-    def followed(self) -> list[dict[str, Any]]:
+    def followed(self, seconds: float = 90.0) -> list[dict[str, Any]]:
         """Return the rollout's reports, from now until it is decided."""
         seen: list[dict[str, Any]] = []
 
@@ -76,7 +76,7 @@ class Deployment:
             seen.append(self.stage.run("rollout", "status", *self.control_plane))
             return seen[-1]["state"] in DECIDED
 
-        until(decided, 90, "the rollout")
+        until(decided, seconds, "the rollout")
         return seen
 
 
