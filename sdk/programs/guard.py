@@ -92,12 +92,14 @@ class ProgramGuard:
         """Make the process ready; a failure is logged, and shows again when the program is asked."""
         if self._process is not None:
             return
-        with self._lock:
-            try:
-                self._ready()
-                self._tidy()
-            except (CandidateStopped, GnomonError, OSError) as error:
+        self._lock.acquire()
+        try:
+            self._ready()
+        except (GnomonError, OSError) as error:
+            if not self._closed:
                 _LOG.error("a program of kind %r cannot start: %s", self._kind.name, error)
+        finally:
+            self._release()
 
     def ask(self, question: Question) -> Verdict:
         """Return the program's answer, or why there is none; failures count towards the breaker."""
@@ -123,16 +125,14 @@ class ProgramGuard:
     def close(self) -> None:
         """End the process; a call that waits for it gets no answer."""
         self._closed = True
-        process = self._process
-        if process is None:
-            return
         if self._pid != os.getpid():
-            process.abandon()
+            if self._process is not None:
+                self._process.abandon()
         elif self._lock.acquire(blocking=False):
-            process.close()
+            self._drop()
             self._lock.release()
-        else:
-            process.end()  # whoever waits sees it end, and frees its handles
+        elif (process := self._process) is not None:
+            process.end()  # whoever holds the lock frees the handles once it is done
 
     def _told(self, question: Question) -> tuple[dict[str, Any] | None, str]:
         if not self._lock.acquire(timeout=self._kind.deadline_s):
@@ -140,25 +140,29 @@ class ProgramGuard:
         try:
             answer = self._ready().ask_terms(question.terms)
         except CandidateStopped as stopped:
-            self._process = None
+            self._drop()
             late = stopped.status is Status.TIMEOUT
             return None, WITHDRAWN if self._closed else TIMEOUT if late else FAULT
         except (GnomonError, OSError):  # the isolation's own failure, or a host operation's
-            self._process = None
+            self._drop()
             return None, WITHDRAWN if self._closed else FAULT
         finally:
-            self._tidy()
-            self._lock.release()
+            self._release()
         if self._closed:
             return None, WITHDRAWN
         return (answer.outputs, "") if answer.ok else (None, FAULT)
 
-    def _tidy(self) -> None:
-        """End a process that was made ready, or used, while the program was withdrawn."""
-        process = self._process
-        if self._closed and process is not None:
-            self._process = None
+    def _drop(self) -> None:
+        """End the process, if there is one; the next call makes another. The lock is held."""
+        process, self._process = self._process, None
+        if process is not None:
             process.close()
+
+    def _release(self) -> None:
+        """Release the lock, and do what was left to whoever held it."""
+        self._lock.release()
+        if self._closed:
+            self.close()
 
     def _ready(self) -> ProgramProcess:
         if self._closed:
