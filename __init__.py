@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         doctor,
         evolve,
         follow,
+        off_policy,
         prune,
         replay,
         rollout,
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
     )
     from .policies.cache import cache
     from .policies.expert_placement import expert_placement
+    from .policies.llm_router import llm_router
+    from .policies.llm_scheduler import llm_scheduler
     from .policies.load_balancer import load_balancer
+    from .policies.scheduler import scheduler
     from .policy_cache import PolicyCache
     from .sdk.config import Settings, Sink
     from .sdk.errors import (
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
     from .sdk.invariant import Invariant
     from .sdk.kind import Baseline, Feature, Guardrail, Kind, Metric, WorkloadEvent
     from .sdk.telemetry.accounting import Account
+    from .shadow.simulators.custom import simulator
 
 __version__ = "0.1.0"
 
@@ -86,11 +91,16 @@ _HOMES = {
     "follow": "api",
     "hook": "sdk.hook",
     "invariant": "sdk.hook",
+    "llm_router": "policies.llm_router",
+    "llm_scheduler": "policies.llm_scheduler",
     "load_balancer": "policies.load_balancer",
+    "off_policy": "api",
     "prune": "api",
     "replay": "api",
     "rollout": "api",
+    "scheduler": "policies.scheduler",
     "ship": "api",
+    "simulator": "shadow.simulators.custom",
     "traces": "api",
     "verify": "api",
 }
@@ -128,12 +138,17 @@ __all__ = [
     "follow",
     "hook",
     "invariant",
+    "llm_router",
+    "llm_scheduler",
     "load_balancer",
+    "off_policy",
     "prune",
     "replay",
     "rollout",
+    "scheduler",
     "ship",
     "shutdown",
+    "simulator",
     "traces",
     "verify",
 ]

@@ -11,14 +11,14 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .sdk.errors import ConfigurationError
 from .sdk.records import INCUMBENT
-from .shadow.opening import isolated, opened, policy_named, rivals, source_digest
+from .shadow.opening import opened, policy_named, rivals, source_digest
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .sdk.channel import Peer
     from .shadow.gate_case import VerifyOptions
     from .shadow.isolation.compiled import CompiledOptions
+    from .shadow.offpolicy_table import OffPolicyOptions, OffPolicyTable
     from .shadow.replay import ReplayTable
     from .shadow.report.rollouts import Rollout, Shipped
     from .shadow.report.traces import Traces
@@ -142,45 +143,92 @@ def prune(
 
 
 def replay(
-    traces: str | Path = TRACES,
+    traces: str | Path | Sequence[str | Path] = TRACES,
     policies: Iterable[str] = (),
     *,
-    hook: str | None = None,
+    hook: str | Sequence[str] | None = None,
     incumbent: str | None = None,
     replicas: int = 20,
     seed: int = 0,
     isolation: str = "strict",
+    sizes: Iterable[float] = (),
+    slo: str | float | Iterable[str] = (),
+    workers: int = 1,
+    out: str | Path | None = None,
+    resume: bool = False,
     progress: Callable[[str], None] = lambda _line: None,
 ) -> ReplayTable:
-    """Replay a trace under the incumbent and other policies: fidelity first, then the comparison.
+    """Replay traces under their incumbents and other policies: fidelity first, then the comparison.
 
     Args:
-        traces, hook, incumbent: as for :func:`opened`.
+        traces: as for :func:`opened`; several of one kind are compared one by one and over all.
         policies: files (run isolated) or ``baseline:NAME``; all baselines when empty.
+        hook: as for :func:`opened`; one for all traces, one for each, or several of one store.
+        incumbent: as for :func:`opened`, of every trace.
         replicas: replays per policy, at least 2.
         seed: of all draws.
         isolation: of the files: ``strict`` or ``process``.
+        sizes: shares of what the workload touches (0.01 for 1 %) that a cache is brought to in turn.
+        slo: limit of the objective, or ``METRIC=LIMIT``, one or several: how many decisions meet all.
+        workers: processes that replay; the result is the same.
+        out: folder that keeps what is finished, ``table.json`` and ``report.html``.
+        resume: go on with what ``out`` holds.
         progress: is told what happens, a line at a time.
+
+    Returns:
+        The table of the first trace at the first size, with the others in ``further`` and what is said
+        over all of them in ``overall``.
 
     Raises:
         TraceError, ConfigurationError, LanguageError: as :func:`opened`, and for ``policies``.
         IsolationError: the isolation cannot be had.
     """
-    from .shadow.replay import replay as compare
+    from .shadow.replay import ReplayOptions, compare, planned
 
-    if replicas < 2:
-        raise ConfigurationError(f"replicas={replicas} says nothing of luck; give at least 2")
-    trace, target = opened(traces, hook, incumbent)
-    with ExitStack() as stack:
-        others = isolated(tuple(policies), target.kind, isolation, stack)
-        return compare(
-            trace,
-            others,
-            incumbent=target.incumbent,
-            replicas=replicas,
-            seed=seed,
-            progress=progress,
-        )
+    options = ReplayOptions(
+        replicas=replicas,
+        seed=seed,
+        isolation=isolation,
+        sizes=tuple(sizes),
+        slo=(str(slo),) if isinstance(slo, str | int | float) else tuple(map(str, slo)),
+        workers=workers,
+        out=Path(out) if out is not None else None,
+        resume=resume,
+    )
+    named = [traces] if isinstance(traces, str | Path) else traces
+    hooks = [hook] if isinstance(hook, str) else hook or ()
+    plan = planned([*map(str, named)], tuple(policies), hooks, incumbent, options)
+    return compare(plan, progress)
+
+
+def off_policy(
+    traces: str | Path = TRACES,
+    policies: Iterable[str] = (),
+    *,
+    hook: str | None = None,
+    options: OffPolicyOptions | None = None,
+) -> OffPolicyTable:
+    """Estimate what policies would have got from recorded decisions alone, without a simulator.
+
+    It takes decisions that were partly drawn (``explore=``); where a policy takes actions that had no chance
+    to be recorded, the answer is ``no overlap`` and no number.
+
+    Args:
+        traces, hook: as for :func:`opened`.
+        policies: files (run isolated) or ``baseline:NAME`` in score form; all such baselines when empty.
+        options: largest weight, least effective sample, isolation and seed.
+
+    Raises:
+        TraceError, ConfigurationError, LanguageError: as :func:`opened`, and for ``policies``.
+        IsolationError: the isolation cannot be had.
+    """
+    from .shadow.offpolicy_table import OffPolicyOptions
+    from .shadow.offpolicy_table import off_policy as estimated
+    from .shadow.opening import asked, sources_named
+
+    found = asked(traces, hook)
+    sources = sources_named(tuple(policies), found.kind)
+    return estimated(found.trace, found.kind, sources, options or OffPolicyOptions())
 
 
 def evolve(

@@ -21,6 +21,7 @@ COMMANDS = (
     "record",
     "traces",
     "replay",
+    "offpolicy",
     "evolve",
     "verify",
     "keys",

@@ -21,7 +21,7 @@ from .sdk.runtime import RUNTIME
 
 START_NS = 1_700_000_000_000_000_000
 
-__all__ = ["FakeClock", "Recording", "fake_trace", "force", "recording"]
+__all__ = ["FakeClock", "Recording", "check_simulator", "fake_trace", "force", "recording"]
 
 
 class FakeClock:
@@ -167,6 +167,28 @@ def _source(kind: Kind, policy: str) -> str:
         known = sorted(name for name, known in kind.baselines.items() if known.source)
         raise ConfigurationError(f"no baseline {policy!r} to run in a hook; use {', '.join(known)}")
     return baseline.source
+
+
+def check_simulator(simulator: Any, trace: Any, seed: int = 0) -> None:
+    """Hold a simulator to what replays rest on; it needs the ``shadow`` extra.
+
+    Equal picks give equal replays; every policy meets the same luck; a decision shows nothing of later picks,
+    nor of what is later in the trace; every decision has one outcome; a compiled score decides as the
+    same score asked row by row; calibrations can be written and read.
+
+    Args:
+        simulator: of a kind of score form.
+        trace: some hundred decisions.
+        seed: of the replays.
+
+    Raises:
+        AssertionError: it does not; says all that is wrong.
+    """
+    from .shadow.simulators.conformance import problems
+
+    found = problems(simulator, trace, seed)
+    if found:
+        raise AssertionError("; ".join(found))
 
 
 def fake_trace(

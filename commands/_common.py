@@ -6,8 +6,11 @@ import errno
 import functools
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -93,6 +96,19 @@ def shown(result: Shown) -> Callable[[], None]:
             out.print(rich_part(part, out), width=_PROSE if folds else None)
 
     return show
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGTERM end the block as SIGINT does, so that what was found is kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def rich_part(part: Part, out: Console) -> Any:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import asdict
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ..sdk.errors import ConfigurationError
-from . import _import_routing as routing
-from ._common import console, emit
+from . import _import_accesses, _import_mooncake, _import_requests, _import_routing
 from ._trace import DEFAULT_TRACES
-
-if TYPE_CHECKING:
-    from ..recorder.importers import Imported
+from ._wanted import Wanted
 
 
 class Format(str, Enum):
@@ -26,78 +21,82 @@ class Format(str, Enum):
     arc = "arc"
     ids = "ids"
     csv = "csv"
+    mooncake = "mooncake"
+    azure_llm = "azure-llm"
+    vllm_requests = "vllm-requests"
+    burstgpt = "burstgpt"
     esft = "esft"
     eplb_json = "eplb-json"
+
+
+_IMPORTS: dict[Format, Callable[[Wanted], None]] = {
+    Format.oracle_general: _import_accesses.run,
+    Format.arc: _import_accesses.run,
+    Format.ids: _import_accesses.run,
+    Format.csv: _import_accesses.run,
+    Format.mooncake: _import_mooncake.run,
+    Format.azure_llm: _import_requests.run,
+    Format.vllm_requests: _import_requests.run,
+    Format.burstgpt: _import_requests.run,
+    Format.esft: _import_routing.run,
+    Format.eplb_json: _import_routing.run,
+}
 
 
 def import_trace(
     format: Annotated[
         Format,
-        typer.Argument(metavar="FORMAT", help="oracleGeneral, arc, ids, csv, esft or eplb-json."),
+        typer.Argument(
+            metavar="FORMAT",
+            help="Of a cache: oracleGeneral, arc, ids, csv; of an LLM router: mooncake; of an LLM "
+            "scheduler: azure-llm, vllm-requests, burstgpt; of experts: esft, eplb-json.",
+        ),
     ],
-    file: Annotated[
+    files: Annotated[
         list[Path],
         typer.Argument(metavar="FILE...", help="The trace; .gz, .zst and .xz are decompressed."),
     ],
     hook: Annotated[str, typer.Option(help="Name that the trace is to have.")],
+    out: Annotated[str, typer.Option(help="Trace store: a folder or a URI.")] = DEFAULT_TRACES,
+    limit: Annotated[
+        int | None, typer.Option(help="The most accesses or requests to read.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Of replicas, engine or deployment: slots=64, max_num_seqs=128, ranks=8, ...",
+        ),
+    ] = None,
     capacity: Annotated[
         str | None,
         typer.Option(help="Of the cache: a number, or a share of the working set as in 10%."),
     ] = None,
-    out: Annotated[str, typer.Option(help="Trace store: a folder or a URI.")] = DEFAULT_TRACES,
     ignore_size: Annotated[
         bool, typer.Option("--ignore-size", help="Give every object size 1.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(help="The most accesses to read.")] = None,
     key: Annotated[str, typer.Option(help="Of a CSV file: column of keys.")] = "key",
     time: Annotated[
         str | None, typer.Option(help="Of a CSV file: column of times in seconds.")
     ] = None,
     size: Annotated[str | None, typer.Option(help="Of a CSV file: column of sizes.")] = None,
-    deployment: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Of an expert placement: slots=72, ranks=8, groups=1, ..."),
-    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
-    """Import a public trace as the workload of a hook of the kind cache, or expert_placement.
+    """Import a public trace as the workload of a hook; the format says of which kind.
 
     Exit codes: 0 imported, 2 bad input.
     """
-    from ..recorder import importers
-    from ..recorder.store import TraceStore
-
-    if format.value in importers.ROUTING:
-        routing.import_loads(format.value, file, hook, out, deployment or [], as_json)
-        return
-    if capacity is None:
-        raise ConfigurationError("a cache has a capacity; give --capacity, such as 10%")
-    columns = importers.Columns(key, time, size)
-    request = importers.Request(
-        format.value, _only(file), hook, capacity, ignore_size, limit, columns
+    wanted = Wanted(
+        format=format.value,
+        files=tuple(files),
+        hook=hook,
+        store=out,
+        limit=limit,
+        settings=tuple(setting or ()),
+        capacity=capacity,
+        ignore_size=ignore_size,
+        columns=(key, time, size),
+        as_json=as_json,
     )
-    found = importers.import_trace(TraceStore(out), request, _progress)
-    emit(asdict(found) | {"store": out}, as_json, lambda: _show(found, out))
-
-
-def _only(files: list[Path]) -> Path:
-    if len(files) != 1:
-        raise ConfigurationError(f"a trace of accesses is one file, not {len(files)}; name one")
-    return files[0]
-
-
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def _show(found: Imported, out: str) -> None:
-    printed = console()
-    objects = "" if found.objects is None else f" to {found.objects} objects"
-    printed.print(
-        f"{found.accesses} accesses{objects} over {found.span_s:.3f} s as hook {found.hook} of {out}, "
-        f"for a cache of {found.capacity:.15g}"
-    )
-    if found.turned_back:
-        printed.print(f"{found.turned_back} times went back and take the latest before them")
-    if found.resized:
-        printed.print(f"{found.resized} sizes below 1 or missing count as 1")
+    _IMPORTS[format](wanted)

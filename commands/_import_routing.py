@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..sdk.errors import ConfigurationError
 from ._common import console, emit
+from ._wanted import Wanted
 
 if TYPE_CHECKING:
     from ..recorder.importers import Deployment, ImportedLoads
 
 
-def import_loads(
-    format: str, files: Sequence[Path], hook: str, out: str, settings: Sequence[str], as_json: bool
-) -> None:
+def run(wanted: Wanted) -> None:
     """Import recorded routing and say what it came to; raises as the importer does."""
     from ..recorder import importers
-    from ..recorder.store import TraceStore
 
-    deployment = deployment_of(settings)
-    found = importers.import_loads(TraceStore(out), format, files, hook, deployment)
-    emit(asdict(found) | {"store": out}, as_json, lambda: _show(found, deployment, out))
+    wanted.only_for_caches()
+    if wanted.limit is not None:
+        raise ConfigurationError(
+            f"--limit {wanted.limit}: routing is read whole; choose windows with --set window=N"
+        )
+    deployment = deployment_of(wanted.settings)
+    found = importers.import_loads(
+        wanted.opened(), wanted.format, wanted.files, wanted.hook, deployment
+    )
+    emit(
+        asdict(found) | {"store": wanted.store},
+        wanted.as_json,
+        lambda: _show(found, deployment, wanted.store),
+    )
 
 
 def deployment_of(settings: Sequence[str]) -> Deployment:

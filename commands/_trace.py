@@ -10,7 +10,7 @@ from ..sdk.errors import ConfigurationError
 from . import _complete
 
 DEFAULT_TRACES = ".gnomon/traces"
-TRACES_HELP = "Trace store (folder or URI), or a trace saved as .npz."
+TRACES_HELP = "Trace store (folder or URI), or a trace saved as .npz or .trace."
 
 Again = Annotated[str | None, typer.Option("--traces", help="As STORE, for who names it so.")]
 Traces = Annotated[str, typer.Option("--traces", help=TRACES_HELP)]

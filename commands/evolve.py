@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +13,7 @@ import typer
 
 from ..sdk.errors import ConfigurationError
 from . import _complete, _trace
-from ._common import Exit, console, emit, handled, shown
+from ._common import Exit, console, emit, handled, shown, stoppable
 
 if TYPE_CHECKING:
     from ..shadow.search.driver import Options, Progress, Report
@@ -80,7 +78,7 @@ def evolve(
     engine = CompiledOptions(
         seed=seed, workers=parallel, isolation=_one_of("isolation", isolation, _ISOLATION)
     )
-    with _stoppable(), _shown(options) as report:
+    with stoppable(), _shown(options) as report:
         result = api.evolve(
             traces,
             out,
@@ -105,19 +103,6 @@ def _require_limits(budget: int, seconds: float, parallel: int) -> None:
         )
     if not 1 <= parallel <= WINDOW:
         raise ConfigurationError(f"--parallel {parallel}: choose a number from 1 to {WINDOW}")
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let SIGTERM end the block as SIGINT does, so that what was found is kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:

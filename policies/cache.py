@@ -89,7 +89,7 @@ FREQUENCY_PER_SIZE = Baseline(
 )
 
 
-def _exact(name: str, reference: str) -> Baseline:
+def _built_in(name: str, reference: str) -> Baseline:
     return Baseline(name, None, reference)
 
 
@@ -134,12 +134,17 @@ cache = Kind(
         RANDOM,
         HYPERBOLIC,
         FREQUENCY_PER_SIZE,
-        _exact("fifo", "first in, first out"),
-        _exact("lru", "least recently used"),
-        _exact("clock", "second chance with one bit; Corbato, 1968"),
-        _exact("sieve", "SIEVE, NSDI 2024"),
-        _exact("arc", "ARC, FAST 2003"),
-        _exact("lfu", "least frequently used, ties to the least recently used"),
+        _built_in("fifo", "first in, first out"),
+        _built_in("lru", "least recently used"),
+        _built_in("clock", "second chance with one bit; Corbato, 1968"),
+        _built_in("sieve", "SIEVE, NSDI 2024"),
+        _built_in("arc", "ARC, FAST 2003"),
+        _built_in("lfu", "least frequently used, ties to the least recently used"),
+        _built_in("s3_fifo", "S3-FIFO, SOSP 2023"),
+        _built_in("two_q", "2Q, VLDB 1994"),
+        _built_in("gdsf", "GreedyDual-Size with frequency, HP Labs 1998; cost 1"),
+        _built_in("lecar", "LeCaR, HotStorage 2018"),
+        _built_in("w_tiny_lfu", "W-TinyLFU, ACM ToS 2017; window 1 %"),
     ),
     arms="paired",
     has_bound=True,

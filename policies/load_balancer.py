@@ -5,6 +5,7 @@ The simulator that answers for this kind is ``shadow/simulators/load_balancer.py
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +20,8 @@ STARVED_AFTER = 500
 #: Share of a shorter replay for which a member may go unpicked, from so many decisions per member on.
 UNPICKED_SHARE = 0.9
 TOLD_AFTER = 400
+#: Relative error, or seconds, within which sums of times agree.
+SUMS = 1e-6
 
 INFLIGHT = Feature(
     "inflight",
@@ -46,12 +49,29 @@ def no_pile_up(items: Sequence[Any], picked: Any) -> bool:
 
 
 def conservation(summary: Any) -> bool:
-    """Return whether every arrival was completed exactly once, none before it arrived."""
-    return bool(
+    """Return whether every arrival was completed exactly once, none before it arrived, and time adds up.
+
+    Requests begin as soon as a slot is free for them and never beyond the slots (work conservation),
+    the number present over time adds up to the times in the system (Little's law), and slots are busy
+    for as long as the service that was drawn. A summary without these sums is asked for the rest.
+    """
+    completed = (
         summary.completions == summary.decisions
         and sum(summary.picks) == summary.decisions
         and summary.lowest_outcome >= 0.0
     )
+    return bool(completed and _adds_up(summary))
+
+
+def _adds_up(summary: Any) -> bool:
+    if not hasattr(summary, "sojourn_s"):
+        return True
+    exact = (summary.late_starts, summary.most_over_slots, summary.wrong_outcomes) == (0, 0, 0)
+    sums = (
+        (summary.present_s, summary.sojourn_s),
+        *zip(summary.busy_s, summary.work_s, strict=True),
+    )
+    return exact and all(math.isclose(*each, rel_tol=SUMS, abs_tol=SUMS) for each in sums)
 
 
 def no_starvation(summary: Any) -> bool:
@@ -101,7 +121,7 @@ LEAST_OUTSTANDING = Baseline(
 WEIGHTED_LEAST_OUTSTANDING = Baseline(
     "weighted_least_outstanding",
     "def score(inflight, weight):\n    return (inflight + 1.0) / weight\n",
-    "weighted least connections of the Linux Virtual Server",
+    "shortest expected delay (`sed`) of the Linux Virtual Server; Envoy weighs `LEAST_REQUEST` alike",
 )
 LEAST_EWMA = Baseline(
     "least_ewma",
@@ -111,8 +131,8 @@ LEAST_EWMA = Baseline(
 PEAK_EWMA = Baseline(
     "peak_ewma",
     "def score(inflight, ewma_ms):\n    return (inflight + 1.0) * ewma_ms\n",
-    "latency times outstanding requests, as Finagle's and Linkerd's `peakEwma` over all hosts "
-    "(here with the service's own average, which need not jump to a peak)",
+    "latency times outstanding requests over all hosts, on the service's own average, which need not "
+    "jump to a peak nor decay (`peak_ewma_finagle` does)",
 )
 POWER_OF_TWO_CHOICES = Baseline(
     "power_of_two_choices",
@@ -130,6 +150,12 @@ JOIN_IDLE_QUEUE = Baseline(
     None,
     "an idle backend if one is known, else one at random; Join-Idle-Queue, Performance Evaluation "
     "68 (11), 2011",
+)
+PEAK_EWMA_FINAGLE = Baseline(
+    "peak_ewma_finagle",
+    None,
+    "the less loaded of two backends drawn at random, load being outstanding requests times an average "
+    "that jumps to every peak and decays over 10 s; Finagle's and Linkerd's `peakEwma`",
 )
 
 load_balancer = Kind(
@@ -164,7 +190,8 @@ load_balancer = Kind(
             "conservation",
             conservation,
             scope="replay",
-            description="Every arrival completes exactly once and not before it arrived.",
+            description="Every arrival completes exactly once and not before it arrived, service begins as "
+            "soon as a slot is free, and times in the system and in service add up.",
         ),
         Invariant(
             "no_starvation",
@@ -186,6 +213,7 @@ load_balancer = Kind(
         POWER_OF_TWO_CHOICES,
         SMOOTH_WEIGHTED_ROUND_ROBIN,
         JOIN_IDLE_QUEUE,
+        PEAK_EWMA_FINAGLE,
     ),
     arms="switchback",
     has_bound=True,

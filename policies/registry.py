@@ -17,7 +17,10 @@ MODULES = "GNOMON_MODULES"
 _BUILT_IN = {
     "cache": ".cache",
     "expert_placement": ".expert_placement",
+    "llm_router": ".llm_router",
+    "llm_scheduler": ".llm_scheduler",
     "load_balancer": ".load_balancer",
+    "scheduler": ".scheduler",
 }  # name of the kind and of its attribute: module
 _registered: dict[str, Kind] = {}
 

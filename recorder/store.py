@@ -8,7 +8,7 @@ name as a column too: the folder's name is quoted and only there to find files q
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pyarrow import fs
 
 from ..sdk.errors import TraceError
 from ..sdk.records import Record
-from . import combine
+from . import combine, streaming
 from .faults import of_the_place
 from .files import Files
 from .join import join
@@ -163,6 +163,19 @@ class TraceStore:
         rows = combine.ordered(TABLES[table], pa.concat_tables([empty, *(r.table for r in found)]))
         damaged = tuple(line for each in found for line in each.damaged)
         return Reading(rows.combine_chunks(), damaged, sum(each.duplicates for each in found))
+
+    def batches(self, table: str, hook: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield a hook's rows hour by hour in bounded memory, in any order, some perhaps twice.
+
+        Raises:
+            TraceError: no such store or hook, or a file that is damaged or from the future.
+        """
+        self.require(hook)
+        return streaming.batches(self.files, table, hook, columns)
+
+    def state(self, table: str, hook: str) -> str:
+        """Return a digest that changes with the files that hold a hook's rows."""
+        return streaming.state(self.files, table, hook)
 
     def sizes(self, hook: str) -> dict[str, tuple[int, int]]:
         """Return (files, bytes) of a hook, by table."""

@@ -22,10 +22,10 @@ PAUSE_NS = 30_000_000_000
 
 def trace(decisions: pa.Table, workload: pa.Table, hook: str) -> DecisionTrace:
     """Return the longest stretch of decisions over the same members by one policy."""
-    rows = _ordered(decisions, hook)
-    kind = _kind(rows, hook)
+    rows = ordered(decisions, hook)
+    kind = kind_of(rows, hook)
     members = _members(workload)
-    rows = _answered(_stretch(rows, members), kind)
+    rows = answered(_stretch(rows, members), kind)
     n_items = int(rows["n_items"][0].as_py())
     times = rows["time"].to_numpy()
     start_ns = int(times[0])
@@ -42,12 +42,13 @@ def trace(decisions: pa.Table, workload: pa.Table, hook: str) -> DecisionTrace:
         instance=instance.astype(np.int32),
         action=_actions(rows, n_items, hook),
         features=_features(rows, n_items, kind, hook),
-        outcome=clipped(_metric(rows, kind.objective.name), kind),
+        outcome=clipped(metric(rows, kind.objective.name), kind),
         ok=pc.fill_null(rows["ok"], False).to_numpy(zero_copy_only=False).astype(np.bool_),
+        propensity=pc.fill_null(rows["propensity"], 1.0).to_numpy().astype(np.float64),
     )
 
 
-def _ordered(decisions: pa.Table, hook: str) -> pa.Table:
+def ordered(decisions: pa.Table, hook: str) -> pa.Table:
     """Return the sampled decisions in order of time, each once."""
     sampled = decisions.filter(pc.equal(decisions["inclusion"], "sampled"))
     if sampled.num_rows == 0:
@@ -58,7 +59,7 @@ def _ordered(decisions: pa.Table, hook: str) -> pa.Table:
     return rows if len(first) == len(ids) else rows.take(np.sort(first))
 
 
-def _kind(rows: pa.Table, hook: str) -> Kind:
+def kind_of(rows: pa.Table, hook: str) -> Kind:
     names = pc.unique(rows["kind"]).to_pylist()
     if len(names) != 1:
         raise TraceError(f"hook {hook!r} was recorded as {names}; keep one kind per trace store")
@@ -89,7 +90,7 @@ def _stretch(rows: pa.Table, members: list[_Named]) -> pa.Table:
     return rows.slice(int(edges[longest]), int(edges[longest + 1] - edges[longest]))
 
 
-def _answered(rows: pa.Table, kind: Kind) -> pa.Table:
+def answered(rows: pa.Table, kind: Kind) -> pa.Table:
     """Leave out decisions at the end whose outcome may still have come when the recording stopped."""
     times = rows["time"].to_numpy()
     late = times > times[-1] - int(kind.outcome_deadline_s * 1e9)
@@ -117,7 +118,7 @@ def _features(rows: pa.Table, n_items: int, kind: Kind, hook: str) -> npt.NDArra
     return flat.reshape(len(rows), n_items, len(kind.inputs))
 
 
-def _metric(rows: pa.Table, name: str) -> npt.NDArray[Any]:
+def metric(rows: pa.Table, name: str) -> npt.NDArray[Any]:
     looked_up = pc.map_lookup(rows["values"], pa.scalar(name), "first")
     values: npt.NDArray[Any] = looked_up.to_numpy(zero_copy_only=False)
     return values

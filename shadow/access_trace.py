@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +21,7 @@ LOOKUP, SET, DELETE = 0, 2, 3
 UNKNOWN = -1
 #: Blocks that a trace is cut into: longer than what neighbouring accesses share.
 BLOCKS = 50
+_PART = 1 << 16
 _PER_INSTANCE = ("capacity", "sampled")
 
 
@@ -74,10 +77,13 @@ class AccessTrace(Trace):
     def __post_init__(self) -> None:
         """Refuse columns that do not fit together; derive what counts."""
         self._check()
-        counted = self.counted
-        hit = self.hit[counted]
-        object.__setattr__(self, "time", self.at[counted])
-        object.__setattr__(self, "outcome", np.where(hit == UNKNOWN, np.nan, 1.0 - hit))
+        object.__setattr__(self, "time", self.of_counted(self.at))
+        if _all(self.hit, lambda hit: hit == UNKNOWN):
+            outcome: FloatArray = np.broadcast_to(np.float64(np.nan), (len(self.time),))
+        else:
+            hit = self.of_counted(self.hit)
+            outcome = np.where(hit == UNKNOWN, np.nan, 1.0 - hit)
+        object.__setattr__(self, "outcome", outcome)
 
     def _check(self) -> None:
         n, p = len(self.at), len(self.instances)
@@ -87,37 +93,69 @@ class AccessTrace(Trace):
                 raise TraceError(
                     f"column {name!r} of trace {self.hook!r} is not {length} long; load again"
                 )
-        if n and (np.diff(self.at) < 0).any():
+        if not _all(self.at, np.isfinite) or not _ascending(self.at):
             raise TraceError(f"trace {self.hook!r} is not in order of time; sort it first")
-        whole = bool(
-            (self.key >= 0).all() and (self.instance >= 0).all() and (self.instance < p).all()
-        )
-        owner = np.zeros(self.keys if whole else 0, np.int32)
-        if whole:
-            owner[self.key] = self.instance
-            whole = bool((owner[self.key] == self.instance).all())
-        known = (self.op == LOOKUP) | (self.op == SET) | (self.op == DELETE)
-        if not (whole and known.all()) or (self.size < 0).any() or np.isinf(self.size).any():
-            raise TraceError(f"trace {self.hook!r} holds accesses that are none; load again")
-        if not ((self.capacity > 0) & (self.sampled > 0) & (self.sampled <= 1)).all():
+        if flaw := self._flaw(p):
+            raise TraceError(
+                f"trace {self.hook!r} holds accesses that are none ({flaw}); record or import it again"
+            )
+        capacity, sampled = self.capacity, self.sampled
+        if not ((capacity > 0) & np.isfinite(capacity) & (sampled > 0) & (sampled <= 1)).all():
             raise TraceError(f"trace {self.hook!r} has a cache without a capacity; load again")
+
+    def _flaw(self, p: int) -> str:
+        """Return what is wrong with some access; empty when nothing is."""
+        sound: dict[str, Callable[[Any], Any]] = {
+            "key": lambda key: key >= 0,
+            "instance": lambda instance: (instance >= 0) & (instance < p),
+            "op": lambda op: (op == LOOKUP) | (op == SET) | (op == DELETE),
+            "size": lambda size: ~((size < 0) | np.isinf(size)),
+        }
+        for name, holds in sound.items():
+            bad = _first_bad(getattr(self, name), holds)
+            if bad is not None:
+                return f"{name} {bad:g}"
+        owner = np.full(self.keys, -1, np.int32)
+        for part in _parts(len(self.key)):
+            owner[self.key[part]] = self.instance[part]
+        for part in _parts(len(self.key)):
+            if (owner[self.key[part]] != self.instance[part]).any():
+                return "a key that two caches share"
+        return ""
+
+    @cached_property
+    def _lookups_only(self) -> bool:
+        return _all(self.op[self.first :], lambda op: op == LOOKUP)
 
     @property
     def counted(self) -> npt.NDArray[np.int64]:
         """Indices of the lookups that count, i8[len]."""
         return np.flatnonzero(self.op[self.first :] == LOOKUP) + self.first
 
+    def of_counted(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return those elements of a column, as long as the accesses, that are of lookups that count.
+
+        A view, where all accesses from the first such lookup on are.
+        """
+        return column[self.first :] if self._lookups_only else column[self.counted]
+
+    @cached_property
+    def weight(self) -> FloatArray:
+        """Sizes of the objects that the lookups that count ask for, 0 where unknown, f8[len]."""
+        size: FloatArray = self.of_counted(self.size)
+        return size if _all(size, lambda each: ~np.isnan(each)) else np.nan_to_num(size, nan=0.0)
+
     @property
     def recorded(self) -> bool:
         """Whether every lookup that counts was recorded as a hit or a miss."""
-        return not np.isnan(self.outcome).any()
+        return _all(self.outcome, lambda outcome: ~np.isnan(outcome))
 
     @property
     def block_s(self) -> float:
         """Seconds of a stretch that resampling keeps together: a fiftieth of the whole."""
         return max(self.span_s / BLOCKS, 1e-9)
 
-    @property
+    @cached_property
     def keys(self) -> int:
         """A number above every key."""
         return int(self.key.max(initial=-1)) + 1
@@ -132,6 +170,31 @@ class AccessTrace(Trace):
         return replace(self, first=first, **columns)
 
 
+def _parts(n: int) -> Iterator[slice]:
+    """Yield slices that cover n elements: what is made of one at a time takes no room to speak of."""
+    for low in range(0, n, _PART):
+        yield slice(low, low + _PART)
+
+
+def _all(column: npt.NDArray[Any], holds: Callable[[Any], Any]) -> bool:
+    return _first_bad(column, holds) is None
+
+
+def _first_bad(column: npt.NDArray[Any], holds: Callable[[Any], Any]) -> Any:
+    """Return the first element that does not hold; None when all do."""
+    for part in _parts(len(column)):
+        bad = np.flatnonzero(~holds(column[part]))
+        if len(bad):
+            return column[part][bad[0]]
+    return None
+
+
+def _ascending(at: FloatArray) -> bool:
+    return all(
+        bool((np.diff(at[part.start : part.stop + 1]) >= 0).all()) for part in _parts(len(at))
+    )
+
+
 def access_trace(stored: TraceStore, hook: str) -> AccessTrace:
     """Read the accesses of a hook of the kind ``cache``.
 
@@ -140,6 +203,9 @@ def access_trace(stored: TraceStore, hook: str) -> AccessTrace:
     make. Of each process the longest stretch under one ``cache`` event is taken:
     such an event says that a cache began, or was set up anew.
 
+    Its columns lie on disk, made once for a state of the store and mapped from then on: memory does not
+    grow with the number of accesses, only with that of keys.
+
     Args:
         stored: trace store.
         hook: name of the hook.
@@ -147,6 +213,6 @@ def access_trace(stored: TraceStore, hook: str) -> AccessTrace:
     Raises:
         TraceError: nothing there, too little, or a trace that no replay can be faithful to.
     """
-    from ._access_columns import trace
+    from ._access_cache import trace
 
-    return trace(stored.workload(hook), hook)
+    return trace(stored, hook)

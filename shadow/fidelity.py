@@ -30,7 +30,8 @@ class Row:
     """One number, recorded and simulated.
 
     Attributes:
-        metric: ``mean``, ``p50``, ``p99`` of the objective, or ``share MEMBER``.
+        metric: ``mean``, ``p50``, ``p99`` of the objective, the same of another metric with its name
+            before, or ``share MEMBER``.
         stretch: ``first half`` or ``second half`` of the trace's time, or ``whole``.
         recorded: in the objective's unit, or a part of all decisions.
         simulated: mean of the replicas.
@@ -147,31 +148,50 @@ def compared(
         raise TraceError(f"incumbent {policy!r} failed in its replay; give another one")
     if not trace.recorded:
         return Fidelity((), "nothing recorded", policy, len(runs), calibration)
-    stretches = _stretches(trace, [(run.outcome, run.action) for run in runs])
+    measures = simulator.measures(trace)
+    known = {name: _stretches(trace, runs, name) for name in {"", *(m.of for m in measures)}}
     rng = np.random.default_rng(seed)
     rows = tuple(
-        _row(stretch, measure, rng)
-        for stretch in stretches
-        for measure in simulator.measures(trace)
+        _row(known[measure.of][part], measure, rng)
+        for part in range(len(known[""]))
+        for measure in measures
+        if known[measure.of]
     )
     answer = _worst([row.answer for row in rows if row.stretch != "whole"])
     return Fidelity(rows, answer, policy, len(runs), calibration)
 
 
-def _stretches(
-    trace: Trace, runs: Sequence[tuple[FloatArray, IntArray]]
-) -> tuple[_Stretch, _Stretch, _Stretch]:
-    middle = int(np.searchsorted(trace.time, (trace.time[0] + trace.time[-1]) / 2.0))
+def _stretches(trace: Trace, runs: Sequence[Replay], of: str) -> tuple[_Stretch, ...]:
+    """Return both halves and the whole, of the objective or another metric; none where it is unknown.
 
-    def stretch(name: str, rows: slice) -> _Stretch:
-        recorded = (trace.outcome[rows], trace.picked[rows])
-        replicas = tuple((outcome[rows], action[rows]) for outcome, action in runs)
-        return _Stretch(name, trace.time[rows], trace.block_s, recorded, replicas)
-
-    return (
-        stretch("first half", slice(0, middle)),
-        stretch("second half", slice(middle, None)),
-        stretch("whole", slice(None)),
+    An outcome whose metric was not recorded counts on neither side.
+    """
+    recorded = trace.metrics.get(of) if of else trace.outcome
+    simulated = [run.extra.get(of) if of else run.outcome for run in runs]
+    if recorded is None or any(each is None for each in simulated):
+        return ()
+    there = np.isfinite(recorded)
+    middle = (trace.time[0] + trace.time[-1]) / 2.0
+    parts = {
+        "first half": there & (trace.time < middle),
+        "second half": there & (trace.time >= middle),
+        "whole": there,
+    }
+    if not all(rows.any() for rows in parts.values()):
+        return ()
+    return tuple(
+        _Stretch(
+            name,
+            trace.time[rows],
+            trace.block_s,
+            (recorded[rows], trace.picked[rows]),
+            tuple(
+                (each[rows], run.action[rows])
+                for each, run in zip(simulated, runs, strict=True)
+                if each is not None
+            ),
+        )
+        for name, rows in parts.items()
     )
 
 
@@ -208,7 +228,7 @@ def _answer(error: float, width: float, tolerance: float, decisions: int) -> Ans
 
 def _worst(answers: Sequence[Answer]) -> Answer:
     order: tuple[Answer, ...] = ("beyond tolerance", "inconclusive", "ok")
-    return next(answer for answer in order if answer in answers)
+    return next((answer for answer in order if answer in answers), "inconclusive")
 
 
 def _standard_error(stretch: _Stretch, measure: Measure, rng: np.random.Generator) -> float:

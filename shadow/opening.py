@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,31 +13,33 @@ from ..sdk.errors import ConfigurationError, LanguageError, TraceError
 
 if TYPE_CHECKING:
     from ..sdk.hook import Hook
+    from ..sdk.invariant import Invariant
     from ..sdk.kind import Kind
     from .gate_case import Target
     from .policy import Policy
     from .trace import Trace
 
 
-def opened(
-    traces: str | Path, hook: str | None = None, incumbent: str | None = None
-) -> tuple[Trace, Target]:
-    """Return a recorded trace, and what a candidate on it would be for.
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a line about a trace names.
 
-    Args:
-        traces: trace store (folder or URI), or a trace saved as ``.npz``.
-        hook: its name, or ``module:attribute`` of the decorated function, which is imported and gives
-            the kind, the invariants and the incumbent; None takes the store's only hook.
-        incumbent: ``baseline:NAME``, a policy's file, ``recorded`` or ``module:attribute``; None takes
-            the hook's own function if ``hook`` names one, else what the kind's simulator takes it for.
-
-    Raises:
-        TraceError: the trace cannot be read.
-        ConfigurationError: hook or incumbent name nothing that can be used.
-        LanguageError: the incumbent's file lies outside the policy language.
+    Attributes:
+        trace: recorded.
+        kind: of the hook where that was imported, else of the trace's name.
+        incumbent: policy in production, as a text.
+        invariants: of the hook, or of the kind.
     """
+
+    trace: Trace
+    kind: Kind
+    incumbent: str
+    invariants: tuple[Invariant, ...]
+
+
+def asked(traces: str | Path, hook: str | None = None, incumbent: str | None = None) -> Asked:
+    """Return a recorded trace, and who decided when it was recorded; as for :func:`opened`."""
     from ..policies.registry import kind as kind_named
-    from .gate_case import Target
     from .policy import has_function, hook_at
     from .simulators import simulator_for
 
@@ -50,17 +53,41 @@ def opened(
     kind = marked.kind if marked else kind_named(trace.kind)
     own = hook if marked is not None and has_function(marked) else None
     text = incumbent or own or simulator_for(kind).incumbent(trace)
-    policy = policy_named(text, kind)
     invariants = marked.invariants if marked else kind.invariants
-    return trace, Target(trace.hook, kind, policy, tuple(invariants))
+    return Asked(trace, kind, text, tuple(invariants))
+
+
+def opened(
+    traces: str | Path, hook: str | None = None, incumbent: str | None = None
+) -> tuple[Trace, Target]:
+    """Return a recorded trace, and what a candidate on it would be for.
+
+    Args:
+        traces: trace store (folder or URI), or a trace saved as ``.npz`` or ``.trace``.
+        hook: its name, or ``module:attribute`` of the decorated function, which is imported and gives
+            the kind, the invariants and the incumbent; None takes the store's only hook.
+        incumbent: ``baseline:NAME``, a policy's file, ``recorded`` or ``module:attribute``; None takes
+            the hook's own function if ``hook`` names one, else what the kind's simulator takes it for.
+
+    Raises:
+        TraceError: the trace cannot be read.
+        ConfigurationError: hook or incumbent name nothing that can be used.
+        LanguageError: the incumbent's file lies outside the policy language.
+    """
+    from .gate_case import Target
+
+    found = asked(traces, hook, incumbent)
+    policy = policy_named(found.incumbent, found.kind)
+    return found.trace, Target(found.trace.hook, found.kind, policy, found.invariants)
 
 
 def _trace(traces: str, hook: str | None) -> Trace:
     from ..policies.registry import kind as kind_named
     from .simulators import simulator_for
     from .trace import load_trace, saved_kind
+    from .trace_files import is_saved
 
-    if not traces.endswith(".npz"):
+    if not is_saved(traces):
         return load_trace(traces, hook)
     path = Path(traces)
     trace = simulator_for(kind_named(saved_kind(path))).trace_type.load(path)
@@ -81,10 +108,10 @@ def policy_named(text: str, kind: Kind) -> Policy:
     path = Path(text)
     if path.suffix != ".py" and not path.is_file():
         return incumbent_policy(text, kind)
-    return source_policy(path.stem, _checked_source(path, kind), kind)
+    return source_policy(path.stem, checked_source(path, kind), kind)
 
 
-def _checked_source(path: Path, kind: Kind) -> str:
+def checked_source(path: Path, kind: Kind) -> str:
     """Return a policy's source; an error of the language names the file."""
     from .policy import source_of
 
@@ -114,7 +141,7 @@ def isolated(texts: tuple[str, ...], kind: Kind, isolation: str, stack: ExitStac
 
     mode = known_mode(isolation)
     files = [text for text in texts if not text.startswith(BASELINE)]
-    sources = {text: _checked_source(Path(text), kind) for text in files}
+    sources = {text: checked_source(Path(text), kind) for text in files}
     zygote = stack.enter_context(clean_process(kind, mode)) if sources else None
     return [
         isolated_policy(text, sources[text], kind, zygote)
@@ -122,6 +149,34 @@ def isolated(texts: tuple[str, ...], kind: Kind, isolation: str, stack: ExitStac
         else baseline_policy(text.removeprefix(BASELINE), kind)
         for text in texts
     ]
+
+
+def sources_named(texts: tuple[str, ...], kind: Kind) -> list[tuple[str, str, bool]]:
+    """Return policies in score form: their names, sources, and whether they are from outside.
+
+    Args:
+        texts: files, or ``baseline:NAME``; all baselines that the language can express when empty.
+        kind: what is decided.
+
+    Raises:
+        ConfigurationError, LanguageError: a text names no policy in score form.
+    """
+    from .policy import BASELINE, baseline_policy
+
+    known = [BASELINE + name for name, each in kind.baselines.items() if each.source]
+    found = []
+    for text in texts or known:
+        if not text.startswith(BASELINE):
+            found.append((text, checked_source(Path(text), kind), True))
+            continue
+        name = text.removeprefix(BASELINE)
+        source = getattr(baseline_policy(name, kind), "source", None)
+        if source is None:
+            raise ConfigurationError(
+                f"baseline {name!r} is no score, so its probabilities are unknown; replay it instead"
+            )
+        found.append((name, source, False))
+    return found
 
 
 def rivals(policies: Iterable[str | Path], target: Target) -> dict[str, str]:
@@ -143,7 +198,7 @@ def rivals(policies: Iterable[str | Path], target: Target) -> dict[str, str]:
         if path.suffix == SUFFIX:
             found |= _bundled(path, target)
         else:
-            source = _checked_source(path, target.kind)
+            source = checked_source(path, target.kind)
             found[source_digest(source)] = source
     return found
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..sdk.errors import ConfigurationError
 from ..sdk.kind import Baseline, Kind
 from ..sdk.language import check
-from .simulators.base import Choose, FloatArray, Replay, Simulator, drive
+from .job_trace import QueueTrace
+from .simulators.base import Choose, FloatArray, Replay, Simulator, drive, drive_to_end
 from .trace import DecisionTrace, Trace
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ class FunctionPolicy(Policy):
 
     Every process of the trace has items of its own, and every replay begins with fresh ones. State
     that the function keeps anywhere else (in its module, for example) is shared and never reset.
+    Where items come and go (a queue) every decision has fresh ones, in the order of the rows.
 
     Args:
         hook: a :class:`gnomon.Hook`, or the decorated function.
@@ -207,11 +209,32 @@ class FunctionPolicy(Policy):
 
     def replay(self, simulator: Simulator, trace: Trace, calibration: Any, seed: int) -> Replay:
         """Replay by calling the function for every decision."""
-        if not isinstance(trace, DecisionTrace):
-            raise ConfigurationError(
-                f"the decisions of kind {trace.kind!r} are not those of a function; {self._remedy}"
-            )
-        return drive(simulator.stream(trace, calibration, seed), trace, self._choose(trace))
+        stream = simulator.stream(trace, calibration, seed)
+        if isinstance(trace, DecisionTrace):
+            return drive(stream, trace, self._choose(trace))
+        if isinstance(trace, QueueTrace):
+            return drive_to_end(stream, self._choose_among())
+        raise ConfigurationError(
+            f"the decisions of kind {trace.kind!r} are not those of a function; {self._remedy}"
+        )
+
+    def _choose_among(self) -> Callable[[FloatArray], int]:
+        """Return what shows the function stand-ins that know nothing of an earlier decision."""
+        pool: list[Item] = []
+        items: list[Item] = []
+        call = self._call(items)
+
+        def choose(rows: FloatArray) -> int:
+            if len(rows) > len(pool):
+                pool.extend(Item(str(index)) for index in range(len(pool), len(rows)))
+                self._fits(pool[: len(rows)], rows)
+            items[:] = pool[: len(rows)]
+            for index, item in enumerate(items):
+                vars(item).clear()
+                item.name = str(index)
+            return self._pick(items, call, rows)
+
+        return choose
 
     def _choose(self, trace: DecisionTrace) -> Choose:
         fleet = [[Item(name) for name in trace.members] for _ in trace.instances]

@@ -1,105 +1,49 @@
-"""Replay a trace under any number of policies and compare them with the incumbent."""
+"""Replay traces under any number of policies and compare them with the incumbents.
+
+replay_plan.py     what is asked for, as traces, policies and levels of service
+replay_cells.py    what one policy did on one trace, in numbers
+replay_bench.py    cells by name, and what a process needs to measure them
+replay_pool.py     processes that measure cells (replay_worker.py is what runs in them)
+replay_store.py    the folder that finished cells are kept in
+replay_effects.py  changes against the incumbent, with intervals
+replay_table.py    the comparison as a value
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
-
-import numpy as np
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..policies.registry import kind as kind_named
-from ..sdk.errors import CandidateError
+from ..sdk.errors import TraceError
 from .fidelity import REPLICAS, Fidelity, compared
-from .policy import Policy, baseline_policy
-from .report.shown import Part, Shown, Table, percent, plain
-from .simulators import simulator_for
-from .simulators.base import Replay, Simulator
-from .splits import Interval, paired_effect
+from .policy import BASELINE, Policy, baseline_policy
+from .replay_bench import Bench, Entrant, Job, Result, joined
+from .replay_cells import Setting, Slo, measured, measured_of, replayed, tier_of
+from .replay_plan import BATCH, Plan, Recorded, ReplayOptions, planned
+from .replay_pool import Pool
+from .replay_store import REPORT, TABLE, RunFolder, write_whole
+from .replay_table import Compared, OverallRow, PolicyRow, ReplayTable, table_of
+from .simulators import save_calibrations, simulator_for
 from .trace import Trace
 
+__all__ = [
+    "OverallRow",
+    "PolicyRow",
+    "ReplayOptions",
+    "ReplayTable",
+    "compare",
+    "planned",
+    "replay",
+]
+
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyRow:
-    """What one policy did, on average over the replicas.
-
-    Attributes:
-        policy: its name.
-        tier: how it ran: ``built-in``, ``compiled``, ``plain Python``, ``out of process``.
-        mean, p50, p99: of the objective, in its unit; NaN when the policy failed.
-        failure_rate: part of the decisions whose work failed.
-        shares: part of the decisions per member; empty where items come and go.
-        change: of the mean against the incumbent, relative, with a 95 % interval; None when the
-            policy failed or is the incumbent.
-        broken: names of replay invariants of severity ``block`` that did not hold in some replica.
-        fault: what went wrong; empty when nothing did.
-    """
-
-    policy: str
-    tier: str
-    mean: float
-    p50: float
-    p99: float
-    failure_rate: float
-    shares: tuple[float, ...]
-    change: Interval | None
-    broken: tuple[str, ...] = ()
-    fault: str = ""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class ReplayTable(Shown):
-    """A comparison of policies on one trace.
-
-    Attributes:
-        hook, kind: of the trace.
-        trace: digest.
-        decisions: how many.
-        members: names of the items; empty where they come and go.
-        unit: of the objective.
-        statistics: those of the objective that say anything.
-        fidelity: how well the incumbent was reproduced.
-        calibration: the fitted parameters, in words and JSON values.
-        bound: mean outcome that no policy can beat; ``-inf`` where none is proven.
-        replicas: replays per policy.
-        rows: the incumbent, then the others, best mean first, those that failed last.
-    """
-
-    hook: str
-    kind: str
-    trace: str
-    decisions: int
-    members: tuple[str, ...]
-    unit: str
-    statistics: tuple[str, ...]
-    fidelity: Fidelity
-    calibration: dict[str, Any]
-    bound: float
-    replicas: int
-    rows: tuple[PolicyRow, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the table as JSON values; numbers that JSON does not have are null."""
-        values: dict[str, Any] = plain(asdict(self))
-        return values
-
-    @property
-    def digits(self) -> int:
-        """Significant digits that are shown: where the mean alone says anything it is a share."""
-        return 6 if self.statistics == ("mean",) else 4
-
-    def parts(self) -> tuple[Part, ...]:
-        """Return what is shown: fidelity first, then the comparison."""
-        over = f" over {', '.join(self.members)}" if self.members else ""
-        return (
-            f"{self.decisions} decisions of {self.hook}{over}",
-            *((_fidelity(self.fidelity, self.digits),) if self.fidelity.rows else ()),
-            f"fidelity: {self.fidelity.answer}",
-            _comparison(self),
-            *_refused(self.rows),
-        )
 
 
 def replay(
@@ -109,9 +53,10 @@ def replay(
     incumbent: Policy,
     replicas: int = REPLICAS,
     seed: int = 0,
+    slos: Sequence[Slo] = (),
     progress: Progress = lambda _line: None,
 ) -> ReplayTable:
-    """Replay a trace under the incumbent and other policies, all with the same luck.
+    """Replay a trace under the incumbent and other policies, all with the same luck, in this process.
 
     Args:
         trace: as recorded under the incumbent.
@@ -119,6 +64,7 @@ def replay(
         incumbent: the policy that was in production.
         replicas: replays per policy, with seeds from ``seed`` on.
         seed: of all draws.
+        slos: levels of service that a good decision meets.
         progress: is told what happens next, one line at a time.
 
     Raises:
@@ -127,141 +73,227 @@ def replay(
     """
     kind = kind_named(trace.kind)
     simulator = simulator_for(kind)
-    progress(f"calibrating on {len(trace)} decisions (compiling, when run for the first time)")
-    calibration = simulator.calibrate(trace)
+    progress(_calibrating(trace))
+    setting = Setting(trace, simulator, simulator.calibrate(trace), tuple(slos))
+    seeds = range(seed, seed + replicas)
     progress(f"replaying {incumbent.name} {replicas} times")
-    run = _Run(trace, simulator, calibration, range(seed, seed + replicas))
-    base = incumbent.replays(simulator, trace, calibration, run.seeds)
+    base = list(replayed(incumbent, setting, seeds))
     faithful = compared(
-        trace, base, simulator, policy=incumbent.name, calibration=calibration.digest, seed=seed
+        trace,
+        base,
+        simulator,
+        policy=incumbent.name,
+        calibration=setting.calibration.digest,
+        seed=seed,
     )
     others = policies or [baseline_policy(name, kind) for name in kind.baselines]
-    rows = [run.row(policy, base, progress) for policy in others if policy is not incumbent]
-    rows.sort(key=lambda row: (bool(row.fault), row.mean))
-    return ReplayTable(
-        hook=trace.hook,
-        kind=trace.kind,
-        trace=trace.digest,
-        decisions=len(trace),
-        members=trace.members,
-        unit=kind.objective.unit,
-        statistics=kind.objective.statistics,
-        fidelity=faithful,
-        calibration=calibration.describe(),
-        bound=simulator.bound(trace, calibration, seed),
-        replicas=replicas,
-        rows=(run.summarised(incumbent, base, None), *rows),
-    )
+    rows = []
+    for policy in others:
+        if policy is not incumbent:
+            progress(f"replaying {policy.name} {replicas} times")
+            rows.append((policy.name, measured(policy, setting, seeds)))
+    first = (incumbent.name, measured_of(tier_of(incumbent, simulator), base, setting))
+    bound = simulator.bound(trace, setting.calibration, seed)
+    return table_of([Compared(trace.hook, None, setting, first, rows, faithful, bound, seed)])
+
+
+def _calibrating(trace: Trace) -> str:
+    return f"calibrating on {len(trace)} decisions (compiling, when run for the first time)"
+
+
+def compare(plan: Plan, progress: Progress = lambda _line: None) -> ReplayTable:
+    """Replay every trace, at every size, under its incumbent and all policies of a plan.
+
+    The result is the same for any number of workers. Cells that are finished stay in the plan's folder,
+    whatever ends the call.
+
+    Args:
+        plan: from :func:`planned`.
+        progress: is told what happened, one line at a time, with an estimate of the time that is left.
+
+    Raises:
+        TraceError: a trace cannot be calibrated on or compared within.
+        ConfigurationError: the kind has no size, a policy cannot be replayed, or a process died.
+        IsolationError: the isolation cannot be had.
+    """
+    out = plan.options.out
+    folder = RunFolder(out, plan.options.resume) if out else None
+    with _workplace(folder) as place:
+        made = _copied(plan, place / "policies")
+        arenas = [
+            _arena(recorded, size, place, made, progress)
+            for recorded in made.recorded
+            for size in plan.options.sizes or (None,)
+        ]
+        results = _all_results(made, arenas, folder, progress)
+    table = table_of([_compared(arena, results, made) for arena in arenas])
+    if folder is not None:
+        write_whole(folder.path / TABLE, json.dumps(table.as_json(), indent=2, sort_keys=True))
+        table.report(folder.path / REPORT)
+    return table
+
+
+@contextmanager
+def _workplace(folder: RunFolder | None) -> Iterator[Path]:
+    """Yield a folder for what the workers read; a run's own keeps the policies."""
+    with tempfile.TemporaryDirectory(prefix="gnomon-replay-") as name:
+        yield Path(name)
+        if folder is not None and (Path(name) / "policies").is_dir():
+            shutil.copytree(Path(name) / "policies", folder.path / "policies", dirs_exist_ok=True)
+
+
+def _copied(plan: Plan, folder: Path) -> Plan:
+    """Return the plan with copies of all files: what is edited meanwhile changes nothing."""
+    folder.mkdir()
+
+    def kept(entrant: Entrant) -> Entrant:
+        path = Path(entrant.text)
+        if entrant.text.startswith(BASELINE) or not path.is_file():
+            return entrant
+        copy = folder / f"{path.stem}-{entrant.digest[:12]}.py"
+        shutil.copyfile(path, copy)
+        return replace(entrant, text=str(copy))
+
+    recorded = tuple(replace(each, incumbent=kept(each.incumbent)) for each in plan.recorded)
+    return replace(plan, recorded=recorded, policies=tuple(kept(each) for each in plan.policies))
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
-    """What every policy is replayed on."""
+class _Arena:
+    """A trace at one size, calibrated, with the cells that are wanted of it."""
 
-    trace: Trace
-    simulator: Simulator
-    calibration: Any
-    seeds: range
-
-    def row(self, policy: Policy, base: Sequence[Replay], progress: Progress) -> PolicyRow:
-        progress(f"replaying {policy.name} {len(self.seeds)} times")
-        try:
-            replays = policy.replays(self.simulator, self.trace, self.calibration, self.seeds)
-        except CandidateError as error:
-            return self._failed(policy, str(error))
-        faults = [replay.fault for replay in replays if replay.fault >= 0]
-        if faults:
-            return self._failed(policy, f"a score faulted at decision {faults[0]}")
-        change = paired_effect(replays, base, self.trace.block_s, self.seeds[0])
-        return self.summarised(policy, replays, change)
-
-    def summarised(
-        self, policy: Policy, replays: Sequence[Replay], change: Interval | None
-    ) -> PolicyRow:
-        numbers = np.mean([_numbers(each) for each in replays], axis=0)
-        mean, p50, p99, failure_rate, *shares = (float(number) for number in numbers)
-        return PolicyRow(
-            policy.name,
-            policy.tier,
-            mean,
-            p50,
-            p99,
-            failure_rate,
-            tuple(shares),
-            change,
-            self._broken(replays),
-        )
-
-    def _broken(self, replays: Sequence[Replay]) -> tuple[str, ...]:
-        summaries = [replay.summary() for replay in replays]
-        return tuple(
-            invariant.name
-            for invariant in self.simulator.kind.invariants
-            if invariant.scope == "replay" and invariant.severity == "block"
-            if not all(invariant.holds(summary) for summary in summaries)
-        )
-
-    @staticmethod
-    def _failed(policy: Policy, fault: str) -> PolicyRow:
-        nan = float("nan")
-        return PolicyRow(policy.name, policy.tier, nan, nan, nan, nan, (), None, fault=fault)
+    recorded: Recorded
+    size: float | None
+    label: str
+    setting: Setting
+    jobs: tuple[Job, ...]  # those of the incumbent first
 
 
-def _numbers(replay: Replay) -> list[float]:
-    p50, p99 = np.quantile(replay.outcome, (0.50, 0.99))
-    return [replay.mean, float(p50), float(p99), float(1.0 - replay.ok.mean()), *replay.shares]
+def _arena(
+    recorded: Recorded, size: float | None, place: Path, plan: Plan, progress: Progress
+) -> _Arena:
+    simulator = simulator_for(recorded.kind)
+    trace = recorded.trace if size is None else simulator.sized(recorded.trace, size)
+    progress(_calibrating(trace))
+    calibration = simulator.calibrate(trace)
+    path = place / f"{calibration.digest[:16]}-{recorded.trace.digest[:16]}.npz"
+    save_calibrations(path, (calibration,))
+    label = recorded.label if size is None else f"{recorded.label} at {100.0 * size:.4g}%"
+    setting = Setting(trace, simulator, calibration, plan.slos)
+    jobs = _jobs(recorded, size, path, place, plan)
+    return _Arena(recorded, size, label, setting, jobs)
 
 
-def _fidelity(found: Fidelity, digits: int) -> Table:
-    return Table(
-        ("metric", "stretch", "recorded", "simulated", "error (95 %)", "answer"),
-        tuple(
-            (
-                row.metric,
-                row.stretch,
-                f"{row.recorded:.{digits}g}",
-                f"{row.simulated:.{digits}g}",
-                f"{row.error:+.1%} ({row.low:+.0%} … {row.high:+.0%})",
-                row.answer,
-            )
-            for row in found.rows
-        ),
-        f"{found.policy}, recorded and simulated",
+def _jobs(
+    recorded: Recorded, size: float | None, calibration: Path, place: Path, plan: Plan
+) -> tuple[Job, ...]:
+    """Return the cells of all policies in batches, but the incumbent's whole: fidelity needs all at once."""
+    options = plan.options
+    whole = Job(
+        trace=str(_shared(recorded, place) if options.workers > 1 else recorded.trace.digest),
+        size=size,
+        calibration=str(calibration),
+        entrant=recorded.incumbent,
+        first=options.seed,
+        count=options.replicas,
+        slos=plan.slos,
+        faithful=size is None,
+        bounded=True,
+        isolation=options.isolation,
+        files=tuple(p.text for p in plan.policies if not p.text.startswith(BASELINE)),
+    )
+    batches = [
+        (options.seed + at, min(BATCH, options.replicas - at))
+        for at in range(0, options.replicas, BATCH)
+    ]
+    others = (
+        replace(whole, entrant=each, first=first, count=count, faithful=False, bounded=False)
+        for each in plan.entrants(recorded)
+        for first, count in batches
+    )
+    return (whole, *others)
+
+
+def _shared(recorded: Recorded, place: Path) -> Path:
+    """Return a folder that workers map the trace from, written once."""
+    if recorded.source.endswith(".trace"):
+        return Path(recorded.source).absolute()
+    path = place / f"{recorded.trace.digest[:32]}.trace"
+    if not path.exists():
+        recorded.trace.save(path)
+    return path
+
+
+def _all_results(
+    plan: Plan, arenas: Sequence[_Arena], folder: RunFolder | None, progress: Progress
+) -> Mapping[Job, Result]:
+    """Return the results of all cells; those that the folder holds are not measured again."""
+    keys = {
+        job: job.key(arena.recorded.trace.digest, arena.setting.calibration.digest)
+        for arena in arenas
+        for job in arena.jobs
+    }
+    results = {}
+    for job, key in keys.items():
+        known = folder.kept(key) if folder else None
+        if known is not None:
+            results[job] = known
+    left = [job for job in keys if job not in results]
+    if results:
+        progress(f"{len(results)} of {len(keys)} cells are kept from before")
+    begun = time.monotonic()
+    with closing(_measured(plan, arenas, left, progress)) as measuring:
+        for done, (job, result) in enumerate(measuring, 1):
+            results[job] = result
+            if folder is not None:
+                folder.keep(keys[job], result)
+            progress(_how_far(done, len(left), time.monotonic() - begun))
+    return results
+
+
+def _measured(
+    plan: Plan, arenas: Sequence[_Arena], jobs: Sequence[Job], progress: Progress
+) -> Generator[tuple[Job, Result]]:
+    """Yield cells as they end: one after the other here, or by as many processes as are wanted."""
+    if plan.options.workers == 1:
+        traces = {arena.recorded.trace.digest: arena.recorded.trace for arena in arenas}
+        with Bench(traces) as bench:
+            for job in jobs:
+                progress(f"replaying {job.entrant.name} {job.count} times")
+                yield job, bench.run(job)
+        return
+    with Pool(min(plan.options.workers, max(len(jobs), 1))) as pool:
+        for index, result in pool.measured(jobs):
+            yield jobs[index], result
+
+
+def _how_far(done: int, of: int, seconds: float) -> str:
+    left = seconds / done * (of - done)
+    return f"{done}/{of} cells, about {left:.0f} s left" if done < of else f"{of}/{of} cells"
+
+
+def _compared(arena: _Arena, results: Mapping[Job, Result], plan: Plan) -> Compared:
+    whole = results[arena.jobs[0]]
+    incumbent = arena.recorded.incumbent
+    if whole.measured.fault:
+        raise TraceError(f"incumbent {incumbent.name!r} failed in its replay; give another one")
+    of: dict[Entrant, list[Result]] = {each: [] for each in plan.entrants(arena.recorded)}
+    for job in arena.jobs[1:]:
+        of[job.entrant].append(results[job])
+    others = [(each.name, joined(found).measured) for each, found in of.items()]
+    return Compared(
+        arena.label,
+        arena.size,
+        arena.setting,
+        (incumbent.name, whole.measured),
+        others,
+        whole.fidelity or _unrecorded(incumbent, arena, plan),
+        -float("inf") if whole.bound is None else whole.bound,
+        plan.options.seed,
     )
 
 
-def _comparison(table: ReplayTable) -> Table:
-    bound = f"{table.bound:.{table.digits}g}"
-    limit = f"; no policy can have a mean below {bound}" if table.bound > 0 else ""
-    unit = "" if table.unit == "1" else f", in {table.unit}"
-    return Table(
-        ("policy", "tier", *table.statistics, "failed", "change of the mean"),
-        tuple((row.policy, row.tier, *_cells(row, table)) for row in table.rows),
-        f"{table.replicas} replays each{unit}{limit}",
-    )
-
-
-def _refused(rows: Sequence[PolicyRow]) -> tuple[str, ...]:
-    """Say what verification makes of what the table says breaks."""
-    broken = sorted({name for row in rows for name in row.broken})
-    if not broken:
-        return ()
-    return (f"gnomon verify refuses a policy that breaks {', '.join(broken)} over a replay.",)
-
-
-def _cells(row: PolicyRow, table: ReplayTable) -> tuple[str, ...]:
-    if row.fault:
-        return (*("–" for _ in table.statistics), "–", row.fault)
-    places = 6 if table.digits == 6 else 2
-    values = (f"{getattr(row, name):.{places}f}" for name in table.statistics)
-    return (*values, f"{row.failure_rate:.2%}", _change(row))
-
-
-def _change(row: PolicyRow) -> str:
-    change = "incumbent"
-    if row.change:
-        change = (
-            f"{percent(row.change.estimate)} "
-            f"({percent(row.change.low, 0)} … {percent(row.change.high, 0)})"
-        )
-    return f"{change}, breaks {', '.join(row.broken)}" if row.broken else change
+def _unrecorded(incumbent: Entrant, arena: _Arena, plan: Plan) -> Fidelity:
+    """Return what can be said of a size at which nothing was recorded."""
+    digest = arena.setting.calibration.digest
+    return Fidelity((), "nothing recorded", incumbent.name, plan.options.replicas, digest)

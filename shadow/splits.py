@@ -93,8 +93,13 @@ def paired_effect(
     sums, bases = _sums(ours, edges), _sums(theirs, edges)
     drawn = np.random.default_rng(seed).integers(0, len(edges), (RESAMPLES, len(edges)))
     changes = relative_change(sums[drawn].sum(axis=1), bases[drawn].sum(axis=1))
-    low, high = _quantiles(changes, (1.0 - level) / 2.0)
-    return Interval(float(relative_change(sums.sum(), bases.sum())), low, high)
+    return interval_of(float(relative_change(sums.sum(), bases.sum())), changes, level)
+
+
+def interval_of(estimate: float, samples: FloatArray, level: float) -> Interval:
+    """Return an estimate with the limits that resampled values give it."""
+    low, high = _quantiles(samples, (1.0 - level) / 2.0)
+    return Interval(estimate, low, high)
 
 
 def relative_change(ours: FloatArray | np.float64, theirs: FloatArray | np.float64) -> FloatArray:
@@ -128,12 +133,17 @@ def _edges(replay: Replay, block_s: float) -> IntArray:
     """Return where each block of time begins; empty blocks have none."""
     block = ((replay.time - replay.time[0]) / block_s).astype(np.int64)
     edges = np.flatnonzero(np.diff(block, prepend=-1))
-    if len(edges) < LEAST_BLOCKS:
+    require_blocks(len(edges), block_s)
+    return edges
+
+
+def require_blocks(count: int, block_s: float) -> None:
+    """Refuse to say how blocks vary where there are fewer than 8; raises TraceError."""
+    if count < LEAST_BLOCKS:
         raise TraceError(
-            f"{len(edges)} blocks of {block_s:g} s are too few to say how blocks vary; "
+            f"{count} blocks of {block_s:g} s are too few to say how blocks vary; "
             f"capture at least {LEAST_BLOCKS * block_s:g} s"
         )
-    return edges
 
 
 def _sums(replays: Sequence[Replay], edges: IntArray) -> FloatArray:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import zipfile
-import zlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -18,9 +17,26 @@ import numpy.typing as npt
 
 from ..sdk.errors import TraceError
 from ..sdk.kind import Kind
+from . import trace_files
+from .trace_files import arrays_in
 
 if TYPE_CHECKING:
     from ..recorder.store import TraceStore
+
+__all__ = [
+    "DecisionTrace",
+    "FloatArray",
+    "IndexArray",
+    "Trace",
+    "arrays_in",
+    "broken_share",
+    "checked",
+    "clipped",
+    "decision_trace",
+    "load_trace",
+    "saved_kind",
+    "since_picked_column",
+]
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 IndexArray: TypeAlias = npt.NDArray[np.int32]
@@ -29,7 +45,8 @@ IndexArray: TypeAlias = npt.NDArray[np.int32]
 LEAST_DECISIONS = 200
 #: A trace whose neighbouring decisions contradict each other more often has lost single decisions.
 MOST_BROKEN = 0.05
-_FORMAT = 2
+#: Of files: the second has no optional columns, and a trace that needs none is still written so.
+_FORMATS = (2, 3)
 
 
 class Trace(ABC):
@@ -51,6 +68,9 @@ class Trace(ABC):
     TYPE: ClassVar[str]
     COLUMNS: ClassVar[tuple[str, ...]]
     HEAD: ClassVar[tuple[str, ...]]
+    #: Columns that came later, by the value that they have throughout where they say nothing; then they
+    #: are neither written nor digested, so that a trace keeps its digest from version to version.
+    OPTIONAL: ClassVar[Mapping[str, float]] = MappingProxyType({})
 
     hook: str
     kind: str
@@ -65,6 +85,11 @@ class Trace(ABC):
         return True
 
     @property
+    def metrics(self) -> Mapping[str, FloatArray]:
+        """What else was recorded of every outcome, by name, f8[n] each; NaN where it is unknown."""
+        return MappingProxyType({})
+
+    @property
     def picked(self) -> npt.NDArray[np.int64]:
         """Index of the member that each outcome is of, i8[n]; zeros where there are no members."""
         return np.zeros(len(self), np.int64)
@@ -76,10 +101,7 @@ class Trace(ABC):
     @cached_property
     def digest(self) -> str:
         """sha256 hex over the head and all columns."""
-        digest = hashlib.sha256(self._head().encode())
-        for name in self.COLUMNS:
-            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
-        return digest.hexdigest()
+        return trace_files.digest_of(self._head(), self._columns.values())
 
     @property
     def span_s(self) -> float:
@@ -101,51 +123,69 @@ class Trace(ABC):
         """Return this part as a trace; times stay as they are."""
 
     def save(self, path: Path) -> None:
-        """Write the trace as ``.npz``, without pickle; its digest goes with it."""
-        columns: dict[str, Any] = {name: getattr(self, name) for name in self.COLUMNS}
-        with path.open("wb") as file:
-            np.savez(file, allow_pickle=False, head=self._head(), digest=self.digest, **columns)
+        """Write the trace, without pickle; its digest goes with it.
+
+        Args:
+            path: a file if it ends in ``.npz``; else a folder (``NAME.trace``), whose columns are mapped
+                into memory when it is loaded and shared by all processes that do.
+
+        Raises:
+            TraceError: there is a folder of this name already.
+        """
+        trace_files.write(path, self._head(), self.digest, self._columns)
+
+    @property
+    def _columns(self) -> dict[str, npt.NDArray[Any]]:
+        """Columns that say anything, in order."""
+        optional = self.OPTIONAL
+        found = {name: getattr(self, name) for name in self.COLUMNS}
+        return {
+            name: column
+            for name, column in found.items()
+            if name not in optional or (column != optional[name]).any()
+        }
 
     def _head(self) -> str:
         head = {name: getattr(self, name) for name in self.HEAD}
-        return json.dumps({"format": _FORMAT, "type": self.TYPE} | head, sort_keys=True)
+        version = _FORMATS[bool(self.OPTIONAL.keys() & self._columns.keys())]
+        return json.dumps({"format": version, "type": self.TYPE} | head, sort_keys=True)
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what :meth:`save` wrote; raises TraceError when it is anything else or was changed."""
-        head, stored = _saved(path)
+        said, digest, stored = trace_files.read(path)
+        head = _plain_head(said, path)
         if head.pop("type", None) != cls.TYPE:
             raise TraceError(f"{path} is no trace of {cls.TYPE}; capture again")
         try:
-            columns = {name: stored[name] for name in cls.COLUMNS}
+            columns = {n: stored[n] for n in cls.COLUMNS if n not in cls.OPTIONAL or n in stored}
             plain = {name: _tuples(head[name]) for name in cls.HEAD}
         except KeyError as error:
             raise TraceError(f"{path} is not a saved trace ({error}); capture again") from error
-        trace = cls(**plain, **columns)
-        if trace.digest != str(stored.get("digest")):
+        if trace_files.digest_of(said, columns.values()) != digest:
             raise TraceError(f"{path} was changed after it was saved; capture again")
-        return trace
+        return cls(**plain, **columns)
 
 
 def _tuples(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _saved(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-    """Return the head and the arrays of a saved trace."""
+def _plain_head(text: str, path: Path) -> dict[str, Any]:
+    """Return the values of a saved trace's head."""
     try:
-        stored = arrays_in(path)
-        head: dict[str, Any] = json.loads(str(stored["head"]))
-    except (ValueError, KeyError) as error:
+        head: dict[str, Any] = json.loads(text)
+        version = head.pop("format", None)
+    except (ValueError, AttributeError, TypeError) as error:
         raise TraceError(f"{path} is not a saved trace ({error}); capture again") from error
-    if head.pop("format", None) != _FORMAT:
+    if version not in _FORMATS:
         raise TraceError(f"{path} has a format of another version; capture again or upgrade")
-    return head, stored
+    return head
 
 
 def saved_kind(path: Path) -> str:
     """Return the name of the kind of a saved trace; raises TraceError for anything else."""
-    return str(_saved(path)[0].get("kind", ""))
+    return str(_plain_head(trace_files.read(path)[0], path).get("kind", ""))
 
 
 @dataclass(frozen=True)
@@ -164,10 +204,21 @@ class DecisionTrace(Trace):
         features: what the policy saw, members x inputs of the kind, f8[n, m, F].
         outcome: the objective's metric, clipped; an outcome that never came counts as the clip, f8[n].
         ok: whether the work succeeded, bool[n].
+        propensity: probability with which the action was taken, f8[n], above 0 and at most 1; 1
+            throughout where the rule decided alone (no ``explore=``).
     """
 
     TYPE: ClassVar[str] = "decisions"
-    COLUMNS: ClassVar[tuple[str, ...]] = ("time", "instance", "action", "features", "outcome", "ok")
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "time",
+        "instance",
+        "action",
+        "features",
+        "outcome",
+        "ok",
+        "propensity",
+    )
+    OPTIONAL: ClassVar[Mapping[str, float]] = MappingProxyType({"propensity": 1.0})
     HEAD: ClassVar[tuple[str, ...]] = ("hook", "kind", "start_ns", "members", "instances")
 
     hook: str
@@ -181,9 +232,14 @@ class DecisionTrace(Trace):
     features: FloatArray
     outcome: FloatArray
     ok: npt.NDArray[np.bool_]
+    propensity: FloatArray = field(default_factory=lambda: np.empty(0), kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuse columns that do not fit together."""
+        if (
+            not len(self.propensity) or "propensity" not in self.COLUMNS
+        ):  # a subclass of old knows none
+            object.__setattr__(self, "propensity", np.ones(len(self.time)))
         n, m = len(self.time), len(self.members)
         for name in self.COLUMNS:
             if len(getattr(self, name)) != n:
@@ -196,6 +252,10 @@ class DecisionTrace(Trace):
             )
         if n and (np.diff(self.time) < 0).any():
             raise TraceError(f"trace {self.hook!r} is not in order of time; sort it first")
+        if not ((self.propensity > 0.0) & (self.propensity <= 1.0)).all():
+            raise TraceError(
+                f"trace {self.hook!r} has propensities outside of (0, 1]; capture again"
+            )
 
     @property
     def picked(self) -> npt.NDArray[np.int64]:
@@ -205,17 +265,6 @@ class DecisionTrace(Trace):
     def rows(self, rows: slice) -> DecisionTrace:
         """Return these decisions as a trace; they keep their own times."""
         return replace(self, **{name: getattr(self, name)[rows] for name in self.COLUMNS})
-
-
-def arrays_in(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read all arrays of a ``.npz`` file, without pickle; raises ValueError when it is none."""
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("no .npz file" if path.exists() else "no such file")
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(str(error)) from error
 
 
 def load_trace(store: str | Path, hook: str | None = None) -> Trace:
@@ -240,8 +289,9 @@ def load_trace(store: str | Path, hook: str | None = None) -> Trace:
 
 def _kind_of(stored: TraceStore, hook: str) -> str:
     """Return the name of the kind that a hook was recorded as."""
-    for table in (stored.decisions(hook), stored.workload(hook)):
-        names = table["kind"].unique().to_pylist()
+    for table in ("decisions", "workload"):
+        batches = stored.batches(table, hook, ("kind",))
+        names = sorted({name for each in batches for name in each["kind"].unique().to_pylist()})
         if len(names) > 1:
             raise TraceError(
                 f"hook {hook!r} was recorded as {names}; keep one kind per trace store"

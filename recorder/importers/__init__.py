@@ -1,4 +1,7 @@
-"""Importers: public traces of cache accesses become the workload of a hook of the kind ``cache``.
+"""Importers: public traces become the workload of a hook.
+
+``mooncake`` (requests to a language model, for the kind ``llm_router``) is described in its module;
+the rest of this page is about caches: their accesses become the workload of a hook of the kind ``cache``.
 
 What such a file holds are requests; whether they hit is unknown. Every request is therefore stored as
 an ``access`` with op 0 (a lookup that missed), below a ``cache`` event whose ``policy`` is empty, which
@@ -22,22 +25,33 @@ all other keys, texts included, are hashed to 53 bits.
 
 Recorded routing of mixture-of-experts models becomes that of a hook of the kind ``expert_placement``;
 its formats are with :mod:`~gnomon.recorder.importers._routing`.
+Requests to LLM servers become the workload of a hook of the kind ``llm_scheduler``; their formats are with
+:mod:`~gnomon.recorder.importers._requests`.
 """
 
 from __future__ import annotations
 
 from ._formats import FORMATS, Columns
+from ._mooncake import REPLICAS, RequestsImported, import_mooncake
+from ._requests import REQUESTS, ImportedRequests, RequestImport, import_requests
 from ._routing import ROUTING, Deployment, ImportedLoads, import_loads
 from ._writing import Imported, Request, import_trace
 
 __all__ = [
     "FORMATS",
+    "REPLICAS",
+    "REQUESTS",
     "ROUTING",
     "Columns",
     "Deployment",
     "Imported",
     "ImportedLoads",
+    "ImportedRequests",
     "Request",
+    "RequestImport",
+    "RequestsImported",
     "import_loads",
+    "import_mooncake",
+    "import_requests",
     "import_trace",
 ]

@@ -193,11 +193,11 @@ class CompiledEngine:
     ) -> dict[str, Any]:
         folder = Path(self._folder.name)
         for split, trace in traces.items():
-            trace.save(folder / f"{split}.npz")
+            trace.save(folder / f"{split}.trace")
         save_calibrations(folder / "calibrations.npz", tuple(calibrations))
         return {
             "kind": kind.name,
-            "traces": {split: str(folder / f"{split}.npz") for split in traces},
+            "traces": {split: str(folder / f"{split}.trace") for split in traces},
             "calibrations": str(folder / "calibrations.npz"),
             "modules": list(dict.fromkeys((*modules(), *self._options.modules))),
             "seed": self._options.seed,

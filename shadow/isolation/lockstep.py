@@ -155,8 +155,8 @@ def run_lockstep(
 
     Args:
         candidate: decides.
-        streams: each yields the (m, F) rows of its next decision and is sent the picked index; all
-            have the same m.
+        streams: each yields the (m, F) rows of its next decision and is sent the picked index; m may
+            differ from decision to decision.
         watch: sees every decision.
 
     Returns:
@@ -171,9 +171,7 @@ def run_lockstep(
         _advance(index, stream, None, rows, results)
     decisions = 0
     while rows:
-        present = list(rows)
-        picks = candidate.choose(np.stack([rows[index] for index in present])).tolist()
-        for index, pick in zip(present, picks, strict=True):
+        for index, pick in _picks(candidate, rows):
             if pick < 0:
                 raise CandidateStopped(Status.FAULT, f"a score faulted at decision {decisions}")
             if watch is not None:
@@ -181,6 +179,20 @@ def run_lockstep(
             _advance(index, streams[index], pick, rows, results)
         decisions += 1
     return [results[index] for index in range(len(streams))]
+
+
+def _picks(candidate: LockstepCandidate, rows: dict[int, Floats]) -> list[tuple[int, int]]:
+    """Return (stream, pick) of all present decisions, asked in one frame per number of items."""
+    present: dict[int, list[int]] = {}
+    for index, items in rows.items():
+        present.setdefault(len(items), []).append(index)
+    return [
+        (index, pick)
+        for group in present.values()
+        for index, pick in zip(
+            group, candidate.choose(np.stack([rows[i] for i in group])).tolist(), strict=True
+        )
+    ]
 
 
 def _advance(

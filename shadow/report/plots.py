@@ -95,13 +95,57 @@ def canary_over_time(points: Sequence[CanaryPoint], verdict: str, unit: str = "m
     )
 
 
-def _figure() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+def changes_plot(series: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> Figure:
+    """Return every policy's change of the mean with its interval, one line of dots per trace.
+
+    Args:
+        series: by trace, then by policy: estimate, low and high of a relative change.
+    """
+    names = list(dict.fromkeys(name for changes in series.values() for name in changes))[::-1]
+    figure, axes = _figure(height=1.4 + 0.22 * len(names) * max(1.0, 0.5 * len(series)))
+    for index, (label, changes) in enumerate(series.items()):
+        shift = 0.7 * ((index + 0.5) / len(series) - 0.5)
+        colour = PALETTE[(index + 1) % len(PALETTE)]
+        at = [names.index(name) - shift for name in changes]
+        estimates = [100.0 * estimate for estimate, _, _ in changes.values()]
+        spans = [[100.0 * (e - low), 100.0 * (high - e)] for e, low, high in changes.values()]
+        errors = np.clip(np.array(spans).reshape(-1, 2).T, 0.0, None)
+        axes.errorbar(
+            estimates,
+            at,
+            xerr=errors,
+            fmt="o",
+            color=colour,
+            markersize=4,
+            linewidth=1,
+            label=label,
+        )
+    axes.axvline(0.0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(names)), names)
+    _finish_axes(axes, "change of the mean against the incumbent (%), 95 % intervals", "")
+    return figure
+
+
+def svg_of(figure: Figure) -> str:
+    """Return a figure as SVG text that can stand inside a page."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+def _figure(height: float = 3.2) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, height), layout="constrained")
     FigureCanvasSVG(figure)
     return figure, figure.add_subplot()
 
 
 def _finish(figure: Figure, axes: Axes, x: str, y: str) -> str:
+    _finish_axes(axes, x, y)
+    return svg_of(figure)
+
+
+def _finish_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
     axes.grid(color="#e4e7eb", linewidth=0.6)
@@ -109,7 +153,3 @@ def _finish(figure: Figure, axes: Axes, x: str, y: str) -> str:
     axes.tick_params(labelsize=8)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, frameon=False)
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]

@@ -42,7 +42,10 @@ ENTRY_POINTS = "gnomon.simulators"
 _BUILT_IN = {
     "cache": (".cache", "CacheSimulator"),
     "expert_placement": (".expert_placement", "ExpertPlacementSimulator"),
+    "llm_router": (".llm_router", "LlmRouterSimulator"),
+    "llm_scheduler": (".llm_scheduler", "LlmSchedulerSimulator"),
     "load_balancer": (".load_balancer", "LoadBalancerSimulator"),
+    "scheduler": (".scheduler", "SchedulerSimulator"),
 }
 _registered: dict[str, Simulator] = {}
 

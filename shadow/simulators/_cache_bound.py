@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..access_trace import DELETE, LOOKUP
-from ._cache_exact import Accesses
+from ._cache_lists import Accesses
 from ._native import lean
 
 IntArray = npt.NDArray[np.int64]

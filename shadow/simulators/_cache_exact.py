@@ -7,105 +7,16 @@ the capacity stays out. With sizes of 1 the miss ratios are those of the publish
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..access_trace import DELETE, LOOKUP, SET
+from ._cache_lists import NONE, Accesses, lists, move, push, take
 from ._native import lean
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-
-_NONE = -1
 _FIFO, _LRU, _CLOCK, _SIEVE = range(4)
 _T1, _T2, _B1, _B2 = range(4)
-
-
-class Accesses(NamedTuple):
-    """Accesses of one cache, and what came of them; n accesses over k keys.
-
-    Attributes:
-        op: LOOKUP, SET or DELETE, i1[n].
-        key: below k, i4[n].
-        size: of the object that a miss brings, or that is set; NaN: a miss brings nothing; f8[n].
-        miss: 1 where a lookup found nothing; filled by the replay, u1[n].
-    """
-
-    op: npt.NDArray[np.int8]
-    key: npt.NDArray[np.int32]
-    size: FloatArray
-    miss: npt.NDArray[np.uint8]
-
-
-class Lists(NamedTuple):
-    """Doubly linked lists of keys; a key is in one at most.
-
-    Attributes:
-        link: the key before and the key after, towards head and tail, i4[k, 2].
-        ends: head and tail of each list, i4[l, 2].
-        at: list that a key is in, or -1, i4[k].
-        mark: what else a policy knows of a key (visited, uses), i4[k].
-        size: of every key that is in a list, f8[k].
-        held: sum of the sizes in each list, f8[l].
-    """
-
-    link: npt.NDArray[np.int32]
-    ends: npt.NDArray[np.int32]
-    at: npt.NDArray[np.int32]
-    mark: npt.NDArray[np.int32]
-    size: FloatArray
-    held: FloatArray
-
-
-def lists(keys: int, n: int) -> Lists:
-    """Return n empty lists for keys below ``keys``."""
-    return Lists(
-        link=np.empty((keys, 2), np.int32),
-        ends=np.full((n, 2), _NONE, np.int32),
-        at=np.full(keys, _NONE, np.int32),
-        mark=np.zeros(keys, np.int32),
-        size=np.zeros(keys),
-        held=np.zeros(n),
-    )
-
-
-@lean
-def _push(of: Any, which: Any, key: Any) -> None:
-    """Put a key at the head of a list."""
-    head = of.ends[which, 0]
-    of.link[key, 0], of.link[key, 1] = _NONE, head
-    if head == _NONE:
-        of.ends[which, 1] = key
-    else:
-        of.link[head, 0] = key
-    of.ends[which, 0] = key
-    of.at[key] = which
-    of.held[which] += of.size[key]
-
-
-@lean
-def _take(of: Any, key: Any) -> None:
-    """Take a key out of its list."""
-    which = of.at[key]
-    before, after = of.link[key, 0], of.link[key, 1]
-    if before == _NONE:
-        of.ends[which, 0] = after
-    else:
-        of.link[before, 1] = after
-    if after == _NONE:
-        of.ends[which, 1] = before
-    else:
-        of.link[after, 0] = before
-    of.at[key] = _NONE
-    of.held[which] = of.held[which] - of.size[key] if of.ends[which, 0] != _NONE else 0.0
-
-
-@lean
-def _move(of: Any, which: Any, key: Any) -> None:
-    _take(of, key)
-    _push(of, which, key)
 
 
 @lean
@@ -115,13 +26,13 @@ def _queue_victim(of: Any, rule: Any, hand: Any) -> Any:
     if rule == _CLOCK:
         while of.mark[key] == 1:
             of.mark[key] = 0
-            _move(of, 0, key)
+            move(of, 0, key)
             key = of.ends[0, 1]
     elif rule == _SIEVE:
-        key = hand if hand != _NONE else key
+        key = hand if hand != NONE else key
         while of.mark[key] == 1:
             of.mark[key] = 0
-            key = of.link[key, 0] if of.link[key, 0] != _NONE else of.ends[0, 1]
+            key = of.link[key, 0] if of.link[key, 0] != NONE else of.ends[0, 1]
         hand = of.link[key, 0]
     return key, hand
 
@@ -129,10 +40,10 @@ def _queue_victim(of: Any, rule: Any, hand: Any) -> Any:
 @lean
 def queue(accesses: Any, of: Any, capacity: Any, rule: Any) -> Any:
     """Replay FIFO, LRU, Clock or SIEVE: one list, newcomers at its head; return the most held."""
-    hand, most = _NONE, 0.0
+    hand, most = NONE, 0.0
     for t in range(len(accesses.op)):
         op, key, size = accesses.op[t], accesses.key[t], accesses.size[t]
-        here = of.at[key] != _NONE
+        here = of.at[key] != NONE
         if op == LOOKUP:
             accesses.miss[t] = not here
         stays = op == LOOKUP or (op == SET and of.held[0] - of.size[key] + size <= capacity)
@@ -142,19 +53,19 @@ def queue(accesses: Any, of: Any, capacity: Any, rule: Any) -> Any:
                 of.size[key] = size
                 most = max(most, of.held[0])
             if rule == _LRU or (rule == _FIFO and op == SET):
-                _move(of, 0, key)
+                move(of, 0, key)
             of.mark[key] = 1
             continue
         if here:
             hand = of.link[key, 0] if hand == key else hand
-            _take(of, key)
+            take(of, key)
         if op == DELETE or not size <= capacity:
             continue
         while of.held[0] + size > capacity:
             victim, hand = _queue_victim(of, rule, hand)
-            _take(of, victim)
+            take(of, victim)
         of.size[key], of.mark[key] = size, 0
-        _push(of, 0, key)
+        push(of, 0, key)
         most = max(most, of.held[0])
     return most
 
@@ -162,7 +73,7 @@ def queue(accesses: Any, of: Any, capacity: Any, rule: Any) -> Any:
 @lean
 def _lfu_victim(of: Any, lowest: Any) -> Any:
     """Return (least recently used key of the lowest frequency, that frequency)."""
-    while of.ends[lowest, 1] == _NONE:
+    while of.ends[lowest, 1] == NONE:
         lowest += 1
     return of.ends[lowest, 1], lowest
 
@@ -171,9 +82,9 @@ def _lfu_victim(of: Any, lowest: Any) -> Any:
 def _rise(of: Any, key: Any, size: Any) -> None:
     """Count a use: move a key to the next list."""
     uses = of.at[key]
-    _take(of, key)
+    take(of, key)
     of.size[key] = size
-    _push(of, min(uses + 1, len(of.ends) - 1), key)
+    push(of, min(uses + 1, len(of.ends) - 1), key)
 
 
 @lean
@@ -182,7 +93,7 @@ def lfu(accesses: Any, of: Any, capacity: Any) -> Any:
     lowest, count, held, most = 0, 0, 0.0, 0.0
     for t in range(len(accesses.op)):
         op, key, size = accesses.op[t], accesses.key[t], accesses.size[t]
-        here = of.at[key] != _NONE
+        here = of.at[key] != NONE
         own = of.size[key] if here else 0.0
         if op == LOOKUP:
             accesses.miss[t] = not here
@@ -193,14 +104,14 @@ def lfu(accesses: Any, of: Any, capacity: Any) -> Any:
         if here and not stays:
             count -= 1
             held = held - own if count else 0.0
-            _take(of, key)
+            take(of, key)
         while stays and count and held - own + size > capacity:
             victim, lowest = _lfu_victim(of, lowest)
             if victim == key:
                 own, here = 0.0, False
             count -= 1
             held = held - of.size[victim] if count else 0.0
-            _take(of, victim)
+            take(of, victim)
         if not stays:
             continue
         held += size - own
@@ -210,7 +121,7 @@ def lfu(accesses: Any, of: Any, capacity: Any) -> Any:
             continue
         of.size[key] = size
         count += 1
-        _push(of, 0, key)
+        push(of, 0, key)
         lowest = 0
     return most
 
@@ -219,10 +130,10 @@ def lfu(accesses: Any, of: Any, capacity: Any) -> Any:
 def _demote(of: Any, target: Any, from_b2: Any) -> None:
     """Move one object of the cache to its ghosts (``REPLACE`` of the paper)."""
     first = of.held[_T1] > target or (from_b2 and of.held[_T1] == target)
-    if of.ends[_T1, 1] != _NONE and (first or of.ends[_T2, 1] == _NONE):
-        _move(of, _B1, of.ends[_T1, 1])
+    if of.ends[_T1, 1] != NONE and (first or of.ends[_T2, 1] == NONE):
+        move(of, _B1, of.ends[_T1, 1])
     else:
-        _move(of, _B2, of.ends[_T2, 1])
+        move(of, _B2, of.ends[_T2, 1])
 
 
 @lean
@@ -237,12 +148,12 @@ def _adapted(of: Any, target: Any, which: Any, size: Any, capacity: Any) -> Any:
 @lean
 def _forget(of: Any, size: Any, capacity: Any) -> None:
     """Make room in the directory for a key that it does not know."""
-    while of.held[_T1] + of.held[_B1] + size > capacity and of.ends[_B1, 1] != _NONE:
-        _take(of, of.ends[_B1, 1])
-    while of.held[_T1] + size > capacity and of.ends[_T1, 1] != _NONE:
-        _take(of, of.ends[_T1, 1])
-    while of.held.sum() + size > 2.0 * capacity and of.ends[_B2, 1] != _NONE:
-        _take(of, of.ends[_B2, 1])
+    while of.held[_T1] + of.held[_B1] + size > capacity and of.ends[_B1, 1] != NONE:
+        take(of, of.ends[_B1, 1])
+    while of.held[_T1] + size > capacity and of.ends[_T1, 1] != NONE:
+        take(of, of.ends[_T1, 1])
+    while of.held.sum() + size > 2.0 * capacity and of.ends[_B2, 1] != NONE:
+        take(of, of.ends[_B2, 1])
 
 
 @lean
@@ -257,46 +168,48 @@ def arc(accesses: Any, of: Any, capacity: Any) -> Any:
             accesses.miss[t] = not here
         fits = of.held[_T1] + of.held[_T2] - of.size[key] + size <= capacity
         if here and (op == LOOKUP or (op == SET and fits)):
-            _take(of, key)
+            take(of, key)
             of.size[key] = of.size[key] if op == LOOKUP else size
-            _push(of, _T2, key)
+            push(of, _T2, key)
             most = max(most, of.held[_T1] + of.held[_T2])
             continue
         if op == DELETE or not size <= capacity:
-            if which != _NONE and (op == DELETE or here):
-                _take(of, key)
+            if which != NONE and (op == DELETE or here):
+                take(of, key)
             continue
         ghost = which == _B1 or which == _B2
         if ghost:
             target = _adapted(of, target, which, size, capacity)
-            _take(of, key)
+            take(of, key)
         else:
             if here:
-                _take(of, key)
+                take(of, key)
             _forget(of, size, capacity)
         while of.held[_T1] + of.held[_T2] + size > capacity:
             _demote(of, target, which == _B2)
         of.size[key] = size
-        _push(of, _T2 if ghost else _T1, key)
+        push(of, _T2 if ghost else _T1, key)
         most = max(most, of.held[_T1] + of.held[_T2])
     return most
 
 
-def _queue(rule: int) -> Callable[[Accesses, int, float], float]:
-    return lambda accesses, keys, capacity: float(queue(accesses, lists(keys, 1), capacity, rule))
+def _queue(rule: int) -> Callable[[Accesses, int, float, int], float]:
+    return lambda accesses, keys, capacity, seed: float(
+        queue(accesses, lists(keys, 1), capacity, rule)
+    )
 
 
-def _lfu(accesses: Accesses, keys: int, capacity: float) -> float:
+def _lfu(accesses: Accesses, keys: int, capacity: float, seed: int) -> float:
     most = int(np.bincount(accesses.key, minlength=1).max(initial=0))
     return float(lfu(accesses, lists(keys, most + 2), capacity))
 
 
-def _arc(accesses: Accesses, keys: int, capacity: float) -> float:
+def _arc(accesses: Accesses, keys: int, capacity: float, seed: int) -> float:
     return float(arc(accesses, lists(keys, 4), capacity))
 
 
-#: Replays by name: fill in the misses of (accesses, number of keys, capacity), return the most held.
-EXACT: dict[str, Callable[[Accesses, int, float], float]] = {
+#: Replays by name, as in :data:`~gnomon.shadow.simulators._cache_built_in.BUILT_IN`.
+EXACT: dict[str, Callable[[Accesses, int, float, int], float]] = {
     "fifo": _queue(_FIFO),
     "lru": _queue(_LRU),
     "clock": _queue(_CLOCK),

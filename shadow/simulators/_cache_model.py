@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ...sdk.errors import TraceError
-from ..access_trace import SET, AccessTrace
+from ..access_trace import DELETE, SET, AccessTrace
 from . import _cache_kernel as kernel
-from ._cache_exact import Accesses
+from ._cache_lists import Accesses
 from .base import FloatArray, IntArray, Replay
 
 _NEVER = 1 << 62
+_PART = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ def drawn(trace: AccessTrace, rng: np.random.Generator) -> CacheCalibration:
     larger or smaller. What a cache holds of a share s of k keys varies by a factor of relative standard
     deviation sqrt((1 - s) / k s); k s is taken for what was seen of them, at most what fits.
     """
-    seen = np.array([len(np.unique(trace.key[trace.instance == p])) for p in _caches(trace)])
+    seen = np.bincount(owners(trace), minlength=len(trace.instances))
     fits = trace.capacity * trace.sampled / _mean_size(trace)
     spread = np.sqrt((1.0 - trace.sampled) / np.maximum(np.minimum(seen, fits), 1.0))
     factor = np.exp(rng.standard_normal(len(spread)) * spread)
@@ -71,13 +72,25 @@ def drawn(trace: AccessTrace, rng: np.random.Generator) -> CacheCalibration:
     return CacheCalibration(trace.capacity * trace.sampled * factor, order)
 
 
-def _caches(trace: AccessTrace) -> range:
-    return range(len(trace.instances))
+def owners(trace: AccessTrace) -> IntArray:
+    """Return whose every key is, of those that there are, i8[distinct keys]."""
+    owner = np.full(trace.keys, -1, np.int64)
+    owner[trace.key] = trace.instance
+    return owner[owner >= 0]
 
 
 def _mean_size(trace: AccessTrace) -> float:
     sizes = trace.size[trace.size > 0.0]
     return float(sizes.mean()) if len(sizes) else 1.0
+
+
+def working_sets(trace: AccessTrace) -> FloatArray:
+    """Return for each cache the sum of the sizes with which its objects are first brought, f8[p]."""
+    brings = np.flatnonzero((trace.op != DELETE) & ~np.isnan(trace.size))
+    _, first = np.unique(trace.key[brings], return_index=True)
+    at = brings[first]
+    p = len(trace.instances)
+    return np.bincount(trace.instance[at], trace.size[at], p).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,8 @@ def start_of(trace: AccessTrace, calibration: CacheCalibration) -> Start:
             f"{len(trace.instances)}; calibrate on this trace"
         )
     there = _resident_before(trace, calibration)
+    if not len(there):
+        return Start(trace.op, trace.instance, trace.key, trace.size, 0)
     return Start(
         op=np.concatenate((np.full(len(there), SET, np.int8), trace.op)),
         instance=np.concatenate((trace.instance[there], trace.instance)),
@@ -118,25 +133,34 @@ def start_of(trace: AccessTrace, calibration: CacheCalibration) -> Start:
 
 def _resident_before(trace: AccessTrace, calibration: CacheCalibration) -> IntArray:
     """Return indices of first accesses that hit, in a random order, as many as fit."""
-    if not (trace.hit == 1).any():
+    if trace.hit.max(initial=-1) < 1:
         return np.zeros(0, np.int64)
-    _, first = np.unique(trace.key, return_index=True)
+    first = _first_accesses(trace)
     there = first[trace.hit[first] == 1]
     there = np.random.default_rng(int(calibration.order[0])).permutation(np.sort(there))
     fits = np.zeros(len(there), bool)
-    for process in _caches(trace):
+    for process in range(len(trace.instances)):
         own = trace.instance[there] == process
         fits[own] = np.cumsum(trace.size[there[own]]) <= calibration.capacity[process]
     return there[fits]
+
+
+def _first_accesses(trace: AccessTrace) -> IntArray:
+    """Return the index of the first access of every key that there is."""
+    first = np.full(trace.keys, _NEVER, np.int64)
+    for low in range((len(trace.key) - 1) // _PART * _PART, -1, -_PART):
+        part = trace.key[low : low + _PART]
+        first[part[::-1]] = np.arange(
+            low + len(part) - 1, low - 1, -1
+        )  # the last one to be set stays
+    return first[first < _NEVER]
 
 
 def model_of(
     trace: AccessTrace, calibration: CacheCalibration, start: Start, seed: int
 ) -> kernel.Model:
     """Return the constants of a replay."""
-    owner = np.zeros(trace.keys, np.int64)
-    owner[trace.key] = trace.instance
-    counts = np.bincount(owner, minlength=len(trace.instances))
+    counts = np.bincount(owners(trace), minlength=len(trace.instances))
     return kernel.Model(
         op=start.op,
         instance=start.instance,
@@ -229,29 +253,29 @@ def outcomes(
     most_held: tuple[float, float] = (0.0, math.inf),
 ) -> CacheReplay:
     """Return a replay from the misses of all accesses, up to the access ``reached``."""
-    counted = trace.counted
-    counted = counted[counted < reached]
+    found = trace.of_counted(miss)
+    if reached < len(trace.at):
+        found = found[: int(np.searchsorted(trace.counted, reached))]
+    n = len(found)
     return CacheReplay(
-        time=trace.at[counted],
-        outcome=miss[counted].astype(np.float64),
-        ok=np.ones(len(counted), np.bool_),
-        action=np.zeros(len(counted), np.int64),
+        time=trace.time[:n],
+        outcome=found.astype(np.float64),
+        ok=np.broadcast_to(np.True_, (n,)),
+        action=np.broadcast_to(np.int64(0), (n,)),
         members=0,
         fault=fault,
-        size=np.nan_to_num(trace.size[counted], nan=0.0),
+        size=trace.weight[:n],
         asked=asked,
         most_held=most_held,
     )
 
 
-def per_cache(start: Start, caches: int) -> list[tuple[IntArray, Accesses, int]]:
-    """Return for each cache the indices of its accesses, they with keys from 0, and the number of keys."""
-    found = []
+def per_cache(start: Start, caches: int) -> Iterator[tuple[IntArray | slice, Accesses, int]]:
+    """Yield for each cache which accesses are its own, they with keys from 0, and a number above them."""
     for process in range(caches):
-        at = np.flatnonzero(start.instance == process)
-        distinct, key = np.unique(start.key[at], return_inverse=True)
-        accesses = Accesses(
-            start.op[at], key.astype(np.int32), start.size[at], np.zeros(len(at), np.uint8)
-        )
-        found.append((at, accesses, len(distinct)))
-    return found
+        own = slice(None) if caches == 1 else np.flatnonzero(start.instance == process)
+        key = start.key[own]
+        if caches > 1 and len(key):
+            key = key - key.min()
+        accesses = Accesses(start.op[own], key, start.size[own], np.zeros(len(key), np.uint8))
+        yield own, accesses, int(accesses.key.max(initial=-1)) + 1

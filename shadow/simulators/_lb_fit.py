@@ -22,6 +22,7 @@ from . import _lb_kernel as kernel
 from ._lb_ewma import EwmaRule, ewma_rule
 from ._lb_levels import Levels, levels
 from ._lb_model import LoadBalancerCalibration
+from ._lb_signals import Signals, signals, stale_gain
 from ._native import native
 from .base import FloatArray, IntArray
 
@@ -30,6 +31,8 @@ MOST_SLOTS = 16
 OVERHEADS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 #: A member picked less often says too little about itself.
 LEAST_PICKS = 30
+#: Share of a member's answers that may have come in no time; those are left out.
+MOST_TIMELESS = 0.05
 QUANTILES = 512
 #: Log-likelihood within which two pairs explain a trace equally well; the fewer slots are taken.
 INDIFFERENT = 2.0
@@ -94,10 +97,11 @@ class Backend:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """All that a calibration is fitted to: the backends, the moving average's rule, the clip in ms."""
+    """All that a calibration is fitted to: the backends, the average's rule, signals, the clip in ms."""
 
     backends: tuple[Backend, ...]
     rule: EwmaRule
+    signals: Signals
     clip_ms: float
 
 
@@ -116,7 +120,11 @@ class _Fit:
 def evidence(trace: DecisionTrace, clip_ms: float) -> Evidence:
     """Take a trace apart by backend; raises TraceError for a member that was hardly ever picked."""
     backends = tuple(_backend(trace, member, clip_ms) for member in range(len(trace.members)))
-    return Evidence(backends, ewma_rule(trace, kernel.EWMA, clip_ms), clip_ms)
+    seen = signals(trace)
+    if seen.refresh_s:
+        gain, explained = stale_gain(trace, seen, clip_ms)
+        return Evidence(backends, EwmaRule(gain, gain, explained), seen, clip_ms)
+    return Evidence(backends, ewma_rule(trace, kernel.EWMA, clip_ms), seen, clip_ms)
 
 
 def calibration(evidence: Evidence) -> LoadBalancerCalibration:
@@ -133,7 +141,7 @@ def drawn(evidence: Evidence, rng: np.random.Generator) -> LoadBalancerCalibrati
 
 def _backend(trace: DecisionTrace, member: int, clip_ms: float) -> Backend:
     seen = _answers(trace, member, clip_ms)
-    overhead = np.array(OVERHEADS) * float(np.quantile(seen.answer - seen.arrival, 0.01))
+    overhead = np.array(OVERHEADS) * max(float(np.quantile(seen.answer - seen.arrival, 0.01)), 0.0)
     counts = range(1, _most_at_once(seen) + 1)
     density = np.array(
         [[_log_density(seen.service(slots, each)) for each in overhead] for slots in counts]
@@ -158,11 +166,22 @@ def _answers(trace: DecisionTrace, member: int, clip_ms: float) -> Answers:
             f"member {trace.members[member]!r} of {trace.hook!r} has {len(answered)} answers, too few "
             f"to calibrate; capture at least {LEAST_PICKS}, or explore"
         )
+    _refuse_timeless(trace, member, trace.outcome[answered])
     arrival = trace.time[answered]
     answer = arrival + trace.outcome[answered] / 1e3
     failed = int((~trace.ok[answered]).sum())
     before = _earlier_answers(answer, MOST_SLOTS)
     return Answers(arrival, answer, before, int(lost.sum()), failed, len(at))
+
+
+def _refuse_timeless(trace: DecisionTrace, member: int, latency_ms: FloatArray) -> None:
+    """Refuse answers that came when, or before, they were asked for: nothing can be learnt from them."""
+    timeless = int((~(latency_ms > 0.0)).sum())
+    if timeless > MOST_TIMELESS * len(latency_ms) or np.isnan(latency_ms).any():
+        raise TraceError(
+            f"member {trace.members[member]!r} of {trace.hook!r} has {timeless} of {len(latency_ms)} "
+            "answers after 0 ms or less; measure latency_ms with a monotonic clock, in ms"
+        )
 
 
 def _most_at_once(seen: Answers) -> int:
@@ -275,4 +294,7 @@ def _assembled(evidence: Evidence, fits: list[_Fit]) -> LoadBalancerCalibration:
         ewma_rule=np.array([evidence.rule.gain, evidence.rule.first_gain]),
         ewma_fit=np.array([evidence.rule.explained]),
         clip_ms=np.array([evidence.clip_ms]),
+        refresh_s=np.array([evidence.signals.refresh_s]),
+        refresh_from_s=evidence.signals.from_s,
+        shared=np.array([int(evidence.signals.shared)]),
     )

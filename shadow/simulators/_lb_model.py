@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -32,6 +32,9 @@ class LoadBalancerCalibration:
         ewma_rule: gain of the service's moving average, and its gain while it is 0, f8[2].
         ewma_fit: share of the variance of the average's changes that the rule explains, f8[1].
         clip_ms: highest outcome, f8[1].
+        refresh_s: seconds between two refreshes of what a policy sees, 0 where it is up to date, f8[1].
+        refresh_from_s: time of one refresh per process, f8[p]; empty where all begin at 0.
+        shared: 1 where a process sees the requests of all, 0 where it sees its own, i8[1].
     """
 
     slots: IntArray
@@ -44,6 +47,9 @@ class LoadBalancerCalibration:
     ewma_rule: FloatArray
     ewma_fit: FloatArray
     clip_ms: FloatArray
+    refresh_s: FloatArray = field(default_factory=lambda: np.zeros(1))
+    refresh_from_s: FloatArray = field(default_factory=lambda: np.zeros(0))
+    shared: IntArray = field(default_factory=lambda: np.zeros(1, np.int64))
 
     @cached_property
     def digest(self) -> str:
@@ -56,7 +62,7 @@ class LoadBalancerCalibration:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all parameters by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def describe(self) -> dict[str, Any]:
         """Return slots, overhead, mean service, levels and shares per member, as JSON values."""
@@ -71,6 +77,8 @@ class LoadBalancerCalibration:
             "failed": self.failed.round(5).tolist(),
             "ewma_gain": round(float(self.ewma_rule[0]), 4),
             "ewma_fit": round(float(self.ewma_fit[0]), 4),
+            "refresh_ms": round(float(self.refresh_s[0]) * 1e3, 3),
+            "shared": bool(self.shared[0]),
         }
 
 
@@ -91,9 +99,11 @@ def model_of(trace: DecisionTrace, calibration: LoadBalancerCalibration, seed: i
             f"the calibration is of {len(calibration.slots)} members, trace {trace.hook!r} has "
             f"{len(trace.members)}; calibrate on this trace"
         )
+    process = trace.instance.astype(np.int64)
     return kernel.Model(
         arrival=np.ascontiguousarray(trace.time, np.float64),
-        process=trace.instance.astype(np.int64),
+        process=process,
+        watch=np.zeros_like(process) if calibration.shared[0] else process,
         slots=calibration.slots,
         overhead=calibration.overhead_s,
         service=calibration.service_s,
@@ -103,6 +113,7 @@ def model_of(trace: DecisionTrace, calibration: LoadBalancerCalibration, seed: i
         failed=calibration.failed,
         weight=_first(trace, kernel.WEIGHT, 1.0),
         rule=calibration.ewma_rule,
+        refresh_s=float(calibration.refresh_s[0]),
         clip_ms=float(calibration.clip_ms[0]),
         seed=mixed_seed(seed),
     )
@@ -111,17 +122,26 @@ def model_of(trace: DecisionTrace, calibration: LoadBalancerCalibration, seed: i
 def state_of(trace: DecisionTrace, calibration: LoadBalancerCalibration) -> kernel.State:
     """Return empty queues, with moving averages and waits as each process first saw them."""
     n, m, p = len(trace), len(trace.members), len(trace.instances)
-    view = np.zeros((p, m, 3))
-    view[:, :, 1] = _first(trace, kernel.EWMA, 0.0)
-    view[:, :, 2] = -_first(trace, kernel.SINCE, 1.0)
+    views = 1 if calibration.shared[0] else p
+    inflight, average = np.zeros((views, m)), _first(trace, kernel.EWMA, 0.0)[:views]
+    stale = bool(calibration.refresh_s[0])
+    begin = calibration.refresh_from_s if len(calibration.refresh_from_s) else np.zeros(p)
     return kernel.State(
-        seen=view,
-        decided=np.zeros(p, np.int64),
+        inflight=inflight,
+        average=average,
+        due=np.full((views, m), np.inf),
+        shown_inflight=inflight.copy() if stale else inflight,
+        shown_average=average.copy() if stale else average,
+        value=np.full((views, m), np.nan),
+        refresh=np.array(begin[:views]),
+        last=-_first(trace, kernel.SINCE, 1.0),
+        decided=np.zeros(p),
         free=np.full((m, int(calibration.slots.max())), -np.inf),
         stage=np.zeros(m, np.int64),
+        begun=np.zeros(n),
         answer=np.zeros(n),
         link=np.zeros((n, 2), np.int64),
-        ends=np.full((p, m, 2), -1, np.int64),
+        ends=np.full((views, m, 2), -1, np.int64),
         outcome=np.zeros(n),
         ok=np.zeros(n, np.bool_),
         action=np.zeros(n, np.int64),
@@ -132,6 +152,7 @@ def state_of(trace: DecisionTrace, calibration: LoadBalancerCalibration) -> kern
 def _first(trace: DecisionTrace, column: int, default: float) -> FloatArray:
     """Return a feature as each process first saw it, f8[p, m]."""
     values = np.full((len(trace.instances), len(trace.members)), default)
-    seen, at = np.unique(trace.instance, return_index=True)
-    values[seen] = trace.features[at, :, column]
+    at = np.full(len(trace.instances), -1, np.int64)
+    at[trace.instance[::-1]] = np.arange(len(trace) - 1, -1, -1)  # the last that is written stays
+    values[at >= 0] = trace.features[at[at >= 0], :, column]
     return values

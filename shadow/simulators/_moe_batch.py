@@ -15,13 +15,15 @@ from ._moe_model import Judge, PlacementCalibration, PlacementReplay, load_of
 
 #: What a driver for CUDA makes; torch takes seconds to import, and is not worth it on a CPU.
 _DRIVER = Path("/dev/nvidiactl")
+#: Windows below which the compiled kernels are done before torch is imported.
+_LEAST = 1024
 #: Windows of a batch: what 58 layers of 256 experts and their maps take stays below 2 GiB.
 _BATCH = 256
 
 
-def device() -> str:
-    """Return ``cuda`` where torch has a GPU, else an empty string; imports torch only where there may be one."""
-    if not _DRIVER.exists():
+def device(windows: int) -> str:
+    """Return ``cuda`` where torch has a GPU and so many windows are worth it, else an empty string."""
+    if windows < _LEAST or not _DRIVER.exists():
         return ""
     try:
         import torch

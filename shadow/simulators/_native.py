@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -44,6 +45,14 @@ def _compiled(function: FunctionT, options: dict[str, Any]) -> FunctionT:
 def first_class(score: Any) -> Any:
     """Return a compiled score as a value of one type, so that ``run`` is compiled once for all."""
     return score if isinstance(score, CompileResultWAP) else CompileResultWAP(_only(score))
+
+
+def reads(score: Any, name: str) -> bool:
+    """Return whether a compiled score may read its parameter of this name; True where nobody can tell."""
+    function = getattr(score, "py_func", None)
+    if function is None or name not in function.__code__.co_varnames:
+        return True
+    return any(each.argval == name for each in dis.get_instructions(function))
 
 
 def _only(score: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...sdk.errors import ConfigurationError, TraceError
-from ...sdk.kind import Kind, Order
+from ...sdk.kind import Kind, Metric, Order
 from ..trace import DecisionTrace, Trace, arrays_in, decision_trace
 
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ class Measure:
         tolerance: of the error's size.
         relative: whether the error is a part of the recorded value, or a difference.
         each: where the number is a mean, what it is the mean of, f8[n]; resampling is then cheap.
+        of: what stands for the outcomes: a name of the trace's ``metrics`` and of a replay's ``extra``;
+            empty for the objective.
     """
 
     name: str
@@ -137,6 +139,7 @@ class Measure:
     tolerance: float
     relative: bool = True
     each: Callable[[FloatArray, IntArray], FloatArray] | None = None
+    of: str = ""
 
 
 class Simulator(ABC):
@@ -148,6 +151,8 @@ class Simulator(ABC):
     """
 
     trace_type: ClassVar[type[Trace]] = DecisionTrace
+    #: What runs around a compiled score: ``compiled`` code, or ``plain Python``.
+    score_tier: str = "compiled"
 
     @property
     @abstractmethod
@@ -251,10 +256,20 @@ def statistics(kind: Kind) -> tuple[Measure, ...]:
     return tuple(_statistic(name) for name in kind.objective.statistics)
 
 
-def _statistic(name: str) -> Measure:
+def metric_statistics(metric: Metric) -> tuple[Measure, ...]:
+    """Return the statistics of a metric besides the objective that say anything.
+
+    A trace that was recorded with it gives the metric in its ``metrics``, a replay in its ``extra``; where
+    either has none, there is nothing to compare.
+    """
+    return tuple(_statistic(name, metric.name) for name in metric.statistics)
+
+
+def _statistic(name: str, of: str = "") -> Measure:
     take, tolerance = _STATISTICS[name]
     each = (lambda outcome, _: outcome) if name == "mean" else None
-    return Measure(name, lambda outcome, _: take(outcome), tolerance, each=each)
+    said = f"{of} {name}".strip()
+    return Measure(said, lambda outcome, _: take(outcome), tolerance, each=each, of=of)
 
 
 def shares(members: tuple[str, ...]) -> tuple[Measure, ...]:
@@ -283,6 +298,17 @@ def drive(stream: Stream, trace: DecisionTrace, choose: Choose) -> Replay:
         replay: Replay = stop.value
         return replay
     raise TraceError(f"the simulator asked for more than the {len(trace)} recorded decisions")
+
+
+def drive_to_end(stream: Stream, pick: Callable[[FloatArray], int]) -> Replay:
+    """Run a stream to its end with a policy that sees rows only, however often it is asked."""
+    try:
+        rows = next(stream)
+        while True:
+            rows = stream.send(pick(rows))
+    except StopIteration as stop:
+        replay: Replay = stop.value
+        return replay
 
 
 def save_calibrations(path: Path, calibrations: tuple[Any, ...]) -> None:

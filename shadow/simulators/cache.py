@@ -9,7 +9,8 @@ that two policies meet the same luck as far as they hold the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,15 @@ from ...policies.cache import cache
 from ...recorder.store import TraceStore
 from ...sdk.errors import ConfigurationError, TraceError
 from ...sdk.kind import Kind, Order
-from ..access_trace import DELETE, AccessTrace, access_trace
+from ..access_trace import DELETE, UNKNOWN, AccessTrace, access_trace
 from . import _cache_kernel as kernel
 from ._cache_bound import most_hits, slots
-from ._cache_exact import EXACT
+from ._cache_built_in import BUILT_IN
+from ._cache_lists import Accesses
 from ._cache_model import (
     CacheCalibration,
     CacheReplay,
     CacheSummary,
-    Start,
     drawn,
     mixed_seed,
     model_of,
@@ -36,7 +37,10 @@ from ._cache_model import (
     replay_of,
     restore,
     start_of,
+    working_sets,
 )
+from ._cache_volume import most_hits as most_hits_by_volume
+from ._cache_volume import most_weight, wins
 from ._native import first_class
 from .base import FloatArray, Measure, Replay, Simulator, Stream, statistics
 
@@ -155,49 +159,108 @@ class CacheSimulator(Simulator):
     def replay_built_in(
         self, name: str, trace: AccessTrace, calibration: CacheCalibration, seed: int
     ) -> Replay:
-        """Replay under ``fifo``, ``lru``, ``clock``, ``sieve``, ``arc`` or ``lfu``, exactly.
+        """Replay under a policy of :data:`~gnomon.shadow.simulators._cache_built_in.BUILT_IN`.
 
         Raises:
             ConfigurationError: there is none of this name.
         """
-        run = EXACT.get(name)
+        run = BUILT_IN.get(name)
         if run is None:
             raise ConfigurationError(
-                f"no built-in policy {name!r}; there are {', '.join(sorted(EXACT))}"
+                f"no built-in policy {name!r}; there are {', '.join(sorted(BUILT_IN))}"
             )
         start = start_of(trace, calibration)
         miss = np.zeros(len(start.op), np.uint8)
         held = []
         for process, (at, accesses, keys) in enumerate(per_cache(start, len(trace.instances))):
             capacity = float(calibration.capacity[process])
-            held.append((run(accesses, keys, capacity), capacity))
+            held.append((run(accesses, keys, capacity, int(mixed_seed(seed)) ^ process), capacity))
             miss[at] = accesses.miss
         fullest = max(held, key=lambda each: each[0] / each[1])
         return outcomes(trace, miss[start.before :], most_held=fullest)
 
     def bound(self, trace: AccessTrace, calibration: CacheCalibration, seed: int) -> float:
-        """Return the lowest miss ratio that any policy can have; ``-inf`` unless sizes are all one.
+        """Return the lowest miss ratio that any policy can have; ``-inf`` without lookups.
 
-        The proof is with :func:`~gnomon.shadow.simulators._cache_bound.most_hits`. A window is bounded
-        as a part of the whole: what came before it fills the caches and wins nothing.
+        For objects of one size it is Belady's MIN with bypass, which foresight reaches; the proof is with
+        :func:`~gnomon.shadow.simulators._cache_bound.most_hits`. For others it is PFOO-L, a proven limit
+        that may lie lower than any policy can come; the proof is with
+        :func:`~gnomon.shadow.simulators._cache_volume.wins`. A window is bounded as a part of the whole:
+        what came before it fills the caches and wins nothing.
         """
-        brought = trace.size[trace.op != DELETE]  # what leaves was there already, or is of no size
-        fits = [slots(brought, float(capacity)) for capacity in calibration.capacity]
-        lookups = len(trace)
-        if not lookups or None in fits:
+        if not len(trace):
             return float("-inf")
-        start = start_of(trace, calibration)
-        counted = _counted(trace, start)
         hits = sum(
-            most_hits(accesses, counted[at], fit or 0)
-            for fit, (at, accesses, _) in zip(
-                fits, per_cache(start, len(trace.instances)), strict=True
-            )
+            most_hits(accesses, counted, fit)
+            if (fit := slots(_brought(trace), capacity)) is not None
+            else most_hits_by_volume(wins(accesses, counted, keys, capacity))
+            for capacity, (counted, accesses, keys) in self._by_cache(trace, calibration)
         )
-        return 1.0 - hits / lookups
+        return 1.0 - hits / len(trace)
+
+    def byte_bound(self, trace: AccessTrace, calibration: CacheCalibration) -> float:
+        """Return a byte miss ratio that no policy can go below, as :meth:`bound`; NaN without sizes."""
+        total = float(trace.weight.sum())
+        if not total > 0.0:
+            return float("nan")
+        hit = 0.0
+        for capacity, (counted, accesses, keys) in self._by_cache(trace, calibration):
+            fit = slots(_brought(trace), capacity)
+            weight = np.nan_to_num(accesses.size, nan=0.0)
+            if fit is None:
+                hit += most_weight(wins(accesses, counted, keys, capacity), weight)
+            else:
+                hit += most_hits(accesses, counted & (weight > 0.0), fit) * float(
+                    weight.max(initial=0.0)
+                )
+        return 1.0 - hit / total
+
+    def figures(self, trace: AccessTrace, replay: Replay) -> dict[str, float]:
+        """Return the byte miss ratio, and the least that any policy can have; NaN without sizes."""
+        of_bytes = replay.byte_mean if isinstance(replay, CacheReplay) else float("nan")
+        least = self.byte_bound(trace, self.calibrate(trace))
+        return {"byte miss ratio": of_bytes, "least byte miss ratio": least}
+
+    def sized(self, trace: AccessTrace, share: float) -> AccessTrace:
+        """Return the trace as of caches that hold a share of their working sets.
+
+        A working set is the sum of the sizes with which objects are first brought, which for sizes of 1
+        is their number; where a share of the keys was recorded it is taken for that share of the whole.
+        The capacity is rounded down to a whole number and at least 1. What a cache of another size hit is
+        unknown, so that the trace holds no outcomes and its caches begin empty.
+
+        Args:
+            trace: recorded or imported accesses.
+            share: of the working set, above 0 and at most 1.
+
+        Raises:
+            ConfigurationError: the share is none.
+        """
+        if not 0.0 < share <= 1.0:
+            raise ConfigurationError(
+                f"a cache cannot hold {share:g} of its working set; give a share above 0 and at most 1, "
+                "such as 0.01"
+            )
+        whole = working_sets(trace) / trace.sampled
+        return replace(
+            trace,
+            capacity=np.maximum(1.0, np.floor(whole * share)),
+            hit=np.full_like(trace.hit, UNKNOWN),
+        )
+
+    def _by_cache(
+        self, trace: AccessTrace, calibration: CacheCalibration
+    ) -> Iterator[tuple[float, tuple[npt.NDArray[np.bool_], Accesses, int]]]:
+        """Yield (capacity, (which accesses count, they, number of keys)) of every cache."""
+        start = start_of(trace, calibration)
+        counted = np.zeros(len(start.op), np.bool_)
+        counted[trace.counted + start.before] = True
+        parts = per_cache(start, len(trace.instances))
+        for capacity, (at, accesses, keys) in zip(calibration.capacity, parts, strict=True):
+            yield float(capacity), (counted[at], accesses, keys)
 
 
-def _counted(trace: AccessTrace, start: Start) -> npt.NDArray[np.bool_]:
-    counted = np.zeros(len(start.op), np.bool_)
-    counted[trace.counted + start.before] = True
-    return counted
+def _brought(trace: AccessTrace) -> FloatArray:
+    """Return the sizes of all but deletions: what leaves was there already, or is of no size."""
+    brought: FloatArray = trace.size[trace.op != DELETE]
+    return brought

@@ -86,7 +86,8 @@ class ExpertPlacementSimulator(Simulator):
         return f"baseline:{trace.policy}"
 
     def calibrate(self, trace: LoadTrace) -> PlacementCalibration:
-        """Return the load as recorded."""
+        """Return the load as recorded; raises TraceError where no decision could be judged."""
+        _check_judged(trace)
         return PlacementCalibration(np.zeros(1, np.int64))
 
     def draws(self, trace: LoadTrace, n: int, seed: int) -> tuple[PlacementCalibration, ...]:
@@ -108,10 +109,7 @@ class ExpertPlacementSimulator(Simulator):
         Raises:
             TraceError: there was nothing to decide.
         """
-        if not len(trace):
-            raise TraceError(
-                f"trace {trace.hook!r} has no window that a decision could be judged by; record more"
-            )
+        _check_judged(trace)
         seen: list[tuple[Any, ...]] = []
         choose: Answers = self.built_in("eplb", trace, 0)
 
@@ -171,8 +169,8 @@ class ExpertPlacementSimulator(Simulator):
             ConfigurationError: there is none of this name.
         """
         choose = self.built_in(name, trace, seed)
-        device = _moe_batch.device()
-        if device and name in PLACED and len(trace):
+        device = _moe_batch.device(len(trace)) if name in PLACED else ""
+        if device:
             by_node, packing = PLACED[name]
             kept = effective(trace.groups, trace.nodes) if by_node else (1, 1)
             return _moe_batch.batched(trace, calibration, kept, packing, device)
@@ -213,6 +211,13 @@ class ExpertPlacementSimulator(Simulator):
             floor = kernel.least_fullest(load, trace.replicas, trace.ranks, groups, nodes)
             least.append(imbalance(floor, float(load.sum()) / trace.ranks))
         return float(np.mean(least)) * (1.0 - _ROUNDING) if least else float("-inf")
+
+
+def _check_judged(trace: LoadTrace) -> None:
+    if not len(trace):
+        raise TraceError(
+            f"trace {trace.hook!r} has no window that a decision could be judged by; record more"
+        )
 
 
 def effective(groups: int, nodes: int) -> tuple[int, int]:

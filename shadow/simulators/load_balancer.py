@@ -19,12 +19,19 @@ from ...sdk.kind import Kind, Order
 from ..trace import DecisionTrace
 from . import _lb_fit as fit
 from . import _lb_kernel as kernel
-from ._lb_built_in import chooser
+from ._lb_books import LoadBalancerReplay, LoadBalancerSummary, figures, replay_of
+from ._lb_bound import lowest_mean
+from ._lb_built_in import chooser, run
 from ._lb_model import LoadBalancerCalibration, mixed_seed, model_of, restore, state_of
-from ._native import first_class, uniform
+from ._native import first_class, reads
 from .base import Choose, Replay, Simulator, Stream
 
-__all__ = ["LoadBalancerCalibration", "LoadBalancerSimulator"]
+__all__ = [
+    "LoadBalancerCalibration",
+    "LoadBalancerReplay",
+    "LoadBalancerSimulator",
+    "LoadBalancerSummary",
+]
 
 
 class LoadBalancerSimulator(Simulator):
@@ -66,9 +73,9 @@ class LoadBalancerSimulator(Simulator):
             kernel.step(model, state, index, picked)
             picked = yield state.rows
             if not 0 <= picked < len(trace.members):
-                return _replay(model, state, index)
+                return replay_of(model, state, index)
         kernel.step(model, state, len(trace), picked)
-        return _replay(model, state, -1)
+        return replay_of(model, state, -1)
 
     def compiled(
         self,
@@ -82,45 +89,48 @@ class LoadBalancerSimulator(Simulator):
         model = model_of(trace, calibration, seed)
         state = state_of(trace, calibration)
         sign = 1.0 if order == "lowest" else -1.0
-        fault = kernel.run(model, state, first_class(score), sign)
-        return _replay(model, state, int(fault))
+        fault = kernel.run(model, state, first_class(score), sign, _reads(score, model))
+        return replay_of(model, state, int(fault))
 
     def built_in(self, name: str, trace: DecisionTrace, seed: int) -> Choose:
-        """Return ``power_of_two_choices``, ``join_idle_queue`` or ``smooth_weighted_round_robin``."""
+        """Return ``power_of_two_choices``, ``join_idle_queue`` or ``smooth_weighted_round_robin``.
+
+        Raises:
+            ConfigurationError: there is none of this name, or it sees more than the rows.
+        """
         return chooser(name, len(trace.instances), seed)
 
-    def bound(self, trace: DecisionTrace, calibration: LoadBalancerCalibration, seed: int) -> float:
-        """Return the mean outcome in ms if every request met an idle, fastest, unspoilt backend.
+    def replay_built_in(
+        self, name: str, trace: DecisionTrace, calibration: LoadBalancerCalibration, seed: int
+    ) -> Replay:
+        """Replay in a compiled loop under one of those, or ``peak_ewma_finagle``.
 
-        Proof: a request that arrives at t is answered at ``max(t + h, f) + q(u) v`` on whichever
-        backend it is sent to, so its outcome is at least the smaller of the clip and
-        ``h + q(u) min v``, where overhead h, quantiles q and the lowest level v are that backend's,
-        and u is the request's own draw, the same on every backend. The smallest of these over the
-        backends bounds every choice, and their mean every policy.
+        Raises:
+            ConfigurationError: there is none of this name.
         """
         model = model_of(trace, calibration, seed)
-        n, m = len(trace), len(trace.members)
-        draw = np.array([uniform(model.seed, index, m) for index in range(n)])
-        column = (draw * model.service.shape[1]).astype(np.int64)
-        fastest = model.service[:, column] * _lowest_level(calibration)[:, None]
-        best_ms = (model.overhead[:, None] + fastest).min(axis=0) * 1e3
-        return float(np.minimum(best_ms, model.clip_ms).mean())
+        state = state_of(trace, calibration)
+        run(name, model, state, seed)
+        return replay_of(model, state, -1)
+
+    def bound(self, trace: DecisionTrace, calibration: LoadBalancerCalibration, seed: int) -> float:
+        """Return a mean outcome in ms that no policy beats.
+
+        The proof is with :mod:`~gnomon.shadow.simulators._lb_bound`: every request alone on its
+        fastest backend, or all backends as one server under preemptive SRPT; the larger counts.
+        """
+        return lowest_mean(model_of(trace, calibration, seed))
+
+    def figures(self, trace: DecisionTrace, replay: Replay) -> dict[str, float]:
+        """Return imbalance (busy time per slot, most over mean) and the longest and the mean queue."""
+        return figures(replay)
 
 
-def _lowest_level(calibration: LoadBalancerCalibration) -> npt.NDArray[np.float64]:
-    in_force = np.isfinite(calibration.level_from_s[:, :-1])
-    in_force[:, 0] = True
-    lowest: npt.NDArray[np.float64] = np.where(in_force, calibration.level, np.inf).min(axis=1)
-    return lowest
-
-
-def _replay(model: kernel.Model, state: kernel.State, fault: int) -> Replay:
-    end = len(model.arrival) if fault < 0 else fault
-    return Replay(
-        time=model.arrival[:end],
-        outcome=state.outcome[:end],
-        ok=state.ok[:end],
-        action=state.action[:end],
-        members=len(model.slots),
-        fault=fault,
+def _reads(score: Any, model: kernel.Model) -> int:
+    """Return what a score reads; weights that differ between processes on one view count as a change."""
+    if reads(score, "noise"):
+        return kernel.LUCK
+    one_view = bool(
+        (model.watch != model.process).any() and (model.weight != model.weight[0]).any()
     )
+    return kernel.COUNT if one_view or reads(score, "since_picked") else kernel.SHOWN

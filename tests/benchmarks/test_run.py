@@ -18,7 +18,7 @@ def test_every_benchmark_can_be_run_and_its_parts_are_none(
     benchmark: Callable[[str], ModuleType],
 ) -> None:
     names = benchmark("run").names()
-    assert {"demo", "hotpath", "policycache", "recorder"} <= set(names)
+    assert {"demo", "hotpath", "policycache", "recorder", "replay"} <= set(names)
     for name in names:
         tree = ast.parse((ROOT / "benchmarks" / f"{name}.py").read_text())
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gnomon.cli import COMMANDS
+from gnomon.policies import registry
 from gnomon.policies.registry import kind
 from gnomon.policies.rollout.ledger import Ledger
 
@@ -57,11 +58,7 @@ def values(line: str, **environ: str) -> set[str]:
 
 
 def baselines() -> set[str]:
-    own = (
-        "cache",
-        "expert_placement",
-        "load_balancer",
-    )  # other tests register more, in this process only
+    own = registry._BUILT_IN  # other tests register more, in this process only
     return {f"baseline:{name}" for each in own for name in kind(each).baselines}
 
 
@@ -74,7 +71,7 @@ def test_every_shell_is_offered_the_commands(shell: str) -> None:
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_an_option_is_one_line_whatever_its_help(shell: str) -> None:
     lines = completed("gnomon replay --", shell)
-    assert len(lines) == 9  # eight options and --help
+    assert len(lines) == 15  # fourteen options and --help
     assert all("--" in line for line in lines)
 
 

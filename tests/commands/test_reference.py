@@ -54,6 +54,8 @@ def stated(parameter: Any) -> str:
         return "required"
     if value is False:
         return "off"
+    if isinstance(value, list):
+        value = " ".join(value)
     return str(getattr(value, "value", value)) if value not in (None, "", [], ()) else "–"
 
 

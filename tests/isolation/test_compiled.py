@@ -186,7 +186,7 @@ def _tiled(trace: DecisionTrace, times: int) -> dict[str, Any]:
     span = trace.time[-1] + 1.0
     columns = {
         name: np.concatenate([getattr(trace, name)] * times)
-        for name in ("instance", "action", "features", "outcome", "ok")
+        for name in ("instance", "action", "features", "outcome", "ok", "propensity")
     }
     return columns | {"time": np.concatenate([trace.time + i * span for i in range(times)])}
 

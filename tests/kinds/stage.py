@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 OUTSIDE = Path(__file__).parent / "outside"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 MODULES = "lane_plugin.kind,lane_plugin.simulator"
 
 
@@ -20,7 +21,7 @@ def environment(**more: str) -> dict[str, str]:
     """Return this process's environment with nothing of Gnomon's but the modules from outside."""
     ours = ("GNOMON_", "OTEL_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    found = {"PYTHONPATH": str(OUTSIDE), "GNOMON_MODULES": MODULES}
+    found = {"PYTHONPATH": f"{OUTSIDE}{os.pathsep}{EXAMPLES}", "GNOMON_MODULES": MODULES}
     return kept | found | more
 
 

@@ -37,17 +37,19 @@ class Deployment:
         service: the process that decides.
     """
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(
+        self, stage: Stage, program: Path = OUTSIDE / "lane_service.py", hook: str = HOOK
+    ) -> None:
+        self.stage, self.hook = stage, hook
         found, self.publisher, address = stage.deployed()
         self.control_plane = ("--control-plane", address)
         self.store = stage.folder / "traces"
-        self.service = stage.start("service", OUTSIDE / "lane_service.py", **found)
+        self.service = stage.start("service", program, **found)
 
     def decisions(self) -> list[dict[str, Any]]:
         """Return what was recorded so far, in order of time."""
         with suppress(TraceError):  # there is no store before the first records
-            rows: list[dict[str, Any]] = TraceStore(self.store).decisions(HOOK).to_pylist()
+            rows: list[dict[str, Any]] = TraceStore(self.store).decisions(self.hook).to_pylist()
             return rows
         return []
 
@@ -120,15 +122,21 @@ def test_a_kind_from_outside_goes_from_traffic_to_stable_and_back(deployed: Depl
 
 def accepted(deployed: Deployment) -> tuple[dict[str, Any], Path]:
     """Search and verify against the service's own function; return the verdict and the policy."""
-    trace = ("--traces", deployed.store, "--hook", INCUMBENT)
+    verdict, best = accepted_of(deployed, INCUMBENT)
+    gates = {gate["name"]: gate["answer"] for gate in verdict["gates"]}
+    assert gates.pop("bound") == "skipped"
+    assert set(gates.values()) == {"passed"}
+    return verdict, best
+
+
+def accepted_of(deployed: Deployment, incumbent: str) -> tuple[dict[str, Any], Path]:
+    """Search and verify against a function; return the verdict, which accepts, and the policy."""
+    trace = ("--traces", deployed.store, "--hook", incumbent)
     out = deployed.stage.folder / "run"
     found = deployed.stage.run("evolve", *trace, "--budget", 12, "--seed", 3, "--out", out)
     assert found["winner"]["validation"] < found["incumbent"]["validation"]
     verdict = deployed.stage.run("verify", out / "best.py", *trace)
     assert verdict["decision"] == "accepted", verdict["summary"]
-    gates = {gate["name"]: gate["answer"] for gate in verdict["gates"]}
-    assert gates.pop("bound") == "skipped"
-    assert set(gates.values()) == {"passed"}
     assert verdict["predicted"]["incumbent"]["high"] < 0.0
     return verdict, out / "best.py"
 

@@ -95,6 +95,12 @@ def test_steps_of_vllm_are_summed_by_window(tmp_path: Path) -> None:
     assert trace.counts.tolist() == steps[:400].reshape(40, 10, 2, 8).sum(axis=1).tolist()
 
 
+def test_public_files(data: Path, tmp_path: Path) -> None:
+    files = [data / "moe" / f"esft_{task}_topk_ids.npz" for task in ("intent", "law")]
+    found = imported(tmp_path, *files, deployment=Deployment(slots=72, ranks=8))
+    assert found == ImportedLoads("moe.place", 32, 26, 64, 32 * 512 * 26 * 6, 165)
+
+
 def ids_of(values: Any) -> Any:
     return {"topk_ids": np.array(values)}
 

@@ -125,7 +125,7 @@ def test_a_share_shows_its_mean_alone_with_enough_digits() -> None:
     assert "0.751235" in said and "0.500000" in said
     assert "p50" not in said and "p99" not in said
     full = str(replayed(("mean", "p50", "p99")))
-    assert "p50" in full and "p99" in full and "0.75 " in full
+    assert "p50" in full and "p99" in full and "0.7512 " in full
     assert "it faulted" in said and "-30.0% (-40% … -20%)" in said
 
 

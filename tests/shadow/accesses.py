@@ -103,6 +103,7 @@ def imported(data: Path, folder: Path, name: str, capacity: str, **options: Any)
         "cloudPhysicsIO": ("oracleGeneral", "cloudPhysicsIO.oracleGeneral.bin.gz"),
         "OLTP": ("arc", "OLTP.lis.zst"),
         "web07": ("ids", "cache2k__web07.trace.xz"),
+        "orm-night": ("ids", "cache2k__orm-night.trace.xz"),
     }[name]
     store = TraceStore(folder / "traces")
     import_trace(store, Request(form, data / "cache" / file, name, capacity, **options))

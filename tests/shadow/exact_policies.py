@@ -22,9 +22,21 @@ class Textbook:
     def __init__(self, capacity: float) -> None:
         self.capacity = capacity
         self.sizes: OrderedDict[int, float] = OrderedDict()
+        self.now = 0
+
+    def asked(self, key: int) -> None:
+        """Note that somebody asks for or stores an object; ``now`` says when."""
+
+    def forget(self, key: int) -> None:
+        """Lose all memory of an object that is not held."""
 
     def used(self) -> float:
         return sum(self.sizes.values())
+
+    def fits(self) -> float:
+        """Return how many objects fit, by the mean size of what is held, at least 1."""
+        used = self.used()
+        return max(1.0, self.capacity * len(self.sizes) / used if used else self.capacity)
 
     def hit(self, key: int, put: bool) -> None:
         """Note an access of what is held; ``put`` when it is stored again."""
@@ -122,10 +134,8 @@ class Lfu(Textbook):
     def __init__(self, capacity: float) -> None:
         super().__init__(capacity)
         self.uses: dict[int, tuple[int, int]] = {}
-        self.now = 0
 
     def hit(self, key: int, put: bool) -> None:
-        self.now += 1
         self.uses[key] = (self.uses[key][0] + 1, self.now)
 
     def victim(self) -> int:
@@ -137,7 +147,6 @@ class Lfu(Textbook):
 
     def admit(self, key: int, size: float) -> None:
         super().admit(key, size)
-        self.now += 1
         self.uses[key] = (1, self.now)
 
     def put(self, key: int, size: float) -> None:
@@ -153,13 +162,16 @@ class Lfu(Textbook):
 def misses(policy: Textbook, accesses: Accesses) -> list[int]:
     """Return for each lookup whether it missed."""
     found = []
-    for op, key, size in accesses:
+    for policy.now, (op, key, size) in enumerate(accesses):
         here = key in policy.sizes
+        if op != DELETE:
+            policy.asked(key)
         if op == LOOKUP:
             found.append(int(not here))
         if op == DELETE:
             if here:
                 policy.drop(key)
+            policy.forget(key)
         elif op == SET:
             policy.put(key, size)
         elif here:

@@ -46,10 +46,11 @@ def arrivals(
 ) -> DecisionTrace:
     """Return a trace that holds nothing but a workload and what each process first saw."""
     n = len(times)
-    features = np.zeros((n, members, 5))
-    features[:, :, 1] = ewma_ms
-    features[:, :, 2] = weights or 1.0
-    features[:, :, 3] = 1.0
+    row = np.zeros((members, 5))
+    row[:, 1] = ewma_ms
+    row[:, 2] = weights or 1.0
+    row[:, 3] = 1.0
+    features = np.broadcast_to(row, (n, members, 5))  # hundreds of members need no room
     return DecisionTrace(
         hook="test.pick",
         kind="load_balancer",

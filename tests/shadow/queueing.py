@@ -42,6 +42,8 @@ class System:
 
     Args:
         services: fixed service time per arrival and server, where given, in place of draws.
+        refresh: seconds between two polls of what routers see, begun at a third of it; 0 for none.
+        shared: whether routers see the requests of all.
     """
 
     def __init__(
@@ -52,7 +54,10 @@ class System:
         first_ewma: float = 40.0,
         seed: int = 0,
         services: np.ndarray | None = None,
+        refresh: float = 0.0,
+        shared: bool = False,
     ) -> None:
+        self.refresh, self.shared = refresh, shared
         self.servers, self.routers, self.gain = servers, routers, gain
         self.rng = random.Random(seed)
         self.services = services
@@ -60,7 +65,7 @@ class System:
         self.ewma = [[first_ewma] * len(servers) for _ in range(routers)]
         self.last = [[-1] * len(servers) for _ in range(routers)]
         self.decided = [0] * routers
-        self.area = 0.0
+        self.board = [self.signals(router) for router in range(routers)]
 
     def run(
         self, arrivals: Sequence[float], policy: Policy, hook: str = "test.pick"
@@ -69,10 +74,15 @@ class System:
         n, m = len(arrivals), len(self.servers)
         order = itertools.count()
         events = [(time, next(order), "decide", index) for index, time in enumerate(arrivals)]
+        polls = np.arange(self.refresh / 3.0, arrivals[-1], self.refresh) if self.refresh else []
+        events += [(float(time), -1, "poll", -1) for time in polls]
         heapq.heapify(events)
         rows, action, done = np.zeros((n, m, 5)), np.zeros(n, int), np.zeros(n)
         while events:
             now, _, what, index = heapq.heappop(events)
+            if what == "poll":
+                self.board = [self.signals(each) for each in range(self.routers)]
+                continue
             router = index % self.routers
             if what == "decide":
                 rows[index] = self.rows(router)
@@ -120,11 +130,11 @@ class System:
 
     def rows(self, router: int) -> np.ndarray:
         """Return what the router sees."""
+        signals = self.board[router] if self.refresh else self.signals(router)
         return np.array(
             [
                 [
-                    self.inflight[router][j],
-                    self.ewma[router][j],
+                    *signals[j],
                     server.weight,
                     self.decided[router] - self.last[router][j],
                     self.rng.random(),
@@ -132,6 +142,14 @@ class System:
                 for j, server in enumerate(self.servers)
             ]
         )
+
+    def signals(self, router: int) -> list[tuple[float, float]]:
+        """Return requests in flight and average, per server."""
+        who = range(self.routers) if self.shared else [router]
+        return [
+            (sum(self.inflight[each][j] for each in who), self.ewma[router][j])
+            for j in range(len(self.servers))
+        ]
 
     def sent(self, router: int, member: int) -> None:
         """Keep the router's books when a request leaves."""

@@ -107,3 +107,14 @@ def test_the_built_in_policy_answers_as_a_program_does() -> None:
 def test_an_unknown_policy_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no built-in policy 'best'; there are eplb, "):
         SIMULATOR.built_in("best", placements.trace(), 0)
+
+
+@pytest.mark.soak
+def test_compiled_program_form_and_the_book_agree_on_many_questions() -> None:
+    for seed in range(5_000):
+        question = questions(random.Random(seed))
+        for name, decide in PROGRAMS.items():
+            found = published(name, *question[:6]).tolist()
+            assert found == decide(*question).outputs["placement"], (name, seed)
+            if name in BOOK:
+                assert found == placements.book(name, question), (name, seed)

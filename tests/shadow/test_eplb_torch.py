@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_a_replay_in_batches_is_the_replay(
     trace = placements.trace(40, delay=1)
     calibration: Any = SIMULATOR.restore({"draw": np.array([draw])})
     one: Any = SIMULATOR.replay_built_in(name, trace, calibration, 0)
-    monkeypatch.setattr(_moe_batch, "device", lambda: device)
+    monkeypatch.setattr(_moe_batch, "device", lambda _windows: device)
     other: Any = SIMULATOR.replay_built_in(name, trace, calibration, 0)
     for column in ("time", "outcome", "ok", "action"):
         assert getattr(one, column).tolist() == getattr(other, column).tolist(), column
@@ -79,3 +80,16 @@ def test_the_module_can_be_had_without_the_package() -> None:
     spec.loader.exec_module(module)
     weight = torch.tensor([[3.0, 1.0]], dtype=torch.float64)
     assert module.place(weight, 4, 1, 1, 2, module.PACKED).shape == (1, 4)
+
+
+def test_a_gpu_is_looked_for_where_it_is_worth_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = tmp_path / "nvidiactl"
+    monkeypatch.setattr(_moe_batch, "_DRIVER", driver)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert _moe_batch.device(10**6) == ""
+    driver.touch()
+    assert (_moe_batch.device(10**6), _moe_batch.device(63)) == ("cuda", "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert _moe_batch.device(10**6) == ""

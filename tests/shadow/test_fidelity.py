@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import TraceError
+from gnomon.sdk.kind import Metric
 from gnomon.shadow.fidelity import compared, fidelity
-from gnomon.shadow.policy import Policy, ScorePolicy, baseline_policy
-from gnomon.shadow.simulators import simulator_for
+from gnomon.shadow.policy import Policy, RecordedPolicy, ScorePolicy, baseline_policy
+from gnomon.shadow.simulators import Measure, simulator_for
+from gnomon.shadow.simulators.base import metric_statistics
 from gnomon.shadow.trace import DecisionTrace
 
 from .queueing import demo
@@ -95,3 +98,50 @@ def test_an_incumbent_that_fails_has_no_fidelity(trace: DecisionTrace) -> None:
     runs = policy.replays(SIMULATOR, trace, fitted, range(2))
     with pytest.raises(TraceError, match="'faulty' failed"):
         compared(trace, runs, SIMULATOR, policy="faulty", calibration=fitted.digest)
+
+
+class Served(DecisionTrace):
+    """A trace that also says how long each request waited; for some it does not."""
+
+    @property
+    def metrics(self) -> dict[str, np.ndarray]:
+        waited = 0.25 * self.outcome
+        waited[::7] = np.nan
+        return {"wait_ms": waited}
+
+
+class Waiting(type(SIMULATOR)):  # type: ignore[misc]
+    """Simulates the wait too, as a part of the answer's time."""
+
+    part = 0.25
+
+    def measures(self, trace: DecisionTrace) -> tuple[Measure, ...]:
+        metric = Metric("wait_ms", "ms", 2000.0)
+        unknown = Metric("steps", "1", 10.0, statistics=("mean",))
+        return (*super().measures(trace), *metric_statistics(metric), *metric_statistics(unknown))
+
+    def stream(self, trace: DecisionTrace, calibration: Any, seed: int) -> Any:
+        found = yield from super().stream(trace, calibration, seed)
+        return dataclasses.replace(found, extra={"wait_ms": self.part * found.outcome})
+
+
+@pytest.mark.parametrize(("part", "answer"), [(0.25, "ok"), (0.5, "beyond tolerance")])
+def test_a_metric_besides_the_objective_is_held_to_the_recording_too(
+    part: float, answer: str, trace: DecisionTrace
+) -> None:
+    served = Served(**{f.name: getattr(trace, f.name) for f in dataclasses.fields(trace)})
+    simulator = Waiting()
+    simulator.part = part
+    found = fidelity(served, RecordedPolicy(), simulator, replicas=4)
+    rows = {(row.metric, row.stretch): row for row in found.rows}
+    assert not any(metric.startswith("steps") for metric, _ in rows)  # nobody recorded those
+    waits = [rows[f"wait_ms {name}", "whole"] for name in ("mean", "p50", "p99")]
+    assert waits[0].recorded == pytest.approx(np.nanmean(served.metrics["wait_ms"]))
+    assert {row.answer for (metric, _), row in rows.items() if metric.startswith("wait")} == {
+        answer
+    }
+    assert found.answer == answer
+    objective = fidelity(trace, RecordedPolicy(), SIMULATOR, replicas=4)
+    assert [row.metric for row in objective.rows] == [
+        row.metric for row in found.rows if not row.metric.startswith("wait")
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -34,49 +33,6 @@ RANDOM = score("def score(noise):\n    return noise\n")
 
 def poisson(rate: float, n: int, seed: int = 0) -> np.ndarray:
     return np.cumsum(np.random.default_rng(seed).exponential(1.0 / rate, n))
-
-
-def sojourn(rho: float, servers: int, slots: int, policy: object, n: int = 400_000) -> np.ndarray:
-    """Return times in system in units of the mean service time, after a start-up."""
-    trace = arrivals(poisson(rho * servers * slots, n), servers)
-    fitted = calibration([exponential(1.0)] * servers, [slots] * servers)
-    return SIMULATOR.compiled(trace, fitted, 1, policy).outcome[n // 10 :] / 1e3
-
-
-@pytest.mark.parametrize("rho", [0.5, 0.8])
-def test_one_server_is_m_m_1(rho: float) -> None:
-    times = sojourn(rho, 1, 1, JSQ)
-    assert times.mean() == pytest.approx(1.0 / (1.0 - rho), rel=0.04)
-    assert np.quantile(times, 0.99) == pytest.approx(math.log(100.0) / (1.0 - rho), rel=0.06)
-
-
-@pytest.mark.parametrize("c", [2, 4])
-def test_slots_are_m_m_c(c: int) -> None:
-    rho = 0.8
-    blocking = 1.0
-    for k in range(1, c + 1):
-        blocking = c * rho * blocking / (k + c * rho * blocking)
-    waits = blocking / (1.0 - rho * (1.0 - blocking))
-    expected = 1.0 + waits / (c * (1.0 - rho))
-    assert sojourn(rho, 1, c, JSQ).mean() == pytest.approx(expected, rel=0.03)
-
-
-def test_a_random_split_is_independent_queues() -> None:
-    assert sojourn(0.7, 5, 1, RANDOM).mean() == pytest.approx(1.0 / 0.3, rel=0.04)
-
-
-def test_the_shortest_queue_lies_between_one_fast_queue_and_a_random_split() -> None:
-    shortest = sojourn(0.8, 4, 1, JSQ).mean()
-    pooled = sojourn(0.8, 1, 4, JSQ).mean()
-    assert pooled < shortest < 2.2 * pooled < 5.0
-
-
-def test_deterministic_service_is_m_d_1() -> None:
-    rho, n = 0.7, 400_000
-    trace = arrivals(poisson(rho, n), 1)
-    replay = SIMULATOR.compiled(trace, calibration([[1.0]]), 1, JSQ)
-    expected = 1.0 + rho / (2.0 * (1.0 - rho))  # Pollaczek-Khinchine
-    assert replay.outcome[n // 10 :].mean() / 1e3 == pytest.approx(expected, rel=0.03)
 
 
 def services(trace: DecisionTrace, table: np.ndarray, seed: int) -> np.ndarray:
@@ -167,23 +123,3 @@ def test_failures_and_lost_requests_come_at_their_rates() -> None:
     assert (replay.outcome == 500.0).mean() == pytest.approx(0.02, abs=0.005)
     assert (~replay.ok).mean() == pytest.approx(0.07, abs=0.008)
     assert replay.ok[replay.outcome == 500.0].sum() == 0
-
-
-@given(seed=st.integers(0, 1000))
-@settings(max_examples=20)
-def test_no_policy_beats_the_bound(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    table = np.sort(rng.lognormal(-3.5, 0.5, (3, 32)), axis=1)
-    trace = arrivals(poisson(40.0, 300, seed), 3)
-    spells = [(-np.inf, 1.0), (2.0, 0.5), (4.0, 3.0)]
-    fitted = calibration(table.tolist(), [2, 1, 8], 0.002, spells, clip_ms=400.0)
-    bound = SIMULATOR.bound(trace, fitted, seed)
-    for policy in (JSQ, RANDOM):
-        assert SIMULATOR.compiled(trace, fitted, seed, policy).mean >= bound - 1e-9
-
-
-def test_the_bound_is_reached_by_a_lone_idle_backend() -> None:
-    trace = arrivals(np.arange(300) * 10.0, 1)
-    fitted = calibration([exponential(0.05, 64)], overhead=0.01)
-    replay = SIMULATOR.compiled(trace, fitted, 5, JSQ)
-    assert replay.mean == pytest.approx(SIMULATOR.bound(trace, fitted, 5), rel=1e-12)

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnomon.policies.load_balancer import load_balancer
+from gnomon.sdk.errors import ConfigurationError
 from gnomon.sdk.language import check, chooser
 from gnomon.shadow.compiled import compile_score
-from gnomon.shadow.simulators import Replay, drive, simulator_for
-from gnomon.shadow.simulators._native import uniform
+from gnomon.shadow.simulators import Replay, _lb_built_in, drive, simulator_for
+from gnomon.shadow.simulators._native import reads, uniform
 from gnomon.shadow.trace import DecisionTrace
 
 from .models import arrivals, calibration
@@ -66,6 +67,73 @@ def test_a_stream_equals_a_compiled_replay(
     fitted = calibration(table.tolist(), slots, 0.002, spells, failed=0.1, lost=0.05, clip_ms=500.0)
     compiled = SIMULATOR.compiled(trace, fitted, seed, COMPILED[index])
     assert same(compiled, streamed(trace, fitted, seed, index))
+
+
+@settings(max_examples=30)
+@given(
+    name=st.sampled_from(
+        ["power_of_two_choices", "join_idle_queue", "smooth_weighted_round_robin"]
+    ),
+    seed=st.integers(0, 2**31),
+    slots=st.lists(st.integers(1, 3), min_size=1, max_size=6),
+    processes=st.integers(1, 3),
+    weights=st.lists(st.sampled_from([0.1, 1.0, 3.0]), min_size=6, max_size=6),
+)
+def test_a_built_in_loop_picks_as_the_function_of_the_rows(
+    name: str, seed: int, slots: list[int], processes: int, weights: list[float]
+) -> None:
+    rng = np.random.default_rng(seed)
+    m = len(slots)
+    trace = arrivals(np.cumsum(rng.exponential(0.01, 150)), m, processes, 40.0, weights[:m])
+    table = np.sort(rng.lognormal(-3.5, 0.6, (m, 50)), axis=1)
+    fitted = calibration(table.tolist(), slots, 0.002, failed=0.1, lost=0.05, clip_ms=500.0)
+    choose = SIMULATOR.built_in(name, trace, seed)
+    plain = drive(SIMULATOR.stream(trace, fitted, seed), trace, choose)
+    assert same(SIMULATOR.replay_built_in(name, trace, fitted, seed), plain)
+
+
+def finagle_load(history: list[tuple[float, float]], now: float, pending: int) -> float:
+    """Return the load metric from (time, latency in ms) of a backend's answers, looks (0) included."""
+    cost, stamp = 0.0, 0.0
+    for at, rtt in [*sorted(history, key=lambda each: (each[0], -each[1])), (now, 0.0)]:
+        weight = math.exp(-(at - stamp) / 10.0)
+        cost, stamp = (rtt if rtt > cost else cost * weight + rtt * (1.0 - weight)), at
+    return 1e12 + pending if cost == 0.0 and pending else cost * (pending + 1)
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**31))
+def test_the_peak_sensitive_average_decides_as_published(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    trace = arrivals(np.cumsum(rng.exponential(0.05, 120)), 3, 2)
+    table = np.sort(rng.lognormal(-2.0, 0.9, (3, 50)), axis=1)
+    replay = SIMULATOR.replay_built_in(
+        "peak_ewma_finagle", trace, calibration(table.tolist()), seed
+    )
+    with pytest.raises(ConfigurationError, match="every answer"):
+        SIMULATOR.built_in("peak_ewma_finagle", trace, seed)
+    looks: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    for index, now in enumerate(replay.time):
+        process = int(trace.instance[index])
+        mine = np.flatnonzero(trace.instance[:index] == process)
+        drawn = _two_drawn("peak_ewma_finagle", seed, process, len(mine))
+        loads = []
+        for member in drawn:
+            sent = mine[replay.action[mine] == member]
+            back = sent[replay.answer[sent] <= now]
+            history = [(replay.answer[i], replay.outcome[i]) for i in back]
+            looked = looks.setdefault((process, member), [])
+            loads.append(finagle_load(history + looked, now, len(sent) - len(back)))
+            looked.append((now, 0.0))
+        expected = drawn[0] if loads[0] <= loads[1] else drawn[1]
+        close = math.isclose(*loads, rel_tol=1e-12)
+        assert replay.action[index] == expected or close
+
+
+def _two_drawn(name: str, seed: int, process: int, count: int) -> tuple[int, int]:
+    key = _lb_built_in._key(name, seed, process)
+    one, other = int(uniform(key, count, 0) * 3), int(uniform(key, count, 1) * 2)
+    return one, other + (other >= one)
 
 
 def test_a_calibrated_capture_is_replayed_equally_in_both_tiers() -> None:
@@ -130,3 +198,16 @@ def test_draws_are_uniform_and_unrelated() -> None:
     lagged = np.corrcoef(draws[1:, 0], draws[:-1, 0])[0, 1]
     assert abs(np.corrcoef(np.array(pairs).T)[0, 1]) < 0.06
     assert abs(lagged) < 0.06
+
+
+def test_what_a_score_reads_is_told_from_its_code_and_taken_for_granted_elsewhere() -> None:
+    names = list(load_balancer.baselines)
+    shortest, turns = (
+        COMPILED[names.index("least_outstanding")],
+        COMPILED[names.index("round_robin")],
+    )
+    assert not reads(shortest, "noise")
+    assert not reads(shortest, "since_picked")
+    assert reads(turns, "since_picked")
+    assert reads(COMPILED[names.index("random")], "noise")
+    assert reads(object(), "noise")

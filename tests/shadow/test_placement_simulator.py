@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from gnomon.policies.expert_placement import expert_placement, static_row
 from gnomon.sdk.errors import ConfigurationError, TraceError
+from gnomon.shadow.fidelity import fidelity
 from gnomon.shadow.load_trace import LoadTrace
+from gnomon.shadow.policy import BuiltInPolicy
 from gnomon.shadow.simulators import _moe_kernel as kernel
 from gnomon.shadow.simulators import load_calibrations, save_calibrations, simulator_for
 from gnomon.shadow.simulators._moe_model import load_of
@@ -176,8 +178,9 @@ def test_what_decisions_see() -> None:
     assert 32 <= len(seen) <= 64
     for arguments in seen:
         expert_placement.question_type(*arguments)
-    with pytest.raises(TraceError, match="no window that a decision could be judged by"):
-        SIMULATOR.observed(trace.rows(slice(0, 0)))
+    for what in (SIMULATOR.observed, SIMULATOR.calibrate):
+        with pytest.raises(TraceError, match="no window that a decision could be judged by"):
+            what(trace.rows(slice(0, 0)))
 
 
 def test_what_this_kind_has_not_is_refused() -> None:
@@ -188,6 +191,20 @@ def test_what_this_kind_has_not_is_refused() -> None:
         SIMULATOR.recorded(trace, nothing, 0)
     with pytest.raises(ConfigurationError, match="no size to vary"):
         SIMULATOR.sized(trace, 0.5)
+
+
+@pytest.mark.parametrize(("policy", "answer"), [("eplb", "ok"), ("static", "beyond tolerance")])
+def test_fidelity_tells_whether_the_named_policy_was_in_production(
+    policy: str, answer: str
+) -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.pareto(1.5, (2, 16)) * 1000.0, (220, 2, 16))
+    workload = placements.trace(220, counts=counts)
+    recorded = np.concatenate(([np.nan], replayed(workload, "eplb").outcome))
+    trace = placements.trace(220, counts=counts, imbalance=recorded, policy=policy)
+    assert trace.recorded
+    found = fidelity(trace, BuiltInPolicy(policy), SIMULATOR, replicas=2)
+    assert found.answer == answer
 
 
 def routed(data: Path, window: int, slots: int = 72) -> LoadTrace:

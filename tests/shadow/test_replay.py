@@ -88,6 +88,24 @@ def test_the_command_prints_tables_and_json(
     assert shown.exit_code == 1  # that is not what ran
     assert "beyond tolerance" in shown.stdout
     assert "replaying" in shown.stderr
+    assert "no policy can have a mean below" in shown.stdout
+
+
+def test_the_command_takes_several_traces_and_draws_them(
+    app: typer.Typer, trace: DecisionTrace, tmp_path: Path
+) -> None:
+    trace.window(0.0, 9.0).save(tmp_path / "a.npz")
+    trace.window(9.0, 18.0).save(tmp_path / "b.trace")
+    words = ["replay", str(tmp_path / "a.npz"), str(tmp_path / "b.trace"), "--replicas", "2"]
+    words += ["--incumbent", "baseline:round_robin", "--policy", "baseline:random", "--slo", "99"]
+    for name, begins in (("p.svg", b"<?xml"), ("p.png", b"\x89PNG")):
+        done = CliRunner().invoke(app, [*words, "--plot", str(tmp_path / name)])
+        assert "over 2 traces and sizes" in done.stdout, done.output
+        assert "good: ok with latency_ms=99 or less" in done.stdout
+        assert (tmp_path / name).read_bytes().startswith(begins)
+    data = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert [row["policy"] for row in data["overall"]] == ["random"]
+    assert 0.0 < data["further"][0]["rows"][1]["good"] < 1.0
 
 
 @pytest.mark.parametrize(
@@ -97,6 +115,13 @@ def test_the_command_prints_tables_and_json(
         (["--policy", "baseline:fastest"], "no baseline 'fastest'"),
         (["--policy", "missing.py"], "missing.py"),
         (["--isolation", "none"], "none"),
+        (["--plot", "p.pdf"], "p.pdf is no plot"),
+        (["--sizes", "1%,many"], "'many' is no share"),
+        (["--sizes", "200%"], "size 2 is no share"),
+        (["--slo", "slow"], "'slow' is none"),
+        (["--workers", "0"], "workers=0"),
+        (["--resume"], "name it with --out"),
+        (["another.npz", "--traces", "third"], "name them all in one way"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

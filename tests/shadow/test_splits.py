@@ -37,7 +37,7 @@ def test_splits_are_consecutive_and_lose_nothing() -> None:
 def test_a_quarter_without_decisions_is_refused() -> None:
     trace = demo(seconds=10.0)
     hole = (trace.time < 5.0) | (trace.time > 7.6)
-    columns = ("time", "instance", "action", "features", "outcome", "ok")
+    columns = trace.COLUMNS
     holed = dataclasses.replace(trace, **{name: getattr(trace, name)[hole] for name in columns})
     with pytest.raises(TraceError, match="a quarter without"):
         split(holed)

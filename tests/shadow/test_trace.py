@@ -78,7 +78,7 @@ def test_a_format_from_the_future_is_refused(small: DecisionTrace, tmp_path: Pat
 
 
 def test_the_digest_is_over_every_column(small: DecisionTrace) -> None:
-    for name in ("time", "instance", "action", "features", "outcome", "ok"):
+    for name in DecisionTrace.COLUMNS[:-1]:
         column = getattr(small, name).copy()
         column.flat[-1] = not column.flat[-1] if name == "ok" else column.flat[-1] + 1
         assert dataclasses.replace(small, **{name: column}).digest != small.digest
@@ -111,7 +111,7 @@ def test_too_little_data_is_refused(small: DecisionTrace) -> None:
 def test_a_trace_sampled_per_call_is_refused_and_whole_windows_are_not(
     small: DecisionTrace,
 ) -> None:
-    columns = ("time", "instance", "action", "features", "outcome", "ok")
+    columns = DecisionTrace.COLUMNS
 
     def keep(rows: np.ndarray) -> DecisionTrace:
         return dataclasses.replace(small, **{name: getattr(small, name)[rows] for name in columns})
