@@ -204,6 +204,50 @@ def test_a_clean_process_that_was_killed_is_replaced_too(kept: Kept) -> None:
     assert assign(WORK, 2) == BY_LONGEST
 
 
+def test_a_process_that_takes_long_to_start_is_not_waited_for(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gnomon.sdk.programs import guard
+
+    class Slow:
+        def zygote(self, kind: Kind, mode: Any) -> Any:
+            time.sleep(1.2)
+            return nursery.zygote(kind, mode)
+
+    nursery = guard.NURSERY
+    monkeypatch.setattr(guard, "NURSERY", Slow())
+    monkeypatch.setattr(guard, "_PATIENCE_S", 0.0)
+    assign = marked(kind_of(deadline_s=0.3))
+    target = install(assign, LONGEST)
+    begin = time.monotonic()
+    assert assign(WORK, 2) == [1, 1, 1]
+    assert time.monotonic() - begin < 1.0
+    assert details(kept) == ["timeout"]
+    end = time.monotonic() + 20.0
+    while target._arms.candidate._process is None:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert assign(WORK, 2) == BY_LONGEST
+
+
+def test_isolation_that_cannot_be_had_is_said_and_the_incumbent_answers(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from gnomon.sdk.errors import IsolationError
+    from gnomon.sdk.programs import guard
+
+    class Without:
+        def zygote(self, kind: Kind, mode: Any) -> Any:
+            raise IsolationError("no seccomp here")
+
+    monkeypatch.setattr(guard, "NURSERY", Without())
+    assign = marked()
+    install(assign, LONGEST)
+    assert "cannot start: no seccomp here" in caplog.text
+    assert assign(WORK, 2) == [1, 1, 1]
+    assert details(kept) == ["fault"]
+
+
 def test_a_kill_during_a_call_gives_the_incumbents_answer_at_once(kept: Kept) -> None:
     assign = marked(kind_of(deadline_s=20.0, max_fuel=MUCH))
     target = install(assign, SLOW)
