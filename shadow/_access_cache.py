@@ -44,8 +44,10 @@ def trace(stored: TraceStore, hook: str) -> AccessTrace:
     stored.require(hook)
     place = Path(stored.files.path(COLUMNS_FOLDER, hook_folder(hook)))
     state = _state(stored, hook)
-    if stored.files.local and (found := _published(place / state, hook)) is not None:
-        return found
+    if stored.files.local and (place / state).is_dir():
+        if (found := _published(place / state, hook)) is not None:
+            return found
+        shutil.rmtree(place / state, ignore_errors=True)  # damaged: it was whole when it appeared
     folder = _working_folder(place if stored.files.local else None)
     try:
         made = _made(folder, write_columns(stored, hook, folder), hook)
@@ -110,13 +112,13 @@ def _changed(path: Path) -> float:
 
 
 def _published(folder: Path, hook: str) -> AccessTrace | None:
-    """Return the trace of a folder; None where there is none, or not any more."""
+    """Return the trace of a folder; None where it is damaged, or not there any more."""
     try:
         values: dict[str, Any] = json.loads((folder / _HEAD).read_text("utf-8"))
         settings = tuple(Said(**each) for each in values["settings"])
         head = Head(int(values["start_ns"]), tuple(values["instances"]), settings)
         return _mapped(folder, head, hook)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, TraceError):
         return None
 
 

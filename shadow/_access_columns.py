@@ -226,8 +226,9 @@ def _columns(folder: Path, n: int) -> Merged:
 def _reserved(path: Path, form: str, n: int) -> npt.NDArray[Any]:
     """Map a new file whose room on the disk is certain: a full disk is an error here, no crash later."""
     column = np.asarray(np.lib.format.open_memmap(path, "w+", form, (n,)))
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return column
 
 
