@@ -36,9 +36,7 @@ def serve(rank: int, peers: list[socket.socket]) -> None:
         rebalance.event("deployment", **slots, policy="static", placement="")
     made, before = [static_row(EXPERTS, SLOTS, 1, 1)], b""
     for window in range(int(sys.argv[1]) if len(sys.argv) > 1 else sys.maxsize):
-        time.sleep(
-            float(os.environ.get("WINDOW_S", "0.15"))
-        )  # the model runs, and then all know its load
+        time.sleep(float(os.environ.get("WINDOW_S", "0.15")))  # the model runs
         rng = random.Random(window // TASK)
         load = [int(1e6 * rng.random() ** 3) + 99 * (window % TASK) for _ in range(EXPERTS)]
         if rank == 0:

@@ -288,7 +288,7 @@ expert_placement = Kind(
     guardrails=(
         Guardrail("failures", "imbalance", "failure_rate", 0.05),
         Guardrail("tail", "imbalance", "p99", 0.10, relative=True),
-        Guardrail("moved", "moved", "mean", 0.25),
+        Guardrail("moved", "moved", "mean", 0.50),
     ),
     metrics=(
         Metric(

@@ -264,11 +264,23 @@ def _problem(kind: Kind) -> str:
         return (
             f"features {', '.join(names)}: names differ, and {', '.join(reserved)} are the host's"
         )
-    if kind.program is not None and kind.questions is None:
-        return "a kind of program form needs questions=, which the gates ask of a program"
+    if kind.program is not None and (problem := _problem_of_program(kind, kind.program)):
+        return problem
     if not kind.objective.clip > 0.0:
         return f"the objective's clip is {kind.objective.clip}; it must be above 0"
     return next((bad for feature in kind.features if (bad := _unfit(feature))), "")
+
+
+def _problem_of_program(kind: Kind, contract: ProgramContract) -> str:
+    operations = sorted(operation.name for operation in contract.operations)
+    if kind.questions is None:
+        return "a kind of program form needs questions=, which the gates ask of a program"
+    if sorted(kind.host) != operations:
+        given, wanted = (", ".join(names) or "none" for names in (sorted(kind.host), operations))
+        return f"host= gives {given}; the contract's operations are {wanted}"
+    if not (kind.deadline_s > 0.0 and kind.memory_mb > 0):
+        return f"deadline_s={kind.deadline_s} and memory_mb={kind.memory_mb} must be above 0"
+    return ""
 
 
 def _unfit(feature: Feature) -> str:

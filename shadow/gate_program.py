@@ -133,8 +133,7 @@ def _size(case: Case, broken: ProgramViolation) -> int:
 def _other(case: Case, stack: ExitStack) -> ProgramProcess:
     """Return the candidate in a clean process of its own, in which hashes differ."""
     seeded = {"PYTHONHASHSEED": "1"}
-    total_s = case.options.limits.total_s
-    zygote = program_zygote(case.kind, case.options.isolation, total_s=total_s, environment=seeded)
+    zygote = program_zygote(case.kind, case.options.isolation, environment=seeded)
     stack.enter_context(zygote)
     return ProgramProcess(zygote, case.source, case.kind)
 

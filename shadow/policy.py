@@ -15,6 +15,7 @@ from ..sdk.errors import ConfigurationError
 from ..sdk.kind import Baseline, Kind
 from ..sdk.language import check
 from .job_trace import QueueTrace
+from .simulators import simulator_for
 from .simulators.base import Choose, FloatArray, Replay, Simulator, drive, drive_to_end
 from .trace import DecisionTrace, Trace
 
@@ -125,6 +126,18 @@ class BuiltInPolicy(Policy):
     def replay(self, simulator: Simulator, trace: Trace, calibration: Any, seed: int) -> Replay:
         """Replay with fresh state."""
         return simulator.replay_built_in(self.name, trace, calibration, seed)
+
+
+class PublishedProgram(BuiltInPolicy):
+    """A published policy in program form of which the simulator has a compiled twin: the same answers, sooner.
+
+    Attributes:
+        source: of the program.
+    """
+
+    def __init__(self, name: str, source: str) -> None:
+        super().__init__(name)
+        self.source = source
 
 
 class RecordedPolicy(Policy):
@@ -301,6 +314,8 @@ def baseline_policy(name: str, kind: Kind) -> Policy:
         )
     if baseline.source is None:
         return BuiltInPolicy(name)
+    if kind.form == "program" and name in simulator_for(kind).compiled_programs:
+        return PublishedProgram(name, baseline.source)
     return source_policy(name, baseline.source, kind)
 
 
@@ -319,17 +334,16 @@ def clean_process(kind: Kind, mode: IsolationMode, limits: Limits | None = None)
     Args:
         kind: whose own limits hold for a program's answers.
         mode: of isolation.
-        limits: of a candidate; of a program the time in all.
+        limits: of a score's process; a program's answers have the kind's, and there are no more of them
+            than a trace asks for.
 
     Raises:
         IsolationError: the mode cannot be had on this machine.
     """
-    from ..sdk.isolation.layers import Limits as Default
-
     if kind.form == "program":
         from ..sdk.isolation.program import program_zygote
 
-        return program_zygote(kind, mode, total_s=(limits or Default(total_s=3600.0)).total_s)
+        return program_zygote(kind, mode)
     from .isolation.lockstep import lockstep_zygote
 
     return lockstep_zygote(mode, limits)

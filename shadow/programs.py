@@ -17,6 +17,7 @@ from ..sdk.isolation.status import Status
 from ..sdk.isolation.zygote import CandidateStopped
 from ..sdk.kind import Kind
 from ..sdk.language import Answer
+from ..sdk.language._arrays import size
 from ..sdk.programs.questions import Question, broken_by, outside, question_of
 from .simulators.base import Replay
 
@@ -26,6 +27,8 @@ Outputs: TypeAlias = Mapping[str, Any] | None
 Answers: TypeAlias = Callable[[tuple[Any, ...]], Outputs]
 #: At most so many counterexamples are kept of one replay.
 _MOST_VIOLATIONS = 3
+#: Elements of the questions whose answers are kept: some tens of megabytes.
+_KEPT = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,10 @@ def drive_program(stream: Any, answer: Answers) -> Any:
 
 
 class Asking:
-    """A program behind its contract, as a replay asks it: equal questions are asked once.
+    """A program behind its contract, as a replay asks it.
+
+    Equal questions are asked once, as far as answers are kept: replicas of one replay ask the same, and
+    what an answer costs is a program's run.
 
     Args:
         kind: of program form.
@@ -144,6 +150,7 @@ class Asking:
         self._watch = watch
         self._until = until
         self._known: dict[bytes, Answer] = {}
+        self._room = _KEPT
 
     def __call__(self, arguments: tuple[Any, ...]) -> Outputs:
         """Return outputs by name.
@@ -173,8 +180,14 @@ class Asking:
     def _answer(self, question: Question) -> Answer:
         key = hashlib.blake2b(pack_terms(question.terms.values()), digest_size=16).digest()
         found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = self._ask(question)
+        if found is not None:
+            return found
+        found = self._ask(question)
+        self._room -= sum(
+            map(size, question.terms.values())
+        )  # no output is larger than what it was
+        if self._room > 0:
+            self._known[key] = found
         return found
 
 

@@ -117,12 +117,20 @@ class ProgramProcess:
         """
         return self.ask_terms(accept(self._contract, arguments), reference=reference)
 
-    def ask_terms(self, terms: Mapping[str, Term], *, reference: bool = False) -> Answer:
-        """Return the answer to arguments that were accepted already, by name."""
+    def ask_terms(
+        self, terms: Mapping[str, Term], *, reference: bool = False, within_s: float | None = None
+    ) -> Answer:
+        """Return the answer to arguments that were accepted already, by name.
+
+        Args:
+            terms: as they were accepted.
+            reference: as for :meth:`ask`.
+            within_s: seconds, where some of the kind's deadline has gone by already.
+        """
         if unsuitable(self._contract, terms):
             return FAULT
         slower = _REFERENCE if reference else 1.0
-        until = time.monotonic() + self._deadline_s * slower
+        until = time.monotonic() + (self._deadline_s if within_s is None else within_s) * slower
         body = pack_terms(terms.values())
         what = What.REFERENCE if reference else What.DECIDE
         self._fork.send(REQUEST.pack(what, len(body)) + body)

@@ -83,8 +83,8 @@ class Calls:
 
     async def made_async(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Made:
         """Make one decision; a program is waited for on another thread, so that the loop goes on."""
-        held = self._hook.segment
-        if self._hook.spec.group is None and (held is None or held.until > 0) and not _asks(held):
+        held = self._hook.held()
+        if self._hook.spec.group is None and (held is None or held.program is None):
             begun, told = self._first(args, kwargs)
         else:
             context = contextvars.copy_context()
@@ -203,7 +203,3 @@ class Calls:
     def _patience_s(self) -> float:
         """Seconds that others wait for rank 0: another thread's call, its own, and a margin."""
         return 2.0 * self._hook.kind.deadline_s + MARGIN_S
-
-
-def _asks(held: Segment | None) -> bool:
-    return held is not None and held.program is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("gnomon")
 #: Why an answer was not used, besides ``violation:NAME``.
 UNASKED, FAULT, TIMEOUT, WITHDRAWN = "features", "fault", "timeout", "withdrawn"
+#: Seconds that an installation waits for the process, and that an answer is given at least.
+_PATIENCE_S, _LEAST_S = 5.0, 0.001
 
 
 class Verdict(NamedTuple):
@@ -46,8 +49,9 @@ class Verdict(NamedTuple):
 class ProgramGuard:
     """A program, as the request path may ask it.
 
-    Its process is made ready by :meth:`start`; one that was killed is replaced at the next call. Calls
-    from several threads wait for each other, none longer than the kind's deadline.
+    Its process is made ready by :meth:`start`; one that was killed is replaced at the next call, on a
+    thread of its own, because a machine in trouble may take long. Calls from several threads wait for
+    each other and for their process, neither longer than the kind's deadline.
 
     Args:
         program: checked for the kind.
@@ -84,20 +88,17 @@ class ProgramGuard:
         self._now = monotonic_ns
         self._asked = count()
         self._lock = threading.Lock()
+        self._state = threading.Lock()  # of the three that follow; never held for long
         self._process: ProgramProcess | None = None
+        self._starting: threading.Thread | None = None
+        self._failure: Exception | None = None
         self._pid = os.getpid()
         self._closed = False
 
     def start(self) -> None:
-        """Make the process ready; a failure is logged, and shows again when the program is asked."""
-        if self._process is not None:
-            return
-        with self._lock:
-            try:
-                self._ready()
-                self._tidy()
-            except (CandidateStopped, GnomonError, OSError) as error:
-                _LOG.error("a program of kind %r cannot start: %s", self._kind.name, error)
+        """Make the process ready, or begin to; a failure is logged, and shows again when it is asked."""
+        if self._process is None and not self._closed:
+            self._begun().join(_PATIENCE_S)
 
     def ask(self, question: Question) -> Verdict:
         """Return the program's answer, or why there is none; failures count towards the breaker."""
@@ -122,48 +123,81 @@ class ProgramGuard:
 
     def close(self) -> None:
         """End the process; a call that waits for it gets no answer."""
-        self._closed = True
-        process = self._process
-        if process is None:
-            return
+        with self._state:
+            self._closed = True
+            process = self._process
         if self._pid != os.getpid():
-            process.abandon()
+            if process is not None:
+                process.abandon()
         elif self._lock.acquire(blocking=False):
-            process.close()
+            self._drop()
             self._lock.release()
-        else:
-            process.end()  # whoever waits sees it end, and frees its handles
+        elif process is not None:
+            process.end()  # whoever holds the lock frees the handles once it is done
 
     def _told(self, question: Question) -> tuple[dict[str, Any] | None, str]:
         if not self._lock.acquire(timeout=self._kind.deadline_s):
             return None, TIMEOUT
+        until = time.monotonic() + self._kind.deadline_s
         try:
-            answer = self._ready().ask_terms(question.terms)
+            process = self._ready(until)
+            left = max(until - time.monotonic(), _LEAST_S)
+            answer = process.ask_terms(question.terms, within_s=left)
         except CandidateStopped as stopped:
-            self._process = None
+            self._drop()
             late = stopped.status is Status.TIMEOUT
             return None, WITHDRAWN if self._closed else TIMEOUT if late else FAULT
         except (GnomonError, OSError):  # the isolation's own failure, or a host operation's
-            self._process = None
+            self._drop()
             return None, WITHDRAWN if self._closed else FAULT
         finally:
-            self._tidy()
             self._lock.release()
+            if self._closed:
+                self.close()  # what was left to whoever held the lock
         if self._closed:
             return None, WITHDRAWN
         return (answer.outputs, "") if answer.ok else (None, FAULT)
 
-    def _tidy(self) -> None:
-        """End a process that was made ready, or used, while the program was withdrawn."""
-        process = self._process
-        if self._closed and process is not None:
-            self._process = None
+    def _drop(self) -> None:
+        """End the process, if there is one; the next call makes another. The lock is held."""
+        with self._state:
+            process, self._process = self._process, None
+        if process is not None:
             process.close()
 
-    def _ready(self) -> ProgramProcess:
+    def _ready(self, until: float) -> ProgramProcess:
+        """Return the process; raises what kept it from starting, or that it is not there in time."""
+        if self._process is None and not self._closed:
+            self._begun().join(max(until - time.monotonic(), 0.0))
         if self._closed:
             raise CandidateStopped(Status.DIED, "it was withdrawn")
-        if self._process is None:
+        process, failure = self._process, self._failure
+        if process is not None:
+            return process
+        raise failure or CandidateStopped(Status.TIMEOUT, "its process is not ready yet")
+
+    def _begun(self) -> threading.Thread:
+        """Return the thread that makes the process; a new one if none is at it."""
+        with self._state:
+            if self._starting is None or not self._starting.is_alive():
+                self._failure = None
+                self._starting = threading.Thread(
+                    target=self._make, name="gnomon-program", daemon=True
+                )
+                self._starting.start()
+            return self._starting
+
+    def _make(self) -> None:
+        try:
             zygote = NURSERY.zygote(self._kind, self._mode)
-            self._process = ProgramProcess(zygote, self.program.source, self._kind)
-        return self._process
+            made = ProgramProcess(zygote, self.program.source, self._kind)
+        except (GnomonError, OSError) as error:
+            self._failure = error
+            if not self._closed:
+                _LOG.error("a program of kind %r cannot start: %s", self._kind.name, error)
+            return
+        with self._state:
+            if not self._closed:
+                self._process = made
+                return
+        made.close()

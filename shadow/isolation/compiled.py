@@ -40,7 +40,7 @@ _HEAD = struct.Struct("<idI")  # as in compiled_child
 _BROKEN = -2  # as there
 _LENGTH = struct.Struct("<I")
 _MEMORY_MB = 1024  # a compiler's
-_SCORE_S, _PROGRAM_S = 20.0, 600.0
+_SCORE_S, _PROGRAM_S = 20.0, 3600.0
 _MOST_ROWS = 4096  # of one request for scores: its answer is one message
 _NEWS_S = 0.05  # a fork dies of its parent's death a moment before the parent counts as dead
 _Job = tuple[dict[str, Any], "Future[Any]"]
@@ -54,7 +54,7 @@ class CompiledOptions:
         seed: of all replays, so that candidates meet the same randomness.
         workers: clean processes, each with one candidate at a time.
         isolation: ``strict`` or ``process``.
-        deadline_s: seconds of wall time for one candidate on one split; None for 20, and for 600 of a
+        deadline_s: seconds of wall time for one candidate on one split; None for 20, and for 3,600 of a
             kind of program form.
         segments: number of stretches of time in an evaluation.
         invariants: of the hook, besides the kind's; a candidate that passes is run again by the host

@@ -151,6 +151,8 @@ class Simulator(ABC):
     """
 
     trace_type: ClassVar[type[Trace]] = DecisionTrace
+    #: Names of baselines in program form that ``replay_built_in`` replays too, with the same answers.
+    compiled_programs: ClassVar[frozenset[str]] = frozenset()
     #: What runs around a compiled score: ``compiled`` code, or ``plain Python``.
     score_tier: str = "compiled"
 

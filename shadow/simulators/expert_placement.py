@@ -60,6 +60,7 @@ class ExpertPlacementSimulator(Simulator):
     """Replays recorded load under placements by another policy."""
 
     trace_type = LoadTrace
+    compiled_programs = frozenset(expert_placement.baselines)
 
     @property
     def kind(self) -> Kind:

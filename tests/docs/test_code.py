@@ -82,6 +82,14 @@ def test_the_asyncio_router_runs_with_and_without_a_recorder(tmp_path: Path, end
     assert "'decisions': 60, 'recorded': 60, 'fallbacks': 0" in ended.stdout
 
 
+def test_the_experts_are_placed_by_four_ranks(tmp_path: Path) -> None:
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "WINDOW_S": "0.02"}
+    command = [sys.executable, str(ROOT / "examples/expert_rebalancer.py"), "8"]
+    ended = run(command, tmp_path, **variables)
+    assert ended.returncode == 0, ended.stderr
+    assert "0 {'decisions': 8, 'fallbacks': 0}" in ended.stdout  # none was a collective fallback
+
+
 def test_the_example_tests_pass(tmp_path: Path) -> None:
     (tmp_path / "test_hook.py").symlink_to(ROOT / "examples/testing_your_hook.py")
     ended = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], tmp_path)

@@ -81,7 +81,7 @@ def kind_of(name: str = "jobs", **changes: Any) -> Kind:
         "outcome_deadline_s": 2.0,
         "program": contract,
         "questions": questions,
-        "deadline_s": 0.5,
+        "deadline_s": 3.0,
         "memory_mb": 64,
     }
     return Kind(name=name, **(given | changes))

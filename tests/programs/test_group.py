@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gnomon.sdk.assignment import Assignment
+from gnomon.sdk.configure import _deciding
 from gnomon.sdk.hook import hook
 from gnomon.sdk.language import check_program
 from gnomon.sdk.programs.group import share
@@ -136,6 +137,9 @@ def test_every_rank_of_a_service_answers_alike(
     assert in_threads([lambda rank=rank: rank(WORK, 2) for rank in ranks]) == [answer] * SIZE
     (made,) = kept.of(Decision)  # of rank 0 alone
     assert made.detail == detail
+    assert [rank.hook.follows for rank in ranks] == [False, True, True]
+    assert ranks[0].hook in _deciding()
+    assert not {rank.hook for rank in ranks[1:]} & {*_deciding()}  # delivery leaves them alone
     counters = [rank.hook.counters for rank in ranks]
     assert [each["followed"] for each in counters] == [0, 1, 1]
     assert [each["collective"] for each in counters] == [0, 0, 0]

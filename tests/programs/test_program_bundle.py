@@ -12,7 +12,7 @@ from gnomon.policies.expert_placement import expert_placement
 from gnomon.sdk import bundle as bundles
 from gnomon.sdk import dsse
 from gnomon.sdk.assignment import Assignment
-from gnomon.sdk.errors import ConfigurationError, TrustError
+from gnomon.sdk.errors import ConfigurationError, LanguageError, TrustError
 from gnomon.sdk.kind import Kind
 from gnomon.sdk.language import check, check_program
 from gnomon.sdk.manifest import Anchors
@@ -112,3 +112,23 @@ def test_a_session_holds_it_and_refuses_what_does_not_hold() -> None:
     assert [program.source for program in policy.programs.values()] == [BEYOND]
     with pytest.raises(TrustError, match="digest"):
         policy.add_bundle("0" * 64, policy_pb2.Envelope(payload=payload))
+
+
+def test_the_control_plane_refuses_what_every_service_would() -> None:
+    from gnomon.policies.rollout.control import _check_language
+
+    message = policy_pb2.Bundle(form="program", kind="expert_placement", source="import os\n")
+    with pytest.raises(LanguageError, match="line 1"):
+        _check_language(message)
+    message.kind = "somebody_elses"  # its contract is known to the services alone
+    _check_language(message)
+
+
+def test_a_plan_holds_the_guardrails_that_services_measure() -> None:
+    from gnomon.policies.rollout.shipping import Ramp, build_plan
+
+    source = str(expert_placement.baselines["eplb"].source)
+    payload = built(source, expert_placement)
+    plan = build_plan(Ramp(), payload, expert_placement, PUBLISHER.public_key(), 1)
+    rails = policy_pb2.RampPlan.FromString(plan).guardrails
+    assert [rail.name for rail in rails] == ["failures", "tail"]

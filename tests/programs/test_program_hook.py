@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import threading
 import time
@@ -139,11 +140,12 @@ def test_arrays_of_any_kind_go_in_and_what_the_service_wants_comes_out(kept: Kep
 def test_whatever_is_wrong_with_a_program_the_incumbent_answers(
     source: str, detail: str, kept: Kept
 ) -> None:
-    assign = marked(kind_of(deadline_s=0.15, memory_mb=16, max_fuel=MUCH))
+    deadline_s = 0.15 if detail == "timeout" else 5.0
+    assign = marked(kind_of(deadline_s=deadline_s, memory_mb=16, max_fuel=MUCH))
     target = install(assign, source)
     begin = time.monotonic()
     assert assign(WORK, 2) == [1, 1, 1]
-    assert time.monotonic() - begin < 2.0
+    assert time.monotonic() - begin < deadline_s + 2.0
     (made,) = kept.of(Decision)
     assert (made.reason, made.detail, made.policy) == ("fallback", detail, "incumbent")
     assert target.counters["fallbacks"] == 1
@@ -200,6 +202,50 @@ def test_a_clean_process_that_was_killed_is_replaced_too(kept: Kept) -> None:
     assert zygote.ended(5.0)
     assert assign(WORK, 2) in ([1, 1, 1], BY_LONGEST)  # its fork may outlive it for a moment
     assert assign(WORK, 2) == BY_LONGEST
+
+
+def test_a_process_that_takes_long_to_start_is_not_waited_for(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gnomon.sdk.programs import guard
+
+    class Slow:
+        def zygote(self, kind: Kind, mode: Any) -> Any:
+            time.sleep(1.2)
+            return nursery.zygote(kind, mode)
+
+    nursery = guard.NURSERY
+    monkeypatch.setattr(guard, "NURSERY", Slow())
+    monkeypatch.setattr(guard, "_PATIENCE_S", 0.0)
+    assign = marked(kind_of(deadline_s=0.3))
+    target = install(assign, LONGEST)
+    begin = time.monotonic()
+    assert assign(WORK, 2) == [1, 1, 1]
+    assert time.monotonic() - begin < 1.0
+    assert details(kept) == ["timeout"]
+    end = time.monotonic() + 20.0
+    while target._arms.candidate._process is None:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert assign(WORK, 2) == BY_LONGEST
+
+
+def test_isolation_that_cannot_be_had_is_said_and_the_incumbent_answers(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from gnomon.sdk.errors import IsolationError
+    from gnomon.sdk.programs import guard
+
+    class Without:
+        def zygote(self, kind: Kind, mode: Any) -> Any:
+            raise IsolationError("no seccomp here")
+
+    monkeypatch.setattr(guard, "NURSERY", Without())
+    assign = marked()
+    install(assign, LONGEST)
+    assert "cannot start: no seccomp here" in caplog.text
+    assert assign(WORK, 2) == [1, 1, 1]
+    assert details(kept) == ["fault"]
 
 
 def test_a_kill_during_a_call_gives_the_incumbents_answer_at_once(kept: Kept) -> None:
@@ -427,3 +473,41 @@ def test_what_is_no_numbers_back_is_the_incumbents(kept: Kept) -> None:
     install(assign, LONGEST)
     assert assign(WORK, 2) == [1, 1, 1]
     assert details(kept) == ["fault"]
+
+
+def test_whatever_happens_around_it_every_call_is_answered(kept: Kept) -> None:
+    assign = marked(kind_of(max_fuel=MUCH, deadline_s=0.2))
+    target = install(assign, LONGEST)
+    seen: list[Any] = []
+    stop = threading.Event()
+
+    def call() -> None:
+        while not stop.is_set():
+            try:
+                seen.append(assign(WORK, 2))
+            except BaseException as error:  # noqa: BLE001 - nothing may come out
+                seen.append(error)
+
+    callers = [threading.Thread(target=call) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    draw = random.Random(5)
+    for epoch in range(2, 26):
+        source = draw.choice((LONGEST, LONGEST, BEYOND, FAULTY, SLOW))
+        install(assign, source, epoch=epoch)
+        time.sleep(draw.uniform(0.0, 0.06))
+        guard = target._arms.candidate
+        process = guard._process if guard is not None else None
+        if process is not None and draw.random() < 0.5:
+            process.end()  # as somebody who kills it from outside
+        if draw.random() < 0.3:
+            target.install(Assignment(epoch=epoch, phase="killed"))
+    install(assign, LONGEST, epoch=99)
+    stop.set()
+    for caller in callers:
+        caller.join(10.0)
+    assert [each for each in seen if each not in ([1, 1, 1], BY_LONGEST)] == []
+    assert assign(WORK, 2) == BY_LONGEST
+    kept.of(Decision)
+    assert accounted(target)
+    assert {[1, 1, 1] == each for each in seen} == {True, False}

@@ -182,3 +182,17 @@ def test_the_weaker_mode_answers_alike() -> None:
     with program_zygote(jobs, "process") as clean, ProgramProcess(clean, LONGEST, jobs) as process:
         assert process.layers == ("process", "environment", "descriptors", "rlimits")
         assert process.ask(([3.0, 1.0, 2.0], 2, [0, 0, 0])).outputs == {"machine": [0, 1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"questions": None}, "needs questions="),
+        ({"host": {"spread": math.fsum}}, "host= gives spread; the contract's operations are none"),
+        ({"operations": (SPREAD,)}, "host= gives none; the contract's operations are spread"),
+        ({"deadline_s": 0.0}, "deadline_s=0.0 and memory_mb=64 must be above 0"),
+    ],
+)
+def test_a_kind_that_cannot_work_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        kind_of(**changes)

@@ -20,8 +20,9 @@ from gnomon.sdk.errors import ConfigurationError
 from gnomon.sdk.hook import hook
 from gnomon.sdk.isolation.program import ProgramProcess, program_zygote
 from gnomon.sdk.isolation.zygote import CandidateStopped
+from gnomon.sdk.language import Answer
 from gnomon.sdk.runtime import RUNTIME
-from gnomon.shadow import gate_program, gates
+from gnomon.shadow import gate_program, gates, programs
 from gnomon.shadow.bundling import bundle_for
 from gnomon.shadow.evaluation import Status
 from gnomon.shadow.gate_behaviour import language
@@ -32,8 +33,8 @@ from gnomon.shadow.isolation.compiled import CompiledOptions
 from gnomon.shadow.isolation.programs import ProgramEngine
 from gnomon.shadow.load_trace import LoadTrace
 from gnomon.shadow.policy import Policy, baseline_policy, isolated_policy
-from gnomon.shadow.program_policy import ProgramFunctionPolicy
-from gnomon.shadow.programs import drawn_questions
+from gnomon.shadow.program_policy import ProgramFunctionPolicy, ProgramPolicy
+from gnomon.shadow.programs import Asking, drawn_questions
 from gnomon.shadow.search.wiring import Arena
 from gnomon.shadow.simulators import simulator_for
 
@@ -75,13 +76,32 @@ def test_every_way_to_replay_a_policy_agrees(name: str, loads: LoadTrace) -> Non
     short = loads.rows(slice(0, 40))
     with program_zygote(kind) as zygote:
         ways: list[Policy] = [
+            ProgramPolicy(name, SOURCES[name], kind),
             baseline_policy(name, kind),
             isolated_policy(name, SOURCES[name], kind, zygote),
         ]
         replays = [each.replays(SIMULATOR, short, calibration, (0, 1)) for each in ways]
     built_in = SIMULATOR.replay_built_in(name, short, calibration, 0)
-    for replay in (*replays[0], *replays[1]):
+    assert [each.tier for each in ways] == ["plain Python", "built-in", "out of process"]
+    for replay in (*replays[0], *replays[1], *replays[2]):
         assert replay.outcome.tobytes() == built_in.outcome.tobytes()
+
+
+def test_answers_are_kept_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def ask(question: Any) -> Answer:
+        asked.append(1)
+        return Answer(True, None, {"placement": question.asked.placement}, 1)
+
+    arguments = ([[1.0, 2.0]], 2, 1, 1, 1, [[0, 1]], [[0, 1]])
+    other = ([[3.0, 2.0]], 2, 1, 1, 1, [[0, 1]], [[0, 1]])
+    for room, runs in ((1000, 2), (0, 4), (8, 3)):
+        monkeypatch.setattr(programs, "_KEPT", room)
+        answer, before = Asking(kind, ask), len(asked)
+        for each in (arguments, other, arguments, other):
+            assert answer(each) == {"placement": [[0, 1]]}
+        assert len(asked) - before == runs
 
 
 def test_the_engine_scores_as_the_arena_does(engine: ProgramEngine, arena: Arena) -> None:

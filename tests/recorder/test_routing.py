@@ -229,4 +229,4 @@ def test_caches_still_need_what_they_need(tmp_path: Path) -> None:
     done = run("ids", "a.bin", "--hook", "h", "--out", str(tmp_path))
     assert done.exit_code == 2 and "give --capacity" in done.stderr
     done = run("ids", "a", "b", "--hook", "h", "--capacity", "3", "--out", str(tmp_path))
-    assert done.exit_code == 2 and "is one file, not 2" in done.stderr
+    assert done.exit_code == 2 and "is read from one file, not 2" in done.stderr
