@@ -139,6 +139,7 @@ def planned(
     kind = _one_kind(recorded)
     texts = dict.fromkeys(policies or (BASELINE + name for name in kind.baselines))
     entrants = tuple(_entrant(text, kind) for text in texts)
+    _require_names(entrants)
     return Plan(recorded, entrants, tuple(slo_of(text, kind) for text in options.slo), options)
 
 
@@ -166,6 +167,14 @@ def _labels(named: Sequence[tuple[str, str]]) -> list[str]:
     if twice:
         raise ConfigurationError(f"{twice[0]} is named twice; name every trace once")
     return both
+
+
+def _require_names(entrants: Sequence[Entrant]) -> None:
+    for name, count in Counter(each.name for each in entrants).items():
+        if count > 1:
+            raise ConfigurationError(
+                f"two policies are named {name!r}; give the file another name, or a path"
+            )
 
 
 def _one_kind(recorded: Sequence[Recorded]) -> Kind:

@@ -181,18 +181,16 @@ class Compared:
     bound: float
     seed: int
 
-    def changes(self) -> dict[str, Change]:
-        """Return the changes of those that did not fail.
+    def changes(self) -> list[Change | None]:
+        """Return the change of each of the others, None of one that failed.
 
         Raises:
             TraceError: too few blocks of time to say how they vary.
         """
         base, block_s = self.incumbent[1], self.setting.trace.block_s
-        return {
-            name: change(one, base, block_s, self.seed)
-            for name, one in self.others
-            if not one.fault
-        }
+        return [
+            None if one.fault else change(one, base, block_s, self.seed) for _, one in self.others
+        ]
 
 
 def table_of(all_compared: Sequence[Compared]) -> ReplayTable:
@@ -211,14 +209,12 @@ def table_of(all_compared: Sequence[Compared]) -> ReplayTable:
     )
 
 
-def _table(compared: Compared, changes: Mapping[str, Change]) -> ReplayTable:
+def _table(compared: Compared, changes: Sequence[Change | None]) -> ReplayTable:
     trace, kind = compared.setting.trace, compared.setting.simulator.kind
-    level = joint_level(len(changes))
+    level = joint_level(sum(each is not None for each in changes))
     rows = [
-        _row(name, one, changes[name].interval(LEVEL), changes[name].interval(level))
-        if name in changes
-        else _failed(name, one)
-        for name, one in compared.others
+        _row(name, one, own.interval(LEVEL), own.interval(level)) if own else _failed(name, one)
+        for (name, one), own in zip(compared.others, changes, strict=True)
     ]
     rows.sort(key=lambda row: (bool(row.fault), row.mean))
     return ReplayTable(
@@ -277,28 +273,33 @@ def _failed(name: str, one: Measured) -> PolicyRow:
 
 
 def _overall(
-    all_compared: Sequence[Compared], changes: Sequence[Mapping[str, Change]]
+    all_compared: Sequence[Compared], all_changes: Sequence[Sequence[Change | None]]
 ) -> tuple[OverallRow, ...]:
-    """Return one row per policy that was compared everywhere."""
+    """Return one row per policy that was compared everywhere; names are told apart by the plan."""
     labels = [compared.label for compared in all_compared]
-    entered = [{name for name, _ in compared.others} for compared in all_compared]
-    common = [name for name, _ in all_compared[0].others if all(name in each for each in entered)]
-    whole = [name for name in common if all(name in own for own in changes)]
+    named = [
+        {name: own for (name, _), own in zip(compared.others, changes, strict=True)}
+        for compared, changes in zip(all_compared, all_changes, strict=True)
+    ]
+    common = [name for name in named[0] if all(name in each for each in named)]
+    whole = [name for name in common if all(each[name] is not None for each in named)]
     level = joint_level(len(whole))
-    rows = []
-    for name in common:
-        there = [(own[name], at) for own, at in zip(changes, labels, strict=True) if name in own]
-        failed = tuple(at for own, at in zip(changes, labels, strict=True) if name not in own)
-        worst = max(there, key=lambda each: each[0].estimate, default=None)
-        over = mean_change([each for each, _ in there]) if name in whole else None
-        rows.append(
-            OverallRow(
-                name,
-                over.interval(LEVEL) if over else None,
-                over.interval(level) if over else None,
-                worst[0].estimate if worst else math.nan,
-                worst[1] if worst else "",
-                failed,
-            )
-        )
+    rows = (_overall_row(name, [each[name] for each in named], labels, level) for name in common)
     return tuple(sorted(rows, key=lambda row: row.change.estimate if row.change else math.inf))
+
+
+def _overall_row(
+    name: str, changes: Sequence[Change | None], labels: Sequence[str], level: float
+) -> OverallRow:
+    there = [(own, at) for own, at in zip(changes, labels, strict=True) if own is not None]
+    failed = tuple(at for own, at in zip(changes, labels, strict=True) if own is None)
+    worst = max(there, key=lambda each: each[0].estimate, default=None)
+    over = None if failed else mean_change([own for own, _ in there])
+    return OverallRow(
+        name,
+        over.interval(LEVEL) if over else None,
+        over.interval(level) if over else None,
+        worst[0].estimate if worst else math.nan,
+        worst[1] if worst else "",
+        failed,
+    )

@@ -1,10 +1,10 @@
 """Saved traces: a head and columns, in one ``.npz`` file or in a folder that is mapped into memory.
 
 A folder holds ``head.json`` and one ``.npy`` file per column. Its columns are mapped copy on write: every
-process that opens it shares the same pages, nothing is read before it is used, and nothing that a process
-does to them reaches the files. Whoever may write the files can change what others have mapped already, so a
-trace from elsewhere is copied first where its owner is not trusted. A member of an ``.npz`` cannot be mapped so, as it begins at any byte, which
-compiled code would take for another type.
+process that opens it shares the same pages, which the machine may drop and read again (the digest is checked
+a piece at a time), and nothing that a process does to them reaches the files. Whoever may write the files can
+change what others have mapped already, so a trace is kept as safe as a trace store is. A member of an
+``.npz`` cannot be mapped so, as it begins at any byte, which compiled code would take for another type.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ SOONEST = "def score(pages, queued, since_picked):\n    return queued + pages\n"
 
 @pytest.fixture(scope="module")
 def trace() -> DecisionTrace:
-    return recorded()
+    return recorded(800)
 
 
 @pytest.fixture(autouse=True)
@@ -192,8 +192,8 @@ GOOD = [[1.0, 0.0]] * 3
         (one([[1.0]] * 3, np.zeros), r"items of shape \(3, 1\), not \(3, 2\)"),
         (one([[1.0, -1.0]] * 3, np.zeros), "queued=-1, outside of the feature's range"),
         (one([[1.0, np.nan]] * 3, np.zeros), "queued=nan, outside"),
-        (one(GOOD, None), "told 0 outcomes of 1500 decisions"),
-        (one(GOOD, lambda n: np.zeros(n - 1)), "told 1499 outcomes"),
+        (one(GOOD, None), "told 0 outcomes of 800 decisions"),
+        (one(GOOD, lambda n: np.zeros(n - 1)), "told 799 outcomes"),
         (one(GOOD, lambda n: np.full(n, -2.0)), "told an outcome of -2"),
         (one(GOOD, lambda n: Outcomes(np.zeros(n), ok=[True])), "told 1 outcomes"),
     ],
@@ -212,7 +212,7 @@ def test_a_world_that_asks_for_more_is_refused(trace: DecisionTrace) -> None:
             yield GOOD
 
     wrong = _variant(endless)
-    with pytest.raises(ConfigurationError, match="asked for more than the 1500 decisions"):
+    with pytest.raises(ConfigurationError, match="asked for more than the 800 decisions"):
         wrong.recorded(trace, wrong.calibrate(trace), 0)
 
 
@@ -232,16 +232,16 @@ def test_the_rest_may_be_given(trace: DecisionTrace) -> None:
     fitted = made.calibrate(trace)
     found = made.recorded(trace, fitted, 0)
     assert made.figures(trace, found) == {"latest s": found.outcome.max()}
-    assert len(made.sized(trace, 0.5)) == 750
+    assert len(made.sized(trace, 0.5)) == 400
     assert made.bound(trace, fitted, 0) == pytest.approx(0.01, rel=0.05)
     assert made.incumbent(trace) == "baseline:shortest"
     with pytest.raises(ConfigurationError, match="no built-in policy 'first'"):
         made.built_in("first", trace, 0)
 
 
-def test_the_commands_replay_search_and_judge_it(trace: DecisionTrace, tmp_path: Path) -> None:
+def test_the_commands_replay_search_and_judge_it(tmp_path: Path) -> None:
     """In processes that know of the kind through ``--module`` alone; candidates run isolated."""
-    trace.save(tmp_path / "office.trace")
+    recorded().save(tmp_path / "office.trace")
     (tmp_path / "office_module.py").write_text(Path(printers.__file__).read_text("utf-8"))
     run = [sys.executable, "-m", "gnomon", "--module", "office_module"]
 

@@ -50,6 +50,16 @@ def test_policies_are_ranked_against_the_incumbent(trace: DecisionTrace) -> None
     assert any("compiling" in line for line in lines)
 
 
+def test_policies_of_one_name_are_told_apart(trace: DecisionTrace) -> None:
+    worse = ScorePolicy("mine", "def score(noise):\n    return noise\n", load_balancer)
+    better = ScorePolicy("mine", load_balancer.baselines["peak_ewma"].source or "", load_balancer)
+    incumbent = baseline_policy("weighted_round_robin", load_balancer)
+    table = replay(trace, [worse, better], incumbent=incumbent, replicas=2)
+    first, second = (row.change for row in table.rows[1:])
+    assert first is not None and second is not None
+    assert first.estimate < 0.0 < second.estimate
+
+
 def test_without_policies_all_published_ones_are_compared(trace: DecisionTrace) -> None:
     incumbent = baseline_policy("weighted_round_robin", load_balancer)
     table = replay(trace.window(0.0, 15.0), incumbent=incumbent, replicas=2)

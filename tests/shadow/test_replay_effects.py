@@ -100,7 +100,7 @@ def test_intervals_hold_as_often_as_they_say_and_all_at_once_too() -> None:
     """Ten equal policies: each interval misses no change in 5 % of traces, any of the joint ones too."""
     rng = np.random.default_rng(1)
     alone = together = 0
-    runs, policies = 150, 10
+    runs, policies = 100, 10
     level = joint_level(policies)
     for seed in range(runs):
         base = rng.gamma(4.0, 1.0, 60)

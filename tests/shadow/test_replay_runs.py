@@ -216,6 +216,11 @@ def _plan(traces: list[str], policies: list[str] = [], hooks: list[str] = [], **
         (lambda: _plan(["one.npz"], slo=("fast",)), ConfigurationError, "write VALUE or METRIC"),
         (lambda: _plan(["one.npz"], slo=("5000",)), ConfigurationError, "met by every outcome"),
         (lambda: _plan(["one.npz"], slo=("-1",)), ConfigurationError, "finite number"),
+        (
+            lambda: _plan(["one.npz"], ["random", "baseline:random"]),
+            ConfigurationError,
+            "named 'random'",
+        ),
         (lambda: _plan(["one.npz"], ["nothing.py"]), ConfigurationError, "nothing.py"),
         (lambda: _plan(["one.npz"], ["baseline:best"]), ConfigurationError, "no baseline 'best'"),
         (lambda: _plan(["one.npz"], ["bad.py"]), LanguageError, "bad.py"),
@@ -226,6 +231,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(
     there: Path, ask: Callable[[], object], error: type[GnomonError], message: str
 ) -> None:
     Path("bad.py").write_text("import os\n\n\ndef score(inflight):\n    return inflight\n")
+    Path("random").write_text(MINE)
     with pytest.raises(error, match=message):
         ask()
 
