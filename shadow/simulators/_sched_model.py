@@ -198,8 +198,9 @@ def _since_due(begun: Any, service: Any, oldest: Any, count: Any) -> Any:
 
 
 def order_of(trace: JobTrace) -> IntArray:
-    """Return the jobs by process, and by arrival within one, i8[n]."""
-    order: IntArray = np.argsort(trace.instance, kind="stable")
+    """Return the jobs that count by process, and by arrival within one, i8[len]."""
+    counted = trace.counted
+    order: IntArray = counted[np.argsort(trace.instance[counted], kind="stable")]
     return order
 
 
@@ -213,7 +214,7 @@ def model_of(trace: JobTrace, calibration: SchedulerCalibration, seed: int) -> k
     order = order_of(trace)
     spread = mixed_seed(seed)
     rng = np.random.default_rng(int(spread))
-    counts = np.bincount(trace.instance, minlength=len(trace.instances))
+    counts = np.bincount(trace.instance[order], minlength=len(trace.instances))
     return kernel.Model(
         arrival=trace.arrival[order],
         service=_service(trace, calibration, rng)[order],
@@ -224,8 +225,20 @@ def model_of(trace: JobTrace, calibration: SchedulerCalibration, seed: int) -> k
         edge=np.concatenate(([0], np.cumsum(counts))),
         workers=calibration.workers,
         gap=calibration.gap_s,
+        busy=_busy(trace, calibration),
+        since=trace.since,
         seed=spread,
     )
+
+
+def _busy(trace: JobTrace, calibration: SchedulerCalibration) -> FloatArray:
+    """Return until when each worker has a job that is held, seconds, -inf for none, f8[p, c]."""
+    busy = np.full((len(trace.instances), int(calibration.workers.max(initial=1))), -np.inf)
+    for process, workers in enumerate(calibration.workers.tolist()):
+        held = trace.held & (trace.instance == process)
+        until = np.sort(trace.begun[held] + trace.service[held] * calibration.scale[0])[-workers:]
+        busy[process, : len(until)] = until
+    return busy
 
 
 def _service(
@@ -248,9 +261,9 @@ def state_of(model: kernel.Model) -> kernel.State:
         joined=np.zeros(n, np.int64),
         begun=np.full(n, np.nan),
         worker=np.zeros(n, np.int32),
-        free=np.full(int(model.workers.max(initial=1)), -np.inf),
+        free=model.busy[0].copy(),
         cursor=np.zeros(7, np.int64),
-        clock=np.array([-np.inf, 0.0]),
+        clock=np.array([model.since, 0.0]),
     )
 
 
@@ -286,6 +299,7 @@ def course_of(
         worker,
         model.edge,
         model.workers,
+        np.maximum(model.busy, model.since),
         dispatching_s,
     )
 
@@ -294,12 +308,11 @@ def replay_of(
     trace: JobTrace, calibration: SchedulerCalibration, course: Course, fault: int
 ) -> JobReplay:
     """Return the replay of the jobs that count, in order of arrival; at a fault those that were run."""
-    back = np.empty(len(trace.arrival), np.int64)
-    back[order_of(trace)] = np.arange(len(back))
-    jobs = np.arange(trace.first, len(back))
+    order = order_of(trace)
+    own = np.argsort(order, kind="stable")
     if fault >= 0:
-        jobs = jobs[np.isfinite(course.begun[back[jobs]])]
-    own = back[jobs]
+        own = own[np.isfinite(course.begun[own])]
+    jobs = order[own]
     latency_ms = course.latency_s[own] * 1e3
     late = course.done[own] > trace.due[jobs]
     lost = ~trace.ok[jobs] & (trace.latency_ms[jobs] >= CLIP_MS)
