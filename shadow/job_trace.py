@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -79,6 +80,17 @@ class QueueTrace(Trace):
     def counted(self) -> npt.NDArray[np.int64]:
         """Indices of what counts, i8[len]."""
         return np.flatnonzero(~self.held)
+
+    @cached_property
+    def by_process(self) -> npt.NDArray[np.int64]:
+        """Indices of what counts, by process, and by arrival within one, i8[len]."""
+        counted = self.counted
+        return counted[np.argsort(self.instance[counted], kind="stable")]
+
+    @cached_property
+    def by_arrival(self) -> npt.NDArray[np.int64]:
+        """Places in :attr:`by_process` of what counts, by arrival, i8[len]."""
+        return np.argsort(self.by_process, kind="stable")
 
     def rows(self, rows: slice) -> Self:
         """Return what counts in this part, with what waited or was being done when it begins."""

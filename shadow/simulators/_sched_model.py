@@ -197,13 +197,6 @@ def _since_due(begun: Any, service: Any, oldest: Any, count: Any) -> Any:
 # --- replaying ------------------------------------------------------------------------------------
 
 
-def order_of(trace: JobTrace) -> IntArray:
-    """Return the jobs that count by process, and by arrival within one, i8[len]."""
-    counted = trace.counted
-    order: IntArray = counted[np.argsort(trace.instance[counted], kind="stable")]
-    return order
-
-
 def model_of(trace: JobTrace, calibration: SchedulerCalibration, seed: int) -> kernel.Model:
     """Return the constants of a replay; raises TraceError when the processes differ in number."""
     if len(calibration.workers) != len(trace.instances):
@@ -211,7 +204,7 @@ def model_of(trace: JobTrace, calibration: SchedulerCalibration, seed: int) -> k
             f"the calibration is of {len(calibration.workers)} processes, trace {trace.hook!r} has "
             f"{len(trace.instances)}; calibrate on this trace"
         )
-    order = order_of(trace)
+    order = trace.by_process
     spread = mixed_seed(seed)
     rng = np.random.default_rng(int(spread))
     counts = np.bincount(trace.instance[order], minlength=len(trace.instances))
@@ -308,11 +301,10 @@ def replay_of(
     trace: JobTrace, calibration: SchedulerCalibration, course: Course, fault: int
 ) -> JobReplay:
     """Return the replay of the jobs that count, in order of arrival; at a fault those that were run."""
-    order = order_of(trace)
-    own = np.argsort(order, kind="stable")
+    own = trace.by_arrival
     if fault >= 0:
         own = own[np.isfinite(course.begun[own])]
-    jobs = order[own]
+    jobs = trace.by_process[own]
     latency_ms = course.latency_s[own] * 1e3
     late = course.done[own] > trace.due[jobs]
     lost = ~trace.ok[jobs] & (trace.latency_ms[jobs] >= CLIP_MS)

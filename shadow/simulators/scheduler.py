@@ -36,7 +36,6 @@ from ._sched_model import (
     fitted,
     mixed_seed,
     model_of,
-    order_of,
     replay_of,
     restore,
     state_of,
@@ -152,7 +151,7 @@ class SchedulerSimulator(Simulator):
             )
         model = model_of(trace, calibration, seed)
         state = state_of(model)
-        kernel.run_ranked(model, state, trace.begun[order_of(trace)])
+        kernel.run_ranked(model, state, trace.begun[trace.by_process])
         return _replay(trace, calibration, model, state, -1)
 
     def replay_built_in(
