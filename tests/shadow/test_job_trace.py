@@ -128,6 +128,17 @@ def test_nobody_gains_by_making_those_wait_who_came_before_a_window() -> None:
     assert newest.outcome[arrived].mean() < 0.7 * oldest.outcome[arrived].mean()  # alone they would
 
 
+@pytest.mark.parametrize("cut", [0.2, 0.75])
+def test_no_policy_beats_the_bound_on_a_window_either(cut: float) -> None:
+    trace, fitted = overloaded()
+    late = trace.window(cut * trace.span_s, np.inf)
+    bound = SIMULATOR.bound(late, fitted, 0)
+    assert bound > 0.0
+    for name in scheduler.baselines:
+        replay = baseline_policy(name, scheduler).replay(SIMULATOR, late, fitted, 0)
+        assert replay.mean >= bound * (1.0 - 1e-9), name
+
+
 def test_windows_of_a_workload_without_outcomes_begin_with_nothing_to_do() -> None:
     trace = jobs(poisson(2.0, 300), np.full(300, 0.6))
     window = trace.window(20.0, np.inf)
