@@ -88,6 +88,15 @@ class QueueTrace(Trace):
         return counted[np.argsort(self.instance[counted], kind="stable")]
 
     @cached_property
+    def single(self) -> bool:
+        """Whether everything counts and is of one process: then it is in order of process, too."""
+        return len(self.instances) == 1 and not bool(self.held.any())
+
+    def ordered(self, column: FloatArray) -> FloatArray:
+        """Return of a column what counts, by process, as a copy."""
+        return column.copy() if self.single else column[self.by_process]
+
+    @cached_property
     def by_arrival(self) -> npt.NDArray[np.int64]:
         """Places in :attr:`by_process` of what counts, by arrival, i8[len]."""
         return np.argsort(self.by_process, kind="stable")

@@ -204,17 +204,16 @@ def model_of(trace: JobTrace, calibration: SchedulerCalibration, seed: int) -> k
             f"the calibration is of {len(calibration.workers)} processes, trace {trace.hook!r} has "
             f"{len(trace.instances)}; calibrate on this trace"
         )
-    order = trace.by_process
     spread = mixed_seed(seed)
     rng = np.random.default_rng(int(spread))
-    counts = np.bincount(trace.instance[order], minlength=len(trace.instances))
+    counts = np.bincount(trace.instance[~trace.held], minlength=len(trace.instances))
     return kernel.Model(
-        arrival=trace.arrival[order],
-        service=_service(trace, calibration, rng)[order],
-        size_ms=trace.size_ms[order],
-        priority=trace.priority[order],
-        due=trace.due[order],
-        luck=rng.integers(0, 2**64, len(order), np.uint64),
+        arrival=trace.ordered(trace.arrival),
+        service=trace.ordered(_service(trace, calibration, rng)),
+        size_ms=trace.ordered(trace.size_ms),
+        priority=trace.ordered(trace.priority),
+        due=trace.ordered(trace.due),
+        luck=rng.integers(0, 2**64, len(trace), np.uint64),
         edge=np.concatenate(([0], np.cumsum(counts))),
         workers=calibration.workers,
         gap=calibration.gap_s,
@@ -297,26 +296,36 @@ def course_of(
     )
 
 
+def _places(trace: JobTrace, course: Course, fault: int) -> tuple[Any, Any]:
+    """Return what takes, by arrival, what counts out of a course's columns, and out of the trace's."""
+    if fault >= 0:
+        own = trace.by_arrival[np.isfinite(course.begun[trace.by_arrival])]
+        return own, trace.by_process[own]
+    everything = slice(None)
+    if trace.single:
+        return everything, everything
+    return trace.by_arrival, trace.by_process[trace.by_arrival]
+
+
 def replay_of(
     trace: JobTrace, calibration: SchedulerCalibration, course: Course, fault: int
 ) -> JobReplay:
     """Return the replay of the jobs that count, in order of arrival; at a fault those that were run."""
-    own = trace.by_arrival
-    if fault >= 0:
-        own = own[np.isfinite(course.begun[own])]
-    jobs = trace.by_process[own]
+    own, jobs = _places(trace, course, fault)
     latency_ms = course.latency_s[own] * 1e3
     late = course.done[own] > trace.due[jobs]
-    lost = ~trace.ok[jobs] & (trace.latency_ms[jobs] >= CLIP_MS)
-    was_late = trace.arrival[jobs] + trace.latency_ms[jobs] / 1e3 > trace.due[jobs]
-    fails = bool(calibration.late_fails[0])
-    ok = np.where(fails & was_late & ~lost, True, trace.ok[jobs]) & ~(fails & late)
+    ok, outcome = trace.ok[jobs], np.minimum(latency_ms, CLIP_MS)
+    if not ok.all():
+        lost = ~ok & (trace.latency_ms[jobs] >= CLIP_MS)
+        outcome = np.where(lost, CLIP_MS, outcome)
+        was_late = trace.arrival[jobs] + trace.latency_ms[jobs] / 1e3 > trace.due[jobs]
+        ok = ok | (calibration.late_fails[0] & was_late & ~lost)
     service_ms = course.service[own] * 1e3
     return JobReplay(
         time=trace.arrival[jobs],
-        outcome=np.where(lost, CLIP_MS, np.minimum(latency_ms, CLIP_MS)),
-        ok=ok,
-        action=np.zeros(len(jobs), np.int64),
+        outcome=outcome,
+        ok=ok & ~late if calibration.late_fails[0] else ok,
+        action=np.zeros(len(outcome), np.int64),
         members=0,
         fault=fault,
         extra={
