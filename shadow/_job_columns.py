@@ -77,6 +77,7 @@ def _made(rows: pa.Table, kind: Kind, hook: str) -> JobTrace:
     ran = np.maximum((latency_ms - seen[:, _WAIT]) / 1e3, SHORTEST_S)
     columns = _columns(queues, queues.picked) | {
         "arrival": arrivals(queues, kind),
+        "held": np.zeros(len(ok), np.bool_),
         "begun": queues.time,
         "service": np.where(lost, np.nan, ran),
         "latency_ms": latency_ms,
@@ -92,7 +93,7 @@ def _made(rows: pa.Table, kind: Kind, hook: str) -> JobTrace:
             f"capture at least {LEAST_DECISIONS}"
         )
     taken = {name: column[order] for name, column in columns.items()}
-    head = (hook, kind.name, queues.start_ns, names, 0, unserved)
+    head = (hook, kind.name, queues.start_ns, names, -np.inf, unserved)
     return JobTrace(*head, **_shifted(taken))
 
 
@@ -267,10 +268,11 @@ def _imported(workload: pa.Table, hook: str) -> JobTrace:
         kind=str(rows["kind"][0].as_py()),
         start_ns=int(times[0]),
         instances=tuple(str(name) for name in names),
-        first=0,
+        since=-np.inf,
         unserved=0,
         arrival=arrival,
         instance=process.astype(np.int32),
+        held=np.zeros(len(arrival), np.bool_),
         size_ms=number(rows, "size_ms"),
         priority=number(rows, "priority"),
         due=np.where(within_s * 1e3 >= NO_DEADLINE_MS, np.inf, arrival + within_s),

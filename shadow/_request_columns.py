@@ -51,6 +51,7 @@ def _made(rows: pa.Table, kind: Kind, engine: tuple[int, ...], hook: str) -> Req
     due = queues.time + seen[:, _SLACK] / 1e3
     columns: dict[str, Any] = {
         "arrival": arrival,
+        "held": np.zeros(len(arrival), np.bool_),
         "instance": queues.process.astype(np.int32),
         "prompt": seen[:, _PROMPT].astype(np.int64),
         "output": np.where(unknown, seen[:, _OUTPUT], tokens).astype(np.int64),
@@ -69,7 +70,7 @@ def _made(rows: pa.Table, kind: Kind, engine: tuple[int, ...], hook: str) -> Req
     order = np.argsort(arrival, kind="stable")
     order = order[arrival[order] < until]
     _enough(len(order), hook)
-    head = (hook, kind.name, queues.start_ns, names, 0, unserved, engine)
+    head = (hook, kind.name, queues.start_ns, names, -np.inf, unserved, engine)
     return RequestTrace(*head, **{name: column[order] for name, column in columns.items()})
 
 
@@ -118,11 +119,12 @@ def _imported(workload: pa.Table, hook: str) -> RequestTrace:
         kind=str(rows["kind"][0].as_py()),
         start_ns=int(times[0]),
         instances=tuple(str(name) for name in names),
-        first=0,
+        since=-np.inf,
         unserved=0,
         engine=_engine(workload, hook),
         arrival=arrival,
         instance=process.astype(np.int32),
+        held=np.zeros(len(arrival), np.bool_),
         prompt=jobs.number(rows, "prompt_tokens").astype(np.int64),
         output=jobs.number(rows, "answered_tokens").astype(np.int64),
         expected=jobs.number(rows, "output_tokens"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -22,26 +23,28 @@ BLOCKS = 50
 class QueueTrace(Trace):
     """Work in order of arrival, each process with a queue of its own.
 
-    Only what comes from ``first`` on counts. A window keeps what came before it from the last moment on
-    at which nothing was left to do: there every policy that lets no worker idle begins anew, so that the
-    window's replay is a part of one continuous replay.
+    A window begins as the system was then, under the policy that was recorded: what was being done is
+    ``held`` and goes on, what waited counts with what arrives in the window, and decisions are made from
+    ``since`` on. So whoever a policy makes wait longer counts, however early it came. Where nothing was
+    recorded a window begins with nothing to do.
     """
 
     #: Columns that hold numbers above 0.
     POSITIVE: ClassVar[tuple[str, ...]]
 
     instances: tuple[str, ...]
-    first: int
+    since: float
     arrival: FloatArray
     instance: IndexArray
+    held: npt.NDArray[np.bool_]
     latency_ms: FloatArray
     ok: npt.NDArray[np.bool_]
 
     def __post_init__(self) -> None:
         """Refuse columns that do not fit together; derive what counts."""
         self._check()
-        object.__setattr__(self, "time", self.arrival[self.first :])
-        object.__setattr__(self, "outcome", self.latency_ms[self.first :])
+        object.__setattr__(self, "time", self.arrival[~self.held])
+        object.__setattr__(self, "outcome", self.latency_ms[~self.held])
 
     def _check(self) -> None:
         n = len(self.arrival)
@@ -73,22 +76,53 @@ class QueueTrace(Trace):
         """Seconds of a stretch that resampling keeps together: a fiftieth of the whole."""
         return max(self.span_s / BLOCKS, 1e-9)
 
+    @property
+    def counted(self) -> npt.NDArray[np.int64]:
+        """Indices of what counts, i8[len]."""
+        return np.flatnonzero(~self.held)
+
+    @cached_property
+    def by_process(self) -> npt.NDArray[np.int64]:
+        """Indices of what counts, by process, and by arrival within one, i8[len]."""
+        counted = self.counted
+        return counted[np.argsort(self.instance[counted], kind="stable")]
+
+    @cached_property
+    def single(self) -> bool:
+        """Whether everything counts and is of one process: then it is in order of process, too."""
+        return len(self.instances) == 1 and not bool(self.held.any())
+
+    def ordered(self, column: FloatArray) -> FloatArray:
+        """Return of a column what counts, by process, as a copy."""
+        return column.copy() if self.single else column[self.by_process]
+
+    @cached_property
+    def by_arrival(self) -> npt.NDArray[np.int64]:
+        """Places in :attr:`by_process` of what counts, by arrival, i8[len]."""
+        return np.argsort(self.by_process, kind="stable")
+
     def rows(self, rows: slice) -> Self:
-        """Return these counted jobs as a trace, with those before them that they may meet."""
+        """Return what counts in this part, with what waited or was being done when it begins."""
         low, high, _ = rows.indices(len(self))
-        first, end = self.first + low, self.first + max(low, high)
-        kept = slice(self._quiet_before(first), end)
+        counted, n = self.counted, len(self.arrival)
+        first = int(counted[low]) if low < len(counted) else n
+        end = int(counted[high - 1]) + 1 if high > low else first
+        kept, held, since = np.arange(n) < end, self.held, self.since
+        if low > 0:
+            since = float(self.arrival[first]) if first < n else self.since
+            before = np.arange(n) < first
+            held = before & (self.held | (self.taken < since)) & (self.gone > since)
+            waits = before & ~self.held & (self.taken >= since)
+            kept &= ~before | held | waits
         columns: dict[str, Any] = {name: getattr(self, name)[kept] for name in self.COLUMNS}
-        cut: Any = replace(self, first=first - kept.start, **columns)  # type: ignore[type-var]
+        columns["held"] = held[kept]
+        cut: Any = replace(self, since=since, **columns)  # type: ignore[type-var]
         return cut  # type: ignore[no-any-return]
 
-    def _quiet_before(self, first: int) -> int:
-        """Return the job before whose arrival everything was done that had arrived, the last one."""
-        if first >= len(self.arrival):
-            return first
-        done = np.maximum.accumulate(np.nan_to_num(self.gone[:first], nan=np.inf))
-        quiet = np.flatnonzero(done <= self.arrival[1 : first + 1])
-        return int(quiet[-1]) + 1 if len(quiet) else 0
+    @property
+    @abstractmethod
+    def taken(self) -> FloatArray:
+        """When everything left the queue as recorded, seconds; NaN where that is unknown, f8[n]."""
 
     @property
     @abstractmethod
@@ -105,10 +139,11 @@ class JobTrace(QueueTrace):
         kind: name of its kind.
         start_ns: Unix time that ``arrival`` counts from.
         instances: ids of the processes, by index.
-        first: index of the first job that counts.
+        since: when decisions begin, seconds since ``start_ns``; -inf for the whole of a recording.
         unserved: jobs that were left out because they still waited when the recording ended.
         arrival: when it was queued, seconds since ``start_ns``, f8[n], ascending.
         instance: whose queue, i4[n].
+        held: whether it was run already when decisions begin; it does not count, bool[n].
         size_ms: work as the policy knew it, ms, f8[n].
         priority: weight, f8[n].
         due: when its deadline is, seconds since ``start_ns``, +inf without one, f8[n].
@@ -123,19 +158,20 @@ class JobTrace(QueueTrace):
 
     TYPE = "jobs"
     COLUMNS = (
-        "arrival", "instance", "size_ms", "priority", "due", "begun", "service", "latency_ms", "ok",
+        "arrival", "instance", "held", "size_ms", "priority", "due", "begun", "service", "latency_ms", "ok",
     )  # fmt: skip
-    HEAD = ("hook", "kind", "start_ns", "instances", "first", "unserved")
+    HEAD = ("hook", "kind", "start_ns", "instances", "since", "unserved")
     POSITIVE = ("size_ms", "priority")
 
     hook: str
     kind: str
     start_ns: int
     instances: tuple[str, ...]
-    first: int
+    since: float
     unserved: int
     arrival: FloatArray
     instance: IndexArray
+    held: npt.NDArray[np.bool_]
     size_ms: FloatArray
     priority: FloatArray
     due: FloatArray
@@ -158,6 +194,11 @@ class JobTrace(QueueTrace):
             )
 
     @property
+    def taken(self) -> FloatArray:
+        """When every job was dispatched as recorded, f8[n]."""
+        return self.begun
+
+    @property
     def gone(self) -> FloatArray:
         """When every job was complete as recorded, f8[n]; one that never was counts until its dispatch."""
         done: FloatArray = self.begun + np.nan_to_num(self.service, nan=0.0)
@@ -169,10 +210,10 @@ class RequestTrace(QueueTrace):
     """Requests of one hook of the kind ``llm_scheduler``; n requests, p processes with an engine each.
 
     Attributes:
-        hook, kind, start_ns, instances, first, unserved: as of :class:`JobTrace`.
+        hook, kind, start_ns, instances, since, unserved: as of :class:`JobTrace`.
         engine: tokens and requests of a step, blocks of KV memory, tokens of a block, steps that are
             composed in advance; 0 where that is unknown.
-        arrival, instance, priority, due, latency_ms, ok: as of :class:`JobTrace`.
+        arrival, instance, held, priority, due, latency_ms, ok: as of :class:`JobTrace`.
         prompt: tokens, i8[n].
         output: tokens of the answer, i8[n].
         expected: tokens of the answer as the policy knew them, f8[n].
@@ -185,21 +226,22 @@ class RequestTrace(QueueTrace):
 
     TYPE = "requests"
     COLUMNS = (
-        "arrival", "instance", "prompt", "output", "expected", "priority", "due", "admitted", "answered",
+        "arrival", "instance", "held", "prompt", "output", "expected", "priority", "due", "admitted", "answered",
         "done", "latency_ms", "ok",
     )  # fmt: skip
-    HEAD = ("hook", "kind", "start_ns", "instances", "first", "unserved", "engine")
+    HEAD = ("hook", "kind", "start_ns", "instances", "since", "unserved", "engine")
     POSITIVE = ("prompt", "output", "expected", "priority")
 
     hook: str
     kind: str
     start_ns: int
     instances: tuple[str, ...]
-    first: int
+    since: float
     unserved: int
     engine: tuple[int, ...]
     arrival: FloatArray
     instance: IndexArray
+    held: npt.NDArray[np.bool_]
     prompt: npt.NDArray[np.int64]
     output: npt.NDArray[np.int64]
     expected: FloatArray
@@ -213,6 +255,11 @@ class RequestTrace(QueueTrace):
     time: FloatArray = field(init=False, repr=False, compare=False)
     outcome: FloatArray = field(init=False, repr=False, compare=False)
     members: tuple[str, ...] = field(init=False, default=())
+
+    @property
+    def taken(self) -> FloatArray:
+        """When every request was admitted as recorded, f8[n]."""
+        return self.admitted
 
     @property
     def gone(self) -> FloatArray:

@@ -116,7 +116,7 @@ def replayed(trace: RequestTrace, calibration: LlmCalibration) -> tuple[FloatArr
     slope = np.zeros((3, len(trace.arrival), 4))
     for rows in parts_of(trace):
         model = model_of(trace, rows, calibration, 0)
-        state = state_of(model)
+        state = state_of(trace, rows, model)
         kernel.run_ranked(model, state, order(trace)[rows])
         times[:, rows] = state.admitted, state.first, state.last
         slope[:, rows] = np.moveaxis(state.slope, 1, 0)

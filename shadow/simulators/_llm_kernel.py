@@ -55,6 +55,7 @@ class Model(NamedTuple):
         engine: see :data:`BUDGET` and what follows it, i8[5].
         cost: seconds per step, per token, per token of context that is read, and per pair of a token of
             a prompt and one before it, f8[4].
+        since: when decisions begin, seconds.
         seed: of all draws.
     """
 
@@ -67,6 +68,7 @@ class Model(NamedTuple):
     luck: npt.NDArray[np.uint64]
     engine: IntArray
     cost: FloatArray
+    since: float
     seed: np.uint64
 
 
@@ -203,7 +205,8 @@ def _go_on(model: Any, state: Any) -> None:
 def _arrive(model: Any, state: Any) -> None:
     cursor = state.cursor
     while cursor[NEXT] < len(model.arrival) and model.arrival[cursor[NEXT]] <= state.clock[NOW]:
-        _wait(model, state, cursor[NEXT])
+        if np.isnan(state.admitted[cursor[NEXT]]):  # else it runs already
+            _wait(model, state, cursor[NEXT])
         cursor[NEXT] += 1
 
 

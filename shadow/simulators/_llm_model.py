@@ -113,12 +113,44 @@ def model_of(
         luck=luck[rows],
         engine=engine,
         cost=calibration.cost,
+        since=max(trace.since, float(trace.arrival[rows[0]])),
         seed=mixed_seed(seed),
     )
 
 
-def state_of(model: kernel.Model) -> kernel.State:
-    """Return an empty engine."""
+def state_of(trace: RequestTrace, rows: IntArray, model: kernel.Model) -> kernel.State:
+    """Return the engine as decisions begin: with the requests that are held, else empty."""
+    state = _empty(model)
+    held = np.flatnonzero(trace.held[rows])
+    for request in held[np.argsort(trace.admitted[rows][held], kind="stable")].tolist():
+        _hold(state, model, request, trace, int(rows[request]))
+    return state
+
+
+def _hold(
+    state: kernel.State, model: kernel.Model, request: int, trace: RequestTrace, row: int
+) -> None:
+    """Put a request into the engine that was admitted before, as far as it had come at an even pace."""
+    first, done = trace.answered[row], trace.done[row]
+    spent = (model.since - first) / max(done - first, 1e-9) if np.isfinite(first) else -1.0
+    made = min(
+        max(int(spent * model.output[request]), int(spent >= 0.0)), model.output[request] - 1
+    )
+    tokens = int(model.prompt[request]) + made if made else 0
+    blocks = -(-tokens // int(model.engine[kernel.BLOCK]))
+    if blocks > state.cursor[kernel.FREE]:
+        return  # it waits again, as one whose memory was taken would
+    state.running[state.cursor[kernel.RUNNING]] = request
+    state.cursor[kernel.RUNNING] += 1
+    state.cursor[kernel.FREE] -= blocks
+    state.blocks[request], state.made[request] = blocks, made
+    state.computed[request] = max(tokens - 1, 0)
+    state.admitted[request] = trace.admitted[row]
+    if made:
+        state.first[request] = first
+
+
+def _empty(model: kernel.Model) -> kernel.State:
     n = len(model.arrival)
     cursor = np.zeros(kernel.CURSOR, np.int64)
     cursor[kernel.FREE] = cursor[kernel.LEAST_FREE] = model.engine[kernel.BLOCKS]
@@ -134,7 +166,7 @@ def state_of(model: kernel.Model) -> kernel.State:
         first=np.full(n, np.nan),
         last=np.full(n, np.nan),
         cursor=cursor,
-        clock=np.array([model.arrival[0], -np.inf, 0.0]),
+        clock=np.array([model.since, -np.inf, 0.0]),
         work=np.zeros(3),
         spent=np.zeros((2, 4)),
         slope=np.zeros((n, 3, 4)),
@@ -233,7 +265,8 @@ def _summary(course: RequestCourse) -> RequestSummary:
     model, state = course.model, course.state
     answered = np.isfinite(state.last)
     arrival, last = model.arrival[answered], state.last[answered]
-    present_s, occupied_s = _present(arrival, last)
+    present_s, _ = _present(arrival, last)
+    _, occupied_s = _present(np.maximum(arrival, model.since), last)
     in_order = (
         (model.arrival <= state.admitted)
         & (state.admitted < state.first)
@@ -280,7 +313,7 @@ def replay_of(
     for rows, course in zip(parts, courses, strict=False):
         state = course.state
         columns[:, rows] = course.latency_s, state.admitted, state.first, state.last
-    counted = np.arange(trace.first, n)
+    counted = trace.counted
     if fault >= 0:
         counted = counted[np.isfinite(columns[3, counted])]
     latency_s, admitted, first, last = columns[:, counted]

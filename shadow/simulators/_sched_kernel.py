@@ -42,6 +42,8 @@ class Model(NamedTuple):
         edge: where the jobs of each process begin, and the end, i8[p + 1].
         workers: of each process, i8[p].
         gap: quantiles of what it takes from a decision being due to its being made, seconds, f8[k].
+        busy: until when each worker has a job that was begun before, seconds, -inf for none, f8[p, c].
+        since: when decisions begin, seconds.
         seed: of all draws.
     """
 
@@ -54,6 +56,8 @@ class Model(NamedTuple):
     edge: IntArray
     workers: IntArray
     gap: FloatArray
+    busy: FloatArray
+    since: float
     seed: np.uint64
 
 
@@ -88,8 +92,9 @@ def _next_process(model: Any, state: Any) -> Any:
         if cursor[PROCESS] == len(model.workers):
             return False
         cursor[OWN] = 0
-        state.free[:] = -np.inf
-        state.clock[0] = -np.inf
+        state.clock[0] = model.since
+        for worker in range(len(state.free)):
+            state.free[worker] = model.busy[cursor[PROCESS], worker]
     return True
 
 

@@ -61,6 +61,7 @@ class Course:
         worker: that ran it, i8[n]; None where jobs can be interrupted.
         edge: where the jobs of each process begin, and the end, i8[p + 1].
         workers: of each process, i8[p].
+        busy: until when each worker is taken by what was begun before, or nobody decides, seconds, f8[p, c].
         dispatching_s: time that dispatching took, at most.
     """
 
@@ -72,6 +73,7 @@ class Course:
     worker: npt.NDArray[np.int32] | None
     edge: IntArray
     workers: IntArray
+    busy: FloatArray
     dispatching_s: float
 
 
@@ -79,11 +81,13 @@ def summary_of(course: Course) -> JobSummary:
     """Return the sums that the laws of queues relate."""
     ran = np.isfinite(course.begun) & np.isfinite(course.done)
     wait_ms = _waits(course)[ran] * 1e3
-    in_order_s = longest_in_order(course.arrival, course.service, course.edge, course.workers)
+    in_order_s = longest_in_order(
+        course.arrival, course.service, course.edge, course.workers, course.busy
+    )
     present = busy = idle = overlap = 0.0
     for process, workers in enumerate(course.workers.tolist()):
         own = slice(int(course.edge[process]), int(course.edge[process + 1]))
-        found = _integrals(course, own, workers)
+        found = _integrals(course, own, (workers, float(course.busy[process, :workers].max())))
         present, busy, idle = present + found[0], busy + found[1], idle + found[2]
         overlap += _overlap(course, own, workers)
     work_s = float(course.service[ran].sum())
@@ -113,8 +117,12 @@ def _waits(course: Course) -> FloatArray:
     return np.where(np.abs(waits) <= _ROUNDING_S, 0.0, waits)
 
 
-def _integrals(course: Course, own: slice, workers: int) -> tuple[float, float, float]:
-    """Return, over time, the jobs in the system, the busy workers, and whether one idles beside a queue."""
+def _integrals(course: Course, own: slice, free: tuple[int, float]) -> tuple[float, float, float]:
+    """Return, over time, the jobs in the system, the busy workers, and whether one idles beside a queue.
+
+    Workers idle from the time on at which none is taken by what was begun before.
+    """
+    workers, settled = free
     arrival, begun, done = course.arrival[own], course.begun[own], course.done[own]
     ran = np.isfinite(begun) & np.isfinite(done)
     arrival, begun, done = arrival[ran], begun[ran], done[ran]
@@ -126,7 +134,8 @@ def _integrals(course: Course, own: slice, workers: int) -> tuple[float, float, 
     present = np.cumsum(np.concatenate((one, none, -one))[order])[:-1]
     busy = np.cumsum(np.concatenate((none, one, -one))[order])[:-1]
     length = np.diff(time[order])
-    idle = length[(present > busy + 0.5) & (busy < workers - 0.5)].sum()
+    later = np.maximum(0.0, time[order][1:] - np.maximum(time[order][:-1], settled))
+    idle = later[(present > busy + 0.5) & (busy < workers - 0.5)].sum()
     return float(present @ length), float(busy @ length), float(idle)
 
 
@@ -143,11 +152,11 @@ def _overlap(course: Course, own: slice, workers: int) -> float:
 
 
 @native
-def longest_in_order(arrival: Any, service: Any, edge: Any, workers: Any) -> Any:
+def longest_in_order(arrival: Any, service: Any, edge: Any, workers: Any, busy: Any) -> Any:
     """Return the longest wait in seconds that first come, first served gives."""
     longest = 0.0
     for process in range(len(workers)):
-        free = np.full(workers[process], -np.inf)
+        free = busy[process, : workers[process]].copy()
         for job in range(edge[process], edge[process + 1]):
             slot = 0
             for other in range(1, len(free)):

@@ -197,12 +197,6 @@ def _since_due(begun: Any, service: Any, oldest: Any, count: Any) -> Any:
 # --- replaying ------------------------------------------------------------------------------------
 
 
-def order_of(trace: JobTrace) -> IntArray:
-    """Return the jobs by process, and by arrival within one, i8[n]."""
-    order: IntArray = np.argsort(trace.instance, kind="stable")
-    return order
-
-
 def model_of(trace: JobTrace, calibration: SchedulerCalibration, seed: int) -> kernel.Model:
     """Return the constants of a replay; raises TraceError when the processes differ in number."""
     if len(calibration.workers) != len(trace.instances):
@@ -210,22 +204,33 @@ def model_of(trace: JobTrace, calibration: SchedulerCalibration, seed: int) -> k
             f"the calibration is of {len(calibration.workers)} processes, trace {trace.hook!r} has "
             f"{len(trace.instances)}; calibrate on this trace"
         )
-    order = order_of(trace)
     spread = mixed_seed(seed)
     rng = np.random.default_rng(int(spread))
-    counts = np.bincount(trace.instance, minlength=len(trace.instances))
+    counts = np.bincount(trace.instance[~trace.held], minlength=len(trace.instances))
     return kernel.Model(
-        arrival=trace.arrival[order],
-        service=_service(trace, calibration, rng)[order],
-        size_ms=trace.size_ms[order],
-        priority=trace.priority[order],
-        due=trace.due[order],
-        luck=rng.integers(0, 2**64, len(order), np.uint64),
+        arrival=trace.ordered(trace.arrival),
+        service=trace.ordered(_service(trace, calibration, rng)),
+        size_ms=trace.ordered(trace.size_ms),
+        priority=trace.ordered(trace.priority),
+        due=trace.ordered(trace.due),
+        luck=rng.integers(0, 2**64, len(trace), np.uint64),
         edge=np.concatenate(([0], np.cumsum(counts))),
         workers=calibration.workers,
         gap=calibration.gap_s,
+        busy=_busy(trace, calibration),
+        since=trace.since,
         seed=spread,
     )
+
+
+def _busy(trace: JobTrace, calibration: SchedulerCalibration) -> FloatArray:
+    """Return until when each worker has a job that is held, seconds, -inf for none, f8[p, c]."""
+    busy = np.full((len(trace.instances), int(calibration.workers.max(initial=1))), -np.inf)
+    for process, workers in enumerate(calibration.workers.tolist()):
+        held = trace.held & (trace.instance == process)
+        until = np.sort(trace.begun[held] + trace.service[held] * calibration.scale[0])[-workers:]
+        busy[process, : len(until)] = until
+    return busy
 
 
 def _service(
@@ -248,9 +253,9 @@ def state_of(model: kernel.Model) -> kernel.State:
         joined=np.zeros(n, np.int64),
         begun=np.full(n, np.nan),
         worker=np.zeros(n, np.int32),
-        free=np.full(int(model.workers.max(initial=1)), -np.inf),
+        free=model.busy[0].copy(),
         cursor=np.zeros(7, np.int64),
-        clock=np.array([-np.inf, 0.0]),
+        clock=np.array([model.since, 0.0]),
     )
 
 
@@ -286,32 +291,41 @@ def course_of(
         worker,
         model.edge,
         model.workers,
+        np.maximum(model.busy, model.since),
         dispatching_s,
     )
+
+
+def _places(trace: JobTrace, course: Course, fault: int) -> tuple[Any, Any]:
+    """Return what takes, by arrival, what counts out of a course's columns, and out of the trace's."""
+    if fault >= 0:
+        own = trace.by_arrival[np.isfinite(course.begun[trace.by_arrival])]
+        return own, trace.by_process[own]
+    everything = slice(None)
+    if trace.single:
+        return everything, everything
+    return trace.by_arrival, trace.by_process[trace.by_arrival]
 
 
 def replay_of(
     trace: JobTrace, calibration: SchedulerCalibration, course: Course, fault: int
 ) -> JobReplay:
     """Return the replay of the jobs that count, in order of arrival; at a fault those that were run."""
-    back = np.empty(len(trace.arrival), np.int64)
-    back[order_of(trace)] = np.arange(len(back))
-    jobs = np.arange(trace.first, len(back))
-    if fault >= 0:
-        jobs = jobs[np.isfinite(course.begun[back[jobs]])]
-    own = back[jobs]
+    own, jobs = _places(trace, course, fault)
     latency_ms = course.latency_s[own] * 1e3
     late = course.done[own] > trace.due[jobs]
-    lost = ~trace.ok[jobs] & (trace.latency_ms[jobs] >= CLIP_MS)
-    was_late = trace.arrival[jobs] + trace.latency_ms[jobs] / 1e3 > trace.due[jobs]
-    fails = bool(calibration.late_fails[0])
-    ok = np.where(fails & was_late & ~lost, True, trace.ok[jobs]) & ~(fails & late)
+    ok, outcome = trace.ok[jobs], np.minimum(latency_ms, CLIP_MS)
+    if not ok.all():
+        lost = ~ok & (trace.latency_ms[jobs] >= CLIP_MS)
+        outcome = np.where(lost, CLIP_MS, outcome)
+        was_late = trace.arrival[jobs] + trace.latency_ms[jobs] / 1e3 > trace.due[jobs]
+        ok = ok | (calibration.late_fails[0] & was_late & ~lost)
     service_ms = course.service[own] * 1e3
     return JobReplay(
         time=trace.arrival[jobs],
-        outcome=np.where(lost, CLIP_MS, np.minimum(latency_ms, CLIP_MS)),
-        ok=ok,
-        action=np.zeros(len(jobs), np.int64),
+        outcome=outcome,
+        ok=ok & ~late if calibration.late_fails[0] else ok,
+        action=np.zeros(len(outcome), np.int64),
         members=0,
         fault=fault,
         extra={

@@ -93,7 +93,7 @@ class LlmSchedulerSimulator(Simulator):
         rows = np.empty((_ROWS, kernel.INPUTS))
         for own in parts:
             model = model_of(trace, own, calibration, seed)
-            state = state_of(model)
+            state = state_of(trace, own, model)
             decided = False
             while kernel.advance(model, state, decided):
                 queued = kernel.observe(model, state, rows)
@@ -148,7 +148,7 @@ class LlmSchedulerSimulator(Simulator):
     def figures(self, trace: RequestTrace, replay: Replay) -> dict[str, float]:
         """Return queueing, first token, time per token, late requests, and tokens a second."""
         means = {name: float(values.mean()) for name, values in replay.extra.items() if len(values)}
-        counted = trace.output[trace.first :]
+        counted = trace.output[trace.counted]
         last = float((replay.time + replay.outcome / 1e3).max(initial=0.0))
         span = max(last - float(trace.time.min(initial=0.0)), 1e-9)
         ttft = replay.extra["ttft_ms"]
@@ -168,7 +168,7 @@ def _run_all(
     parts, courses, asked = parts_of(trace), list[RequestCourse](), 0
     for rows in parts:
         model = model_of(trace, rows, calibration, seed)
-        state = state_of(model)
+        state = state_of(trace, rows, model)
         fault = run(model, state, rows)
         courses.append(_course(model, state))
         if fault >= 0:

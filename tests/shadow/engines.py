@@ -24,6 +24,7 @@ def requests(
     given: dict[str, Any] = {
         "arrival": np.asarray(arrival, float),
         "instance": (np.arange(n) % processes).astype(np.int32),
+        "held": np.zeros(n, bool),
         "prompt": np.asarray(prompt, np.int64),
         "output": np.asarray(output, np.int64),
         "expected": np.asarray(output, float),
@@ -36,7 +37,7 @@ def requests(
         "ok": np.ones(n, bool),
     }
     names = tuple(f"{index:016x}" for index in range(processes))
-    head = ("llm.admit", "llm_scheduler", START_NS, names, 0, 0, engine)
+    head = ("llm.admit", "llm_scheduler", START_NS, names, -np.inf, 0, engine)
     return RequestTrace(*head, **(given | columns))
 
 

@@ -30,6 +30,7 @@ def jobs(arrival: Any, service: Any, processes: int = 1, **columns: Any) -> JobT
     given: dict[str, Any] = {
         "arrival": np.asarray(arrival, float),
         "instance": (np.arange(n) % processes).astype(np.int32),
+        "held": np.zeros(n, bool),
         "size_ms": service * 1e3,
         "priority": np.ones(n),
         "due": np.full(n, np.inf),
@@ -39,7 +40,7 @@ def jobs(arrival: Any, service: Any, processes: int = 1, **columns: Any) -> JobT
         "ok": np.ones(n, bool),
     }
     names = tuple(f"{index:016x}" for index in range(processes))
-    return JobTrace("pool.next", "scheduler", START_NS, names, 0, 0, **(given | columns))
+    return JobTrace("pool.next", "scheduler", START_NS, names, -np.inf, 0, **(given | columns))
 
 
 def calibration(workers: int = 1, processes: int = 1, **given: Any) -> SchedulerCalibration:

@@ -20,6 +20,7 @@ from gnomon.shadow.fidelity import fidelity
 from gnomon.shadow.job_trace import JobTrace, job_trace
 from gnomon.shadow.opening import opened
 from gnomon.shadow.policy import RecordedPolicy, baseline_policy
+from gnomon.shadow.simulators.base import drive_to_end
 from gnomon.shadow.simulators.scheduler import SchedulerSimulator
 from gnomon.shadow.trace import load_trace
 
@@ -42,7 +43,7 @@ def served(
 def test_decisions_show_every_job(tmp_path: Path) -> None:
     service = served(policy=sjf)
     trace = job_trace(service.stored(tmp_path), HOOK)
-    assert (len(trace), trace.unserved, trace.first, trace.members) == (1500, 0, 0, ())
+    assert (len(trace), trace.unserved, trace.since, trace.members) == (1500, 0, -np.inf, ())
     arrival = poisson(70.0, 1500, 0)
     assert np.allclose(np.diff(trace.arrival), np.diff(arrival), atol=1e-8)
     size_ms = np.random.default_rng(200).exponential(25.0, 1500) + 0.5
@@ -75,7 +76,7 @@ def test_the_second_half_is_predicted_from_the_first(tmp_path: Path) -> None:
     middle = trace.span_s / 2.0
     fitted = SIMULATOR.calibrate(trace.window(-np.inf, middle))
     second = trace.window(middle, np.inf)
-    unknown = np.where(np.arange(len(second.arrival)) >= second.first, np.nan, second.service)
+    unknown = np.where(second.held, second.service, np.nan)
     blind = replace(second, service=unknown)
     runs = [SIMULATOR.recorded(blind, fitted, seed).outcome for seed in range(20)]
     for take, tolerance in (
@@ -88,23 +89,61 @@ def test_the_second_half_is_predicted_from_the_first(tmp_path: Path) -> None:
 
 
 @settings(max_examples=20)
-@given(cut=st.floats(0.1, 0.9), seed=st.integers(0, 50))
-def test_a_window_is_a_part_of_one_continuous_replay(cut: float, seed: int) -> None:
+@given(cut=st.floats(0.1, 0.9), seed=st.integers(0, 50), workers=st.integers(1, 3))
+def test_a_window_goes_on_from_what_was_recorded(cut: float, seed: int, workers: int) -> None:
     rng = np.random.default_rng(seed)
-    trace = jobs(poisson(2.0, 300, seed), rng.exponential(0.4, 300))
-    whole: Any = SIMULATOR.replay_built_in("weighted_fair", trace, calibration(), 0)
+    trace = jobs(poisson(2.0 * workers, 300, seed), rng.exponential(0.45, 300))
+    fitted = calibration(workers)
+    fcfs = baseline_policy("fcfs", scheduler)
+    whole: Any = fcfs.replay(SIMULATOR, trace, fitted, 0)
     told = replace(trace, begun=whole.course.begun, latency_ms=np.minimum(whole.outcome, 60_000.0))
     window = told.window(cut * trace.span_s, np.inf)
-    assert 0 < len(window) < 300
-    later = SIMULATOR.replay_built_in("weighted_fair", window, calibration(), 0)
+    later = fcfs.replay(SIMULATOR, window, fitted, 0)
     assert np.allclose(later.outcome, whole.outcome[-len(window) :], rtol=1e-9)
-    assert len(window.arrival) < 300 or window.first == 300 - len(window)
+    summary = later.summary()
+    assert all(each.holds(summary) for each in scheduler.invariants)
+    assert window.held.sum() <= workers
 
 
-def test_windows_of_a_workload_without_outcomes_begin_at_its_start() -> None:
-    trace = jobs(poisson(2.0, 300), np.full(300, 0.4))
+def overloaded(policy: str = "fcfs") -> tuple[JobTrace, Any]:
+    """Return a recording in which more and more jobs wait, and its calibration."""
+    rng = np.random.default_rng(7)
+    trace = jobs(poisson(3.0, 1200, 7), rng.exponential(0.4, 1200))
+    whole: Any = baseline_policy(policy, scheduler).replay(SIMULATOR, trace, calibration(1), 0)
+    told = {"begun": whole.course.begun, "latency_ms": np.minimum(whole.outcome, 60_000.0)}
+    return replace(trace, **told), calibration(1)
+
+
+def test_nobody_gains_by_making_those_wait_who_came_before_a_window() -> None:
+    """Last come, first served only moves the waiting to others: all of them count."""
+    trace, fitted = overloaded()
+    late = trace.window(0.75 * trace.span_s, np.inf)
+    assert (late.arrival < late.since).sum() > 20  # they waited already, and count
+    last = SIMULATOR.stream(late, fitted, 0)
+    newest = drive_to_end(last, lambda rows: len(rows) - 1)
+    oldest = baseline_policy("fcfs", scheduler).replay(SIMULATOR, late, fitted, 0)
+    total = [float(each.course.latency_s.sum()) for each in (newest, oldest)]  # type: ignore[attr-defined]
+    assert total[0] >= 0.9 * total[1]
+    arrived = late.time >= late.since
+    assert newest.outcome[arrived].mean() < 0.7 * oldest.outcome[arrived].mean()  # alone they would
+
+
+@pytest.mark.parametrize("cut", [0.2, 0.75])
+def test_no_policy_beats_the_bound_on_a_window_either(cut: float) -> None:
+    trace, fitted = overloaded()
+    late = trace.window(cut * trace.span_s, np.inf)
+    bound = SIMULATOR.bound(late, fitted, 0)
+    assert bound > 0.0
+    for name in scheduler.baselines:
+        replay = baseline_policy(name, scheduler).replay(SIMULATOR, late, fitted, 0)
+        assert replay.mean >= bound * (1.0 - 1e-9), name
+
+
+def test_windows_of_a_workload_without_outcomes_begin_with_nothing_to_do() -> None:
+    trace = jobs(poisson(2.0, 300), np.full(300, 0.6))
     window = trace.window(20.0, np.inf)
-    assert len(window.arrival) == 300
+    assert window.arrival[0] == window.since
+    assert not window.held.any()
     assert not trace.recorded
     assert len(trace.rows(slice(0, 0))) == 0
 

@@ -13,6 +13,8 @@ from gnomon.policies.llm_scheduler import llm_scheduler
 from gnomon.recorder.importers import RequestImport, import_requests
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import TraceError
+from gnomon.sdk.language import check
+from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.fidelity import fidelity
 from gnomon.shadow.job_trace import RequestTrace
 from gnomon.shadow.opening import opened
@@ -147,6 +149,19 @@ def test_a_vllm_run_is_faithful_and_its_settings_are_found(run: RequestTrace) ->
         unknown = replace(run, engine=(*run.engine[:2], 0, *run.engine[3:]))
         blocks = int(SIMULATOR.calibrate(unknown).engine[kernel.BLOCKS])
         assert blocks == pytest.approx(run.engine[kernel.BLOCKS], rel=0.05)
+
+
+def test_nobody_gains_by_making_those_wait_who_came_before_a_window(run: RequestTrace) -> None:
+    """Both servers are far behind, so that last come, first served looks well on those who come last."""
+    late = run.window(0.75 * run.span_s, np.inf)
+    assert (late.arrival[late.counted] < late.since).sum() > 20
+    fitted = SIMULATOR.calibrate(run)
+    oldest = FCFS.replay(SIMULATOR, late, fitted, 0)
+    last = check("def score(wait_ms):\n    return wait_ms\n", llm_scheduler.input_names)
+    newest = SIMULATOR.compiled(late, fitted, 0, compile_score(last))
+    assert newest.mean > 0.93 * oldest.mean  # another mix of sizes, no more
+    came = newest.time >= late.since
+    assert newest.outcome[came].mean() < 0.97 * oldest.outcome[came].mean()
 
 
 def test_a_public_workload_opens_with_an_incumbent(data: Path, tmp_path: Path) -> None:

@@ -102,9 +102,18 @@ def test_a_recorded_server_is_calibrated_and_reproduced(tmp_path: Path) -> None:
     assert float(fitted.error_s[0]) < 0.02
     for policy in (RecordedPolicy(), FCFS):
         assert fidelity(trace, policy, SIMULATOR, fitted, replicas=2).answer == "ok"
-    window = trace.window(trace.span_s / 2.0, np.inf)
-    replay = FCFS.replay(SIMULATOR, window, fitted, 0)
-    assert replay.mean == pytest.approx(window.outcome.mean(), rel=0.05)
+
+
+def test_a_window_goes_on_from_what_was_recorded(tmp_path: Path) -> None:
+    trace = request_trace(stored(tmp_path, recorded(workload())), HOOK)
+    fitted = SIMULATOR.calibrate(trace)
+    for cut in (0.3, 0.5, 0.75):
+        window = trace.window(cut * trace.span_s, np.inf)
+        replay = FCFS.replay(SIMULATOR, window, fitted, 0)
+        assert window.held.sum() > 0
+        assert replay.mean == pytest.approx(window.outcome.mean(), rel=0.05)
+        summary = replay.summary()
+        assert all(each.holds(summary) for each in llm_scheduler.invariants)
 
 
 def test_a_trace_is_saved_and_loaded(tmp_path: Path) -> None:
