@@ -128,8 +128,10 @@ def load_event(weight: Any) -> dict[str, float | str]:
     Raises:
         ConfigurationError: it is no table of whole numbers.
     """
-    shape = {"layers": float(len(weight)), "experts": float(len(weight[0]))}
-    return {**shape, "counts": pack_counts(weight)}
+    counts = pack_counts(weight)
+    if not len(weight) or not len(weight[0]):
+        raise ConfigurationError("a load without layers or experts is none; give layers x experts")
+    return {"layers": float(len(weight)), "experts": float(len(weight[0])), "counts": counts}
 
 
 def deployment_event(

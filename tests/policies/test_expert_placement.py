@@ -260,6 +260,12 @@ def test_the_contract_needs_no_arrays() -> None:
     assert not {"numpy", "pyarrow", "torch", "grpc", "numba"} & {*ended.stdout.split()}
 
 
+@pytest.mark.parametrize("weight", [[], [[]], [1, 2], [[1, 2], [3]], [[0.5]], [[float("nan")]]])
+def test_what_is_no_load_is_not_recorded(weight: Any) -> None:
+    with pytest.raises(ConfigurationError, match="layers x experts|whole numbers"):
+        load_event(weight)
+
+
 def test_events_hold_what_the_kind_declares() -> None:
     declared = {event.name: event.fields for event in expert_placement.workload}
     load = load_event([[1, 2, 3], [4, 5, 6]])
