@@ -122,6 +122,76 @@ def plain_python(trace: AccessTrace, requests: int = FEW) -> list[Rate]:
     return found
 
 
+def all_python(trace: AccessTrace, requests: int = FEW) -> list[Rate]:
+    """Return the rate of a cache that is Python altogether: contents, sample and score.
+
+    Draws are Python's own, so that its misses are not quite those of the others.
+    """
+    keys = trace.key[:requests].tolist()
+    found = []
+    for name, source in SCORES.items():
+        choose = chooser(check(source, cache.input_names), cache)
+
+        def replay(choose: Callable[[Any], int] = choose) -> float:
+            held, misses = _Contents(), 0
+            for key in keys:
+                held.now += 1
+                if key in held.place:
+                    held.touch(key)
+                    continue
+                misses += 1
+                if len(held.keys) < trace.capacity[0] or held.evict(choose):
+                    held.enter(key)
+            return misses / len(keys)
+
+        found.append(_rate(f"all Python, {name}", python_version(), len(keys), replay, 1))
+    return found
+
+
+class _Contents:
+    """Objects of size 1 with what a score reads of them."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.decided = 0
+        self.keys: list[int] = []
+        self.place: dict[int, int] = {}
+        self.known: dict[int, list[int]] = {}  # last access, entry, uses, gap, decisions at entry
+        self.draw = random.Random(0).random
+
+    def touch(self, key: int) -> None:
+        known = self.known[key]
+        known[3], known[0] = self.now - known[0], self.now
+        known[2] += 1
+
+    def enter(self, key: int) -> None:
+        self.place[key] = len(self.keys)
+        self.keys.append(key)
+        self.known[key] = [self.now, self.now, 1, 0, self.decided]
+
+    def evict(self, choose: Callable[[Any], int]) -> bool:
+        """Let one object leave; return whether it was a resident."""
+        now, draw, count = self.now, self.draw, len(self.keys)
+        drawn = [self.keys[int(draw() * count)] for _ in range(SAMPLE)]
+        rows = []
+        for key in drawn:
+            last, entered, uses, gap, decided = self.known[key]
+            since = max(1.0, self.decided - decided)
+            rows.append((now - last, uses, now - entered, gap, 1.0, 1.0, since, draw()))
+        rows.append((0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, draw()))
+        picked = choose(rows)
+        self.decided += 1
+        if picked == SAMPLE:
+            return False
+        key, last_key = drawn[picked], self.keys.pop()
+        at = self.place.pop(key)
+        del self.known[key]
+        if last_key != key:
+            self.keys[at] = last_key
+            self.place[last_key] = at
+        return True
+
+
 def peers(trace: AccessTrace, repeats: int = 5) -> tuple[list[Rate], list[str]]:
     """Return the rates of others that are installed, and a note on each that is not."""
     rates: list[Rate] = []

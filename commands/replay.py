@@ -33,36 +33,41 @@ def register(app: typer.Typer) -> None:
     )(handled(replay))
 
 
+Stores = Annotated[
+    list[str],
+    typer.Argument(help="Trace store, folder or URI, or a saved trace; several are compared."),
+]
+Hooks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--hook",
+        help="Its name, or module:attribute of the function; repeat for several.",
+        autocompletion=_complete.hooks,
+    ),
+]
+Policies = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="File or baseline:NAME; repeat. All baselines if none.",
+        autocompletion=_complete.policies,
+    ),
+]
+Sizes = Annotated[str | None, typer.Option(help="Of a cache, as shares of all keys: 0.1%,1%,10%.")]
+Levels = Annotated[
+    list[str] | None,
+    typer.Option(help="VALUE or METRIC=VALUE that a good decision stays within; repeat."),
+]
+
+
 def replay(
-    store: Annotated[
-        list[str],
-        typer.Argument(help="Trace store, folder or URI, or a saved trace; several are compared."),
-    ] = [_trace.DEFAULT_TRACES],  # noqa: B006 - typer reads it, nobody writes it
-    hook: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--hook",
-            help="Its name, or module:attribute of the function; repeat for several.",
-            autocompletion=_complete.hooks,
-        ),
-    ] = None,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="File or baseline:NAME; repeat. All baselines if none.",
-            autocompletion=_complete.policies,
-        ),
-    ] = None,
+    store: Stores = [_trace.DEFAULT_TRACES],  # noqa: B006 - typer reads it, nobody writes it
+    hook: Hooks = None,
+    policy: Policies = None,
     incumbent: _trace.Incumbent = None,
     replicas: Annotated[int, typer.Option(min=2, help="Replays per policy.")] = 20,
     seed: _trace.Seed = 0,
-    sizes: Annotated[
-        str | None, typer.Option(help="Of a cache, as shares of all keys: 0.1%,1%,10%.")
-    ] = None,
-    slo: Annotated[
-        list[str] | None,
-        typer.Option(help="VALUE or METRIC=VALUE that a good decision stays within; repeat."),
-    ] = None,
+    sizes: Sizes = None,
+    slo: Levels = None,
     workers: Annotated[int, typer.Option(help="Processes that replay; same result.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder of the run, for --resume.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,

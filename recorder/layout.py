@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 from .schema import TableSpec
 
 HOUR_NS = 3_600 * 10**9
+#: Folder of columns that are made of a local store's rows, by hook; it may be removed at any time.
+COLUMNS_FOLDER = ".columns"
 _HOOK = "hook="
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..sdk.errors import ConfigurationError, TraceError
 from .compaction import planned
 from .files import Files, Found
-from .layout import HOUR_NS, hook_folder, hook_of, hour_folder, hour_of
+from .layout import COLUMNS_FOLDER, HOUR_NS, hook_folder, hook_of, hour_folder, hour_of
 from .reading import Gone
 from .schema import DECISIONS, OUTCOMES, WORKLOAD
 from .store import TraceStore
@@ -112,6 +112,7 @@ def prune(
             files.finish_removals()
             for hour in gone:
                 _remove(files, hour.hook, hour.hour)
+            _remove_columns(files, {hour.hook for hour in gone})
         except OSError as error:
             raise TraceError(f"cannot remove from {files.root}: {error}; prune again") from error
     return Pruned(
@@ -152,6 +153,14 @@ def _remove(files: Files, hook: str, hour_ns: int) -> None:
         if not files.local:
             _remove_replaced(files, table, where)
         files.delete_folder(table, where)
+
+
+def _remove_columns(files: Files, hooks: Iterable[str]) -> None:
+    """Remove what was made of hooks' rows, but not what is being made: it sees that its rows are gone."""
+    for hook in hooks if files.local else ():
+        for name in files.folders(COLUMNS_FOLDER, hook_folder(hook)):
+            if not name.startswith("."):
+                files.delete_folder(COLUMNS_FOLDER, hook_folder(hook), name)
 
 
 def _remove_replaced(files: Files, table: str, where: str) -> None:

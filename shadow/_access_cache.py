@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -23,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..policies.cache import cache
-from ..recorder.layout import hook_folder
+from ..recorder.layout import COLUMNS_FOLDER, hook_folder
 from ..recorder.schema import WORKLOAD
 from ..recorder.store import TraceStore
 from ..sdk.errors import TraceError
@@ -43,43 +42,37 @@ _LEFT_BEHIND_S = 86_400.0
 def trace(stored: TraceStore, hook: str) -> AccessTrace:
     """Return a hook's trace; see :func:`~gnomon.shadow.access_trace.access_trace`."""
     stored.require(hook)
-    place = _place(stored, hook)
-    state = stored.state(WORKLOAD, hook) + f"-{_FORMAT}"
-    if place is not None and (found := _published(place / state, hook)) is not None:
+    place = Path(stored.files.path(COLUMNS_FOLDER, hook_folder(hook)))
+    state = _state(stored, hook)
+    if stored.files.local and (found := _published(place / state, hook)) is not None:
         return found
-    folder = _working_folder(place)
+    folder = _working_folder(place if stored.files.local else None)
     try:
         made = _made(folder, write_columns(stored, hook, folder), hook)
-        if place is not None and stored.state(WORKLOAD, hook) + f"-{_FORMAT}" == state:
+        if folder.parent == place and _state(stored, hook) == state:
             _publish(folder, place / state)
     except OSError as error:
         raise TraceError(
             f"cannot write the columns of hook {hook!r} in {folder} ({error.strerror}); make room there, "
-            "26 bytes an access"
+            "90 bytes an access"
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # what is mapped stays readable
     return made
 
 
-def _place(stored: TraceStore, hook: str) -> Path | None:
-    """Return the folder of a hook's columns; None where there can be none."""
-    if not stored.files.local:
-        return None
-    place = Path(stored.files.path(".columns", hook_folder(hook)))
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return place if os.access(place, os.W_OK | os.X_OK) else None
+def _state(stored: TraceStore, hook: str) -> str:
+    return f"{stored.state(WORKLOAD, hook)}-{_FORMAT}"
 
 
 def _working_folder(place: Path | None) -> Path:
-    if place is None:
-        return Path(tempfile.mkdtemp(prefix="gnomon-columns-"))
-    folder = place / f".{uuid.uuid4().hex}{_TMP}"
-    folder.mkdir()
-    return folder
+    """Make a folder to work in, where it can be published if that may be written."""
+    if place is not None:
+        folder = place / f".{uuid.uuid4().hex}{_TMP}"
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True)
+            return folder
+    return Path(tempfile.mkdtemp(prefix="gnomon-columns-"))
 
 
 def _made(folder: Path, head: Head, hook: str) -> AccessTrace:

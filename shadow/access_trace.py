@@ -116,9 +116,9 @@ class AccessTrace(Trace):
             if bad is not None:
                 return f"{name} {bad:g}"
         owner = np.full(self.keys, -1, np.int32)
-        for part in _parts(len(self.key)):
+        for part in parts(len(self.key)):
             owner[self.key[part]] = self.instance[part]
-        for part in _parts(len(self.key)):
+        for part in parts(len(self.key)):
             if (owner[self.key[part]] != self.instance[part]).any():
                 return "a key that two caches share"
         return ""
@@ -170,7 +170,7 @@ class AccessTrace(Trace):
         return replace(self, first=first, **columns)
 
 
-def _parts(n: int) -> Iterator[slice]:
+def parts(n: int) -> Iterator[slice]:
     """Yield slices that cover n elements: what is made of one at a time takes no room to speak of."""
     for low in range(0, n, _PART):
         yield slice(low, low + _PART)
@@ -182,7 +182,7 @@ def _all(column: npt.NDArray[Any], holds: Callable[[Any], Any]) -> bool:
 
 def _first_bad(column: npt.NDArray[Any], holds: Callable[[Any], Any]) -> Any:
     """Return the first element that does not hold; None when all do."""
-    for part in _parts(len(column)):
+    for part in parts(len(column)):
         bad = np.flatnonzero(~holds(column[part]))
         if len(bad):
             return column[part][bad[0]]
@@ -191,7 +191,7 @@ def _first_bad(column: npt.NDArray[Any], holds: Callable[[Any], Any]) -> Any:
 
 def _ascending(at: FloatArray) -> bool:
     return all(
-        bool((np.diff(at[part.start : part.stop + 1]) >= 0).all()) for part in _parts(len(at))
+        bool((np.diff(at[part.start : part.stop + 1]) >= 0).all()) for part in parts(len(at))
     )
 
 

@@ -246,31 +246,44 @@ def _doubly_robust(
     trace: DecisionTrace, target: FloatArray, weights: FloatArray, block: IntArray
 ) -> FloatArray:
     """Return each decision's doubly robust term, f8[n]; its model has not seen that block of time."""
-    design = _design(trace)
-    n, m, _ = design.shape
-    predicted = np.empty((n, m))
-    taken = design[np.arange(n), trace.action]
-    folds = min(FOLDS, int(block[-1]) + 1)
-    for fold in range(folds):
-        out = block % folds == fold
-        slope = _ridge(taken[~out], trace.outcome[~out])
-        predicted[out] = design[out] @ slope
-    expected = (target * predicted).sum(axis=1)
-    terms: FloatArray = expected + weights * (trace.outcome - predicted[np.arange(n), trace.action])
+    n = len(trace)
+    scale = _Scale.of(trace)
+    parts = [np.flatnonzero(block % FOLDS == fold) for fold in range(FOLDS)]
+    taken = [scale.design(trace, rows)[np.arange(len(rows)), trace.action[rows]] for rows in parts]
+    terms = np.empty(n)
+    for fold, rows in enumerate(parts):
+        others = [other for other in range(FOLDS) if other != fold]
+        slope = _ridge(
+            np.concatenate([taken[other] for other in others]),
+            trace.outcome[np.concatenate([parts[other] for other in others])],
+        )
+        predicted = scale.design(trace, rows) @ slope
+        missed = trace.outcome[rows] - predicted[np.arange(len(rows)), trace.action[rows]]
+        terms[rows] = (target[rows] * predicted).sum(axis=1) + weights[rows] * missed
     return terms
 
 
-def _design(trace: DecisionTrace) -> FloatArray:
-    """Return what the model reads of every item: its features, their mean over the items, and which it is."""
-    own = trace.features[:, :, :-1]  # the last is noise
-    n, m, _ = own.shape
-    around = np.broadcast_to(own.mean(axis=1, keepdims=True), own.shape)
-    scalars = np.concatenate((own, around), axis=2)
-    spread = scalars.std(axis=(0, 1))
-    centred = (scalars - scalars.mean(axis=(0, 1))) / np.where(spread > 0.0, spread, 1.0)
-    which = np.broadcast_to(np.eye(m), (n, m, m))
-    design: FloatArray = np.concatenate((np.ones((n, m, 1)), centred, which), axis=2)
-    return design
+@dataclass(frozen=True, eq=False)
+class _Scale:
+    """Means and spreads of the features, f8[F - 1]; the last feature is noise."""
+
+    mean: FloatArray
+    spread: FloatArray
+
+    @staticmethod
+    def of(trace: DecisionTrace) -> _Scale:
+        own = trace.features[:, :, :-1]
+        spread = own.std(axis=(0, 1))
+        return _Scale(own.mean(axis=(0, 1)), np.where(spread > 0.0, spread, 1.0))
+
+    def design(self, trace: DecisionTrace, rows: IntArray) -> FloatArray:
+        """Return what the model reads of every item: features, their mean over the items, which it is."""
+        own = (trace.features[rows][:, :, :-1] - self.mean) / self.spread
+        n, m, _ = own.shape
+        around = np.broadcast_to(own.mean(axis=1, keepdims=True), own.shape)
+        which = np.broadcast_to(np.eye(m), (n, m, m))
+        made: FloatArray = np.concatenate((np.ones((n, m, 1)), own, around, which), axis=2)
+        return made
 
 
 def _ridge(rows: FloatArray, outcome: FloatArray) -> FloatArray:

@@ -2,7 +2,8 @@
 
 A folder holds ``head.json`` and one ``.npy`` file per column. Its columns are mapped copy on write: every
 process that opens it shares the same pages, nothing is read before it is used, and nothing that a process
-does to them reaches the files. A member of an ``.npz`` cannot be mapped so, as it begins at any byte, which
+does to them reaches the files. Whoever may write the files can change what others have mapped already, so a
+trace from elsewhere is copied first where its owner is not trusted. A member of an ``.npz`` cannot be mapped so, as it begins at any byte, which
 compiled code would take for another type.
 """
 
@@ -71,9 +72,20 @@ def write(path: Path, head: str, digest: str, columns: Mapping[str, npt.NDArray[
 def read(path: Path) -> tuple[str, str, Arrays]:
     """Return the head, the digest and the columns of a saved trace; raises TraceError for anything else."""
     try:
-        return _folder(path) if path.is_dir() else _file(path)
+        head, digest, columns = _folder(path) if path.is_dir() else _file(path)
+        for name, column in columns.items():
+            _require_plain(name, column)
+        return head, digest, columns
     except (ValueError, KeyError, OSError, TypeError) as error:
         raise TraceError(f"{path} is not a saved trace ({error}); capture again") from error
+
+
+def _require_plain(name: str, column: npt.NDArray[Any]) -> None:
+    """Refuse what compiled code would take for another type; raises ValueError."""
+    if column.dtype.kind not in "biuf" or not column.dtype.isnative:
+        raise ValueError(f"column {name!r} is of type {column.dtype}")
+    if not column.flags.c_contiguous:
+        raise ValueError(f"column {name!r} is laid out in another order")
 
 
 def _file(path: Path) -> tuple[str, str, Arrays]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 PLOTS = (".svg", ".png")
 #: Means from here on are shown with two places, lower ones with four.
 _LARGE = 10.0
+#: Limits of intervals from here on are shown in whole per cent, so that a small one is never a bare 0.
+_COARSE = 0.1
 
 
 def parts(table: ReplayTable) -> tuple[Part, ...]:
@@ -104,7 +106,7 @@ def _change(row: PolicyRow) -> str:
 
 
 def _interval(change: Interval) -> str:
-    low, high = percent(change.low, 0), percent(change.high, 0)
+    low, high = (percent(end, 0 if abs(end) >= _COARSE else 1) for end in (change.low, change.high))
     return f"{percent(change.estimate)} ({low} … {high})"
 
 
@@ -114,6 +116,8 @@ def _sure(together: Interval | None) -> str:
         return "–"
     if together.high < 0.0:
         return "better"
+    if together.low == together.high == 0.0:
+        return "equal"
     return "worse" if together.low > 0.0 else "open"
 
 

@@ -12,7 +12,6 @@ from ..access_trace import DELETE, LOOKUP
 from ._cache_lists import Accesses
 from ._native import lean
 
-IntArray = npt.NDArray[np.int64]
 _NONE = -1
 
 
@@ -40,24 +39,23 @@ def most_hits(accesses: Accesses, counted: npt.NDArray[np.bool_], fit: int) -> i
         counted: which of them are lookups that count, bool[n].
         fit: objects that fit at a time.
     """
-    ends = _interval_ends(accesses.key)
-    wins = np.zeros(len(ends), bool)
-    some = ends != _NONE
-    wins[some] = counted[ends[some]] & (accesses.op[ends[some]] == LOOKUP)
-    ends[~wins] = _NONE
-    ends[accesses.op == DELETE] = _NONE  # nothing stays from a deletion on
     if fit < 1:
         return 0
-    return int(_chosen(ends, fit, np.empty(len(ends) + 1, np.int64), np.zeros(len(ends), np.bool_)))
+    n = len(accesses.op)
+    ends = np.empty(n, np.int64)
+    after = np.full(int(accesses.key.max(initial=-1)) + 1, _NONE, np.int64)
+    _interval_ends(accesses.op, accesses.key, counted, after, ends)
+    return int(_chosen(ends, fit, np.empty(n + 1, np.int64), np.zeros(n, np.bool_)))
 
 
-def _interval_ends(key: npt.NDArray[np.int32]) -> IntArray:
-    """Return the index of the next access of the same key, -1 where there is none."""
-    order = np.argsort(key, kind="stable")
-    ends = np.full(len(key), _NONE, np.int64)
-    same = np.flatnonzero(np.diff(key[order]) == 0)
-    ends[order[same]] = order[same + 1]
-    return ends
+@lean
+def _interval_ends(op: Any, key: Any, counted: Any, after: Any, ends: Any) -> None:
+    """Note where every interval that can win ends, -1 for others; ``after`` is room to work in."""
+    for t in range(len(op) - 1, -1, -1):
+        then = after[key[t]]
+        after[key[t]] = t
+        wins = then != _NONE and op[t] != DELETE and op[then] == LOOKUP and counted[then]
+        ends[t] = then if wins else _NONE
 
 
 @lean

@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ...sdk.errors import TraceError
-from ..access_trace import DELETE, SET, AccessTrace
+from ..access_trace import DELETE, SET, AccessTrace, parts
 from . import _cache_kernel as kernel
 from ._cache_lists import Accesses
 from .base import FloatArray, IntArray, Replay
 
 _NEVER = 1 << 62
-_PART = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +63,7 @@ def drawn(trace: AccessTrace, rng: np.random.Generator) -> CacheCalibration:
     larger or smaller. What a cache holds of a share s of k keys varies by a factor of relative standard
     deviation sqrt((1 - s) / k s); k s is taken for what was seen of them, at most what fits.
     """
-    seen = np.bincount(owners(trace), minlength=len(trace.instances))
+    seen = keys_of(trace)
     fits = trace.capacity * trace.sampled / _mean_size(trace)
     spread = np.sqrt((1.0 - trace.sampled) / np.maximum(np.minimum(seen, fits), 1.0))
     factor = np.exp(rng.standard_normal(len(spread)) * spread)
@@ -73,10 +72,17 @@ def drawn(trace: AccessTrace, rng: np.random.Generator) -> CacheCalibration:
 
 
 def owners(trace: AccessTrace) -> IntArray:
-    """Return whose every key is, of those that there are, i8[distinct keys]."""
+    """Return whose every key is, -1 of numbers that are no key, i8[trace.keys]."""
     owner = np.full(trace.keys, -1, np.int64)
-    owner[trace.key] = trace.instance
-    return owner[owner >= 0]
+    for part in parts(len(trace.key)):
+        owner[trace.key[part]] = trace.instance[part]
+    return owner
+
+
+def keys_of(trace: AccessTrace) -> IntArray:
+    """Return how many keys each cache has, i8[p]."""
+    owner = owners(trace)
+    return np.bincount(owner[owner >= 0], minlength=len(trace.instances))
 
 
 def _mean_size(trace: AccessTrace) -> float:
@@ -86,11 +92,14 @@ def _mean_size(trace: AccessTrace) -> float:
 
 def working_sets(trace: AccessTrace) -> FloatArray:
     """Return for each cache the sum of the sizes with which its objects are first brought, f8[p]."""
-    brings = np.flatnonzero((trace.op != DELETE) & ~np.isnan(trace.size))
-    _, first = np.unique(trace.key[brings], return_index=True)
-    at = brings[first]
+    first = np.zeros(trace.keys)
+    for part in reversed(list(parts(len(trace.key)))):
+        key, size = trace.key[part], trace.size[part]
+        brings = (trace.op[part] != DELETE) & ~np.isnan(size)
+        first[key[brings][::-1]] = size[brings][::-1]  # the one that is set last stays
+    owner = owners(trace)
     p = len(trace.instances)
-    return np.bincount(trace.instance[at], trace.size[at], p).astype(np.float64)
+    return np.bincount(owner[owner >= 0], first[owner >= 0], p).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -148,11 +157,9 @@ def _resident_before(trace: AccessTrace, calibration: CacheCalibration) -> IntAr
 def _first_accesses(trace: AccessTrace) -> IntArray:
     """Return the index of the first access of every key that there is."""
     first = np.full(trace.keys, _NEVER, np.int64)
-    for low in range((len(trace.key) - 1) // _PART * _PART, -1, -_PART):
-        part = trace.key[low : low + _PART]
-        first[part[::-1]] = np.arange(
-            low + len(part) - 1, low - 1, -1
-        )  # the last one to be set stays
+    for part in reversed(list(parts(len(trace.key)))):
+        key = trace.key[part]
+        first[key[::-1]] = np.arange(part.start + len(key) - 1, part.start - 1, -1)
     return first[first < _NEVER]
 
 
@@ -160,7 +167,7 @@ def model_of(
     trace: AccessTrace, calibration: CacheCalibration, start: Start, seed: int
 ) -> kernel.Model:
     """Return the constants of a replay."""
-    counts = np.bincount(owners(trace), minlength=len(trace.instances))
+    counts = keys_of(trace)
     return kernel.Model(
         op=start.op,
         instance=start.instance,

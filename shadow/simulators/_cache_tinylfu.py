@@ -111,7 +111,10 @@ def _promoted(of: Any, key: Any, protected: Any) -> None:
 
 @lean
 def _contest(of: Any, known: Any, candidate: Any, capacity: Any) -> None:
-    """Let objects leave until all fit: the candidate from the window, or who was asked for less."""
+    """Let objects leave until all fit: those that were asked for less than the candidate, or it itself.
+
+    Without a candidate, which is NONE, those leave whose turn it is.
+    """
     while of.held[_WINDOW] + of.held[_PROBATION] + of.held[_PROTECTED] > capacity:
         victim = of.ends[_PROBATION, 1]
         if victim == candidate or victim == NONE:
@@ -119,7 +122,10 @@ def _contest(of: Any, known: Any, candidate: Any, capacity: Any) -> None:
         if victim == NONE:
             victim = of.ends[_WINDOW, 1]
         known.residents[0] -= 1
-        if victim != candidate and _estimate(known, candidate) <= _estimate(known, victim):
+        defended = candidate != NONE and (
+            victim == NONE or _estimate(known, candidate) <= _estimate(known, victim)
+        )
+        if defended:
             take(of, candidate)
             return
         take(of, victim)
@@ -159,8 +165,7 @@ def _tiny_lfu(accesses: Any, of: Any, known: Any, window: Any, capacity: Any) ->
             of.size[key] = size
             push(of, _WINDOW, key)
         _admitted(of, known, window, capacity)
-        if wish == ENTER:
-            _contest(of, known, key, capacity)
+        _contest(of, known, NONE, capacity)
         most = max(most, of.held[_WINDOW] + of.held[_PROBATION] + of.held[_PROTECTED])
     return most
 

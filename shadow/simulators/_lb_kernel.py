@@ -75,6 +75,7 @@ class State(NamedTuple):
         due: when the first request in flight is answered, inf without one, f8[v, m].
         shown_inflight, shown_average: what a view shows; the arrays above where it is up to date.
         value: signed score of a member as it is shown; NaN when it has changed, f8[v, m].
+        tied: room for the members of one value, i8[m + 1].
         refresh: when a view is refreshed next, f8[v].
         last: number of the process's decision that last picked a member, f8[p, m].
         decided: decisions per process, f8[p].
@@ -93,6 +94,7 @@ class State(NamedTuple):
     shown_inflight: FloatArray
     shown_average: FloatArray
     value: FloatArray
+    tied: IntArray
     refresh: FloatArray
     last: FloatArray
     decided: FloatArray
@@ -299,20 +301,25 @@ def _lowest(model: Any, state: Any, index: Any) -> Any:
     members = len(model.slots)
     lowest, picked = state.value[view, 0], 0
     for member in range(1, members):
-        less = state.value[view, member] < lowest
-        lowest = state.value[view, member] if less else lowest
+        value = state.value[view, member]
+        less = value < lowest
+        lowest = value if less else lowest
         picked = member if less else picked
     equal = 0
     for member in range(members):
         equal += state.value[view, member] == lowest
     if equal == 1:
         return picked
-    luck = 2.0
+    equal = 0
     for member in range(members):
-        noise = uniform(model.seed, index, member)
-        less = (state.value[view, member] == lowest) & (noise < luck)
+        state.tied[equal] = member
+        equal += state.value[view, member] == lowest
+    luck = 2.0
+    for place in range(equal):
+        noise = uniform(model.seed, index, state.tied[place])
+        less = noise < luck
         luck = noise if less else luck
-        picked = member if less else picked
+        picked = state.tied[place] if less else picked
     return picked
 
 

@@ -16,6 +16,9 @@ from ..trace import DecisionTrace
 from . import _lb_kernel as kernel
 from .base import FloatArray, IntArray
 
+#: Decisions among which every process is looked for first.
+_SOON = 4096
+
 
 @dataclass(frozen=True, eq=False)
 class LoadBalancerCalibration:
@@ -133,6 +136,7 @@ def state_of(trace: DecisionTrace, calibration: LoadBalancerCalibration) -> kern
         shown_inflight=inflight.copy() if stale else inflight,
         shown_average=average.copy() if stale else average,
         value=np.full((views, m), np.nan),
+        tied=np.zeros(m + 1, np.int64),
         refresh=np.array(begin[:views]),
         last=-_first(trace, kernel.SINCE, 1.0),
         decided=np.zeros(p),
@@ -152,7 +156,14 @@ def state_of(trace: DecisionTrace, calibration: LoadBalancerCalibration) -> kern
 def _first(trace: DecisionTrace, column: int, default: float) -> FloatArray:
     """Return a feature as each process first saw it, f8[p, m]."""
     values = np.full((len(trace.instances), len(trace.members)), default)
-    at = np.full(len(trace.instances), -1, np.int64)
-    at[trace.instance[::-1]] = np.arange(len(trace) - 1, -1, -1)  # the last that is written stays
-    values[at >= 0] = trace.features[at[at >= 0], :, column]
+    seen, at = _first_rows(trace.instance, len(trace.instances))
+    values[seen] = trace.features[at, :, column]
     return values
+
+
+def _first_rows(instance: npt.NDArray[np.int32], processes: int) -> tuple[IntArray, IntArray]:
+    """Return the processes that decide and the first decision of each, which mostly comes soon."""
+    seen, at = np.unique(instance[:_SOON], return_index=True)
+    if len(seen) < processes and len(instance) > _SOON:
+        seen, at = np.unique(instance, return_index=True)
+    return seen.astype(np.int64), at.astype(np.int64)

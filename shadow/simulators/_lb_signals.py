@@ -20,7 +20,7 @@ from .base import FloatArray, IntArray
 
 #: Signals that change at a smaller share of the decisions at which they should are refreshed in periods.
 LEAST_CHANGED = 0.5
-#: Fewer pairs that should differ, or changes, than this say nothing; signals then count as up to date.
+#: Fewer pairs that should differ, or gaps between changes, than this say nothing; signals then count as up to date.
 LEAST_PAIRS = 30
 LEAST_CHANGES = 8
 #: Counts of all processes together must explain so much more of what was seen than a process's own.
@@ -49,7 +49,8 @@ def signals(trace: DecisionTrace) -> Signals:
     answer = trace.time + trace.outcome / 1e3
     told = [_told(trace, answer, process) for process in processes]
     changed = np.concatenate([each[1] for each in told])
-    few = len(changed) < LEAST_PAIRS or sum(len(each[0]) for each in told) < LEAST_CHANGES
+    gaps = sum(max(len(each[0]) - 1, 0) for each in told)
+    few = len(changed) < LEAST_PAIRS or gaps < LEAST_CHANGES
     if few or changed.mean() >= LEAST_CHANGED:
         period, begin = 0.0, np.zeros(len(told))
     else:
@@ -61,7 +62,7 @@ def _told(trace: DecisionTrace, answer: FloatArray, process: int) -> tuple[Float
     """Return when a process's signals changed, and of pairs that should differ whether they do."""
     rows = np.flatnonzero(trace.instance == process)
     seen = trace.features[rows][:, :, [INFLIGHT, EWMA]]
-    differ = (seen[1:] != seen[:-1]).any(axis=(1, 2))
+    differ = (seen[1:] != seen[:-1]).any(axis=(1, 2)) & (np.diff(trace.time[rows]) > 0.0)
     time, back = trace.time[rows], np.sort(answer[rows])
     middle = (time[1:] + time[:-1]) / 2.0
     answered = np.diff(np.searchsorted(back, time, side="right"))

@@ -1,4 +1,4 @@
-"""Fit what a prefill takes to recorded requests: so much for each, and so much a token.
+"""Fit what a prefill takes to recorded requests: so much for each, so much a token, and what is left.
 
 A replica prefills in order, so a request whose first token came at f began at the later of its arrival
 and the first token before it; what lies between is its prefill. Where all slots were taken it waited for
@@ -19,6 +19,7 @@ from .base import FloatArray, IntArray
 #: A replica that was picked less often has the speed that was said.
 LEAST_PICKS = 30
 _ROUNDS = 40
+QUANTILES = 256
 #: Which of a replica's prefills a fit is made to.
 Sample = Callable[[int], IntArray]
 
@@ -28,8 +29,12 @@ def everything(count: int) -> IntArray:
     return np.arange(count)
 
 
-def prefills(trace: RequestTrace, rate: float, sample: Sample) -> tuple[FloatArray, FloatArray]:
-    """Return seconds for each prefill and tokens per second, per replica, f8[r] each.
+def prefills(
+    trace: RequestTrace, rate: float, sample: Sample
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return, per replica, seconds for each prefill, tokens per second, and quantiles of the rest.
+
+    The shapes are f8[r], f8[r] and f8[r, k].
 
     Args:
         trace: with outcomes.
@@ -37,7 +42,7 @@ def prefills(trace: RequestTrace, rate: float, sample: Sample) -> tuple[FloatArr
         sample: of each replica's prefills.
     """
     r = len(trace.members)
-    base, rates = np.zeros(r), np.full(r, rate)
+    base, rates, residual = np.zeros(r), np.full(r, rate), np.zeros((r, QUANTILES))
     answered = (trace.action >= 0) & (trace.ttft_ms < llm_router.objective.clip)
     for replica in range(r):
         at = np.flatnonzero(answered & (trace.action == replica))
@@ -47,8 +52,11 @@ def prefills(trace: RequestTrace, rate: float, sample: Sample) -> tuple[FloatArr
         before = np.concatenate(([-np.inf], np.maximum.accumulate(first)[:-1]))
         took = first - np.maximum(trace.at[at], before)
         rows = sample(len(at))
-        base[replica], rates[replica] = _line(trace.new_tokens[at][rows], took[rows], rate)
-    return base, rates
+        tokens, took = trace.new_tokens[at][rows], took[rows]
+        base[replica], rates[replica] = _line(tokens, took, rate)
+        rest = took - base[replica] - tokens / rates[replica]
+        residual[replica] = np.quantile(rest, (np.arange(QUANTILES) + 0.5) / QUANTILES)
+    return base, rates, residual
 
 
 def _line(tokens: FloatArray, took: FloatArray, rate: float) -> tuple[float, float]:

@@ -38,6 +38,7 @@ class Model(NamedTuple):
         block: dense indices of blocks, i8[b].
         base: seconds that every prefill takes beside its tokens, f8[r].
         rate: tokens per second of prefill, f8[r].
+        residual: quantiles of what a prefill takes beside both, seconds, f8[r, k].
         decode: seconds per token of an answer, f8[r].
         slots: requests that run at once, i8[r].
         capacity: of the prefix cache, in blocks, i8[r].
@@ -55,6 +56,7 @@ class Model(NamedTuple):
     block: IntArray
     base: FloatArray
     rate: FloatArray
+    residual: FloatArray
     decode: FloatArray
     slots: IntArray
     capacity: IntArray
@@ -216,6 +218,14 @@ def observe(model: Any, state: Any, index: Any) -> None:
 
 
 @lean
+def prefill(model: Any, index: Any, replica: Any, new: Any) -> Any:
+    """Return the seconds that a request's prefill takes, by a draw of its own, the same on every replica."""
+    draw = uniform(model.seed, index, len(model.slots))
+    residual = model.residual[replica, int(draw * model.residual.shape[1])]
+    return max(model.base[replica] + new / model.rate[replica] + residual, 0.0)
+
+
+@lean
 def commit(model: Any, state: Any, index: Any, replica: Any) -> None:
     """Send the request to the picked replica and record what comes of it."""
     slot = 0
@@ -224,7 +234,7 @@ def commit(model: Any, state: Any, index: Any, replica: Any) -> None:
             slot = other
     new = state.rows[replica, NEW]
     begun = max(model.arrival[index], state.prefilled[replica], state.free[replica, slot])
-    first = begun + (model.base[replica] + new / model.rate[replica])
+    first = begun + prefill(model, index, replica, new)
     finish = first + max(model.output[index] - 1.0, 0.0) * model.decode[replica]
     state.prefilled[replica], state.free[replica, slot] = first, finish
     state.begun[index], state.first[index], state.finish[index] = begun, first, finish

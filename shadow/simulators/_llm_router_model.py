@@ -17,7 +17,7 @@ from . import _llm_router_kernel as kernel
 from ._lb_books import between
 from ._llm_router_fit import Sample, everything, prefills
 from ._llm_router_trace import RequestTrace
-from ._native import native
+from ._native import native, uniform
 from .base import FloatArray, IntArray, Replay, ReplaySummary
 
 #: Relative standard deviation of speeds that somebody named, in draws.
@@ -31,6 +31,7 @@ class LlmRouterCalibration:
     Attributes:
         prefill_base_s: that every prefill takes beside its tokens, f8[r].
         prefill_tokens_per_s: f8[r].
+        prefill_residual_s: quantiles of what a prefill takes beside both, ascending, f8[r, k].
         decode_s: per token of an answer, f8[r].
         slots: requests that run at once, i8[r].
         cache_blocks: of the prefix cache, i8[r].
@@ -39,6 +40,7 @@ class LlmRouterCalibration:
 
     prefill_base_s: FloatArray
     prefill_tokens_per_s: FloatArray
+    prefill_residual_s: FloatArray
     decode_s: FloatArray
     slots: IntArray
     cache_blocks: IntArray
@@ -62,6 +64,9 @@ class LlmRouterCalibration:
         return {
             "prefill_base_ms": (self.prefill_base_s * 1e3).round(3).tolist(),
             "prefill_tokens_per_s": self.prefill_tokens_per_s.round(1).tolist(),
+            "prefill_residual_p99_ms": np.quantile(self.prefill_residual_s * 1e3, 0.99, axis=1)
+            .round(3)
+            .tolist(),
             "decode_ms": (self.decode_s * 1e3).round(3).tolist(),
             "slots": self.slots.tolist(),
             "cache_blocks": self.cache_blocks.tolist(),
@@ -83,11 +88,13 @@ def _made(trace: RequestTrace, sample: Sample) -> LlmRouterCalibration:
     said = trace.replicas
     r = len(trace.members)
     base, rate = np.zeros(r), np.full(r, said["prefill_tokens_per_s"])
+    residual = np.zeros((r, 1))
     if trace.recorded:
-        base, rate = prefills(trace, said["prefill_tokens_per_s"], sample)
+        base, rate, residual = prefills(trace, said["prefill_tokens_per_s"], sample)
     return LlmRouterCalibration(
         prefill_base_s=base,
         prefill_tokens_per_s=rate,
+        prefill_residual_s=residual,
         decode_s=np.full(r, said["decode_ms"] / 1e3),
         slots=np.full(r, int(said["slots"]), np.int64),
         cache_blocks=np.full(r, int(said["cache_blocks"]), np.int64),
@@ -132,6 +139,7 @@ def model_of(trace: RequestTrace, calibration: LlmRouterCalibration, seed: int) 
         block=trace.block.astype(np.int64),
         base=calibration.prefill_base_s,
         rate=calibration.prefill_tokens_per_s,
+        residual=calibration.prefill_residual_s,
         decode=calibration.decode_s,
         slots=calibration.slots,
         capacity=calibration.cache_blocks,
@@ -254,11 +262,34 @@ def _best_hits(
     return best
 
 
+def prefill_times(model: kernel.Model, new: FloatArray, at: IntArray) -> FloatArray:
+    """Return the seconds that these requests' prefills take on every replica, f8[r, len(at)].
+
+    Args:
+        model: of the replay.
+        new: tokens of each that are prefilled.
+        at: indices of the requests.
+    """
+    column = _columns(model.seed, at, len(model.slots), model.residual.shape[1])
+    times: FloatArray = np.maximum(
+        model.base[:, None] + new / model.rate[:, None] + model.residual[:, column], 0.0
+    )
+    return times
+
+
+@native
+def _columns(seed: np.uint64, at: IntArray, replicas: int, quantiles: int) -> IntArray:
+    column = np.empty(len(at), np.int64)
+    for place in range(len(at)):
+        column[place] = int(uniform(seed, at[place], replicas) * quantiles)
+    return column
+
+
 def _late(model: kernel.Model, state: kernel.State, at: IntArray, replica: int) -> int:
     """Count requests that begin, get their first token or finish at another time than they should."""
     new = np.maximum(model.tokens[at] - state.hit[at] * model.block_tokens, 1.0)
+    prefill = prefill_times(model, new, at)[replica]
     rest = np.maximum(model.output[at] - 1.0, 0.0) * model.decode[replica]
-    prefill = model.base[replica] + new / model.rate[replica]
     times = (state.begun[at], state.first[at], state.finish[at])
     return int(_mistimed(model.arrival[at], *times, prefill, rest, int(model.slots[replica])))
 

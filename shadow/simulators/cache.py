@@ -20,7 +20,7 @@ from ...policies.cache import cache
 from ...recorder.store import TraceStore
 from ...sdk.errors import ConfigurationError, TraceError
 from ...sdk.kind import Kind, Order
-from ..access_trace import DELETE, UNKNOWN, AccessTrace, access_trace
+from ..access_trace import DELETE, LOOKUP, UNKNOWN, AccessTrace, access_trace
 from . import _cache_kernel as kernel
 from ._cache_bound import most_hits, slots
 from ._cache_built_in import BUILT_IN
@@ -253,8 +253,8 @@ class CacheSimulator(Simulator):
     ) -> Iterator[tuple[float, tuple[npt.NDArray[np.bool_], Accesses, int]]]:
         """Yield (capacity, (which accesses count, they, number of keys)) of every cache."""
         start = start_of(trace, calibration)
-        counted = np.zeros(len(start.op), np.bool_)
-        counted[trace.counted + start.before] = True
+        counted = start.op == LOOKUP
+        counted[: start.before + trace.first] = False
         parts = per_cache(start, len(trace.instances))
         for capacity, (at, accesses, keys) in zip(calibration.capacity, parts, strict=True):
             yield float(capacity), (counted[at], accesses, keys)

@@ -30,6 +30,7 @@ from ._llm_router_model import (
     drawn,
     mixed_seed,
     model_of,
+    prefill_times,
     replay_of,
     restore,
     state_of,
@@ -198,16 +199,21 @@ class LlmRouterSimulator(Simulator):
 
         Proof: whichever replica a request goes to, its cache holds only blocks of earlier requests, so it
         hits at most as many leading blocks as had been sent to anybody before, and at least the rest
-        of its tokens w is prefilled, after its arrival. *Alone*, that takes the shortest that it takes on any
-        replica. *Pooled*, a replica prefills one prompt at a time, so all of them do at most the sum of their rates, and
-        no order does better than SRPT on one server of that speed, a clip included (see
-        :mod:`~gnomon.shadow.simulators._lb_bound`). The larger counts.
+        of its tokens is prefilled, after its arrival and with its own draw. *Alone*, that takes the shortest that it takes
+        on any replica. *Pooled*, a replica prefills one prompt at a time: the proof of
+        :mod:`~gnomon.shadow.simulators._lb_bound` holds with replicas of one slot, a clip included. The
+        larger counts.
         """
         model = model_of(trace, calibration, seed)
         if not len(trace):
             return float("-inf")
-        work = np.maximum(model.tokens - best_hits(model) * model.block_tokens, 1.0)[trace.first :]
-        alone = (model.base[:, None] + work / model.rate[:, None]).min(axis=0)
-        alone_ms = np.minimum(alone * 1e3, model.clip_ms).mean()
-        pooled = mean_under_srpt(trace.time, work, float(model.rate.sum()), model.clip_ms / 1e3)
-        return max(float(alone_ms), pooled * 1e3)
+        at = np.arange(trace.first, len(model.arrival))
+        fewest = np.maximum(model.tokens - best_hits(model) * model.block_tokens, 1.0)[at]
+        times = prefill_times(model, fewest, at)
+        alone_ms = float(np.minimum(times.min(axis=0) * 1e3, model.clip_ms).mean())
+        typical = times.mean(axis=1)
+        if not (typical > 0.0).all():
+            return alone_ms
+        work, speed = (times / typical[:, None]).min(axis=0), float((1.0 / typical).sum())
+        pooled = mean_under_srpt(trace.time, work, speed, model.clip_ms / 1e3)
+        return max(alone_ms, pooled * 1e3)

@@ -68,7 +68,7 @@ class Deployment:
         report = self.stage.run("rollout", "status", *self.control_plane)
         return (report["acked"], report["clients"]) == (1, 1)
 
-    def followed(self) -> list[dict[str, Any]]:
+    def followed(self, seconds: float = 90.0) -> list[dict[str, Any]]:
         """Return the rollout's reports, from now until it is decided."""
         seen: list[dict[str, Any]] = []
 
@@ -76,7 +76,7 @@ class Deployment:
             seen.append(self.stage.run("rollout", "status", *self.control_plane))
             return seen[-1]["state"] in DECIDED
 
-        until(decided, 90, "the rollout")
+        until(decided, seconds, "the rollout")
         return seen
 
 
@@ -141,13 +141,17 @@ def accepted_of(deployed: Deployment, incumbent: str) -> tuple[dict[str, Any], P
     return verdict, out / "best.py"
 
 
+def kept(report: dict[str, Any]) -> dict[str, Any]:
+    """Return what a report's evidence says in numbers, without its points."""
+    return {name: value for name, value in report["evidence"].items() if name != "points"}
+
+
 def promoted(reports: list[dict[str, Any]]) -> None:
     """Check that a rollout's reports show states, weights and pairs of blocks."""
     last = reports[-1]
     causes = [step["cause"] for step in last["transitions"]]
-    assert [step["to"] for step in last["transitions"]] == ["SHADOW", "CANARY", "FULL", "STABLE"], (
-        causes
-    )
+    states = [step["to"] for step in last["transitions"]]
+    assert states == ["SHADOW", "CANARY", "FULL", "STABLE"], f"{causes}: {kept(last)}"
     assert {report["weight"] for report in reports} >= {0.5, 1.0}
     evidence = last["evidence"]
     counted = [point for point in evidence["points"] if not point["left_out"]]

@@ -277,13 +277,12 @@ class WTinyLfu(Textbook):
     def contest(self, candidate: int) -> None:
         window, probation, protected = self.parts
         while self.used() > self.capacity:
-            victims = [key for key in probation if key != candidate]
-            victim = [*victims, *protected, *window][0]
-            if victim != candidate and self.frequency(candidate) <= self.frequency(victim):
-                victim = candidate
-            self.drop(victim)
-            if victim == candidate:
+            others = [key for key in probation if key != candidate]
+            victim = [*others, *protected, *window, candidate][0]
+            if self.frequency(candidate) <= self.frequency(victim):
+                self.drop(candidate)
                 return
+            self.drop(victim)
 
     def put(self, key: int, size: float) -> None:
         sizes = self.sizes
@@ -295,7 +294,9 @@ class WTinyLfu(Textbook):
         if size <= self.capacity:
             self.parts[0][key] = size
             self.settle()
-            self.contest(key)
+            while self.used() > self.capacity:
+                window, probation, protected = self.parts
+                self.drop([*probation, *protected, *window][0])
 
 
 Made = Callable[[float, float], Textbook]

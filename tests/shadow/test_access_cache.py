@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnomon.recorder import streaming
+from gnomon.recorder.retention import Keep, prune
 from gnomon.recorder.rows import Source
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.records import Record, Workload, WorkloadBatch
@@ -194,6 +195,16 @@ def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path: Path) -> No
         os.utime(folder, (time.time() - age,) * 2)
     access_trace(store, "things")
     assert [each.name for each in place.glob(".*")] == [".new.tmp"]
+
+
+def test_pruning_removes_what_was_made_of_it(tmp_path: Path) -> None:
+    store = stored(tmp_path, [[begin(0, _START), *records(REST)]])
+    access_trace(store, "things")
+    keep = Keep(now_ns=_START + 10**15, older_than_s=0.0)
+    prune(store, keep, dry_run=True)
+    assert len(published(store)) == 1
+    assert len(prune(store, keep).hours) == 1
+    assert published(store) == [] and not Path(store.files.root, ".columns").exists()
 
 
 _LOADS = """

@@ -77,6 +77,18 @@ def test_too_little_to_tell_counts_as_up_to_date() -> None:
     assert signals(constant).refresh_s == 0.0
 
 
+def test_many_processes_that_each_saw_one_change_say_nothing_of_a_period() -> None:
+    n = 900
+    features = np.zeros((n, 2, 5))
+    features[n // 2 :, :, 0] = 1.0
+    trace = dataclasses.replace(
+        arrivals(np.arange(n) * 0.01, 2, 30),
+        features=features,
+        outcome=np.full(n, 2000.0),
+    )
+    assert signals(trace).refresh_s == 0.0
+
+
 def test_a_recording_under_stale_signals_is_reproduced_and_fresh_ones_would_not_do() -> None:
     trace = polled(0.4)
     fitted = SIMULATOR.calibrate(trace)

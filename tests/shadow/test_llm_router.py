@@ -92,7 +92,12 @@ def test_not_even_the_best_of_all_assignments_beats_the_bound(seed: int, rate: f
     rng = np.random.default_rng(seed)
     trace = requests(rng, n=6, replicas=2)
     trace = dataclasses.replace(trace, at=np.cumsum(rng.exponential(rate, 6)))
-    fitted = SIMULATOR.draws(trace, 1, seed)[0]
+    residual = np.sort(rng.normal(0.0, 0.004, (2, 16)), axis=1) * rng.integers(0, 2)
+    fitted = dataclasses.replace(
+        SIMULATOR.draws(trace, 1, seed)[0],
+        prefill_residual_s=residual,
+        prefill_base_s=rng.uniform(0.0, 0.01, 2),
+    )
     means = []
     for assignment in itertools.product((0, 1), repeat=6):
         model_stream = SIMULATOR.stream(trace, fitted, seed)

@@ -284,3 +284,21 @@ def test_what_holds_no_decisions_is_refused() -> None:
 def test_options_that_make_no_sense_are_refused(how: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         OffPolicyOptions(**how)
+
+
+def test_a_wrong_model_does_not_bias_the_doubly_robust_estimate() -> None:
+    """Outcomes that no linear model of the features can tell: only the variance suffers."""
+    n, runs, target = 2000, 80, [0.3, 0.7]
+    values, truth = [], 0.0
+    for seed in range(runs):
+        trace = two_arms(n, seed)
+        hidden = np.random.default_rng(1000 + seed).random(n)
+        means = np.stack((10.0 + 8.0 * (hidden > 0.5), 10.0 + 8.0 * (hidden < 0.3)), axis=1)
+        trace.features[:, 0, 1] = np.sin(40.0 * hidden)  # seen, and of no use in a straight line
+        outcome = means[np.arange(n), trace.action]
+        truth += float((means * target).sum(axis=1).mean()) / runs
+        found = evaluate(replace(trace, outcome=outcome), always(target, n))
+        assert found.dr is not None
+        values.append(found.dr.value)
+    error = np.std(values, ddof=1) / math.sqrt(runs)
+    assert abs(np.mean(values) - truth) < 3.0 * error

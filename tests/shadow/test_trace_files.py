@@ -129,6 +129,18 @@ def _short(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-64])
 
 
+def _texts(folder: Path) -> None:
+    np.save(folder / "ok.npy", np.array(["yes"] * 9))
+
+
+def _swapped(folder: Path) -> None:
+    np.save(folder / "time.npy", np.load(folder / "time.npy").astype(">f8"))
+
+
+def _transposed(folder: Path) -> None:
+    np.save(folder / "features.npy", np.asfortranarray(np.load(folder / "features.npy")))
+
+
 def _changed(folder: Path) -> None:
     path = folder / "outcome.npy"
     data = bytearray(path.read_bytes())
@@ -145,6 +157,9 @@ def _changed(folder: Path) -> None:
         (_pickled, "not a saved trace"),
         (_link, "is a link"),
         (_short, "not a saved trace"),
+        (_texts, "column 'ok' is of type"),
+        (_swapped, "column 'time' is of type >f8"),
+        (_transposed, "another order"),
         (_changed, "was changed"),
     ],
 )

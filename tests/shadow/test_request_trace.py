@@ -1,0 +1,123 @@
+"""The trace of an LLM server: from stored admissions and their outcomes to requests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gnomon.policies.llm_scheduler import llm_scheduler
+from gnomon.recorder.rows import Joined, Source, tables
+from gnomon.recorder.store import TraceStore
+from gnomon.sdk.errors import TraceError
+from gnomon.sdk.records import Decision, Outcome, Workload
+from gnomon.shadow.fidelity import fidelity
+from gnomon.shadow.job_trace import RequestTrace, request_trace
+from gnomon.shadow.policy import RecordedPolicy, baseline_policy
+from gnomon.shadow.simulators import simulator_for
+
+from .engines import START_NS, calibration, requests
+
+SIMULATOR = simulator_for(llm_scheduler)
+FCFS = baseline_policy("fcfs", llm_scheduler)
+HOOK = "llm.admit"
+#: Memory for all, so that every request that is asked about is admitted.
+ENGINE = calibration(512, 12, 5000, 16, 2)
+SETTINGS = (
+    "max_num_batched_tokens",
+    "max_num_seqs",
+    "kv_blocks",
+    "block_tokens",
+    "steps_in_advance",
+)
+
+
+def workload() -> RequestTrace:
+    rng = np.random.default_rng(6)
+    n = 300
+    output = rng.integers(4, 150, n)
+    return requests(
+        np.cumsum(rng.exponential(0.07, n)),
+        rng.integers(20, 500, n),
+        output,
+        expected=np.round(output * rng.lognormal(0, 0.3, n)) + 1.0,
+    )
+
+
+def recorded(trace: RequestTrace, **told: Any) -> list[tuple[Decision, Outcome]]:
+    """Return what a server's hook would have recorded, first come, first served."""
+    course: Any = FCFS.replay(SIMULATOR, trace, ENGINE, 0)
+    state = course.courses[0].state
+    stream, made = SIMULATOR.stream(trace, ENGINE, 0), list[tuple[Decision, Outcome]]()
+    rows = next(stream)
+    for seq in range(len(trace)):
+        time_ns = START_NS + round(float(state.admitted[seq]) * 1e9)
+        flat = tuple(float(value) for value in rows.ravel())
+        decided = Decision(
+            seq, time_ns, -1, "", "incumbent", "static", "", "incumbent", 0, -1, 0, len(rows), flat,
+            1.0, "sampled", 0, 0,
+        )  # fmt: skip
+        values = {
+            "latency_ms": float(state.last[seq] - trace.arrival[seq]) * 1e3,
+            "ttft_ms": float(state.first[seq] - trace.arrival[seq]) * 1e3,
+            "answered_tokens": float(trace.output[seq]),
+        } | told
+        pairs = tuple((name, value) for name, value in values.items() if value is not None)
+        at = START_NS + round(float(state.last[seq]) * 1e9)
+        outcome = Outcome(seq, at, True, "reported", pairs, "incumbent", -1, time_ns)
+        made.append((decided, outcome))
+        try:
+            rows = stream.send(0)
+        except StopIteration:
+            break
+    return made
+
+
+def stored(folder: Path, made: list[tuple[Decision, Outcome]], said: bool = True) -> TraceStore:
+    store = TraceStore(folder / "traces")
+    settings = zip(SETTINGS, map(float, ENGINE.engine), strict=True)
+    events = [Workload(0, START_NS, "engine", tuple(settings))] if said else []
+    about = Source("0" * 16, "llm", HOOK, llm_scheduler.name, llm_scheduler.version)
+    store.write(tables(about, Joined(decisions=made, workload=events)), "part")
+    return store
+
+
+def test_admissions_show_every_request(tmp_path: Path) -> None:
+    truth = workload()
+    trace = request_trace(stored(tmp_path, recorded(truth)), HOOK)
+    assert len(trace) == len(truth)
+    assert trace.engine == tuple(ENGINE.engine.tolist())
+    for name in ("prompt", "output", "expected", "priority"):
+        assert np.array_equal(getattr(trace, name), getattr(truth, name))
+    assert np.diff(trace.arrival) == pytest.approx(np.diff(truth.arrival), abs=1e-6)
+    assert (trace.done > trace.answered).all()
+    assert trace.recorded
+
+
+def test_a_recorded_server_is_calibrated_and_reproduced(tmp_path: Path) -> None:
+    trace = request_trace(stored(tmp_path, recorded(workload())), HOOK)
+    fitted = SIMULATOR.calibrate(trace)
+    assert float(fitted.error_s[0]) < 0.02
+    for policy in (RecordedPolicy(), FCFS):
+        assert fidelity(trace, policy, SIMULATOR, fitted, replicas=2).answer == "ok"
+    window = trace.window(trace.span_s / 2.0, np.inf)
+    replay = FCFS.replay(SIMULATOR, window, fitted, 0)
+    assert replay.mean == pytest.approx(window.outcome.mean(), rel=0.05)
+
+
+def test_a_trace_is_saved_and_loaded(tmp_path: Path) -> None:
+    trace = request_trace(stored(tmp_path, recorded(workload())), HOOK)
+    trace.save(tmp_path / "t.npz")
+    assert RequestTrace.load(tmp_path / "t.npz").digest == trace.digest
+
+
+def test_what_is_missing_is_asked_for(tmp_path: Path) -> None:
+    made = recorded(workload(), ttft_ms=None)
+    with pytest.raises(TraceError, match="lack ttft_ms or answered_tokens"):
+        request_trace(stored(tmp_path / "a", made), HOOK)
+    with pytest.raises(TraceError, match="says the engine's settings"):
+        request_trace(stored(tmp_path / "b", recorded(workload()), said=False), HOOK)
+    with pytest.raises(TraceError, match="100 requests, too little data"):
+        request_trace(stored(tmp_path / "c", recorded(workload())[:100]), HOOK)
