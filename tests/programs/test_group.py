@@ -85,7 +85,7 @@ def shared(outputs: Any, asked: list[Any], lost: Callable[[bytes], bytes] = byte
     def call(i: int) -> Callable[[], Any]:
         question = question_of(jobs, asked[i]) if asked[i] is not None else None
         given = outputs if i == 0 else None
-        return lambda: came_to(share(ranks[i], contract, question, given, 0.5))
+        return lambda: came_to(share(ranks[i], contract, question, given, 5.0))
 
     return in_threads([call(i) for i in range(SIZE)])
 
@@ -210,10 +210,11 @@ def test_a_rank_that_hangs_makes_the_others_fall_back_and_is_in_step_later(
     question, contract = question_of(jobs, ASKED), jobs.program
     answer = {"machine": [0, 1, 1]}
 
-    def call(i: int) -> Any:
-        return came_to(share(groups[i], contract, question, answer if i == 0 else None, 0.2))
+    def call(i: int, timeout_s: float = 5.0) -> Any:
+        given = answer if i == 0 else None
+        return came_to(share(groups[i], contract, question, given, timeout_s))
 
-    assert in_threads([lambda: call(0), lambda: call(1)]) == [(None, False)] * 2
+    assert in_threads([lambda: call(0, 0.2), lambda: call(1, 0.2)]) == [(None, False)] * 2
     assert call(2) == (None, False)  # late for that call: what it is told is that nobody agreed
     assert in_threads([lambda i=i: call(i) for i in range(SIZE)]) == [(answer, True)] * SIZE
 
