@@ -124,8 +124,8 @@ class Calls:
         if group is not None:
             question = begun.question if begun is not None else None
             shared = share(group, self._contract, question, outputs, self._patience_s)
-            if not shared.agreed:
-                self._hook.recording.tallies[COLLECTIVE].bump()
+            if shared.why:
+                self._hook.recording.fell_back(shared.why)
                 detail = COLLECTIVE if begun is not None and begun.held.program else ""
             outputs = shared.outputs
         return begun, self._given_back(outputs, detail, spent)
@@ -179,8 +179,8 @@ class Calls:
             hook.recording.complain(error)
             question = None
         shared = share(group, self._contract, question, None, self._patience_s)
-        if not shared.agreed:
-            hook.recording.tallies[COLLECTIVE].bump()
+        if shared.why:
+            hook.recording.fell_back(shared.why)
         return self._given_back(shared.outputs, "", -1)
 
     def _last(self, begun: _Begun | None, told: _Told, picked: Any) -> Made:

@@ -44,10 +44,12 @@ class Shared(NamedTuple):
     Attributes:
         outputs: the answer of all; None where all take the incumbent's.
         agreed: whether that is what rank 0 said.
+        why: what this process knows of why not; empty where all agreed.
     """
 
     outputs: dict[str, Any] | None
     agreed: bool
+    why: str = ""
 
 
 def share(
@@ -72,17 +74,20 @@ def share(
     own = _digest(question)
     message = _packed(contract, own, outputs) if group.rank == 0 else None
     told: dict[str, Any] | None = None
+    why = ""
     try:
         heard = bytes(group.broadcast(message, timeout_s))
         told = _unpacked(contract, question, own, heard)
-        good = told is not None or len(heard) == _DIGEST
-    except Exception:  # noqa: BLE001 - the service's own transport may raise anything
-        good = False
+        if told is None and len(heard) != _DIGEST:
+            why = "rank 0 was asked another question than this one, or its answer came damaged"
+    except Exception as error:  # noqa: BLE001 - the service's own transport may raise anything
+        why = f"rank 0 was not heard ({type(error).__name__}: {error})"
     try:
-        agreed = bool(group.agree(good, timeout_s))
-    except Exception:  # noqa: BLE001 - as above
-        agreed = False
-    return Shared(told if good and agreed else None, good and agreed)
+        agreed = bool(group.agree(not why, timeout_s))
+        why = why or ("" if agreed else "another rank did not agree, or was not heard")
+    except Exception as error:  # noqa: BLE001 - as above
+        why = why or f"whether all agree was not heard ({type(error).__name__}: {error})"
+    return Shared(None if why else told, not why, why)
 
 
 def _digest(question: Question | None) -> bytes:

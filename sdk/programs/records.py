@@ -136,6 +136,11 @@ class Recording:
         if self._complaints == 1:
             _LOG.error("hook %r: a call was answered but not recorded: %s", self._name, error)
 
+    def fell_back(self, why: str) -> None:
+        """Count a call in which the group did not agree; the first is logged."""
+        if self.tallies["collective"].bump() == 0:
+            _LOG.warning("hook %r: the group fell back together: %s", self._name, why)
+
     def drain(self, awaits: bool) -> list[Record]:
         """Return what was recorded since the last time, missing outcomes included.
 

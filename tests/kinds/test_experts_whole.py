@@ -61,7 +61,7 @@ class Ranks:
             seen.append(self.stage.run("rollout", "status", *self.there))
             return seen[-1]["state"] in ("STABLE", "ABORTED", "HOLD")
 
-        until(decided, 120, "the rollout")
+        until(decided, 200, "the rollout")
         return seen
 
 
@@ -71,7 +71,7 @@ def ranks(tmp_path: Path) -> Iterator[Ranks]:
         yield Ranks(empty)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_placements_go_from_recorded_load_to_stable_and_back(ranks: Ranks) -> None:
     run = ranks.stage.run
     until(ranks.recorded, 90, "recording")

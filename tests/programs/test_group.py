@@ -69,6 +69,12 @@ def in_threads(calls: list[Callable[[], Any]]) -> list[Any]:
     return found
 
 
+def came_to(found: Any) -> Any:
+    """Return what a rank came to, without what it knows of why."""
+    assert bool(found.why) is not found.agreed
+    return found.outputs, found.agreed
+
+
 def shared(outputs: Any, asked: list[Any], lost: Callable[[bytes], bytes] = bytes) -> list[Any]:
     """Return what each rank comes to; the last one hears through ``lost``."""
     meeting = Meeting()
@@ -79,7 +85,7 @@ def shared(outputs: Any, asked: list[Any], lost: Callable[[bytes], bytes] = byte
     def call(i: int) -> Callable[[], Any]:
         question = question_of(jobs, asked[i]) if asked[i] is not None else None
         given = outputs if i == 0 else None
-        return lambda: share(ranks[i], contract, question, given, 0.5)
+        return lambda: came_to(share(ranks[i], contract, question, given, 5.0))
 
     return in_threads([call(i) for i in range(SIZE)])
 
@@ -118,7 +124,8 @@ def test_a_rank_that_is_gone_is_not_waited_for_for_ever() -> None:
     assert jobs.program is not None
     question = question_of(jobs, ASKED)
     found = share(Rank(meeting, 0), jobs.program, question, {"machine": [0, 1, 1]}, 0.05)
-    assert found == (None, False)
+    assert came_to(found) == (None, False)
+    assert "rank 0 was not heard" in found.why
 
 
 @pytest.mark.parametrize(
@@ -145,7 +152,9 @@ def test_every_rank_of_a_service_answers_alike(
     assert [each["collective"] for each in counters] == [0, 0, 0]
 
 
-def test_a_group_that_does_not_agree_falls_back_together(kept: Kept) -> None:
+def test_a_group_that_does_not_agree_falls_back_together(
+    kept: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
     meeting = Meeting()
     ranks = [marked(Rank(meeting, i), f"group.{i}") for i in range(SIZE)]
     assert jobs.program is not None
@@ -158,6 +167,7 @@ def test_a_group_that_does_not_agree_falls_back_together(kept: Kept) -> None:
     (made,) = kept.of(Decision)
     assert (made.reason, made.detail) == ("fallback", "collective")
     assert [rank.hook.counters["collective"] for rank in ranks] == [1, 1, 1]
+    assert "'group.2': the group fell back together: rank 0 was asked another" in caplog.text
 
 
 def marked(group: Any, name: str) -> Any:
@@ -200,10 +210,11 @@ def test_a_rank_that_hangs_makes_the_others_fall_back_and_is_in_step_later(
     question, contract = question_of(jobs, ASKED), jobs.program
     answer = {"machine": [0, 1, 1]}
 
-    def call(i: int) -> Any:
-        return share(groups[i], contract, question, answer if i == 0 else None, 0.2)
+    def call(i: int, timeout_s: float = 5.0) -> Any:
+        given = answer if i == 0 else None
+        return came_to(share(groups[i], contract, question, given, timeout_s))
 
-    assert in_threads([lambda: call(0), lambda: call(1)]) == [(None, False)] * 2
+    assert in_threads([lambda: call(0, 0.2), lambda: call(1, 0.2)]) == [(None, False)] * 2
     assert call(2) == (None, False)  # late for that call: what it is told is that nobody agreed
     assert in_threads([lambda i=i: call(i) for i in range(SIZE)]) == [(answer, True)] * SIZE
 
@@ -214,7 +225,7 @@ def test_a_rank_that_went_makes_the_others_fall_back(groups: list[SocketGroup]) 
     question, contract = question_of(jobs, ASKED), jobs.program
     answer = {"machine": [0, 1, 1]}
     calls = [
-        lambda i=i: share(groups[i], contract, question, answer if i == 0 else None, 0.3)
+        lambda i=i: came_to(share(groups[i], contract, question, answer if i == 0 else None, 0.3))
         for i in (0, 1)
     ]
     assert in_threads(calls) == [(None, False)] * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,19 @@ def test_a_search_is_a_function_of_its_seed(strategy: str, tmp_path: Path) -> No
     if strategy == "evolve":
         assert one.winner is not None
         assert one.winner.name == "evolved"
+
+
+@pytest.mark.parametrize("kept", [1, 9, 20])
+def test_a_run_that_was_cut_short_ends_in_the_same_log(kept: int, tmp_path: Path) -> None:
+    options = Options(budget=Budget(evaluations=20, proposals=60), seed=4)
+    whole = evolve(jobs, Counting(), options, tmp_path / "whole")
+    (log,) = (tmp_path / "whole").glob("*.jsonl")
+    lines = log.read_text().splitlines(keepends=True)
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / log.name).write_text("".join(lines[:kept]) + lines[kept][:20])
+    resumed = evolve(jobs, Counting(), replace(options, resume=True), tmp_path / "cut")
+    assert resumed.log_hash == whole.log_hash
+    assert (tmp_path / "cut" / log.name).read_text() == log.read_text()
 
 
 def test_there_is_no_weak_start_for_programs() -> None:
