@@ -93,8 +93,10 @@ class QueueTrace(Trace):
         return len(self.instances) == 1 and not bool(self.held.any())
 
     def ordered(self, column: FloatArray) -> FloatArray:
-        """Return of a column what counts, by process, as a copy."""
-        return column.copy() if self.single else column[self.by_process]
+        """Return of a column what counts, by process; the column itself where that is all of it."""
+        if not self.single:
+            return column[self.by_process]
+        return column if column.flags.carray else column.copy()
 
     @cached_property
     def by_arrival(self) -> npt.NDArray[np.int64]:

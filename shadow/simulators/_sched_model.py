@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -296,6 +296,22 @@ def course_of(
     )
 
 
+class _WhenAsked(Mapping[str, FloatArray]):
+    """Columns that are made when somebody asks for them: a search asks for none."""
+
+    def __init__(self, made: Mapping[str, Callable[[], FloatArray]]) -> None:
+        self._made = made
+
+    def __getitem__(self, name: str) -> FloatArray:
+        return self._made[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+
 def _places(trace: JobTrace, course: Course, fault: int) -> tuple[Any, Any]:
     """Return what takes, by arrival, what counts out of a course's columns, and out of the trace's."""
     if fault >= 0:
@@ -313,25 +329,27 @@ def replay_of(
     """Return the replay of the jobs that count, in order of arrival; at a fault those that were run."""
     own, jobs = _places(trace, course, fault)
     latency_ms = course.latency_s[own] * 1e3
-    late = course.done[own] > trace.due[jobs]
     ok, outcome = trace.ok[jobs], np.minimum(latency_ms, CLIP_MS)
     if not ok.all():
         lost = ~ok & (trace.latency_ms[jobs] >= CLIP_MS)
         outcome = np.where(lost, CLIP_MS, outcome)
         was_late = trace.arrival[jobs] + trace.latency_ms[jobs] / 1e3 > trace.due[jobs]
         ok = ok | (calibration.late_fails[0] & was_late & ~lost)
-    service_ms = course.service[own] * 1e3
+    if calibration.late_fails[0]:
+        ok = ok & ~(course.done[own] > trace.due[jobs])
     return JobReplay(
         time=trace.arrival[jobs],
         outcome=outcome,
-        ok=ok & ~late if calibration.late_fails[0] else ok,
+        ok=ok,
         action=np.zeros(len(outcome), np.int64),
         members=0,
         fault=fault,
-        extra={
-            "wait_ms": (course.begun[own] - course.arrival[own]) * 1e3,
-            "slowdown": latency_ms / service_ms,
-            "late": late.astype(np.float64),
-        },
+        extra=_WhenAsked(
+            {
+                "wait_ms": lambda: (course.begun[own] - course.arrival[own]) * 1e3,
+                "slowdown": lambda: course.latency_s[own] / course.service[own],
+                "late": lambda: (course.done[own] > trace.due[jobs]).astype(np.float64),
+            }
+        ),
         course=course,
     )
