@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     from .policies.rollout.ledger import Ledger
     from .policies.rollout.shipping import Ramp
     from .sdk.channel import Peer
-    from .shadow.gate_case import VerifyOptions
+    from .shadow.gates.case import VerifyOptions
+    from .shadow.gates.verdict import GateResult, Verdict
     from .shadow.isolation.compiled import CompiledOptions
-    from .shadow.offpolicy_table import OffPolicyOptions, OffPolicyTable
-    from .shadow.replay import ReplayTable
+    from .shadow.offpolicy.table import OffPolicyOptions, OffPolicyTable
+    from .shadow.replay.compare import ReplayTable
     from .shadow.report.rollouts import Rollout, Shipped
     from .shadow.report.traces import Traces
     from .shadow.report.upkeep import Compaction, Pruning
     from .shadow.search.driver import Options, Report
     from .shadow.search.result import EvolveResult
-    from .shadow.verdict import GateResult, Verdict
 
 TRACES = Path(".gnomon/traces")
 LEDGER = Path(".gnomon/ledger.db")
@@ -183,7 +183,7 @@ def replay(
         TraceError, ConfigurationError, LanguageError: as :func:`opened`, and for ``policies``.
         IsolationError: the isolation cannot be had.
     """
-    from .shadow.replay import ReplayOptions, compare, planned
+    from .shadow.replay.compare import ReplayOptions, compare, planned
 
     options = ReplayOptions(
         replicas=replicas,
@@ -222,8 +222,8 @@ def off_policy(
         TraceError, ConfigurationError, LanguageError: as :func:`opened`, and for ``policies``.
         IsolationError: the isolation cannot be had.
     """
-    from .shadow.offpolicy_table import OffPolicyOptions
-    from .shadow.offpolicy_table import off_policy as estimated
+    from .shadow.offpolicy.table import OffPolicyOptions
+    from .shadow.offpolicy.table import off_policy as estimated
     from .shadow.opening import asked, sources_named
 
     found = asked(traces, hook)
@@ -309,8 +309,8 @@ def verify(
         TrustError: the ledger does not hold.
     """
     from .policies.rollout.ledger import Ledger
-    from .shadow.gate_case import VerifyOptions
-    from .shadow.gates import verify as judge
+    from .shadow.gates.case import VerifyOptions
+    from .shadow.gates.verify import verify as judge
     from .shadow.policy import source_of
 
     source = source_of(Path(policy)) if _names_file(policy) else str(policy)
@@ -388,8 +388,8 @@ def ship(
     from .policies.rollout.shipping import Ramp, sign_plan
     from .sdk.bundle import save_bundle
     from .shadow.bundling import bundle_for, naming, plan_for, require_whole
+    from .shadow.gates.verdict import load_verdict
     from .shadow.report.rollouts import Rollout, Shipped
-    from .shadow.verdict import load_verdict
 
     with closing(existing_ledger(ledger)) as book:
         found = load_verdict(_file(verdict), book)

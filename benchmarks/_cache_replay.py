@@ -24,9 +24,9 @@ from gnomon.policies.cache import SAMPLE, cache
 from gnomon.recorder.importers import Request, import_trace
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.language import check, chooser
-from gnomon.shadow.access_trace import AccessTrace, access_trace
 from gnomon.shadow.compiled import compile_score
-from gnomon.shadow.simulators.cache import CacheSimulator
+from gnomon.shadow.simulators.cache.simulator import CacheSimulator
+from gnomon.shadow.traces.access_trace import AccessTrace, access_trace
 
 SHARE = 0.1
 #: Scores by name; the lowest leaves.

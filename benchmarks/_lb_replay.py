@@ -24,10 +24,10 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.language import check
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.simulators._lb_model import mixed_seed
-from gnomon.shadow.simulators._native import uniform
-from gnomon.shadow.simulators.load_balancer import LoadBalancerCalibration
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.simulators.load_balancer.model import mixed_seed
+from gnomon.shadow.simulators.load_balancer.simulator import LoadBalancerCalibration
+from gnomon.shadow.simulators.native import uniform
+from gnomon.shadow.traces.trace import DecisionTrace
 
 BACKENDS = 8
 LOAD = 0.9

@@ -32,7 +32,7 @@ _REPEATS = 5
 
 def by_path(name: str) -> Any:
     """Import one module of the simulators without the package around it."""
-    path = ROOT / "shadow" / "simulators" / f"{name}.py"
+    path = ROOT / "shadow" / "simulators" / "expert_placement" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -43,10 +43,10 @@ def by_path(name: str) -> Any:
 def compiled() -> Any:
     """Return the compiled kernels, or None where the package or numba is missing."""
     try:
-        from gnomon.shadow.simulators import _eplb_kernel, _moe_kernel
+        from gnomon.shadow.simulators.expert_placement import eplb_kernel, kernel
     except ImportError:
         return None
-    return _eplb_kernel.place, _moe_kernel.judge
+    return eplb_kernel.place, kernel.judge
 
 
 def loads(windows: int, layers: int, experts: int, seed: int) -> Any:
@@ -106,7 +106,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="write all rows to this file too")
     options = parser.parse_args()
-    eplb, kernels = by_path("_eplb_torch"), compiled()
+    eplb, kernels = by_path("eplb_torch"), compiled()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     about = {
         "torch": torch.__version__,

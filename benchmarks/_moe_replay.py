@@ -19,9 +19,9 @@ from results import Peer, Row
 
 from gnomon.policies.expert_placement import expert_placement, static_row
 from gnomon.sdk.language import check_program
-from gnomon.shadow.load_trace import LoadTrace
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.simulators.expert_placement import published
+from gnomon.shadow.simulators.expert_placement.simulator import published
+from gnomon.shadow.traces.load_trace import LoadTrace
 
 LAYERS, EXPERTS, SLOTS, RANKS = 58, 256, 288, 32
 GROUPS, NODES = 8, 4

@@ -24,12 +24,12 @@ from gnomon.policies.llm_scheduler import llm_scheduler
 from gnomon.policies.scheduler import scheduler
 from gnomon.sdk.language import check
 from gnomon.shadow.compiled import compile_score
-from gnomon.shadow.job_trace import JobTrace, RequestTrace
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.simulators._llm_fit import ASSUMED
-from gnomon.shadow.simulators._llm_kernel import STEPS
-from gnomon.shadow.simulators.llm_scheduler import LlmCalibration
-from gnomon.shadow.simulators.scheduler import SchedulerCalibration
+from gnomon.shadow.simulators.llm_scheduler.fit import ASSUMED
+from gnomon.shadow.simulators.llm_scheduler.kernel import STEPS
+from gnomon.shadow.simulators.llm_scheduler.simulator import LlmCalibration
+from gnomon.shadow.simulators.scheduler.simulator import SchedulerCalibration
+from gnomon.shadow.traces.job_trace import JobTrace, RequestTrace
 
 WORKERS = 8
 LOAD = 0.95

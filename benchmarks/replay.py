@@ -145,7 +145,7 @@ def _rate_row(
 
 def accesses(requests: int) -> Any:
     """Return a trace of the pinned generator: lookups of objects of size 1 in one cache."""
-    from gnomon.shadow.access_trace import LOOKUP, UNKNOWN, AccessTrace
+    from gnomon.shadow.traces.access_trace import LOOKUP, UNKNOWN, AccessTrace
 
     rng = np.random.default_rng(0)
     objects = max(1000, requests // 10)
@@ -166,7 +166,7 @@ def replaying(trace: Any) -> Callable[[], float]:
     from gnomon.policies.cache import cache
     from gnomon.sdk.language import check
     from gnomon.shadow.compiled import compile_score
-    from gnomon.shadow.simulators.cache import CacheSimulator
+    from gnomon.shadow.simulators.cache.simulator import CacheSimulator
 
     simulator = CacheSimulator()
     fitted, score = simulator.calibrate(trace), compile_score(check(RECENCY, cache.input_names))

@@ -40,7 +40,7 @@ def offpolicy(
     """Estimate policies from recorded decisions alone, where exploration makes that possible."""
     from .. import api
     from ..sdk.isolation.layers import known_mode
-    from ..shadow.offpolicy_table import OffPolicyOptions
+    from ..shadow.offpolicy.table import OffPolicyOptions
 
     options = OffPolicyOptions(clip, least_effective, known_mode(isolation), seed)
     table = api.off_policy(_trace.store_of(store, traces), policy or (), hook=hook, options=options)

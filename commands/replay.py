@@ -13,7 +13,7 @@ from . import _complete, _trace
 from ._common import Exit, emit, fail, handled, shown, stoppable
 
 if TYPE_CHECKING:
-    from ..shadow.replay import ReplayTable
+    from ..shadow.replay.compare import ReplayTable
 
 _CODES = {
     "ok": Exit.OK,

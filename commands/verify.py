@@ -12,7 +12,7 @@ from . import _trace
 from ._common import Exit, emit, handled, shown
 
 if TYPE_CHECKING:
-    from ..shadow.verdict import GateResult
+    from ..shadow.gates.verdict import GateResult
 
 _EXITS = {"accepted": Exit.OK, "refused": Exit.NEGATIVE, "inconclusive": Exit.INCONCLUSIVE}
 
@@ -49,7 +49,7 @@ def verify(
     """
     from .. import api
     from ..sdk.isolation.layers import known_mode
-    from ..shadow.gate_case import VerifyOptions
+    from ..shadow.gates.case import VerifyOptions
 
     verdict = api.verify(
         policy,

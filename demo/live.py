@@ -12,7 +12,7 @@ from .. import api
 from ..policies.rollout.client import RolloutClient
 from ..policies.rollout.ledger import Ledger
 from ..recorder.store import TraceStore
-from ..shadow.trace import decision_trace
+from ..shadow.traces.trace import decision_trace
 from .canary import ACTOR, LateBlocks, extra_latency, follow, progress_note
 from .run import Run, Shipped, finite
 from .screen import interval, ms

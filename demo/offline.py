@@ -15,8 +15,8 @@ from .run import Run, Shipped
 from .screen import interval, ms
 
 if TYPE_CHECKING:
+    from ..shadow.gates.verdict import GateResult, Verdict
     from ..shadow.search.result import EvolveResult, Finalist
-    from ..shadow.verdict import GateResult, Verdict
 
 _FREE_GATES = ("language", "determinism", "invariants")
 

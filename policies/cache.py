@@ -3,7 +3,7 @@
 One decision serves eviction and admission: its items are a sample of the residents and, last, the
 newcomer; the object with the lowest score goes. Where that is the newcomer it is not admitted.
 
-The simulator that answers for this kind is ``shadow/simulators/cache.py``; in a service it is
+The simulator that answers for this kind is ``shadow/simulators/cache/simulator.py``; in a service it is
 ``gnomon.PolicyCache`` that asks.
 """
 

@@ -11,7 +11,7 @@ placement)`` that writes ``placement``, the physical-to-logical map. Its argumen
 there. Where ``num_nodes`` divides ``num_groups``, the experts of a group (as routers with limited groups
 pick them) have to stay on one node, as in DeepSeek's hierarchical EPLB; else there is no such rule.
 
-The simulator that answers for this kind is ``shadow/simulators/expert_placement.py``.
+The simulator that answers for this kind is ``shadow/simulators/expert_placement/simulator.py``.
 """
 
 from __future__ import annotations

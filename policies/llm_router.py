@@ -3,7 +3,7 @@
 A replica keeps the prompt blocks that it has seen (its prefix cache), so a request is cheapest where the
 longest leading run of its blocks lies, unless too many others went there too.
 
-The simulator that answers for this kind is ``shadow/simulators/llm_router.py``.
+The simulator that answers for this kind is ``shadow/simulators/llm_router/simulator.py``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The ``llm_scheduler`` kind: which waiting request a continuous-batching LLM server admits next.
 
-The simulator that answers for this kind is ``shadow/simulators/llm_scheduler.py``.
+The simulator that answers for this kind is ``shadow/simulators/llm_scheduler/simulator.py``.
 """
 
 from __future__ import annotations

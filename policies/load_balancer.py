@@ -1,6 +1,6 @@
 """The ``load_balancer`` kind: which backend serves the next request, so that latency is lowest.
 
-The simulator that answers for this kind is ``shadow/simulators/load_balancer.py``.
+The simulator that answers for this kind is ``shadow/simulators/load_balancer/simulator.py``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The ``scheduler`` kind: which of the queued jobs a free worker runs next, so that latency is lowest.
 
-The simulator that answers for this kind is ``shadow/simulators/scheduler.py``.
+The simulator that answers for this kind is ``shadow/simulators/scheduler/simulator.py``.
 """
 
 from __future__ import annotations

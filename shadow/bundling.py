@@ -16,9 +16,9 @@ from ..sdk import bundle as bundles
 from ..sdk import dsse, keys
 from ..sdk.errors import ConfigurationError, GnomonError, RolloutError, TrustError
 from ..sdk.kind import Kind
+from .gates.verdict import GATES, GateResult, Verdict
+from .gates.watch import blocking
 from .policy import source_of
-from .verdict import GATES, GateResult, Verdict
-from .watch import blocking
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (

@@ -11,7 +11,7 @@ import numpy as np
 from ..sdk.errors import TraceError
 from .policy import Policy
 from .simulators.base import FloatArray, IntArray, Measure, Replay, Simulator
-from .trace import Trace
+from .traces.trace import Trace
 
 Answer = Literal["ok", "beyond tolerance", "inconclusive", "nothing recorded"]
 

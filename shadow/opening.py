@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from ..sdk.hook import Hook
     from ..sdk.invariant import Invariant
     from ..sdk.kind import Kind
-    from .gate_case import Target
+    from .gates.case import Target
     from .policy import Policy
-    from .trace import Trace
+    from .traces.trace import Trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ def opened(
         ConfigurationError: hook or incumbent name nothing that can be used.
         LanguageError: the incumbent's file lies outside the policy language.
     """
-    from .gate_case import Target
+    from .gates.case import Target
 
     found = asked(traces, hook, incumbent)
     policy = policy_named(found.incumbent, found.kind)
@@ -84,8 +84,8 @@ def opened(
 def _trace(traces: str, hook: str | None) -> Trace:
     from ..policies.registry import kind as kind_named
     from .simulators import simulator_for
-    from .trace import load_trace, saved_kind
-    from .trace_files import is_saved
+    from .traces.files import is_saved
+    from .traces.trace import load_trace, saved_kind
 
     if not is_saved(traces):
         return load_trace(traces, hook)

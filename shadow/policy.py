@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..sdk.errors import ConfigurationError
 from ..sdk.kind import Baseline, Kind
 from ..sdk.language import check
-from .job_trace import QueueTrace
 from .simulators import simulator_for
 from .simulators.base import Choose, FloatArray, Replay, Simulator, drive, drive_to_end
-from .trace import DecisionTrace, Trace
+from .traces.job_trace import QueueTrace
+from .traces.trace import DecisionTrace, Trace
 
 if TYPE_CHECKING:
     from ..sdk.isolation.layers import IsolationMode, Limits

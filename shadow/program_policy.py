@@ -15,7 +15,7 @@ from ..sdk.programs.questions import lists, outputs_of, question_of
 from .policy import Policy, Tier
 from .programs import Asking, Outputs, asking, drive_program, run_program
 from .simulators.base import Replay, Simulator
-from .trace import Trace
+from .traces.trace import Trace
 
 if TYPE_CHECKING:
     from ..sdk.isolation.zygote import Zygote

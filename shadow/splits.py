@@ -10,7 +10,7 @@ import numpy as np
 from ..sdk.errors import TraceError
 from .evaluation import Split
 from .simulators.base import FloatArray, IntArray, Replay
-from .trace import Trace
+from .traces.trace import Trace
 
 VALIDATION_FROM = 0.50
 HOLDOUT_FROM = 0.75

@@ -29,10 +29,10 @@ from ...sdk.isolation.layers import IsolationMode, Limits
 from ...sdk.isolation.zygote import CandidateStopped, Fork, Zygote
 from ...sdk.kind import Kind
 from ..evaluation import Evaluation, Split, Status
+from ..gates.watch import blocking
 from ..simulators import plugged_in
 from ..simulators.base import save_calibrations
-from ..trace import Trace
-from ..watch import blocking
+from ..traces.trace import Trace
 from .guard import InvariantGuard
 
 _ENTRY = "gnomon.shadow.isolation.compiled_child"

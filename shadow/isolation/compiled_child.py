@@ -27,7 +27,7 @@ from ...sdk.language import check
 from ..compiled import compile_score
 from ..simulators import plugged_in, simulator_for
 from ..simulators.base import Replay, Simulator, load_calibrations
-from ..trace import Trace
+from ..traces.trace import Trace
 
 #: A compiler needs memory that can be executed; :func:`serve` gives that up before the first replay.
 COMPILES = True

@@ -7,9 +7,9 @@ from typing import Any
 from ...sdk.invariant import Invariant
 from ...sdk.isolation.layers import IsolationMode, Limits
 from ...sdk.kind import Kind
+from ..gates.watch import Watch
 from ..simulators import simulator_for
-from ..trace import Trace
-from ..watch import Watch
+from ..traces.trace import Trace
 from .lockstep import LockstepCandidate, lockstep_zygote, run_lockstep
 
 #: A sample: the gates check every decision of every replay.

@@ -15,12 +15,12 @@ from ...sdk.isolation.program import ProgramProcess, program_zygote
 from ...sdk.isolation.zygote import CandidateStopped, Zygote
 from ...sdk.kind import Kind
 from ..evaluation import Evaluation, Split, Status
+from ..gates.watch import blocking
 from ..programs import ProgramWatch, asking, drawn_questions, drive_program
 from ..simulators import simulator_for
 from ..simulators.base import Replay
 from ..splits import segments
-from ..trace import Trace
-from ..watch import blocking
+from ..traces.trace import Trace
 from .compiled import CompiledOptions
 
 #: Questions that the kind draws; the gates ask these and more.

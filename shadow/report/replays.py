@@ -12,7 +12,7 @@ from .shown import Part, Table, percent
 
 if TYPE_CHECKING:
     from ..fidelity import Fidelity
-    from ..replay_table import OverallRow, PolicyRow, ReplayTable
+    from ..replay.table import OverallRow, PolicyRow, ReplayTable
     from ..splits import Interval
 
 PLOTS = (".svg", ".png")

@@ -17,7 +17,7 @@ from ..isolation.programs import ProgramEngine
 from ..policy import Policy
 from ..simulators import simulator_for
 from ..splits import split
-from ..trace import Trace
+from ..traces.trace import Trace
 from .driver import Options, Report, evolve
 from .result import EvolveResult
 

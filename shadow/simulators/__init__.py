@@ -40,12 +40,12 @@ __all__ = [
 
 ENTRY_POINTS = "gnomon.simulators"
 _BUILT_IN = {
-    "cache": (".cache", "CacheSimulator"),
-    "expert_placement": (".expert_placement", "ExpertPlacementSimulator"),
-    "llm_router": (".llm_router", "LlmRouterSimulator"),
-    "llm_scheduler": (".llm_scheduler", "LlmSchedulerSimulator"),
-    "load_balancer": (".load_balancer", "LoadBalancerSimulator"),
-    "scheduler": (".scheduler", "SchedulerSimulator"),
+    "cache": (".cache.simulator", "CacheSimulator"),
+    "expert_placement": (".expert_placement.simulator", "ExpertPlacementSimulator"),
+    "llm_router": (".llm_router.simulator", "LlmRouterSimulator"),
+    "llm_scheduler": (".llm_scheduler.simulator", "LlmSchedulerSimulator"),
+    "load_balancer": (".load_balancer.simulator", "LoadBalancerSimulator"),
+    "scheduler": (".scheduler.simulator", "SchedulerSimulator"),
 }
 _registered: dict[str, Simulator] = {}
 

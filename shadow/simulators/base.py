@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ...sdk.errors import ConfigurationError, TraceError
 from ...sdk.kind import Kind, Metric, Order
-from ..trace import DecisionTrace, Trace, arrays_in, decision_trace
+from ..traces.trace import DecisionTrace, Trace, arrays_in, decision_trace
 
 if TYPE_CHECKING:
     from ...recorder.store import TraceStore

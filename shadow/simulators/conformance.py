@@ -11,7 +11,7 @@ import numpy as np
 
 from ...sdk.language import check
 from ..compiled import compile_score
-from ..trace import DecisionTrace
+from ..traces.trace import DecisionTrace
 from .base import FloatArray, Replay, Simulator
 
 #: Index of a decision and its rows to an index.

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ...policies.registry import register
 from ...sdk.errors import ConfigurationError
 from ...sdk.kind import HOST_FEATURES, Kind, Order
-from ..trace import DecisionTrace, clipped
+from ..traces.trace import DecisionTrace, clipped
 from .base import Choose, FloatArray, Measure, Replay, Simulator, Stream, drive
 
 #: What a calibration holds: numbers and arrays by name.

@@ -21,7 +21,7 @@ from gnomon.recorder.sink import StoreSink
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.keys import Role, generate, save
 from gnomon.sdk.records import Decision, Outcome, Record
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.traces.trace import DecisionTrace
 
 from ..isolation.systems import recorded
 

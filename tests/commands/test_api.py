@@ -22,11 +22,11 @@ from gnomon.sdk.keys import generate
 from gnomon.sdk.kind import Kind
 from gnomon.sdk.language import check
 from gnomon.sdk.runtime import RUNTIME
+from gnomon.shadow.gates.verdict import Verdict
 from gnomon.shadow.policy import FunctionPolicy, RecordedPolicy, ScorePolicy
 from gnomon.shadow.search.driver import Options
 from gnomon.shadow.search.records import Budget
-from gnomon.shadow.trace import load_trace
-from gnomon.shadow.verdict import Verdict
+from gnomon.shadow.traces.trace import load_trace
 
 from .conftest import HOOK, Folder, serving
 

@@ -20,7 +20,7 @@ from gnomon.recorder.schema import VERSION_KEY
 from gnomon.sdk.bundle import save_bundle
 from gnomon.sdk.keys import load_private
 from gnomon.shadow.bundling import bundle_for
-from gnomon.shadow.verdict import GATES, GateResult, Verdict
+from gnomon.shadow.gates.verdict import GATES, GateResult, Verdict
 
 from .conftest import HOOK, Folder
 

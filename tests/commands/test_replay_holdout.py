@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from gnomon.policies.rollout.ledger import Ledger
-from gnomon.shadow.holdout import OPENED
+from gnomon.shadow.gates.holdout import OPENED
 
 from .conftest import Folder
 

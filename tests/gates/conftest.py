@@ -13,11 +13,11 @@ from gnomon.policies.rollout.ledger import Ledger
 from gnomon.sdk.invariant import Invariant
 from gnomon.sdk.isolation.zygote import Zygote
 from gnomon.sdk.language import check
-from gnomon.shadow.gate_case import Case, Target, VerifyOptions
+from gnomon.shadow.gates.case import Case, Target, VerifyOptions
 from gnomon.shadow.isolation.lockstep import lockstep_zygote
 from gnomon.shadow.policy import ScorePolicy
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.traces.trace import DecisionTrace
 
 from ..isolation.systems import recorded
 

@@ -17,7 +17,7 @@ from gnomon.sdk.errors import RolloutError
 from gnomon.sdk.invariant import Invariant
 from gnomon.sdk.language import check
 from gnomon.shadow.bundling import bundle_for
-from gnomon.shadow.verdict import GATES, Answer, GateResult, Verdict
+from gnomon.shadow.gates.verdict import GATES, Answer, GateResult, Verdict
 
 from .conftest import INPUTS, PEAK, ROUND_ROBIN
 

@@ -9,12 +9,12 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-import gnomon.shadow.trace
+import gnomon.shadow.traces.trace
 from gnomon.commands import verify
 from gnomon.policies.rollout.ledger import Ledger
 from gnomon.sdk.errors import TraceError
-from gnomon.shadow.trace import DecisionTrace
-from gnomon.shadow.verdict import load_verdict
+from gnomon.shadow.gates.verdict import load_verdict
+from gnomon.shadow.traces.trace import DecisionTrace
 
 from .conftest import PEAK
 
@@ -32,7 +32,7 @@ def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trace: DecisionTrace
             raise TraceError(f"{store} holds no hook {hook!r}; it has {trace.hook}")
         return trace
 
-    monkeypatch.setattr(gnomon.shadow.trace, "load_trace", load)
+    monkeypatch.setattr(gnomon.shadow.traces.trace, "load_trace", load)
     monkeypatch.chdir(tmp_path)
 
 

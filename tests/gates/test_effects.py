@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnomon.sdk.errors import TraceError
-from gnomon.shadow.gate_effects import (
+from gnomon.shadow.gates.effects import (
     block_length,
     statistic_effect,
     worst_mean_effect,

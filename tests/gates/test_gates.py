@@ -14,10 +14,12 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.invariant import Invariant, violated
 from gnomon.sdk.isolation.zygote import CandidateStopped
 from gnomon.sdk.language import check, chooser
-from gnomon.shadow import gate_behaviour, gate_invariants, gate_replay
 from gnomon.shadow.evaluation import Status
-from gnomon.shadow.gate_case import Case, Target, VerifyOptions
-from gnomon.shadow.holdout import OPENED
+from gnomon.shadow.gates import behaviour as gate_behaviour
+from gnomon.shadow.gates import invariants as gate_invariants
+from gnomon.shadow.gates import replay as gate_replay
+from gnomon.shadow.gates.case import Case, Target, VerifyOptions
+from gnomon.shadow.gates.holdout import OPENED
 from gnomon.shadow.isolation.lockstep import LockstepCandidate
 from gnomon.shadow.policy import Policy
 from gnomon.shadow.simulators.base import Replay

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from gnomon.policies.rollout.ledger import Ledger
 from gnomon.sdk.errors import TrustError
-from gnomon.shadow.holdout import ALPHA, LEAST_GRANT, OPENED, Grant, Holdout, granted
-from gnomon.shadow.holdout import open_holdout as opened
-from gnomon.shadow.trace import DecisionTrace
-from gnomon.shadow.verdict import GateResult, Verdict, finite, load_verdict
+from gnomon.shadow.gates.holdout import ALPHA, LEAST_GRANT, OPENED, Grant, Holdout, granted
+from gnomon.shadow.gates.holdout import open_holdout as opened
+from gnomon.shadow.gates.verdict import GateResult, Verdict, finite, load_verdict
+from gnomon.shadow.traces.trace import DecisionTrace
 
 
 @pytest.fixture

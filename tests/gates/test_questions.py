@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from gnomon.sdk.invariant import Invariant
-from gnomon.shadow.gate_case import Case, VerifyOptions
+from gnomon.shadow.gates.case import Case, VerifyOptions
+from gnomon.shadow.gates.questions import invariant_digest, policy_digest, question
 from gnomon.shadow.policy import BuiltInPolicy, FunctionPolicy, RecordedPolicy
-from gnomon.shadow.questions import invariant_digest, policy_digest, question
 
 from .conftest import PEAK, ROUND_ROBIN, target
 
@@ -82,7 +82,7 @@ def test_partial_and_recursive_predicates_can_be_told_apart() -> None:
 def test_a_digest_is_the_same_in_another_process() -> None:
     code = (
         "from gnomon.sdk.invariant import Invariant\n"
-        "from gnomon.shadow.questions import invariant_digest\n"
+        "from gnomon.shadow.gates.questions import invariant_digest\n"
         "named = lambda items, picked: picked.name in {'a', 'b', 'c', 'd'}\n"
         "print(invariant_digest(Invariant('n', named)))"
     )

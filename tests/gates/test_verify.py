@@ -14,10 +14,10 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.policies.rollout.ledger import Ledger
 from gnomon.sdk.errors import ConfigurationError, TrustError
 from gnomon.sdk.invariant import Invariant
-from gnomon.shadow.gate_case import VerifyOptions
-from gnomon.shadow.gates import verify
-from gnomon.shadow.trace import DecisionTrace
-from gnomon.shadow.verdict import GateResult, load_verdict
+from gnomon.shadow.gates.case import VerifyOptions
+from gnomon.shadow.gates.verdict import GateResult, load_verdict
+from gnomon.shadow.gates.verify import verify
+from gnomon.shadow.traces.trace import DecisionTrace
 
 from .conftest import PEAK, ROUND_ROBIN, target
 

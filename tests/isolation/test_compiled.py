@@ -22,7 +22,7 @@ from gnomon.shadow.isolation.compiled import CompiledEngine, CompiledOptions
 from gnomon.shadow.isolation.compiled_child import stretches
 from gnomon.shadow.isolation.lockstep import lockstep, run_lockstep
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.traces.trace import DecisionTrace
 
 from . import attacks
 from .systems import recorded

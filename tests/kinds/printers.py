@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import gnomon
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.traces.trace import DecisionTrace
 
 printer = gnomon.Kind(
     name="printer",
@@ -90,4 +90,4 @@ def recorded(jobs: int = 1500, seed: int = 0) -> DecisionTrace:
             shown = stream.send((len(rows) - 1) % 3)
     except StopIteration as stop:
         columns = {"features": np.stack(rows), "outcome": stop.value.outcome}
-    return gnomon.shadow.trace.replace(blank, **columns)
+    return gnomon.shadow.traces.trace.replace(blank, **columns)

@@ -16,10 +16,10 @@ import pytest
 import gnomon
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.shadow.policy import ScorePolicy, baseline_policy
-from gnomon.shadow.replay import replay
+from gnomon.shadow.replay.compare import replay
 from gnomon.shadow.simulators import drive, register_simulator, simulator_for
 from gnomon.shadow.simulators.custom import FunctionSimulator, Luck, Outcomes
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.traces.trace import DecisionTrace
 from gnomon.testing import check_simulator
 
 from ..shadow.accesses import lookups

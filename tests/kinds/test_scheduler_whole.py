@@ -11,10 +11,10 @@ import pytest
 
 from gnomon.policies.scheduler import scheduler
 from gnomon.shadow.fidelity import fidelity
-from gnomon.shadow.job_trace import JobTrace
 from gnomon.shadow.policy import baseline_policy
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.trace import load_trace
+from gnomon.shadow.traces.job_trace import JobTrace
+from gnomon.shadow.traces.trace import load_trace
 
 from .stage import EXAMPLES, ended, stage, until
 from .test_lanes_whole import RAMP, Deployment, accepted_of, promoted

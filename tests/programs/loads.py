@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from gnomon.policies.expert_placement import expert_placement, static_row
-from gnomon.shadow.load_trace import LoadTrace
 from gnomon.shadow.simulators import simulator_for
 from gnomon.shadow.simulators.base import Replay
+from gnomon.shadow.traces.load_trace import LoadTrace
 
 LAYERS, EXPERTS, SLOTS, RANKS = 1, 16, 20, 4
 

@@ -22,21 +22,23 @@ from gnomon.sdk.isolation.program import ProgramProcess, program_zygote
 from gnomon.sdk.isolation.zygote import CandidateStopped
 from gnomon.sdk.language import Answer
 from gnomon.sdk.runtime import RUNTIME
-from gnomon.shadow import gate_program, gates, programs
+from gnomon.shadow import programs
 from gnomon.shadow.bundling import bundle_for
 from gnomon.shadow.evaluation import Status
-from gnomon.shadow.gate_behaviour import language
-from gnomon.shadow.gate_case import Target, VerifyOptions
-from gnomon.shadow.gate_replay import validation
-from gnomon.shadow.gates import verify
+from gnomon.shadow.gates import program as gate_program
+from gnomon.shadow.gates import verify as gates
+from gnomon.shadow.gates.behaviour import language
+from gnomon.shadow.gates.case import Target, VerifyOptions
+from gnomon.shadow.gates.replay import validation
+from gnomon.shadow.gates.verify import verify
 from gnomon.shadow.isolation.compiled import CompiledOptions
 from gnomon.shadow.isolation.programs import ProgramEngine
-from gnomon.shadow.load_trace import LoadTrace
 from gnomon.shadow.policy import Policy, baseline_policy, isolated_policy
 from gnomon.shadow.program_policy import ProgramFunctionPolicy, ProgramPolicy
 from gnomon.shadow.programs import Asking, drawn_questions
 from gnomon.shadow.search.wiring import Arena
 from gnomon.shadow.simulators import simulator_for
+from gnomon.shadow.traces.load_trace import LoadTrace
 
 from .loads import EXPERTS, SLOTS, trace
 

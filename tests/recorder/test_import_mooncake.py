@@ -19,9 +19,9 @@ from gnomon.recorder.importers import REPLICAS, import_mooncake
 from gnomon.recorder.importers._mooncake import packed
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import ConfigurationError, TraceError
-from gnomon.shadow.simulators._llm_router_trace import SETTINGS, _hashes
-from gnomon.shadow.simulators.llm_router import RequestTrace
-from gnomon.shadow.trace import load_trace
+from gnomon.shadow.simulators.llm_router.simulator import RequestTrace
+from gnomon.shadow.simulators.llm_router.trace import SETTINGS, _hashes
+from gnomon.shadow.traces.trace import load_trace
 
 
 def line(time: float = 0, tokens: float = 600, output: float = 3, hashes: Any = (1, 2)) -> str:

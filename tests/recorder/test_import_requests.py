@@ -23,7 +23,7 @@ from gnomon.recorder.importers import (
 from gnomon.recorder.importers._requests import _KIND, SETTINGS
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import ConfigurationError, TraceError
-from gnomon.shadow.trace import load_trace
+from gnomon.shadow.traces.trace import load_trace
 
 AZURE = (
     "TIMESTAMP,ContextTokens,GeneratedTokens\r\n"

@@ -19,8 +19,8 @@ from gnomon.recorder.importers import Deployment, ImportedLoads, import_loads
 from gnomon.recorder.importers._routing import _windows
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import ConfigurationError, TraceError
-from gnomon.shadow.load_trace import LoadTrace
-from gnomon.shadow.trace import load_trace
+from gnomon.shadow.traces.load_trace import LoadTrace
+from gnomon.shadow.traces.trace import load_trace
 
 DEPLOYMENT = Deployment(slots=12, ranks=4, window=10)
 

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.shadow.fidelity import Fidelity, Row
-from gnomon.shadow.replay import PolicyRow, ReplayTable
+from gnomon.shadow.gates.verdict import GateResult, Verdict
+from gnomon.shadow.replay.compare import PolicyRow, ReplayTable
 from gnomon.shadow.report.rollouts import Rollout, Shipped
 from gnomon.shadow.report.shown import Code, Part, Shown, Table, as_html, as_text, printable
 from gnomon.shadow.search.result import EvolveResult, Finalist
 from gnomon.shadow.splits import Interval
-from gnomon.shadow.verdict import GateResult, Verdict
 from gnomon.v1 import policy_pb2, rollouts_pb2
 
 HOSTILE = "<script>alert('x')</script>\x1b[31m&amp;\"'"

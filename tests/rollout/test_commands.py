@@ -24,8 +24,8 @@ from gnomon.policies.rollout.server import ControlPlane, ServerSettings
 from gnomon.sdk import keys
 from gnomon.sdk.bundle import load_bundle, save_bundle
 from gnomon.sdk.errors import ConfigurationError, UnavailableError
+from gnomon.shadow.gates.verdict import GATES, GateResult, Verdict
 from gnomon.shadow.report.rollouts import Rollout
-from gnomon.shadow.verdict import GATES, GateResult, Verdict
 from gnomon.v1 import rollouts_pb2
 
 SOURCE = f"def score({', '.join(load_balancer.input_names)}):\n    return inflight\n"

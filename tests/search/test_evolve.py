@@ -28,7 +28,7 @@ from gnomon.shadow.isolation.compiled import CompiledOptions
 from gnomon.shadow.policy import RecordedPolicy, baseline_policy
 from gnomon.shadow.search.log import proposals
 from gnomon.shadow.search.wiring import Arena
-from gnomon.shadow.trace import DecisionTrace, load_trace
+from gnomon.shadow.traces.trace import DecisionTrace, load_trace
 
 MEANS_MS = (12.0, 20.0, 36.0)
 START_NS = 1_700_000_000 * 10**9

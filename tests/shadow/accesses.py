@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from gnomon.recorder.importers import Request, import_trace
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.cache.cell import Cell
-from gnomon.shadow.access_trace import DELETE, LOOKUP, SET, UNKNOWN, AccessTrace, access_trace
+from gnomon.shadow.traces.access_trace import (
+    DELETE,
+    LOOKUP,
+    SET,
+    UNKNOWN,
+    AccessTrace,
+    access_trace,
+)
 
 #: (cache, op, key, size)
 Access = tuple[int, int, int, float]

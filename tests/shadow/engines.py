@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gnomon.shadow.job_trace import RequestTrace
-from gnomon.shadow.simulators.llm_scheduler import LlmCalibration
+from gnomon.shadow.simulators.llm_scheduler.simulator import LlmCalibration
+from gnomon.shadow.traces.job_trace import RequestTrace
 
 START_NS = 1_700_000_000_000_000_000
 

@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 
-from gnomon.shadow.access_trace import DELETE, LOOKUP, SET
+from gnomon.shadow.traces.access_trace import DELETE, LOOKUP, SET
 
 #: (op, key, size) of every access, in order.
 Accesses = list[tuple[int, int, float]]

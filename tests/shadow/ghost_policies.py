@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gnomon.shadow.simulators._cache_model import mixed_seed
-from gnomon.shadow.simulators._cache_tinylfu import Sketch, _slot, sketch
-from gnomon.shadow.simulators._native import uniform
+from gnomon.shadow.simulators.cache.model import mixed_seed
+from gnomon.shadow.simulators.cache.tinylfu import Sketch, _slot, sketch
+from gnomon.shadow.simulators.native import uniform
 
 from .exact_policies import Textbook
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gnomon.shadow.simulators.llm_router import RequestTrace
+from gnomon.shadow.simulators.llm_router.simulator import RequestTrace
 
 
 @dataclass

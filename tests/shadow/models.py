@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gnomon.shadow.simulators.load_balancer import LoadBalancerCalibration
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.simulators.load_balancer.simulator import LoadBalancerCalibration
+from gnomon.shadow.traces.trace import DecisionTrace
 
 
 def calibration(

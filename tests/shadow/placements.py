@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gnomon.policies.expert_placement import static_row
-from gnomon.shadow.load_trace import LoadTrace
+from gnomon.shadow.traces.load_trace import LoadTrace
 
 Row = list[int]
 

@@ -14,8 +14,8 @@ from gnomon.policies.scheduler import NO_DEADLINE_MS, scheduler
 from gnomon.recorder.rows import Joined, Source, tables
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.records import Decision, Outcome
-from gnomon.shadow.job_trace import JobTrace
-from gnomon.shadow.simulators.scheduler import SchedulerCalibration
+from gnomon.shadow.simulators.scheduler.simulator import SchedulerCalibration
+from gnomon.shadow.traces.job_trace import JobTrace
 
 START_NS = 1_700_000_000_000_000_000
 Rows = list[list[float]]

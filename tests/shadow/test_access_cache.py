@@ -23,9 +23,11 @@ from gnomon.recorder.retention import Keep, prune
 from gnomon.recorder.rows import Source
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.records import Record, Workload, WorkloadBatch
-from gnomon.shadow import _access_cache, _access_columns, _access_spool
-from gnomon.shadow.access_trace import DELETE, LOOKUP, SET, AccessTrace, access_trace
-from gnomon.shadow.trace import load_trace
+from gnomon.shadow.traces import access_cache as _access_cache
+from gnomon.shadow.traces import access_columns as _access_columns
+from gnomon.shadow.traces import access_spool as _access_spool
+from gnomon.shadow.traces.access_trace import DELETE, LOOKUP, SET, AccessTrace, access_trace
+from gnomon.shadow.traces.trace import load_trace
 
 from .test_access_trace import _START, HIT, MISSED, REST, begin, records, stored
 
@@ -214,7 +216,7 @@ def test_pruning_removes_what_was_made_of_it(tmp_path: Path) -> None:
 _LOADS = """
 import sys
 from gnomon.recorder.store import TraceStore
-from gnomon.shadow.access_trace import access_trace
+from gnomon.shadow.traces.access_trace import access_trace
 print(access_trace(TraceStore(sys.argv[1]), "things").key.tolist())
 """
 

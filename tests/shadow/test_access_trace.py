@@ -16,8 +16,8 @@ from gnomon.recorder.rows import Source
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import TraceError
 from gnomon.sdk.records import Record, Workload
-from gnomon.shadow.access_trace import DELETE, LOOKUP, SET, AccessTrace, access_trace
-from gnomon.shadow.trace import LEAST_DECISIONS, load_trace
+from gnomon.shadow.traces.access_trace import DELETE, LOOKUP, SET, AccessTrace, access_trace
+from gnomon.shadow.traces.trace import LEAST_DECISIONS, load_trace
 
 from .accesses import Access, accessed, lookups
 

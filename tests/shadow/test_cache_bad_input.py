@@ -16,10 +16,10 @@ from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import TraceError
 from gnomon.sdk.language import check
 from gnomon.sdk.records import Record
-from gnomon.shadow import _access_columns
-from gnomon.shadow.access_trace import LOOKUP, AccessTrace, access_trace
 from gnomon.shadow.compiled import compile_score
-from gnomon.shadow.simulators.cache import CacheReplay, CacheSimulator
+from gnomon.shadow.simulators.cache.simulator import CacheReplay, CacheSimulator
+from gnomon.shadow.traces import access_columns as _access_columns
+from gnomon.shadow.traces.access_trace import LOOKUP, AccessTrace, access_trace
 
 from .accesses import accessed, lookups
 from .test_access_trace import _START, HIT, REST, begin, records, stored

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from gnomon.policies.cache import cache
 from gnomon.sdk.cache.ordered import INCUMBENTS
 from gnomon.sdk.errors import ConfigurationError
-from gnomon.shadow.access_trace import DELETE, LOOKUP, SET, AccessTrace
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.simulators.cache import CacheReplay, CacheSummary
+from gnomon.shadow.simulators.cache.simulator import CacheReplay, CacheSummary
+from gnomon.shadow.traces.access_trace import DELETE, LOOKUP, SET, AccessTrace
 
 from .accesses import accessed, imported, lookups, plain, served, traces
 from .exact_policies import TEXTBOOK, arc_misses, misses

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnomon.policies.cache import cache
-from gnomon.shadow.access_trace import LOOKUP, AccessTrace
-from gnomon.shadow.simulators import _cache_tinylfu as tinylfu
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.simulators._cache_lists import Accesses
-from gnomon.shadow.simulators.cache import CacheReplay
+from gnomon.shadow.simulators.cache import tinylfu
+from gnomon.shadow.simulators.cache.lists import Accesses
+from gnomon.shadow.simulators.cache.simulator import CacheReplay
+from gnomon.shadow.traces.access_trace import LOOKUP, AccessTrace
 
 from .accesses import accessed, imported, lookups, plain, traces
 from .exact_policies import misses

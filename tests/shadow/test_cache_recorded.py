@@ -15,11 +15,11 @@ from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.sdk.records import Workload
 from gnomon.sdk.runtime import RUNTIME
-from gnomon.shadow.access_trace import AccessTrace, access_trace
 from gnomon.shadow.fidelity import fidelity
 from gnomon.shadow.opening import opened
 from gnomon.shadow.policy import incumbent_policy
 from gnomon.shadow.simulators import simulator_for
+from gnomon.shadow.traces.access_trace import AccessTrace, access_trace
 from gnomon.testing import FakeClock, recording
 
 SIMULATOR = simulator_for(cache)

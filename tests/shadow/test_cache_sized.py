@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.sdk.errors import ConfigurationError
-from gnomon.shadow.access_trace import DELETE, LOOKUP, SET, AccessTrace
-from gnomon.shadow.simulators.cache import CacheSimulator
+from gnomon.shadow.simulators.cache.simulator import CacheSimulator
+from gnomon.shadow.traces.access_trace import DELETE, LOOKUP, SET, AccessTrace
 
 from .accesses import accessed, imported, lookups, traces
 

@@ -16,14 +16,14 @@ from gnomon.sdk.cache.scored import ScoredCell
 from gnomon.sdk.errors import ConfigurationError, TraceError
 from gnomon.sdk.guard import Answer
 from gnomon.sdk.language import Program, check, chooser
-from gnomon.shadow.access_trace import LOOKUP, AccessTrace
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import Replay, load_calibrations, save_calibrations, simulator_for
-from gnomon.shadow.simulators import _cache_kernel as kernel
-from gnomon.shadow.simulators._cache_model import model_of, replay_of, start_of
-from gnomon.shadow.simulators._native import uniform
 from gnomon.shadow.simulators.base import Stream
-from gnomon.shadow.simulators.cache import CacheReplay, CacheSummary
+from gnomon.shadow.simulators.cache import kernel
+from gnomon.shadow.simulators.cache.model import model_of, replay_of, start_of
+from gnomon.shadow.simulators.cache.simulator import CacheReplay, CacheSummary
+from gnomon.shadow.simulators.native import uniform
+from gnomon.shadow.traces.access_trace import LOOKUP, AccessTrace
 
 from .accesses import accessed, imported, lookups, served, traces
 

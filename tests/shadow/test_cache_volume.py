@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from gnomon.policies.cache import cache
 from gnomon.sdk.language import check
-from gnomon.shadow.access_trace import DELETE, LOOKUP, SET, AccessTrace
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.simulators._cache_bound import most_hits
-from gnomon.shadow.simulators._cache_lists import Accesses
-from gnomon.shadow.simulators._cache_volume import most_hits as most_by_volume
-from gnomon.shadow.simulators._cache_volume import most_weight, wins
-from gnomon.shadow.simulators.cache import CacheReplay, CacheSimulator
+from gnomon.shadow.simulators.cache.bound import most_hits
+from gnomon.shadow.simulators.cache.lists import Accesses
+from gnomon.shadow.simulators.cache.simulator import CacheReplay, CacheSimulator
+from gnomon.shadow.simulators.cache.volume import most_hits as most_by_volume
+from gnomon.shadow.simulators.cache.volume import most_weight, wins
+from gnomon.shadow.traces.access_trace import DELETE, LOOKUP, SET, AccessTrace
 
 from .accesses import accessed, imported, traces
 

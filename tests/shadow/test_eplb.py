@@ -15,9 +15,9 @@ from gnomon.policies.expert_placement import expert_placement, questions, static
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.sdk.language import check_program
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.simulators._eplb_kernel import _order
-from gnomon.shadow.simulators._moe_kernel import split_groups
-from gnomon.shadow.simulators.expert_placement import effective, published
+from gnomon.shadow.simulators.expert_placement.eplb_kernel import _order
+from gnomon.shadow.simulators.expert_placement.kernel import split_groups
+from gnomon.shadow.simulators.expert_placement.simulator import effective, published
 
 from . import placements
 

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.policies.expert_placement import expert_placement, questions
-from gnomon.shadow.simulators import _moe_batch, _moe_kernel, simulator_for
-from gnomon.shadow.simulators.expert_placement import PLACED, effective, published
+from gnomon.shadow.simulators import simulator_for
+from gnomon.shadow.simulators.expert_placement import batch, kernel
+from gnomon.shadow.simulators.expert_placement.simulator import PLACED, effective, published
 
 from . import placements
 
@@ -33,23 +34,23 @@ def shape(name: str, question: tuple[Any, ...]) -> tuple[Any, ...]:
 @pytest.mark.parametrize("device", DEVICES)
 @given(question=asked, name=st.sampled_from(sorted(PLACED)))
 def test_maps_and_judgements_are_equal(device: str, question: tuple[Any, ...], name: str) -> None:
-    from gnomon.shadow.simulators import _eplb_torch
+    from gnomon.shadow.simulators.expert_placement import eplb_torch
 
     load = np.array(question[0])
     expected = published(name, *question[:6])
     weight = torch.tensor(load, device=device)
-    placed = _eplb_torch.place(weight, *shape(name, question))
+    placed = eplb_torch.place(weight, *shape(name, question))
     assert placed.cpu().numpy().tolist() == expected.tolist()
-    found = _eplb_torch.judge(weight[None], placed[None], question[4])
-    assert tuple(found[0].tolist()) == _moe_kernel.judge(load, expected, question[4])
+    found = eplb_torch.judge(weight[None], placed[None], question[4])
+    assert tuple(found[0].tolist()) == kernel.judge(load, expected, question[4])
 
 
 def test_load_that_is_not_served_is_told() -> None:
-    from gnomon.shadow.simulators import _eplb_torch
+    from gnomon.shadow.simulators.expert_placement import eplb_torch
 
     load = torch.tensor([[[5.0, 7, 11], [1, 1, 1]]], dtype=torch.float64)
     rows = torch.tensor([[[0, 0, 1, 1], [0, 1, 2, 2]]])
-    assert _eplb_torch.judge(load, rows, 2).tolist() == [[9.0, 13.0, 11.0]]
+    assert eplb_torch.judge(load, rows, 2).tolist() == [[9.0, 13.0, 11.0]]
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -58,11 +59,11 @@ def test_load_that_is_not_served_is_told() -> None:
 def test_a_replay_in_batches_is_the_replay(
     device: str, name: str, draw: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_moe_batch, "_BATCH", 16)
+    monkeypatch.setattr(batch, "_BATCH", 16)
     trace = placements.trace(40, delay=1)
     calibration: Any = SIMULATOR.restore({"draw": np.array([draw])})
     one: Any = SIMULATOR.replay_built_in(name, trace, calibration, 0)
-    monkeypatch.setattr(_moe_batch, "device", lambda _windows: device)
+    monkeypatch.setattr(batch, "device", lambda _windows: device)
     other: Any = SIMULATOR.replay_built_in(name, trace, calibration, 0)
     for column in ("time", "outcome", "ok", "action"):
         assert getattr(one, column).tolist() == getattr(other, column).tolist(), column
@@ -72,9 +73,9 @@ def test_a_replay_in_batches_is_the_replay(
 
 def test_the_module_can_be_had_without_the_package() -> None:
     """``benchmarks/_moe_gpu.py`` takes it to machines that have torch alone."""
-    from gnomon.shadow.simulators import _eplb_torch
+    from gnomon.shadow.simulators.expert_placement import eplb_torch
 
-    spec = importlib.util.spec_from_file_location("alone", str(_eplb_torch.__file__))
+    spec = importlib.util.spec_from_file_location("alone", str(eplb_torch.__file__))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -86,10 +87,10 @@ def test_a_gpu_is_looked_for_where_it_is_worth_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver = tmp_path / "nvidiactl"
-    monkeypatch.setattr(_moe_batch, "_DRIVER", driver)
+    monkeypatch.setattr(batch, "_DRIVER", driver)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert _moe_batch.device(10**6) == ""
+    assert batch.device(10**6) == ""
     driver.touch()
-    assert (_moe_batch.device(10**6), _moe_batch.device(63)) == ("cuda", "")
+    assert (batch.device(10**6), batch.device(63)) == ("cuda", "")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert _moe_batch.device(10**6) == ""
+    assert batch.device(10**6) == ""

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.sdk.errors import TraceError
-from gnomon.shadow._expiry import expired
-from gnomon.shadow.access_trace import DELETE, LOOKUP, SET, access_trace
+from gnomon.shadow.traces.access_trace import DELETE, LOOKUP, SET, access_trace
+from gnomon.shadow.traces.expiry import expired
 
 from .accesses import Access, accessed, lookups
 from .test_access_trace import HIT, REST, begin, records, stored

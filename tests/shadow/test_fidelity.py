@@ -15,7 +15,7 @@ from gnomon.shadow.fidelity import compared, fidelity
 from gnomon.shadow.policy import Policy, RecordedPolicy, ScorePolicy, baseline_policy
 from gnomon.shadow.simulators import Measure, simulator_for
 from gnomon.shadow.simulators.base import metric_statistics
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.traces.trace import DecisionTrace
 
 from .queueing import demo
 

@@ -17,12 +17,12 @@ from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import TraceError
 from gnomon.sdk.records import Workload
 from gnomon.shadow.fidelity import fidelity
-from gnomon.shadow.job_trace import JobTrace, job_trace
 from gnomon.shadow.opening import opened
 from gnomon.shadow.policy import RecordedPolicy, baseline_policy
 from gnomon.shadow.simulators.base import drive_to_end
-from gnomon.shadow.simulators.scheduler import SchedulerSimulator
-from gnomon.shadow.trace import load_trace
+from gnomon.shadow.simulators.scheduler.simulator import SchedulerSimulator
+from gnomon.shadow.traces.job_trace import JobTrace, job_trace
+from gnomon.shadow.traces.trace import load_trace
 
 from .queues import START_NS, Service, calibration, fcfs, jobs, poisson, sjf
 

@@ -15,7 +15,7 @@ from gnomon.sdk.errors import TraceError
 from gnomon.sdk.language import check
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import Replay, simulator_for
-from gnomon.shadow.simulators.load_balancer import LoadBalancerReplay
+from gnomon.shadow.simulators.load_balancer.simulator import LoadBalancerReplay
 
 from .models import arrivals, calibration
 

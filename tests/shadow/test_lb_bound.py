@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.language import check
 from gnomon.shadow.compiled import compile_score
-from gnomon.shadow.simulators import _lb_bound as bounds
 from gnomon.shadow.simulators import drive, simulator_for
-from gnomon.shadow.simulators._lb_model import model_of
-from gnomon.shadow.simulators.load_balancer import LoadBalancerCalibration
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.simulators.load_balancer import bound as bounds
+from gnomon.shadow.simulators.load_balancer.model import model_of
+from gnomon.shadow.simulators.load_balancer.simulator import LoadBalancerCalibration
+from gnomon.shadow.traces.trace import DecisionTrace
 
 from .models import arrivals, calibration, exponential
 

@@ -13,9 +13,9 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.language import check
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import Replay, drive, simulator_for
-from gnomon.shadow.simulators import _lb_kernel as kernel
-from gnomon.shadow.simulators._lb_model import mixed_seed
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.simulators.load_balancer import kernel
+from gnomon.shadow.simulators.load_balancer.model import mixed_seed
+from gnomon.shadow.traces.trace import DecisionTrace
 
 from .models import arrivals, calibration, exponential
 from .queueing import Rows, Server, System

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import TraceError
 from gnomon.shadow.simulators import load_calibrations, save_calibrations, simulator_for
-from gnomon.shadow.simulators._lb_levels import levels
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.simulators.load_balancer.levels import levels
+from gnomon.shadow.traces.trace import DecisionTrace
 
 from .queueing import Server, System, demo, lognormal, poisson, weighted
 

@@ -14,8 +14,8 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.language import check, chooser
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import drive, simulator_for
-from gnomon.shadow.simulators._lb_signals import signals
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.simulators.load_balancer.signals import signals
+from gnomon.shadow.traces.trace import DecisionTrace
 
 from .models import arrivals, calibration, exponential
 from .queueing import Policy, Server, System, demo, least_outstanding, lognormal, peak_ewma, poisson

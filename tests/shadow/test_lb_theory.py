@@ -11,7 +11,7 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.language import check
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.traces.trace import DecisionTrace
 
 from .models import arrivals, calibration, exponential
 

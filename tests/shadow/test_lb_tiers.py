@@ -13,9 +13,10 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.sdk.language import check, chooser
 from gnomon.shadow.compiled import compile_score
-from gnomon.shadow.simulators import Replay, _lb_built_in, drive, simulator_for
-from gnomon.shadow.simulators._native import reads, uniform
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.simulators import Replay, drive, simulator_for
+from gnomon.shadow.simulators.load_balancer import built_in
+from gnomon.shadow.simulators.native import reads, uniform
+from gnomon.shadow.traces.trace import DecisionTrace
 
 from .models import arrivals, calibration
 from .queueing import demo
@@ -131,7 +132,7 @@ def test_the_peak_sensitive_average_decides_as_published(seed: int) -> None:
 
 
 def _two_drawn(name: str, seed: int, process: int, count: int) -> tuple[int, int]:
-    key = _lb_built_in._key(name, seed, process)
+    key = built_in._key(name, seed, process)
     one, other = int(uniform(key, count, 0) * 3), int(uniform(key, count, 1) * 2)
     return one, other + (other >= one)
 

@@ -16,13 +16,13 @@ from gnomon.sdk.errors import TraceError
 from gnomon.sdk.language import check
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.fidelity import fidelity
-from gnomon.shadow.job_trace import RequestTrace
 from gnomon.shadow.opening import opened
 from gnomon.shadow.policy import RecordedPolicy, baseline_policy
-from gnomon.shadow.simulators import _llm_kernel as kernel
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.simulators._llm_fit import ASSUMED, evidence
-from gnomon.shadow.trace import load_trace
+from gnomon.shadow.simulators.llm_scheduler import kernel
+from gnomon.shadow.simulators.llm_scheduler.fit import ASSUMED, evidence
+from gnomon.shadow.traces.job_trace import RequestTrace
+from gnomon.shadow.traces.trace import load_trace
 
 from .engines import calibration, requests, until
 

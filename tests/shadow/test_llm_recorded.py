@@ -16,10 +16,10 @@ from gnomon.policies.llm_router import llm_router
 from gnomon.sdk.errors import TraceError
 from gnomon.shadow.policy import RecordedPolicy, baseline_policy
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.simulators._llm_router_join import joined
-from gnomon.shadow.simulators._llm_router_kernel import INPUTS, NEW
-from gnomon.shadow.simulators.llm_router import RequestTrace
-from gnomon.shadow.trace import DecisionTrace, load_trace
+from gnomon.shadow.simulators.llm_router.join import joined
+from gnomon.shadow.simulators.llm_router.kernel import INPUTS, NEW
+from gnomon.shadow.simulators.llm_router.simulator import RequestTrace
+from gnomon.shadow.traces.trace import DecisionTrace, load_trace
 
 from ..conftest import ROOT
 from .llm_replicas import Replica, play, requests

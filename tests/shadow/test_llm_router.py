@@ -17,8 +17,8 @@ from gnomon.sdk.errors import ConfigurationError, TraceError
 from gnomon.sdk.language import check, chooser
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import Replay, load_calibrations, save_calibrations, simulator_for
-from gnomon.shadow.simulators import _llm_router_kernel as kernel
-from gnomon.shadow.simulators.llm_router import LlmRouterReplay, RequestTrace
+from gnomon.shadow.simulators.llm_router import kernel
+from gnomon.shadow.simulators.llm_router.simulator import LlmRouterReplay, RequestTrace
 
 from .llm_replicas import Replica, play, requests
 

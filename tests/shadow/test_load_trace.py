@@ -17,11 +17,11 @@ from gnomon.recorder.schema import DECISIONS, TABLES
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import TraceError
 from gnomon.sdk.records import Workload
-from gnomon.shadow._load_columns import trace as trace_of
-from gnomon.shadow.load_trace import LoadTrace
 from gnomon.shadow.simulators import simulator_for
 from gnomon.shadow.splits import split
-from gnomon.shadow.trace import load_trace, saved_kind
+from gnomon.shadow.traces.load_columns import trace as trace_of
+from gnomon.shadow.traces.load_trace import LoadTrace
+from gnomon.shadow.traces.trace import load_trace, saved_kind
 
 from . import placements
 

@@ -16,10 +16,10 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import CandidateError, ConfigurationError, TraceError
 from gnomon.sdk.explore import explored
 from gnomon.sdk.language import check
-from gnomon.shadow.offpolicy import evaluate
-from gnomon.shadow.offpolicy_table import OffPolicyOptions, off_policy
-from gnomon.shadow.offpolicy_target import target_of
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.offpolicy.estimates import evaluate
+from gnomon.shadow.offpolicy.table import OffPolicyOptions, off_policy
+from gnomon.shadow.offpolicy.target import target_of
+from gnomon.shadow.traces.trace import DecisionTrace
 
 from .accesses import lookups
 

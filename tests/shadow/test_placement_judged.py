@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.policies.expert_placement import expert_placement, keeps_groups, questions
-from gnomon.shadow.simulators import _moe_kernel as kernel
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.simulators._moe_model import imbalance
-from gnomon.shadow.simulators.expert_placement import effective, published
+from gnomon.shadow.simulators.expert_placement import kernel
+from gnomon.shadow.simulators.expert_placement.model import imbalance
+from gnomon.shadow.simulators.expert_placement.simulator import effective, published
 
 from . import placements
 

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from gnomon.policies.expert_placement import expert_placement, static_row
 from gnomon.sdk.errors import ConfigurationError, TraceError
 from gnomon.shadow.fidelity import fidelity
-from gnomon.shadow.load_trace import LoadTrace
 from gnomon.shadow.policy import BuiltInPolicy
-from gnomon.shadow.simulators import _moe_kernel as kernel
 from gnomon.shadow.simulators import load_calibrations, save_calibrations, simulator_for
-from gnomon.shadow.simulators._moe_model import load_of
-from gnomon.shadow.simulators.expert_placement import PlacementReplay, answered, published
+from gnomon.shadow.simulators.expert_placement import kernel
+from gnomon.shadow.simulators.expert_placement.model import load_of
+from gnomon.shadow.simulators.expert_placement.simulator import PlacementReplay, answered, published
+from gnomon.shadow.traces.load_trace import LoadTrace
 
 from . import placements
 

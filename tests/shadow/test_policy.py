@@ -27,7 +27,7 @@ from gnomon.shadow.policy import (
     source_of,
 )
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.traces.trace import DecisionTrace
 
 from .models import arrivals, calibration
 from .queueing import demo

@@ -15,14 +15,14 @@ from gnomon.policies.rollout.ledger import Ledger
 from gnomon.policies.scheduler import scheduler
 from gnomon.sdk.errors import CandidateError, ConfigurationError
 from gnomon.sdk.isolation.zygote import Zygote
-from gnomon.shadow.gate_case import Target
-from gnomon.shadow.gates import verify
+from gnomon.shadow.gates.case import Target
+from gnomon.shadow.gates.verify import verify
 from gnomon.shadow.isolation.compiled import CompiledEngine, CompiledOptions
 from gnomon.shadow.isolation.lockstep import lockstep_zygote
-from gnomon.shadow.job_trace import JobTrace, job_trace
 from gnomon.shadow.policy import FunctionPolicy, IsolatedPolicy, baseline_policy
-from gnomon.shadow.simulators.scheduler import SchedulerSimulator
+from gnomon.shadow.simulators.scheduler.simulator import SchedulerSimulator
 from gnomon.shadow.splits import split
+from gnomon.shadow.traces.job_trace import JobTrace, job_trace
 
 from .engines import calibration as engine
 from .engines import requests

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from gnomon.commands import replay as command
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.shadow.policy import ScorePolicy, baseline_policy
-from gnomon.shadow.replay import replay
+from gnomon.shadow.replay.compare import replay
 from gnomon.shadow.simulators import register_simulator, simulator_for
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.traces.trace import DecisionTrace
 
 from .queueing import demo
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import TraceError
 from gnomon.shadow.policy import baseline_policy
-from gnomon.shadow.replay_cells import Measured, Setting, measured, measured_of, merged
-from gnomon.shadow.replay_effects import LEVEL, change, joint_level, mean_change
+from gnomon.shadow.replay.cells import Measured, Setting, measured, measured_of, merged
+from gnomon.shadow.replay.effects import LEVEL, change, joint_level, mean_change
 from gnomon.shadow.simulators import simulator_for
 from gnomon.shadow.splits import paired_effect
 

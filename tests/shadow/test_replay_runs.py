@@ -19,12 +19,12 @@ import pytest
 import gnomon
 from gnomon.policies.cache import cache
 from gnomon.sdk.errors import ConfigurationError, GnomonError, LanguageError, TraceError
-from gnomon.shadow.access_trace import AccessTrace
-from gnomon.shadow.replay import ReplayOptions, compare, planned
-from gnomon.shadow.replay_bench import Bench, Entrant, Job, Result
-from gnomon.shadow.replay_pool import Pool
+from gnomon.shadow.replay.bench import Bench, Entrant, Job, Result
+from gnomon.shadow.replay.compare import ReplayOptions, compare, planned
+from gnomon.shadow.replay.pool import Pool
 from gnomon.shadow.simulators import register_simulator, save_calibrations, simulator_for
-from gnomon.shadow.simulators.cache import CacheSimulator
+from gnomon.shadow.simulators.cache.simulator import CacheSimulator
+from gnomon.shadow.traces.access_trace import AccessTrace
 
 from .accesses import lookups
 from .queueing import demo
@@ -117,7 +117,7 @@ def test_finished_cells_are_kept_and_not_measured_again(
 def test_what_changes_a_result_changes_the_key() -> None:
     entrant = Entrant("a", "a.py", "0" * 64)
     job = Job("t", None, "c", entrant, 0, 10, (), False, False, "strict", ())
-    slo = gnomon.shadow.replay_cells.Slo("latency_ms", 5.0)
+    slo = gnomon.shadow.replay.cells.Slo("latency_ms", 5.0)
     others = [
         replace(job, size=0.1),
         replace(job, first=1),
@@ -284,7 +284,7 @@ if not Path("died").exists():
     Path("died").touch()
     sys.stdin.readline()
     os.kill(os.getpid(), 9)
-from gnomon.shadow.replay_worker import main
+from gnomon.shadow.replay.worker import main
 main()
 """
 

@@ -14,9 +14,9 @@ from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import TraceError
 from gnomon.sdk.records import Decision, Outcome, Workload
 from gnomon.shadow.fidelity import fidelity
-from gnomon.shadow.job_trace import RequestTrace, request_trace
 from gnomon.shadow.policy import RecordedPolicy, baseline_policy
 from gnomon.shadow.simulators import simulator_for
+from gnomon.shadow.traces.job_trace import RequestTrace, request_trace
 
 from .engines import START_NS, calibration, requests
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from gnomon.policies.scheduler import scheduler
 from gnomon.shadow.policy import baseline_policy
-from gnomon.shadow.simulators import _sched_kernel as kernel
-from gnomon.shadow.simulators._sched_bound import least_sum_ms
-from gnomon.shadow.simulators._sched_model import model_of
 from gnomon.shadow.simulators.base import drive_to_end
-from gnomon.shadow.simulators.scheduler import JobReplay, SchedulerSimulator
+from gnomon.shadow.simulators.scheduler import kernel
+from gnomon.shadow.simulators.scheduler.bound import least_sum_ms
+from gnomon.shadow.simulators.scheduler.model import model_of
+from gnomon.shadow.simulators.scheduler.simulator import JobReplay, SchedulerSimulator
 
 from .queues import calibration, jobs, latencies, poisson
 

@@ -10,7 +10,7 @@ import pytest
 
 from gnomon.policies.scheduler import scheduler
 from gnomon.shadow.policy import baseline_policy
-from gnomon.shadow.simulators.scheduler import SchedulerSimulator
+from gnomon.shadow.simulators.scheduler.simulator import SchedulerSimulator
 
 from .queues import calibration, jobs, poisson
 

@@ -17,9 +17,9 @@ from gnomon.sdk.language import check, chooser
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.policy import baseline_policy
 from gnomon.shadow.simulators import Replay, load_calibrations, save_calibrations
-from gnomon.shadow.simulators._sched_kernel import mixed, noise_of
 from gnomon.shadow.simulators.base import drive_to_end
-from gnomon.shadow.simulators.scheduler import SchedulerSimulator
+from gnomon.shadow.simulators.scheduler.kernel import mixed, noise_of
+from gnomon.shadow.simulators.scheduler.simulator import SchedulerSimulator
 
 from .queues import calibration, jobs, latencies, poisson
 

@@ -15,7 +15,7 @@ from gnomon.recorder.rows import Source
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import TraceError
 from gnomon.sdk.records import Decision, Outcome, Record, Workload
-from gnomon.shadow.trace import DecisionTrace, broken_share, checked, load_trace
+from gnomon.shadow.traces.trace import DecisionTrace, broken_share, checked, load_trace
 
 from .queueing import demo
 

@@ -14,7 +14,7 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import TraceError
 from gnomon.shadow.policy import baseline_policy
 from gnomon.shadow.simulators import simulator_for
-from gnomon.shadow.trace import DecisionTrace, saved_kind
+from gnomon.shadow.traces.trace import DecisionTrace, saved_kind
 
 from .accesses import lookups
 from .queueing import demo

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import assert_type
 
 import gnomon
-from gnomon.shadow.replay import ReplayTable
+from gnomon.shadow.gates.verdict import Verdict
+from gnomon.shadow.replay.compare import ReplayTable
 from gnomon.shadow.report.rollouts import Rollout, Shipped
 from gnomon.shadow.search.result import EvolveResult
-from gnomon.shadow.verdict import Verdict
 
 
 @dataclass

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from gnomon import TraceError
-from gnomon.shadow.trace import DecisionTrace
+from gnomon.shadow.traces.trace import DecisionTrace
 
 FloatArray = npt.NDArray[np.float64]
 #: Columns of a row: the kind's inputs, in order.

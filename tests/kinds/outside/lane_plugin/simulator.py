@@ -40,7 +40,7 @@ from gnomon.shadow.simulators import (
     register_simulator,
 )
 from gnomon.shadow.simulators.base import statistics
-from gnomon.shadow.trace import decision_trace
+from gnomon.shadow.traces.trace import decision_trace
 
 from .kind import GAIN, lanes
 from .recording import (

@@ -1,0 +1,1 @@
+"""The gates that make an accepted policy a real win, and the verdict they leave."""

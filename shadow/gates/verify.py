@@ -1,0 +1,203 @@
+"""The gates that make an accepted policy a real win, in order of cost; the first that fails decides."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ...policies.rollout.ledger import Ledger
+from ...sdk.errors import ConfigurationError
+from ...sdk.isolation.zygote import CandidateStopped
+from ..policy import clean_process
+from ..simulators import simulator_for
+from ..splits import split
+from ..traces.trace import Trace
+from . import behaviour as gate_behaviour
+from . import program as gate_program
+from .behaviour import language, stopped
+from .case import Case, Target, VerifyOptions
+from .fidelity import fidelity
+from .invariants import invariants
+from .replay import bound, holdout, sampled, validation
+from .verdict import GATES, Decision, GateResult, Verdict
+
+Progress = Callable[[GateResult], None]
+Predicted = dict[str, dict[str, float]]
+_LEAST_CALIBRATIONS = 8
+
+
+def verify(
+    trace: Trace,
+    source: str,
+    target: Target,
+    *,
+    ledger: Ledger,
+    against: Mapping[str, str] | None = None,
+    options: VerifyOptions | None = None,
+    progress: Progress | None = None,
+) -> Verdict:
+    """Put a candidate through the gates and record the verdict.
+
+    Args:
+        trace: recorded under the incumbent, the search's windows included.
+        source: of the candidate.
+        target: the hook that it wants, with kind, invariants and incumbent.
+        ledger: takes the verdict, and counts openings of the holdout.
+        against: sources of other policies to compare with, for example the one in production.
+        options: how to run.
+        progress: is called with every gate's answer as it comes.
+
+    Returns:
+        the verdict; a candidate's own failure is a refusal, never an exception.
+
+    Raises:
+        ConfigurationError: trace and target do not belong together.
+        TraceError: the trace is too little to calibrate a simulator.
+        IsolationError: the isolation that was asked for cannot be had.
+        TrustError: the ledger does not hold.
+    """
+    chosen = options or VerifyOptions()
+    chosen = replace(chosen, actor=chosen.actor or "verify")
+    _check(trace, target, chosen)
+    with _case(trace, source, target, ledger, _digests(against or {}), chosen) as case:
+        gates, predicted = _ask(case, progress or _silent)
+        verdict = _verdict(case, gates, predicted)
+    verdict.record(ledger, chosen.actor)
+    return verdict
+
+
+def _check(trace: Trace, target: Target, options: VerifyOptions) -> None:
+    if trace.kind != target.kind.name:
+        raise ConfigurationError(
+            f"trace {trace.hook!r} is of kind {trace.kind!r}, the hook decides {target.kind.name!r}"
+        )
+    if options.calibrations < _LEAST_CALIBRATIONS:
+        raise ConfigurationError(
+            f"{options.calibrations} calibrations are too few; at least {_LEAST_CALIBRATIONS}"
+        )
+
+
+@contextmanager
+def _case(
+    trace: Trace,
+    source: str,
+    target: Target,
+    ledger: Ledger,
+    against: Mapping[str, str],
+    options: VerifyOptions,
+) -> Iterator[Case]:
+    splits = split(trace).windows()
+    with clean_process(target.kind, options.isolation, options.limits) as zygote:
+        simulator = simulator_for(target.kind)
+        yield Case(target, source, trace, splits, simulator, zygote, ledger, against, options)
+
+
+def _ask(case: Case, progress: Progress) -> tuple[list[GateResult], Predicted]:
+    """Ask every gate until one does not pass."""
+    predicted: Predicted = {}
+
+    def opened(case: Case) -> GateResult:
+        result, effects = holdout(case)
+        predicted.update(effects)
+        return result
+
+    ours: Any = gate_program if case.kind.form == "program" else gate_behaviour
+    gates: tuple[Callable[[Case], GateResult], ...] = (
+        language,
+        ours.determinism,
+        gate_program.invariants if case.kind.form == "program" else invariants,
+        fidelity,
+        sampled,
+        validation,
+        opened,
+        bound,
+        ours.budget,
+    )
+    answers: list[GateResult] = []
+    for name, gate in zip(GATES, gates, strict=True):
+        answers.append(_timed(name, gate, case))
+        progress(answers[-1])
+        if not answers[-1].passed:
+            break
+    return answers, predicted
+
+
+def _timed(name: str, gate: Callable[[Case], GateResult], case: Case) -> GateResult:
+    start = case.options.timer()
+    try:
+        result = gate(case)
+    except CandidateStopped as error:
+        result = stopped(name, error)
+    return replace(result, seconds=round(case.options.timer() - start, 3))
+
+
+def _verdict(case: Case, gates: list[GateResult], predicted: Predicted) -> Verdict:
+    last = gates[-1]
+    decision = _decision(last)
+    reason = "" if last.passed else str(last.evidence.get("blame", last.name))
+    return Verdict(
+        decision=decision,
+        reason=reason,
+        summary=_summary(decision, last, predicted, case),
+        hook=case.target.hook,
+        kind=case.kind.name,
+        kind_version=case.kind.version,
+        source=case.source,
+        source_digest=hashlib.sha256(case.source.encode()).hexdigest(),
+        form=case.kind.form,
+        gates=tuple(gates),
+        fidelity=next((gate.evidence for gate in gates if gate.name == "fidelity"), {}),
+        trace=case.trace.digest,
+        splits={name: window.digest for name, window in case.splits.items()},
+        # a candidate that was refused before any replay has cost no calibration
+        calibration=case.calibration_digest if len(gates) > 1 else "",
+        predicted=predicted,
+        layers=case.zygote.layers if len(gates) > 1 else (),  # the first gate only reads it
+        isolation=case.options.isolation,
+        seed=case.options.seed,
+        tool=_tool(),
+        created_ns=case.options.clock(),
+    )
+
+
+def _decision(last: GateResult) -> Decision:
+    if last.passed:
+        return "accepted"
+    return "inconclusive" if last.answer == "inconclusive" else "refused"
+
+
+def _summary(decision: Decision, last: GateResult, predicted: Predicted, case: Case) -> str:
+    if decision != "accepted":
+        word = "Refused" if decision == "refused" else "Inconclusive"
+        return f"{word} at gate {last.name}: {last.summary}"
+    effect = predicted["incumbent"]
+    return (
+        f"Accepted: on traffic that no search has seen it changes the mean "
+        f"{case.kind.objective.name} by {effect['estimate']:+.1%} "
+        f"({effect['low']:+.1%} to {effect['high']:+.1%}) against the incumbent."
+    )
+
+
+def _digests(against: Mapping[str, str]) -> dict[str, str]:
+    """Return the sources by name; a name that is empty becomes the source's digest."""
+    return {
+        name or hashlib.sha256(source.encode()).hexdigest(): source
+        for name, source in against.items()
+    }
+
+
+@cache
+def _tool() -> str:
+    try:
+        return f"gnomon {version('gnomon')}"
+    except PackageNotFoundError:
+        return "gnomon"
+
+
+def _silent(_: Any) -> None:
+    """Report nothing."""

@@ -1,0 +1,1 @@
+"""What recorded decisions alone say of another policy, without a simulator."""

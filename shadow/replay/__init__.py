@@ -1,0 +1,1 @@
+"""Comparing any number of policies on any number of traces."""

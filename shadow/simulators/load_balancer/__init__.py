@@ -1,0 +1,1 @@
+"""The simulator of the ``load_balancer`` kind."""
