@@ -9,6 +9,7 @@ from ..errors import LanguageError
 
 MAX_BYTES = 20_000
 MAX_DEPTH = 50
+_TRIES = 4
 
 _FORBIDDEN = re.compile(r"[^\n\t\x20-\x7e]|__")
 
@@ -17,13 +18,27 @@ def parse(source: str) -> ast.Module:
     """Return the syntax tree of a source, or raise LanguageError; never anything else."""
     _check_text(source)
     try:
-        tree = ast.parse(source)
+        tree = syntax_tree(source)
     except SyntaxError as error:
         raise LanguageError(f"not Python: {error.msg}", error.lineno or 0) from None
-    except (ValueError, MemoryError, RecursionError, OverflowError):
+    except (ValueError, MemoryError, RecursionError, OverflowError, SystemError):
         raise LanguageError("not Python that can be parsed; write shorter expressions") from None
     _check_depth(tree)
     return tree
+
+
+def syntax_tree(source: str) -> ast.Module:
+    """Return the tree of any source; raises as ``ast.parse``.
+
+    CPython 3.11 counts the depth of the tree that it makes once for all threads, and where two parse at
+    a time it may find the count wrong (SystemError, CPython issue 106905); the next try is right.
+    """
+    for _ in range(_TRIES):
+        try:
+            return ast.parse(source)
+        except SystemError:
+            continue
+    return ast.parse(source)
 
 
 def depth(root: ast.AST) -> int:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 
 from ...sdk.kind import SINCE_PICKED
+from ...sdk.language import syntax_tree
 from .grammar import condition, constant, expression, logarithm, positive
 from .simplify import simplified
 from .space import Space
@@ -42,7 +43,7 @@ def mutated(source: str, space: Space, rng: random.Random) -> tuple[str, str] | 
     """
     limit = _limit(space, source)
     for _ in range(_TRIES):
-        tree = ast.parse(source)
+        tree = syntax_tree(source)
         applied = _apply_some(tree, space, rng)
         text = _finished(tree, space, limit)
         if applied and text is not None and text != source:
@@ -58,7 +59,7 @@ def _apply_some(tree: ast.Module, space: Space, rng: random.Random) -> list[str]
 
 def _limit(space: Space, *sources: str) -> int:
     """Return the size that a child may have: a parent that is over the limit may shrink slowly."""
-    return max(space.limit, *(size(ast.parse(source)) for source in sources))
+    return max(space.limit, *(size(syntax_tree(source)) for source in sources))
 
 
 def _finished(tree: ast.Module, space: Space, limit: int) -> str | None:
@@ -74,8 +75,8 @@ def crossed(mother: str, father: str, space: Space, rng: random.Random) -> str |
     """
     limit = _limit(space, mother, father)
     for _ in range(_TRIES):
-        tree = ast.parse(mother)
-        donors = movable(ast.parse(father))
+        tree = syntax_tree(mother)
+        donors = movable(syntax_tree(father))
         done = (
             _joined(tree, donors, space, rng) if rng.random() < 0.4 else _grafted(tree, donors, rng)
         )
@@ -96,7 +97,7 @@ def probing(source: str, space: Space, decisions: int) -> str | None:
 
     None when the program does not return one expression, or would outgrow the kind's limit.
     """
-    tree = ast.parse(source)
+    tree = syntax_tree(source)
     root = _returned(slots(tree))
     if root is None:
         return None

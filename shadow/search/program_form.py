@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...sdk.errors import LanguageError
-from ...sdk.language import check_program
+from ...sdk.language import check_program, syntax_tree
 from .trees import Slot, call, literal, name, number, size
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class ProgramDialect:
         assert kind.program is not None, "a kind of program form"
         self._contract: ProgramContract = kind.program
         sources = [each.source for each in kind.baselines.values() if each.source is not None]
-        largest = max((size(ast.parse(source)) for source in sources), default=0)
+        largest = max((size(syntax_tree(source)) for source in sources), default=0)
         self._limit = min(self._contract.max_nodes, int(_GROWTH * largest) + 20)
 
     def nodes(self, source: str) -> int:
@@ -77,7 +77,7 @@ class ProgramDialect:
         """Return a program after one to three changes of values, operators, names or statements."""
         weights = [weight for weight, _ in OPERATORS.values()]
         for _ in range(_TRIES):
-            tree = ast.parse(source)
+            tree = syntax_tree(source)
             count = rng.choices((1, 2, 3), (0.7, 0.2, 0.1))[0]
             chosen = rng.choices(list(OPERATORS), weights, k=count)
             applied = [operator for operator in chosen if OPERATORS[operator][1](tree, rng)]
@@ -89,7 +89,7 @@ class ProgramDialect:
     def crossed(self, mother: str, father: str, space: Space, rng: random.Random) -> str | None:
         """Return the mother with a function or an expression of the father's."""
         for _ in range(_TRIES):
-            tree, other = ast.parse(mother), ast.parse(father)
+            tree, other = syntax_tree(mother), syntax_tree(father)
             way = _function_from if rng.random() < 0.5 else _expression_from
             child = self._fit(tree, mother, father) if way(tree, other, rng) else None
             if child is not None:
@@ -106,18 +106,18 @@ class ProgramDialect:
 
     def constants(self, source: str) -> tuple[float, ...]:
         """Return the literals written as fractions; whole ones count, index and compare."""
-        return tuple(_value(slot) for slot in _tunable(ast.parse(source)))
+        return tuple(_value(slot) for slot in _tunable(syntax_tree(source)))
 
     def with_constants(self, source: str, values: Sequence[float]) -> str:
         """Return the program with other literals, each of four significant digits."""
-        tree = ast.parse(source)
+        tree = syntax_tree(source)
         for slot, value in zip(_tunable(tree), values, strict=True):
             slot.put(number(value))
         return _rendered(tree)
 
     def skeleton(self, source: str) -> str:
         """Return the tree without those literals."""
-        tree = ast.parse(source)
+        tree = syntax_tree(source)
         for slot in _tunable(tree):
             slot.put(ast.Constant(0.0))
         return ast.dump(tree)
@@ -140,7 +140,7 @@ def normal(source: str, entry: str) -> str:
     Docstrings go, functions are in the order of their names in use, and the names of helpers, constants
     and variables are numbered as they first come; what the host passes keeps its name.
     """
-    tree = ast.parse(source)
+    tree = syntax_tree(source)
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     given = {argument.arg for argument in functions[entry].args.args}
     functions[entry].args.args.sort(key=lambda argument: argument.arg)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from ...sdk.language import syntax_tree
+
 ENTRY = "score"
 Type = Literal["number", "bool"]
 _MATH = ast.Name("math", ast.Load())
@@ -181,6 +183,6 @@ def _is_text(node: ast.stmt) -> bool:
 
 def wrapped(expression: ast.expr) -> ast.Module:
     """Return the program whose score is one expression."""
-    score = ast.parse(f"def {ENTRY}():\n    return 0.0\n")
+    score = syntax_tree(f"def {ENTRY}():\n    return 0.0\n")
     function(score).body = [ast.Return(expression)]
     return score

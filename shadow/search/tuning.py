@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...sdk.language import syntax_tree
 from .trees import Slot, literal, number, render, slots
 
 if TYPE_CHECKING:
@@ -23,12 +24,12 @@ _PATIENCE = 2
 
 def constants(source: str) -> tuple[float, ...]:
     """Return the numeric literals of a program's score function, in the order of its tree."""
-    return tuple(value for value in map(_value, slots(ast.parse(source))) if value is not None)
+    return tuple(value for value in map(_value, slots(syntax_tree(source))) if value is not None)
 
 
 def with_constants(source: str, values: Sequence[float], inputs: tuple[str, ...]) -> str:
     """Return a program with other numeric literals, each of four significant digits."""
-    tree = ast.parse(source)
+    tree = syntax_tree(source)
     places = [slot for slot in slots(tree) if _value(slot) is not None]
     for slot, value in zip(places, values, strict=True):
         slot.put(number(value))
@@ -37,7 +38,7 @@ def with_constants(source: str, values: Sequence[float], inputs: tuple[str, ...]
 
 def skeleton(source: str) -> str:
     """Return what a program is without its constants; programs that differ in them alone share it."""
-    tree = ast.parse(source)
+    tree = syntax_tree(source)
     for slot in slots(tree):
         if _value(slot) is not None:
             slot.put(ast.Constant(0.0))

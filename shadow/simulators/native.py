@@ -56,7 +56,7 @@ def _stamp(compiled: Any) -> None:
     two versions would give numbers without a word.
     """
     cache = compiled._cache
-    cache._cache_file = IndexDataCacheFile(
+    cache._cache_file = IndexDataCacheFile(  # type: ignore[no-untyped-call]
         cache_path=cache.cache_path,
         filename_base=cache._impl.filename_base,
         source_stamp=(cache._impl.locator.get_source_stamp(), sources()),

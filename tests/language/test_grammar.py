@@ -358,3 +358,17 @@ def test_a_mutated_policy_is_accepted_or_refused(source: str, data: st.DataObjec
         )
         source = source[:start] + middle + source[end:]
     accepts_or_refuses(source)
+
+
+def test_a_parser_that_miscounts_its_depth_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def miscounting(source: str) -> ast.Module:
+        asked.append(source)
+        if len(asked) < 3:
+            raise SystemError("AST constructor recursion depth mismatch (before=68, after=70)")
+        return compile(source, "<text>", "exec", ast.PyCF_ONLY_AST)
+
+    monkeypatch.setattr("gnomon.sdk.language._text.ast.parse", miscounting)
+    assert check("def score(x):\n    return x\n", ("x",)).bind()(2.0) == 2.0
+    assert len(asked) == 3
