@@ -23,9 +23,12 @@ IntArray = npt.NDArray[np.int64]
 WAIT, SIZE, PRIORITY, SLACK, QUEUED, SINCE, NOISE = range(7)
 INPUTS = 7
 #: Places of ``cursor``: process, next job to arrive, first and last + 1 of the queue, decisions of the
-#: process and of all, worker that is free.
-PROCESS, NEXT, HEAD, TAIL, OWN, ALL, SLOT = range(7)
+#: process and of all, worker that is free, first of the queue that was not scored yet.
+PROCESS, NEXT, HEAD, TAIL, OWN, ALL, SLOT, SCORED = range(8)
+PLACES = 8
 LONGEST_MS = 86_400_000.0
+#: What a score may read that takes work: its draws of noise, slack, anything that changes with time.
+DRAWN, DATED, TIMED = 1, 2, 4
 _NONE = -1
 _GAP_LANE = 1
 
@@ -66,15 +69,17 @@ class State(NamedTuple):
 
     Attributes:
         queue: the jobs that wait are ``queue[HEAD:TAIL]``, i8[n].
+        value: their signed scores, f8[n].
         joined: number of the process's decision at which a job was first seen, i8[n].
         begun: when a job was dispatched, seconds, f8[n].
         worker: that ran it, i4[n].
         free: when each worker was last left, f8[most workers].
-        cursor: see :data:`PROCESS` and what follows it, i8[7].
+        cursor: see :data:`PROCESS` and what follows it, i8[8].
         clock: time of the decision at hand, and the gaps so far, seconds, f8[2].
     """
 
     queue: IntArray
+    value: FloatArray
     joined: IntArray
     begun: FloatArray
     worker: npt.NDArray[np.int32]
@@ -192,49 +197,65 @@ def commit(model: Any, state: Any, place: Any) -> None:
     if 2 * place < tail - head:  # close the gap from the nearer end: the rest keeps its order
         for at in range(head + place, head, -1):
             state.queue[at] = state.queue[at - 1]
+            state.value[at] = state.value[at - 1]
         cursor[HEAD] = head + 1
     else:
         for at in range(head + place, tail - 1):
             state.queue[at] = state.queue[at + 1]
+            state.value[at] = state.value[at + 1]
         cursor[TAIL] = tail - 1
+    cursor[SCORED] = cursor[TAIL]
     cursor[OWN] += 1
     cursor[ALL] += 1
 
 
 @inlined
-def best(model: Any, state: Any, score: Any, sign: Any) -> Any:
-    """Return the place of the lowest signed score, ties by noise then place; -1 on a fault."""
-    cursor, queue, joined = state.cursor, state.queue, state.joined
+def best(model: Any, state: Any, score: Any, sign: Any, reads: Any) -> Any:
+    """Return the place of the lowest signed score, ties by noise then place; -1 on a fault.
+
+    What the score does not read is not worked out, and where nothing that it reads changes with time
+    only those that joined since the last decision are scored.
+    """
+    cursor, queue, joined, value = state.cursor, state.queue, state.joined, state.value
     arrival, size_ms, priority = model.arrival, model.size_ms, model.priority
     due, luck = model.due, model.luck
     now, head, tail, own = state.clock[0], cursor[HEAD], cursor[TAIL], cursor[OWN]
     queued = np.float64(tail - head)
     key = mixed(model.seed, cursor[ALL])
-    picked, lowest, lucky = _NONE, np.inf, 0.0
-    for at in range(head, tail):
+    drawn, dated = reads & DRAWN != 0, reads & DATED != 0
+    for at in range(head if reads & TIMED != 0 else cursor[SCORED], tail):
         job = queue[at]
-        noise = noise_of(key, luck[job])
-        value = sign * score(
+        value[at] = sign * score(
             wait_of(now, arrival[job]),
             size_ms[job],
             priority[job],
-            slack_of(now, due[job]),
+            slack_of(now, due[job]) if dated else 0.0,
             queued,
             np.float64(own - joined[job] + 1),
-            noise,
+            noise_of(key, luck[job]) if drawn else 0.0,
         )
-        if np.isnan(value):
-            return _NONE
-        if picked == _NONE or value < lowest or (value == lowest and noise < lucky):
-            picked, lowest, lucky = at - head, value, noise
-    return picked
+    lowest, faulty = np.inf, False
+    for at in range(head, tail):
+        faulty |= value[at] != value[at]
+        lowest = min(lowest, value[at])
+    if faulty:
+        return _NONE
+    picked = head
+    while value[picked] != lowest:
+        picked += 1
+    for at in range(picked + 1, tail):
+        if value[at] == lowest and noise_of(key, luck[queue[at]]) < noise_of(
+            key, luck[queue[picked]]
+        ):
+            picked = at
+    return picked - head
 
 
 @lean
-def run(model: Any, state: Any, score: Any, sign: Any) -> Any:
-    """Decide everything by a score; return the decision on which it failed, or -1."""
+def run(model: Any, state: Any, score: Any, sign: Any, reads: Any) -> Any:
+    """Decide everything by a score that reads so much; return the decision on which it failed, or -1."""
     while advance(model, state):
-        place = best(model, state, score, sign)
+        place = best(model, state, score, sign, reads)
         if place == _NONE:
             return state.cursor[ALL]
         commit(model, state, place)

@@ -250,11 +250,12 @@ def state_of(model: kernel.Model) -> kernel.State:
     n = len(model.arrival)
     return kernel.State(
         queue=np.empty(n, np.int64),
+        value=np.empty(n),
         joined=np.zeros(n, np.int64),
         begun=np.full(n, np.nan),
         worker=np.zeros(n, np.int32),
         free=model.busy[0].copy(),
-        cursor=np.zeros(7, np.int64),
+        cursor=np.zeros(kernel.PLACES, np.int64),
         clock=np.array([model.since, 0.0]),
     )
 

@@ -23,7 +23,7 @@ from ....sdk.errors import ConfigurationError
 from ....sdk.kind import Kind, Order
 from ...traces.job_trace import JobTrace, job_trace
 from ..base import FloatArray, Measure, Replay, Simulator, Stream, statistics
-from ..native import first_class
+from ..native import first_class, reads
 from ..queue_tables import tables_of
 from . import kernel
 from .bound import least_sum_ms
@@ -46,6 +46,9 @@ from .preemptive import processor_sharing, srpt
 __all__ = ["JobReplay", "JobSummary", "SchedulerCalibration", "SchedulerSimulator"]
 
 _ROWS = 256  # that a stream begins with
+#: Inputs that are the same for a job at every decision.
+_FIXED = ("size_ms", "priority")
+_TIMED = tuple(name for name in scheduler.input_names if name not in _FIXED)
 
 _Replayed = Callable[[JobTrace, SchedulerCalibration, int], Replay]
 
@@ -136,7 +139,9 @@ class SchedulerSimulator(Simulator):
         model = model_of(trace, calibration, seed)
         state = state_of(model)
         sign = 1.0 if order == "lowest" else -1.0
-        fault = kernel.run(model, state, first_class(score), sign) if len(model.arrival) else -1
+        fault = -1
+        if len(model.arrival):
+            fault = kernel.run(model, state, first_class(score), sign, _reads(score))
         return _replay(trace, calibration, model, state, int(fault))
 
     def recorded(self, trace: JobTrace, calibration: SchedulerCalibration, seed: int) -> Replay:
@@ -222,3 +227,11 @@ def _replay(
     done = state.begun + model.service
     course = course_of(model, state.begun, done, state.worker, float(state.clock[1]))
     return replay_of(trace, calibration, course, fault)
+
+
+def _reads(score: Any) -> int:
+    """Return what a compiled score reads of what takes work."""
+    drawn = kernel.DRAWN if reads(score, "noise") else 0
+    dated = kernel.DATED if reads(score, "slack_ms") else 0
+    timed = kernel.TIMED if any(reads(score, name) for name in _TIMED) else 0
+    return drawn | dated | timed
