@@ -48,8 +48,7 @@ def import_trace(
         Format,
         typer.Argument(
             metavar="FORMAT",
-            help="Of a cache: oracleGeneral, arc, ids, csv; of an LLM router: mooncake; of an LLM "
-            "scheduler: azure-llm, vllm-requests, burstgpt; of experts: esft, eplb-json.",
+            help="oracleGeneral, arc, ids, csv, mooncake, azure-llm, vllm-requests, burstgpt, esft, eplb-json.",
         ),
     ],
     files: Annotated[
@@ -66,7 +65,7 @@ def import_trace(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Of replicas, engine or deployment: slots=64, max_num_seqs=128, ranks=8, ...",
+            help="Of replicas, engine or deployment: slots=64, max_num_seqs=128, ranks=8.",
         ),
     ] = None,
     capacity: Annotated[

@@ -201,7 +201,10 @@ def test_the_command_imports_and_says_what_it_came_to(tmp_path: Path) -> None:
     bad = run(*words, "--out", tmp_path / "three", "--set", "much")
     assert (bad.exit_code, "much is no setting of an LLM server" in bad.output) == (2, True)
     cache = run("traces", "import", "csv", *words[3:], "--out", tmp_path / "four")
-    assert (cache.exit_code, "a cache has a capacity" in cache.output) == (2, True)
+    assert (cache.exit_code, "is a trace of a cache, which has a capacity" in cache.output) == (
+        2,
+        True,
+    )
 
 
 def test_every_format_reads_the_public_files(data: Path) -> None:

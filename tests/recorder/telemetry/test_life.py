@@ -358,7 +358,7 @@ def work(who, n):
     call(n)
     gnomon.shutdown(20)
     account = gnomon.accounts()["logger_provider"]
-    print(os.getpid(), account.acknowledged, account.recorded, pick.hook.counters["recorded"], flush=True)
+    os.write(1, (" ".join(map(str, (os.getpid(), account.acknowledged, account.recorded, pick.hook.counters["recorded"]))) + "\\n").encode())
 call(30)
 gnomon.flush(20)
 for number in range(2): child("", 100 + number)
