@@ -24,7 +24,7 @@ from platform import python_version
 from typing import Any
 
 import numpy as np
-from results import REFERENCE_CALL_NS, ROOT, Peer, Row
+from results import REFERENCE_CALL_NS, Peer, Row
 
 REPEATS = 5
 CANDIDATES = 40
@@ -103,9 +103,9 @@ def _bare_call_ns() -> float:
 def _cache() -> Iterator[Row]:
     """Yield the pinned scores on the public trace, and how many times faster they are than others."""
     module = import_module("_cache_replay")
-    data = Path(os.environ.get("GNOMON_DATA", ROOT.parent / "shared" / "data"))
-    if not data.is_dir():
-        print(f"no public traces at {data}; set GNOMON_DATA", file=sys.stderr)
+    data = Path(os.environ.get("GNOMON_DATA", ""))
+    if not (data / "cache").is_dir():
+        print("no public traces: set GNOMON_DATA to their folder", file=sys.stderr)
         return
     trace = module.load(data)
     ours, plain = module.ours(trace, REPEATS), module.plain_python(trace)
