@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..arms import Segment
-from .group import MARGIN_S, share
+from .group import MARGIN_S, Group, Shared, share
 from .questions import Question
 from .records import Noted
 
@@ -121,14 +121,15 @@ class Calls:
             return None, self._followed(args, kwargs)
         begun = self._begin(args, kwargs)
         outputs, detail, spent = self._ask(begun)
-        if group is not None:
-            question = begun.question if begun is not None else None
-            shared = share(group, self._contract, question, outputs, self._patience_s)
-            if shared.why:
-                self._hook.recording.fell_back(shared.why)
-                detail = COLLECTIVE if begun is not None and begun.held.program else ""
-            outputs = shared.outputs
-        return begun, self._given_back(outputs, detail, spent)
+        if group is None:
+            self._count(detail)
+            return begun, self._given_back(outputs, detail, spent)
+        shared = self._shared(group, begun.question if begun is not None else None, outputs)
+        if not shared.why:
+            self._count(detail)
+        elif begun is not None and begun.held.program:
+            detail = COLLECTIVE
+        return begun, _Told(shared.outputs is not None, shared.picked, detail, spent)
 
     def _begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Begun | None:
         """Return the call as it was read; None where it is not to be recorded, or cannot be read."""
@@ -152,9 +153,19 @@ class Calls:
         if begun is None or guard is None:
             return None, "", -1
         outputs, detail, spent = guard.ask(begun.question)
+        return outputs, detail, spent
+
+    def _count(self, detail: str) -> None:
         if detail:
             self._hook.recording.tallies[detail.partition(":")[0]].bump()
-        return outputs, detail, spent
+
+    def _shared(self, group: Group, question: Question | None, outputs: Any) -> Shared:
+        """Return what the group came to; a fallback of all is counted once, as that."""
+        give = self._hook.reader.given_back
+        shared = share(group, self._contract, question, outputs, self._patience_s, give)
+        if shared.why:
+            self._hook.recording.fell_back(shared.why)
+        return shared
 
     def _given_back(self, outputs: dict[str, Any] | None, detail: str, spent: int) -> _Told:
         if outputs is None:
@@ -178,10 +189,8 @@ class Calls:
         except Exception as error:  # noqa: BLE001 - as in _begin
             hook.recording.complain(error)
             question = None
-        shared = share(group, self._contract, question, None, self._patience_s)
-        if shared.why:
-            hook.recording.fell_back(shared.why)
-        return self._given_back(shared.outputs, "", -1)
+        shared = self._shared(group, question, None)
+        return _Told(shared.outputs is not None, shared.picked)
 
     def _last(self, begun: _Begun | None, told: _Told, picked: Any) -> Made:
         if begun is None:

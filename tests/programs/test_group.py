@@ -19,7 +19,7 @@ from gnomon.sdk.programs.sockets import SocketGroup
 from gnomon.sdk.records import Decision
 
 from .conftest import Kept
-from .jobs import BEYOND, LONGEST, jobs
+from .jobs import BEYOND, FAULTY, LONGEST, jobs
 
 WORK = [3.0, 1.0, 2.0]
 SIZE = 3
@@ -170,8 +170,38 @@ def test_a_group_that_does_not_agree_falls_back_together(
     assert "'group.2': the group fell back together: rank 0 was asked another" in caplog.text
 
 
-def marked(group: Any, name: str) -> Any:
-    @hook(name, kind=jobs, item_features=lambda question: (len(question.work),), group=group)
+def test_where_one_rank_cannot_use_the_answer_all_fall_back(kept: Kept) -> None:
+    def broken(rows: Any) -> Any:
+        raise ValueError("no memory on this GPU")
+
+    meeting = Meeting()
+    ranks = [
+        marked(Rank(meeting, i), f"group.{i}", answer=broken if i == 1 else None)
+        for i in range(SIZE)
+    ]
+    assert jobs.program is not None
+    program: Any = check_program(LONGEST, jobs.program)
+    ranks[0].hook.install(Assignment(1, "full", candidate=program, candidate_digest="c" * 64))
+    assert in_threads([lambda rank=rank: rank(WORK, 2) for rank in ranks]) == [[1, 1, 1]] * SIZE
+    assert [made.detail for made in kept.of(Decision)] == ["collective"]
+
+
+def test_a_call_that_falls_back_twice_over_is_one_fallback(kept: Kept) -> None:
+    meeting = Meeting()
+    unlucky = Rank(meeting, 1, unheard)
+    ranks = [marked(unlucky if i == 1 else Rank(meeting, i), f"group.{i}") for i in range(SIZE)]
+    assert jobs.program is not None
+    program: Any = check_program(FAULTY, jobs.program)
+    ranks[0].hook.install(Assignment(1, "full", candidate=program, candidate_digest="c" * 64))
+    assert in_threads([lambda rank=rank: rank(WORK, 2) for rank in ranks]) == [[1, 1, 1]] * SIZE
+    counters = ranks[0].hook.counters
+    assert (counters["collective"], counters["faults"], counters["fallbacks"]) == (1, 0, 1)
+
+
+def marked(group: Any, name: str, **more: Any) -> Any:
+    @hook(
+        name, kind=jobs, item_features=lambda question: (len(question.work),), group=group, **more
+    )
     def assign(work: Any, machines: int) -> list[int]:
         return [machines - 1] * len(work)
 

@@ -25,6 +25,16 @@ from gnomon.sdk.runtime import RUNTIME
 from .conftest import Kept
 from .jobs import BEYOND, FAULTY, LAZY, LONGEST, SLOW, jobs, kind_of, measured
 
+#: For long jobs it takes long, and gives another answer than for others.
+PONDERING = """
+def decide(work, machine):
+    total = 0.0
+    if work[0] > 50.0:
+        for i in range(5000):
+            for j in range(1000):
+                total += 1.0
+    machine[:] = 1 if work[0] > 50.0 else 0
+"""
 WORK = [3.0, 1.0, 2.0]
 BY_LONGEST = [0, 1, 1]
 MUCH = 1_000_000_000
@@ -362,6 +372,78 @@ def test_a_forked_child_has_a_program_of_its_own(kept: Kept) -> None:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert assign(WORK, 2) == BY_LONGEST  # the child left the parent's process alone
+
+
+def test_a_call_that_the_service_interrupts_leaves_no_answer_for_the_next(kept: Kept) -> None:
+    class OutOfTime(Exception):
+        """As a limit of time that a signal's handler raises."""
+
+    def ended(*_: Any) -> None:
+        raise OutOfTime
+
+    assign = marked(kind_of(max_fuel=MUCH, deadline_s=20.0))
+    install(assign, PONDERING)
+    assert assign(WORK, 3) == [0, 0, 0]
+    before = signal.signal(signal.SIGALRM, ended)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(OutOfTime):
+            assign([60.0, 1.0, 2.0], 3)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert assign(WORK, 3) == [0, 0, 0]
+    assert details(kept) == ["", ""]
+
+
+def test_without_threads_the_incumbent_answers(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assign = marked()
+    assert assign(WORK, 2) == [1, 1, 1]
+
+    def none(thread: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none)
+        install(assign, LONGEST)
+        assert assign(WORK, 2) == [1, 1, 1]
+    assert assign(WORK, 2) == BY_LONGEST
+    assert details(kept) == ["", "fault", ""]
+
+
+def test_a_process_that_grew_old_is_replaced_before_it_ends(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assign = marked()
+    target = install(assign, LONGEST)
+    assert assign(WORK, 2) == BY_LONGEST
+    guard: Any = target._arms.candidate
+    first = guard._process
+    monkeypatch.setattr(first._fork, "_ends", time.monotonic() - 1.0)  # a week later
+    assert assign(WORK, 2) == BY_LONGEST
+    assert guard._process is not first
+    assert details(kept) == ["", ""]
+
+
+def test_a_fork_amid_a_start_can_switch_its_hooks_off(kept: Kept) -> None:
+    assign = marked()
+    target = install(assign, LONGEST)
+    guard: Any = target._arms.candidate
+    with guard._state:  # as the thread that makes the process holds it
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if assign(WORK, 2) == BY_LONGEST else 2)
+    until = time.monotonic() + 20.0
+    found = (0, 0)
+    while found == (0, 0) and time.monotonic() < until:
+        time.sleep(0.01)
+        found = os.waitpid(child, os.WNOHANG)
+    if found == (0, 0):
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert found == (child, 0)
 
 
 def test_methods_and_an_own_reading_of_the_call(kept: Kept) -> None:
