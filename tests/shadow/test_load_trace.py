@@ -16,7 +16,7 @@ from gnomon.recorder.rows import Joined, Source, tables
 from gnomon.recorder.schema import DECISIONS, TABLES
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import TraceError
-from gnomon.sdk.records import Workload
+from gnomon.sdk.records import INCUMBENT, Workload
 from gnomon.shadow.simulators import simulator_for
 from gnomon.shadow.splits import split
 from gnomon.shadow.traces.load_columns import trace as trace_of
@@ -221,8 +221,10 @@ def decided(at: list[float], imbalance: list[float | None], policy: str = "a" * 
     ]
 
 
-def loaded(tmp_path: Path, windows: int, decisions: list[Any], delay: int = 0) -> LoadTrace:
-    begin = ("deployment", deployment_event(20, 4, 2, 4, delay=delay))
+def loaded(
+    tmp_path: Path, windows: int, decisions: list[Any], delay: int = 0, policy: str = ""
+) -> LoadTrace:
+    begin = ("deployment", deployment_event(20, 4, 2, 4, delay=delay, policy=policy))
     store = stored(tmp_path, [begin, *loads(placements.trace(windows))])
     columns = set(decisions[0])
     schema = pa.schema([each for each in TABLES[DECISIONS].schema if each.name in columns])
@@ -262,6 +264,16 @@ def test_a_change_of_policy_ends_a_stretch(tmp_path: Path) -> None:
         row["decision_id"] = (100 + number).to_bytes(16, "big")
     found = loaded(tmp_path, 80, one + other)
     assert len(found.at) == 45 and set(found.outcome.tolist()) == {1.25}
+
+
+@pytest.mark.parametrize(("policy", "named"), [(INCUMBENT, "eplb"), ("b" * 64, "b" * 64)])
+def test_a_stretch_under_a_shipped_policy_is_not_the_services_own_functions(
+    tmp_path: Path, policy: str, named: str
+) -> None:
+    """The deployment names what the source has; what replaced it has to be named to be beaten."""
+    rows = decided([w + 2.25 for w in range(40)], [1.5] * 40, policy)
+    found = loaded(tmp_path, 40, rows, policy="eplb")
+    assert found.policy == named
 
 
 def test_a_policy_that_is_not_published_has_to_be_named() -> None:
