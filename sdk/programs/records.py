@@ -35,6 +35,8 @@ _SHADOW = (
     "shadow_decisions", "shadow_diverged", "shadow_faults", "shadow_violations", "shadow_shed",
 )  # fmt: skip
 _PENDING_PER_RING = 4
+#: Questions that may wait to be looked at with their answers; each can hold a hundred thousand numbers.
+_MOST_BESIDE = 64
 
 
 class Noted(NamedTuple):
@@ -87,6 +89,7 @@ class Recording:
         self._ring = Ring(settings.ring_size)
         self._complaints = 0
         self._draining = threading.Lock()
+        self._beside = threading.Semaphore(_MOST_BESIDE)
         self._counts: Counter[str] = Counter()
         self._events = 0
         self._fields = {e.name: sorted(e.fields) for e in kind.workload if e.source == "event"}
@@ -112,12 +115,16 @@ class Recording:
         if not (noted.held.record or noted.detail):
             self.tallies["skipped"].bump()
             return False
-        beside = (question, picked) if self._warns or noted.held.shadow is not None else None
+        wanted = bool(self._warns) or noted.held.shadow is not None
+        looked = wanted and self._beside.acquire(blocking=False)
+        beside = (question, picked) if looked else None
         context = sys.modules.get("opentelemetry.context")
         kept = context.get_current() if context is not None else None
         if self._ring.offer((noted, beside, kept)):
             return True
         self._ring.drop()
+        if looked:
+            self._beside.release()
         return False
 
     def report(self, seq: int, ok: bool, status: str, values: Mapping[str, Any]) -> None:
@@ -202,7 +209,10 @@ class Recording:
         self._counts["recorded"] += 1
         self._counts["stale"] += held.stale
         if beside is not None:
+            self._beside.release()
             self._examine(held, *beside)
+        elif held.shadow is not None:
+            self._shadow.counts["shadow_shed"] += 1
         return Decision(
             seq=noted.seq,
             time_ns=noted.time_ns,

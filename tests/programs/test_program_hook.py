@@ -298,6 +298,20 @@ def test_a_candidate_is_computed_beside_without_effect(kept: Kept) -> None:
     assert counters["fallbacks"] == 0
 
 
+def test_questions_that_nobody_has_looked_at_yet_are_few(kept: Kept) -> None:
+    """A drainer that stands still must not make a service hold every question's arrays."""
+    assign = marked()
+    target = install(assign, LONGEST, "shadow", shadow_rate=1.0)
+    for _ in range(2):
+        for _ in range(100):
+            assign(WORK, 2)
+        waiting = [beside for _, beside, _ in target.recording._ring.items]
+        assert (len(waiting), sum(each is not None for each in waiting)) == (100, 64)
+        kept.of(Decision)
+    counters = target.counters
+    assert counters["recorded"] == counters["shadow_decisions"] + counters["shadow_shed"] == 200
+
+
 def test_the_same_answer_is_no_divergence(kept: Kept) -> None:
     assign = marked()
     source = "def decide(machines, machine):\n    machine[:] = machines - 1\n"
