@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -259,6 +261,18 @@ def test_a_rank_that_went_makes_the_others_fall_back(groups: list[SocketGroup]) 
         for i in (0, 1)
     ]
     assert in_threads(calls) == [(None, False)] * 2
+
+
+def test_a_rank_that_lies_about_its_vote_takes_neither_memory_nor_time() -> None:
+    near, far = socket.socketpair()
+    first = SocketGroup(0, 2, [near])
+    far.sendall(struct.pack("<QI", 2, 200 << 20) + bytes(1000))  # and never the rest
+    begin = time.monotonic()
+    first.broadcast(b"map", 5.0)
+    assert not first.agree(True, 5.0)
+    assert time.monotonic() - begin < 4.0
+    first.close()
+    far.close()
 
 
 def test_a_socket_for_every_peer() -> None:

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from gnomon.sdk.hook import hook, invariant
 from gnomon.sdk.kind import Kind
 from gnomon.sdk.language import check_program
 from gnomon.sdk.programs.hook import ProgramHook
+from gnomon.sdk.programs.nursery import NURSERY
 from gnomon.sdk.records import Decision, Outcome, Workload
 from gnomon.sdk.runtime import RUNTIME
 
@@ -202,8 +204,6 @@ def test_a_killed_process_is_replaced_at_the_next_call(kept: Kept) -> None:
 
 
 def test_a_clean_process_that_was_killed_is_replaced_too(kept: Kept) -> None:
-    from gnomon.sdk.programs.nursery import NURSERY
-
     assign = marked()
     install(assign, LONGEST)
     assert assign(WORK, 2) == BY_LONGEST
@@ -212,6 +212,23 @@ def test_a_clean_process_that_was_killed_is_replaced_too(kept: Kept) -> None:
     assert zygote.ended(5.0)
     assert assign(WORK, 2) in ([1, 1, 1], BY_LONGEST)  # its fork may outlive it for a moment
     assert assign(WORK, 2) == BY_LONGEST
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_service_told_to_end_with_all_its_processes_still_answers(
+    kept: Kept, ending: signal.Signals
+) -> None:
+    """As systemd tells every process of a service, which then finishes what it has begun."""
+    assign = marked()
+    install(assign, LONGEST)
+    assert assign(WORK, 2) == BY_LONGEST
+    clean = NURSERY.zygote(jobs, "strict")
+    children = Path(f"/proc/{clean.pid}/task/{clean.pid}/children").read_text().split()
+    for process in (clean.pid, *map(int, children)):
+        os.kill(process, ending)
+    time.sleep(0.05)
+    assert assign(WORK, 2) == BY_LONGEST
+    assert details(kept) == ["", ""]
 
 
 def test_a_process_that_takes_long_to_start_is_not_waited_for(
