@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -519,6 +520,14 @@ def _without_machines(work: Any) -> list[int]:
     [
         ({"items": "work"}, _by_one_name, "items= is for kinds of score form"),
         ({"explore": 0.1}, _by_one_name, "explore= is for kinds of score form"),
+        ({"redact": str}, _by_one_name, "redact= is for kinds of score form"),
+        ({"group": 3}, _by_one_name, "group=3 is no group; give an object with rank and size"),
+        (
+            {"group": SimpleNamespace(rank=2, size=2, broadcast=max, agree=max)},
+            _by_one_name,
+            "no group",
+        ),
+        ({"group": SimpleNamespace(rank=0, size=2, agree=max)}, _by_one_name, "no group"),
         ({"item_features": None}, _by_one_name, "records jobs of a question; give item_features="),
         ({}, _without_machines, "is asked with machines, no parameter of the function"),
         ({"question": lambda other: other}, _by_one_name, "question= takes other"),
