@@ -193,6 +193,17 @@ def test_what_the_contract_does_not_know_is_not_asked(kept: Kept) -> None:
     assert accounted(target)
 
 
+def test_what_can_be_read_only_once_is_left_to_the_function(kept: Kept) -> None:
+    @hook("jobs.once", kind=jobs, item_features=lambda question: (1,))
+    def assign(work: Any, machines: int) -> list[int]:
+        return [machines - 1 for _ in work]
+
+    install(assign, LONGEST)
+    assert assign(iter(WORK), 2) == [1, 1, 1]
+    assert assign.hook.counters["failed"] == 1
+    assert accounted(assign.hook)
+
+
 def test_a_killed_process_is_replaced_at_the_next_call(kept: Kept) -> None:
     assign = marked()
     target = install(assign, LONGEST)
@@ -476,6 +487,31 @@ def test_a_fork_amid_a_start_can_switch_its_hooks_off(kept: Kept) -> None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     assert found == (child, 0)
+
+
+def test_an_exit_does_not_wait_for_a_process_that_is_starting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from gnomon.sdk.programs import nursery
+
+    started, go_on = threading.Event(), threading.Event()
+
+    def slow(kind: Kind, mode: str) -> Any:
+        started.set()
+        go_on.wait(20.0)
+        raise OSError("too late")
+
+    monkeypatch.setattr(nursery, "program_zygote", slow)
+    monkeypatch.setattr(nursery, "_PATIENCE_S", 0.1)
+    own = nursery.Nursery()
+    starting = threading.Thread(target=lambda: pytest.raises(OSError, own.zygote, jobs, "strict"))
+    starting.start()
+    assert started.wait(10.0)
+    begin = time.monotonic()
+    own.close()
+    assert time.monotonic() - begin < 10.0
+    go_on.set()
+    starting.join(10.0)
 
 
 def test_methods_and_an_own_reading_of_the_call(kept: Kept) -> None:
