@@ -89,9 +89,12 @@ class Calls:
         else:
             context = contextvars.copy_context()
             loop = asyncio.get_running_loop()
-            begun, told = await loop.run_in_executor(
-                None, lambda: context.run(self._first, args, kwargs)
-            )
+            first = loop.run_in_executor(None, lambda: context.run(self._first, args, kwargs))
+            try:
+                begun, told = await asyncio.shield(first)
+            except BaseException:  # the caller was cancelled; what was begun goes on and is counted
+                first.add_done_callback(self._abandoned)
+                raise
         if told.usable:
             return self._last(begun, told, told.picked)
         try:
@@ -120,16 +123,25 @@ class Calls:
         if group is not None and group.rank != 0:
             return None, self._followed(args, kwargs)
         begun = self._begin(args, kwargs)
+        try:
+            return begun, self._answered(begun)
+        except BaseException:  # a signal's handler ended the wait
+            self._raised(begun)
+            raise
+
+    def _answered(self, begun: _Begun | None) -> _Told:
+        """Return what the program that decides answers, or the group."""
+        group = self._hook.spec.group
         outputs, detail, spent = self._ask(begun)
         if group is None:
             self._count(detail)
-            return begun, self._given_back(outputs, detail, spent)
+            return self._given_back(outputs, detail, spent)
         shared = self._shared(group, begun.question if begun is not None else None, outputs)
         if not shared.why:
             self._count(detail)
         elif begun is not None and begun.held.program:
             detail = COLLECTIVE
-        return begun, _Told(shared.outputs is not None, shared.picked, detail, spent)
+        return _Told(shared.outputs is not None, shared.picked, detail, spent)
 
     def _begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Begun | None:
         """Return the call as it was read; None where it is not to be recorded, or cannot be read."""
@@ -199,6 +211,10 @@ class Calls:
         noted = Noted(begun.held, begun.seq, begun.time_ns, begun.features, detail, told.spent_ns)
         recorded = self._hook.recording.note(noted, begun.question, picked)
         return Made(picked, begun.seq, recorded)
+
+    def _abandoned(self, first: asyncio.Future[tuple[_Begun | None, _Told]]) -> None:
+        if not first.cancelled() and first.exception() is None:
+            self._raised(first.result()[0])
 
     def _raised(self, begun: _Begun | None) -> None:
         if begun is not None:

@@ -437,6 +437,26 @@ def test_a_call_that_the_service_interrupts_leaves_no_answer_for_the_next(kept: 
         signal.signal(signal.SIGALRM, before)
     assert assign(WORK, 3) == [0, 0, 0]
     assert details(kept) == ["", ""]
+    assert assign.hook.counters["raised"] == 1
+    assert accounted(assign.hook)
+
+
+def test_a_call_that_is_cancelled_while_it_waits_is_counted(kept: Kept) -> None:
+    kind = kind_of(max_fuel=MUCH, deadline_s=0.5)
+
+    @hook("jobs.cancelled", kind=kind, item_features=lambda question: (1,))
+    async def assign(work: Any, machines: int) -> list[int]:
+        return [machines - 1] * len(work)
+
+    async def main() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(assign(WORK, 2), 0.1)
+        while assign.hook.counters["raised"] == 0:
+            await asyncio.sleep(0.01)
+
+    install(assign, SLOW)
+    asyncio.run(asyncio.wait_for(main(), 20.0))
+    assert accounted(assign.hook)
 
 
 def test_without_threads_the_incumbent_answers(
