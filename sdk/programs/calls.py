@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..arms import Segment
 from .group import MARGIN_S, Group, Shared, share
 from .questions import Question
-from .records import Noted
+from .records import MOST_SILENCES, Noted
 
 if TYPE_CHECKING:
     from .hook import ProgramHook
@@ -172,11 +173,21 @@ class Calls:
             self._hook.recording.tallies[detail.partition(":")[0]].bump()
 
     def _shared(self, group: Group, question: Question | None, outputs: Any) -> Shared:
-        """Return what the group came to; a fallback of all is counted once, as that."""
-        give = self._hook.reader.given_back
-        shared = share(group, self._contract, question, outputs, self._patience_s, give)
+        """Return what the group came to; a fallback of all is counted once, as that.
+
+        A group that was silent time and again is not waited for any more: whoever takes the incumbent's
+        answer makes all others take it.
+        """
+        recording, patience_s = self._hook.recording, self._patience_s
+        if recording.silences >= MOST_SILENCES:
+            shared = Shared(None, False, "it is not waited for any more")
+        else:
+            give, begin = self._hook.reader.given_back, time.monotonic()
+            shared = share(group, self._contract, question, outputs, patience_s, give)
+            silent = not shared.agreed and time.monotonic() - begin >= patience_s
+            recording.heard(not silent)
         if shared.why:
-            self._hook.recording.fell_back(shared.why)
+            recording.fell_back(shared.why)
         return shared
 
     def _given_back(self, outputs: dict[str, Any] | None, detail: str, spent: int) -> _Told:

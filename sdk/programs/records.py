@@ -35,6 +35,8 @@ _SHADOW = (
     "shadow_decisions", "shadow_diverged", "shadow_faults", "shadow_violations", "shadow_shed",
 )  # fmt: skip
 _PENDING_PER_RING = 4
+#: Calls in a row that a group may let pass in silence, each as long as its two steps may take.
+MOST_SILENCES = 3
 #: Questions that may wait to be looked at with their answers; each can hold a hundred thousand numbers.
 _MOST_BESIDE = 64
 
@@ -76,6 +78,7 @@ class Recording:
     Attributes:
         numbers: of decisions.
         tallies: counters that the request path bumps.
+        silences: calls in a row in which the group was not heard.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Recording:
     ) -> None:
         self.numbers = Tally()
         self.tallies = {each: Tally() for each in _TALLIES}
+        self.silences = 0
         self._name = name
         self._kind = kind
         self._clock = settings.clock
@@ -142,6 +146,15 @@ class Recording:
         self._complaints += 1
         if self._complaints == 1:
             _LOG.error("hook %r: a call was answered but not recorded: %s", self._name, error)
+
+    def heard(self, group: bool) -> None:
+        """Note whether the group was heard in a call; silences are counted until it is."""
+        self.silences = 0 if group else self.silences + 1
+        if self.silences == MOST_SILENCES:
+            _LOG.error(
+                "hook %r: its group was silent in %d calls in a row; it is not waited for any more, until "
+                "the hook is configured anew", self._name, self.silences,
+            )  # fmt: skip
 
     def fell_back(self, why: str) -> None:
         """Count a call in which the group did not agree; the first is logged."""

@@ -15,13 +15,14 @@ from gnomon.sdk.assignment import Assignment
 from gnomon.sdk.configure import _deciding
 from gnomon.sdk.hook import hook
 from gnomon.sdk.language import check_program
+from gnomon.sdk.programs import calls
 from gnomon.sdk.programs.group import share
 from gnomon.sdk.programs.questions import question_of
 from gnomon.sdk.programs.sockets import SocketGroup
 from gnomon.sdk.records import Decision
 
 from .conftest import Kept
-from .jobs import BEYOND, FAULTY, LONGEST, jobs
+from .jobs import BEYOND, FAULTY, LONGEST, jobs, kind_of
 
 WORK = [3.0, 1.0, 2.0]
 SIZE = 3
@@ -200,9 +201,50 @@ def test_a_call_that_falls_back_twice_over_is_one_fallback(kept: Kept) -> None:
     assert (counters["collective"], counters["faults"], counters["fallbacks"]) == (1, 0, 1)
 
 
-def marked(group: Any, name: str, **more: Any) -> Any:
+class Silent:
+    """A rank whose peers are not there: every step takes all its time."""
+
+    rank, size = 1, 2
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.there = False
+
+    def broadcast(self, data: bytes | None, timeout_s: float) -> bytes:
+        self.asked += 1
+        return self._waited(timeout_s) or bytes(16)
+
+    def agree(self, ok: bool, timeout_s: float) -> bool:
+        self._waited(timeout_s)
+        return True
+
+    def _waited(self, timeout_s: float) -> None:
+        if not self.there:
+            time.sleep(timeout_s)
+            raise TimeoutError("nothing came")
+
+
+def test_a_group_that_stays_silent_is_not_waited_for_for_ever(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A rank whose hook was switched off must not cost the others half a minute a call."""
+    monkeypatch.setattr(calls, "MARGIN_S", 0.01)
+    group = Silent()
+    rank = marked(group, "group.silent", kind=kind_of(deadline_s=0.01))
+    for there in (False, False, True, False, False, False, False, True):
+        group.there = there
+        assert rank(WORK, 2) == [1, 1, 1]
+    assert group.asked == 6  # the third of a row was the last
+    assert rank.hook.counters["collective"] == 7
+    assert caplog.text.count("not waited for any more, until") == 1
+    rank.hook.begin_again()  # as when it is configured anew
+    assert rank(WORK, 2) == [1, 1, 1]
+    assert group.asked == 7
+
+
+def marked(group: Any, name: str, kind: Any = jobs, **more: Any) -> Any:
     @hook(
-        name, kind=jobs, item_features=lambda question: (len(question.work),), group=group, **more
+        name, kind=kind, item_features=lambda question: (len(question.work),), group=group, **more
     )
     def assign(work: Any, machines: int) -> list[int]:
         return [machines - 1] * len(work)
