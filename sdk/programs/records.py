@@ -61,9 +61,17 @@ class _Report(NamedTuple):
 
 
 class _Event(NamedTuple):
+    number: int
     time_ns: int
     name: str
     values: tuple[tuple[str, Any], ...]
+
+
+class Numbers(NamedTuple):
+    """Of a process's decisions and events; they go on when it is configured anew, so that none is had twice."""
+
+    decisions: Tally
+    events: Tally
 
 
 class Recording:
@@ -74,6 +82,7 @@ class Recording:
         kind: of program form.
         settings: in force.
         invariants: of the hook.
+        numbers: of the hook.
 
     Attributes:
         numbers: of decisions.
@@ -82,9 +91,16 @@ class Recording:
     """
 
     def __init__(
-        self, name: str, kind: Kind, settings: Settings, invariants: Sequence[Invariant]
+        self,
+        name: str,
+        kind: Kind,
+        settings: Settings,
+        invariants: Sequence[Invariant],
+        numbers: Numbers,
     ) -> None:
-        self.numbers = Tally()
+        self.numbers = numbers.decisions
+        self._before = int(numbers.decisions)
+        self._event_numbers = numbers.events
         self.tallies = {each: Tally() for each in _TALLIES}
         self.silences = 0
         self._name = name
@@ -95,7 +111,6 @@ class Recording:
         self._draining = threading.Lock()
         self._beside = threading.Semaphore(_MOST_BESIDE)
         self._counts: Counter[str] = Counter()
-        self._events = 0
         self._fields = {e.name: sorted(e.fields) for e in kind.workload if e.source == "event"}
         objective = kind.objective
         deadline_ns = int(kind.outcome_deadline_s * 1e9)
@@ -136,9 +151,13 @@ class Recording:
         if not self._ring.offer(_Report(seq, self._clock.time_ns(), ok, status, values)):
             self.tallies["reports_dropped"].bump()
 
-    def event(self, name: str, values: tuple[tuple[str, Any], ...]) -> None:
-        """Leave a workload event for the drainer."""
-        if not self._ring.offer(_Event(self._clock.time_ns(), name, values)):
+    def event(self, name: str, values: tuple[tuple[str, Any], ...], kept: bool = True) -> None:
+        """Leave a workload event for the drainer; one that is not kept leaves a gap in the numbers.
+
+        Whoever reads the trace sees there that something happened which was not recorded.
+        """
+        number = self._event_numbers.bump()
+        if kept and not self._ring.offer(_Event(number, self._clock.time_ns(), name, values)):
             self.tallies["events_dropped"].bump()
 
     def complain(self, error: BaseException) -> None:
@@ -189,7 +208,7 @@ class Recording:
         tally = {name: int(value) for name, value in self.tallies.items()}
         unused = ("features", "fault", "timeout", "violation", "withdrawn", "collective")
         return {
-            "decisions": int(self.numbers) + tally["passed"] + tally["followed"],
+            "decisions": int(self.numbers) - self._before + tally["passed"] + tally["followed"],
             "recorded": self._counts["recorded"],
             "dropped": int(self._ring.dropped),
             "skipped": tally["skipped"] + tally["passed"],
@@ -284,8 +303,7 @@ class Recording:
         if sorted(name for name, _ in values) != self._fields.get(told.name):
             self._counts["bad_events"] += 1
             return None
-        self._events += 1
-        return Workload(self._events - 1, told.time_ns, told.name, values)
+        return Workload(told.number, told.time_ns, told.name, values)
 
 
 class _Beside:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from gnomon.sdk.assignment import Assignment, Switchback
+from gnomon.sdk.config import Settings
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.sdk.hook import hook, invariant
 from gnomon.sdk.kind import Kind
@@ -109,6 +110,44 @@ def test_the_incumbent_is_recorded_with_its_outcome(kept: Kept) -> None:
     assert [event.event for event in kept.of(Workload)] == ["load"]
     assert assign.hook.counters["bad_events"] == 1
     assert accounted(assign.hook)
+
+
+def test_no_decision_has_the_number_of_an_earlier_one(kept: Kept) -> None:
+    """Else an outcome that comes late would be another decision's."""
+    assign = marked()
+    assign.event("load", total=1.0)
+    with assign.decide(WORK, 2) as first:
+        pass
+    kept.of(Decision)
+    RUNTIME.configure(Settings(flush_interval_s=60.0, seed=1), (kept,))
+    assign.event("load", total=2.0)
+    with assign.decide(WORK, 2) as second:
+        pass
+    assert first.id != second.id
+    assert [event.seq for event in kept.of(Workload)] == [0, 1]
+    assert assign.hook.counters["decisions"] == 1
+    assign.outcome(first.id, imbalance=9.0)
+    kept.of(Decision)
+    assert assign.hook.counters["unknown_outcomes"] == 1
+    assert accounted(assign.hook)
+
+
+def test_an_event_that_is_not_recorded_leaves_a_gap(kept: Kept) -> None:
+    """A window that is missing must not pass unseen, however far apart windows are."""
+    RUNTIME.configure(Settings(flush_interval_s=60.0, seed=1, ring_size=2), (kept,))
+    assign = marked()
+    for total in range(4):
+        assign.event("load", total=total)  # there is room for two
+    kept.of(Workload)
+    assign.event("load", total=4)
+    assert [event.seq for event in kept.of(Workload)] == [0, 1, 4]
+    assert assign.hook.counters["events_dropped"] == 2
+    settings = Settings(flush_interval_s=60.0, seed=1, sample=0.0)
+    RUNTIME.configure(settings, (kept,))
+    assign.event("load", total=5)
+    RUNTIME.configure(Settings(flush_interval_s=60.0, seed=1), (kept,))
+    assign.event("load", total=6)
+    assert [event.seq for event in kept.of(Workload)] == [0, 1, 4, 6]
 
 
 def test_a_program_answers_in_its_own_process(kept: Kept) -> None:
