@@ -36,7 +36,7 @@ from ._writing import refuse_existing
 
 #: Name and version of the kind whose events are written; the recorder does not import the kinds.
 _KIND = ("expert_placement", 1)
-_MOST_EXPERTS, _MOST_LAYERS, _MOST_SLOTS, _MOST_DELAY = 512, 61, 640, 100
+_MOST_EXPERTS, _MOST_LAYERS, _MOST_SLOTS, _MOST_DELAY = 512, 128, 640, 100
 _MOST_LOAD = 10**12
 _MOST_BYTES = 1 << 32
 _WINDOW_NS = 10**9

@@ -111,7 +111,7 @@ def ids_of(values: Any) -> Any:
         ({"other": np.zeros(3)}, "no .npz file with topk_ids"),
         (ids_of([1, 2, 3]), "give whole numbers"),
         (ids_of(np.zeros((40, 2, 2))), "has topk_ids of float64"),
-        (ids_of(np.zeros((40, 62, 2), np.uint8)), "with 1 to 61 layers"),
+        (ids_of(np.zeros((40, 129, 2), np.uint8)), "with 1 to 128 layers"),
         (ids_of(np.full((40, 2, 2), 512)), "has an expert 512; there may be 0 to 511"),
         (ids_of(np.full((40, 2, 2), -1)), "has an expert -1"),
         (ids_of(np.zeros((40, 2, 0), np.uint8)), "give whole numbers"),
