@@ -27,7 +27,7 @@ from ..sdk.kind import Feature, Guardrail, Kind, Metric, WorkloadEvent
 from ..sdk.language import Parameter, ProgramContract
 from ._eplb_baselines import BASELINES
 
-MOST_LAYERS, MOST_EXPERTS, MOST_SLOTS = 61, 512, 640
+MOST_LAYERS, MOST_EXPERTS, MOST_SLOTS = 128, 512, 640
 MOST_LOAD = 1e12
 #: Seconds for one map; the default policy of vLLM takes about 0.1 s for 58 x 256 experts in 288 slots.
 DEADLINE_S = 5.0

@@ -69,6 +69,7 @@ class Live:
         self.space: dict[str, Any] = {}
         self._asked: Guarded | None = None
         self.numbers = Tally()
+        self._events = 0
         self.delayed = False
         self.identify: Callable[[int], bytes] = _nameless
         self.invariants: tuple[Invariant, ...] = kind.invariants
@@ -111,7 +112,9 @@ class Live:
             settings.limits,
             self.tallies["slow"].bump,
         )
+        self._lost = 0
         self.expander = self._expander()
+        self.expander.events = self._events  # they go on, too
         self.hold_to(self.invariants)
         self._bind()
 
@@ -369,11 +372,15 @@ class Live:
             self._write_out()
             self._review()
             records: list[Record] = []
+            lost = int(self.tallies["events_dropped"])
+            self.expander.events += lost - self._lost  # so that readers see that some are missing
+            self._lost = lost
             self.expander.expand(self.ring.take(), self.awaits, records)
             now_ns = self.clock.time_ns()
             if self.members.names != self.expander.announced or (records and self._unsaid(now_ns)):
                 records.append(self.expander.members(now_ns, self.members.names))
             records.extend(self.expander.pending.sweep(now_ns))
+            self._events = self.expander.events
             return records
 
     def _review(self) -> None:

@@ -121,6 +121,7 @@ class Expander:
 
     Attributes:
         recorded: decisions so far.
+        events: number of the next event; those that nobody recorded leave a gap.
         counts: ``unreadable`` and ``stale`` decisions, ``bad_reports`` (values that are
             no numbers, or more than :data:`MOST_VALUES`), ``bad_events`` (not as the kind declares them), and ``warnings`` (invariants of severity ``warn`` that did not hold).
         announced, announced_ns: names of the items as last recorded, and when.
@@ -146,7 +147,7 @@ class Expander:
         self._item = partial(_new, kind.item_type)
         self._draw = draw
         self.complain: Callable[[BaseException], object] = _silent
-        self._events = 0
+        self.events = 0
         self._fields = {e.name: sorted(e.fields) for e in kind.workload if e.source == "event"}
         self._members = NOBODY
         self._last: list[int] = []
@@ -228,15 +229,15 @@ class Expander:
         except (TypeError, ValueError, OverflowError):
             self.counts["bad_events"] += 1
             return None
-        self._events += 1
-        return Workload(self._events - 1, told.time_ns, told.event, values)
+        self.events += 1
+        return Workload(self.events - 1, told.time_ns, told.event, values)
 
     def members(self, time_ns: int, names: tuple[str, ...]) -> Workload:
         """Return the record of who the items are from now on."""
         self.announced, self.announced_ns = names, time_ns
         values = (("names", "\n".join(map(bounded, names))),)
-        self._events += 1
-        return Workload(self._events - 1, time_ns, "members", values)
+        self.events += 1
+        return Workload(self.events - 1, time_ns, "members", values)
 
     def _change(self, members: Members, gap: int, seq: int) -> None:
         """Go on with other items, or after decisions that nobody saw.

@@ -353,6 +353,7 @@ def hook(
         "unit": unit,
         "item_name": item_name,
         "explore": explore,
+        "redact": redact,
     }
     programmed: dict[str, Any] = {"question": question, "answer": answer, "group": group}
     program = isinstance(kind, Kind) and kind.form == "program"

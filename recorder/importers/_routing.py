@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +36,8 @@ from ._writing import refuse_existing
 
 #: Name and version of the kind whose events are written; the recorder does not import the kinds.
 _KIND = ("expert_placement", 1)
-_MOST_EXPERTS, _MOST_LAYERS = 512, 61
+_MOST_EXPERTS, _MOST_LAYERS, _MOST_SLOTS, _MOST_DELAY = 512, 128, 640, 100
+_MOST_LOAD = 10**12
 _MOST_BYTES = 1 << 32
 _WINDOW_NS = 10**9
 _HOUR_NS = 3_600 * 10**9
@@ -132,6 +134,12 @@ def _check(deployment: Deployment, experts: int) -> None:
         raise ConfigurationError(
             f"{deployment} has a number below its least; slots, ranks, groups and nodes are 1 or more"
         )
+    most = max(slots, ranks, nodes) > _MOST_SLOTS or groups > _MOST_EXPERTS
+    if most or deployment.delay > _MOST_DELAY:
+        raise ConfigurationError(
+            f"{deployment} has a number beyond its most; slots, ranks and nodes are at most "
+            f"{_MOST_SLOTS}, groups {_MOST_EXPERTS} and delay {_MOST_DELAY}"
+        )
     kept = groups % nodes == 0
     if slots < experts or slots % ranks or (kept and (ranks % nodes or experts % groups)):
         raise ConfigurationError(
@@ -145,6 +153,13 @@ def _widened(part: IntArray, experts: int) -> IntArray:
     return np.pad(part, ((0, 0), (0, 0), (0, experts - part.shape[2])))
 
 
+#: Of an archive: not there, cut short, encrypted, packed in another way, or larger than it says.
+_UNREADABLE = (
+    OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+    RuntimeError, MemoryError,
+)  # fmt: skip
+
+
 def _esft(path: Path, window: int) -> tuple[IntArray, int]:
     """Return counts [windows, layers, experts], and the tokens that are left."""
     try:
@@ -153,9 +168,10 @@ def _esft(path: Path, window: int) -> tuple[IntArray, int]:
                 raise TraceError(f"{path} unpacks to more than 4 GiB; import it in parts")
         with np.load(path, allow_pickle=False) as stored:
             ids = stored["topk_ids"]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise TraceError(f"{path} is no .npz file with topk_ids ({error}); name another") from error
-    if ids.ndim != 3 or ids.dtype.kind not in "iu" or not 1 <= ids.shape[1] <= _MOST_LAYERS:
+    fits = ids.ndim == 3 and 1 <= ids.shape[1] <= _MOST_LAYERS and ids.shape[2] > 0
+    if not fits or ids.dtype.kind not in "iu":
         raise TraceError(
             f"{path} has topk_ids of {ids.dtype} {ids.shape}; give whole numbers [tokens, layers, k] "
             f"with 1 to {_MOST_LAYERS} layers"
@@ -198,8 +214,16 @@ def _eplb_json(path: Path, window: int) -> tuple[IntArray, int]:
         )
     if loads.size and int(loads.min()) < 0:
         raise TraceError(f"{path} has a load of {int(loads.min())}; loads are 0 or more")
+    most = float(loads.max(initial=0))
     whole = len(loads) // window
     summed = loads[: whole * window].reshape(whole, window, *loads.shape[1:]).sum(axis=1)
+    if most <= _MOST_LOAD:  # else the sum may have wrapped
+        most = float(summed.max(initial=0))
+    if most > _MOST_LOAD:
+        raise TraceError(
+            f"{path} has a load of {most:g} in a window; loads are at most {_MOST_LOAD:g}, so give a "
+            "smaller window="
+        )
     return summed.astype(np.int64), len(loads) - whole * window
 
 

@@ -103,6 +103,11 @@ class ProgramProcess:
             self.close()
             raise
 
+    @property
+    def aged(self) -> bool:
+        """Whether more than half of the time that its fork may live is over."""
+        return self._fork.aged
+
     def ask(self, arguments: Sequence[Any], *, reference: bool = False) -> Answer:
         """Return the program's answer to one call; within the kind's deadline, or it is killed.
 

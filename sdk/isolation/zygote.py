@@ -70,6 +70,11 @@ class Fork:
         self.layers = layers
         self._ends = time.monotonic() + self._limits.total_s
 
+    @property
+    def aged(self) -> bool:
+        """Whether more than half of its time is over."""
+        return self._ends - time.monotonic() < 0.5 * self._limits.total_s
+
     def send(self, data: bytes) -> None:
         """Send bytes within the deadline of one frame.
 

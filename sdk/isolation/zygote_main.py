@@ -104,6 +104,12 @@ def _answer(
 
 def main() -> None:
     """Prepare as told, then fork on request until the host closes the connection."""
+    # What ends the service may be told to its whole group; this process ends when the service has.
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.SIG_IGN)
+    signal.signal(
+        signal.SIGCHLD, signal.SIG_DFL
+    )  # forks are reaped here, whatever the service does
     control = socket.socket(fileno=int(sys.argv[1]))
     config = _receive(control)
     sys.path[:0] = config["paths"]
@@ -116,7 +122,6 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the process's boundary: the host is told
         _say(control, f"{type(error).__name__}: {error}")
         return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
     memory = lockdown.address_space()

@@ -80,15 +80,19 @@ def copied(argument: Any, rank: int, what: str) -> Term:
         if rank == 0:
             return float(raw)
         if rank == 1:
-            vector: Vector = list(map(float, raw))
-            return vector
-        rows = [list(map(float, row)) for row in raw]
+            return _vector(raw)
+        rows = [_vector(row) for row in raw] if len(raw) else []
     except (TypeError, ValueError, OverflowError):
         name = ("a number", "a sequence of numbers", "a sequence of rows of numbers")[rank]
         raise ConfigurationError(f"{what} must be {name}") from None
     if any(len(row) != len(rows[0]) for row in rows):
         raise ConfigurationError(f"{what} has rows of different lengths")
     return Matrix(rows, len(rows[0]) if rows else 0)
+
+
+def _vector(raw: Any) -> Vector:
+    len(raw)  # what can be read only once is left to the caller
+    return list(map(float, raw))
 
 
 def copy_of(term: Term) -> Term:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..arms import Segment
-from .group import MARGIN_S, share
+from .group import MARGIN_S, Group, Shared, share
 from .questions import Question
-from .records import Noted
+from .records import MOST_SILENCES, Noted
 
 if TYPE_CHECKING:
     from .hook import ProgramHook
@@ -89,9 +90,12 @@ class Calls:
         else:
             context = contextvars.copy_context()
             loop = asyncio.get_running_loop()
-            begun, told = await loop.run_in_executor(
-                None, lambda: context.run(self._first, args, kwargs)
-            )
+            first = loop.run_in_executor(None, lambda: context.run(self._first, args, kwargs))
+            try:
+                begun, told = await asyncio.shield(first)
+            except BaseException:  # the caller was cancelled; what was begun goes on and is counted
+                first.add_done_callback(self._abandoned)
+                raise
         if told.usable:
             return self._last(begun, told, told.picked)
         try:
@@ -120,15 +124,25 @@ class Calls:
         if group is not None and group.rank != 0:
             return None, self._followed(args, kwargs)
         begun = self._begin(args, kwargs)
+        try:
+            return begun, self._answered(begun)
+        except BaseException:  # a signal's handler ended the wait
+            self._raised(begun)
+            raise
+
+    def _answered(self, begun: _Begun | None) -> _Told:
+        """Return what the program that decides answers, or the group."""
+        group = self._hook.spec.group
         outputs, detail, spent = self._ask(begun)
-        if group is not None:
-            question = begun.question if begun is not None else None
-            shared = share(group, self._contract, question, outputs, self._patience_s)
-            if shared.why:
-                self._hook.recording.fell_back(shared.why)
-                detail = COLLECTIVE if begun is not None and begun.held.program else ""
-            outputs = shared.outputs
-        return begun, self._given_back(outputs, detail, spent)
+        if group is None:
+            self._count(detail)
+            return self._given_back(outputs, detail, spent)
+        shared = self._shared(group, begun.question if begun is not None else None, outputs)
+        if not shared.why:
+            self._count(detail)
+        elif begun is not None and begun.held.program:
+            detail = COLLECTIVE
+        return _Told(shared.outputs is not None, shared.picked, detail, spent)
 
     def _begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Begun | None:
         """Return the call as it was read; None where it is not to be recorded, or cannot be read."""
@@ -152,9 +166,29 @@ class Calls:
         if begun is None or guard is None:
             return None, "", -1
         outputs, detail, spent = guard.ask(begun.question)
+        return outputs, detail, spent
+
+    def _count(self, detail: str) -> None:
         if detail:
             self._hook.recording.tallies[detail.partition(":")[0]].bump()
-        return outputs, detail, spent
+
+    def _shared(self, group: Group, question: Question | None, outputs: Any) -> Shared:
+        """Return what the group came to; a fallback of all is counted once, as that.
+
+        A group that was silent time and again is not waited for any more: whoever takes the incumbent's
+        answer makes all others take it.
+        """
+        recording, patience_s = self._hook.recording, self._patience_s
+        if recording.silences >= MOST_SILENCES:
+            shared = Shared(None, False, "it is not waited for any more")
+        else:
+            give, begin = self._hook.reader.given_back, time.monotonic()
+            shared = share(group, self._contract, question, outputs, patience_s, give)
+            silent = not shared.agreed and time.monotonic() - begin >= patience_s
+            recording.heard(not silent)
+        if shared.why:
+            recording.fell_back(shared.why)
+        return shared
 
     def _given_back(self, outputs: dict[str, Any] | None, detail: str, spent: int) -> _Told:
         if outputs is None:
@@ -178,10 +212,8 @@ class Calls:
         except Exception as error:  # noqa: BLE001 - as in _begin
             hook.recording.complain(error)
             question = None
-        shared = share(group, self._contract, question, None, self._patience_s)
-        if shared.why:
-            hook.recording.fell_back(shared.why)
-        return self._given_back(shared.outputs, "", -1)
+        shared = self._shared(group, question, None)
+        return _Told(shared.outputs is not None, shared.picked)
 
     def _last(self, begun: _Begun | None, told: _Told, picked: Any) -> Made:
         if begun is None:
@@ -190,6 +222,10 @@ class Calls:
         noted = Noted(begun.held, begun.seq, begun.time_ns, begun.features, detail, told.spent_ns)
         recorded = self._hook.recording.note(noted, begun.question, picked)
         return Made(picked, begun.seq, recorded)
+
+    def _abandoned(self, first: asyncio.Future[tuple[_Begun | None, _Told]]) -> None:
+        if not first.cancelled() and first.exception() is None:
+            self._raised(first.result()[0])
 
     def _raised(self, begun: _Begun | None) -> None:
         if begun is not None:

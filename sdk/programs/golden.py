@@ -34,6 +34,9 @@ CASES = DRAWN + ASKED
 #: Numbers that a case is: its fuel (NaN for a fault), and its digest.
 PER_CASE = 2
 _SHARE, _LEAST_FUEL = 10, 1_000_000
+#: Deadlines of the kind within which all cases have to be answered where a bundle is opened: until then
+#: a service hears of no kill.
+_OPENING = 2.0
 
 
 def golden_numbers(program: ArrayProgram, kind: Kind, seed: int) -> list[float]:
@@ -53,9 +56,10 @@ def golden_mismatch(
 ) -> str:
     """Return an empty string when a source answers as golden numbers say, else the first difference.
 
-    It is asked in a process of its own, within the kind's limits.
+    It is asked in a process of its own, within the kind's limits, and twice its deadline in all.
     """
     shorter = _shorter(kind)
+    within_s = _OPENING * kind.deadline_s
     asked = 0
 
     def counted(*arguments: Any) -> Answer:
@@ -65,7 +69,7 @@ def golden_mismatch(
 
     try:
         with (
-            program_zygote(shorter, isolation) as zygote,
+            program_zygote(shorter, isolation, total_s=within_s) as zygote,
             ProgramProcess(zygote, source, shorter) as process,
         ):
             found = _numbers(counted, shorter, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..isolation.program_wire import answer_size, pack_answer, pack_terms, unpack_answer
@@ -45,11 +45,13 @@ class Shared(NamedTuple):
         outputs: the answer of all; None where all take the incumbent's.
         agreed: whether that is what rank 0 said.
         why: what this process knows of why not; empty where all agreed.
+        picked: the answer as the service takes it.
     """
 
     outputs: dict[str, Any] | None
     agreed: bool
     why: str = ""
+    picked: Any = None
 
 
 def share(
@@ -58,11 +60,12 @@ def share(
     question: Question | None,
     outputs: Mapping[str, Any] | None,
     timeout_s: float,
+    give: Callable[[dict[str, Any]], Any] = dict,
 ) -> Shared:
     """Give rank 0's answer to all; never raises.
 
     Every process checks that it was asked the same question. Where one did not hear, was asked another,
-    or does not answer in time, all that hear of it take the incumbent's answer.
+    cannot use the answer, or does not answer in time, all that hear of it take the incumbent's answer.
 
     Args:
         group: of processes.
@@ -70,10 +73,12 @@ def share(
         question: of this process; None where its call could not be read.
         outputs: rank 0's answer; None for the incumbent's, and in the others.
         timeout_s: of each of the two steps.
+        give: what the service makes of an answer; where that raises, this process does not agree.
     """
     own = _digest(question)
     message = _packed(contract, own, outputs) if group.rank == 0 else None
     told: dict[str, Any] | None = None
+    picked: Any = None
     why = ""
     try:
         heard = bytes(group.broadcast(message, timeout_s))
@@ -83,11 +88,15 @@ def share(
     except Exception as error:  # noqa: BLE001 - the service's own transport may raise anything
         why = f"rank 0 was not heard ({type(error).__name__}: {error})"
     try:
+        picked = give(told) if told is not None else None
+    except Exception as error:  # noqa: BLE001 - answer= is the service's own function
+        why = f"answer= raised ({type(error).__name__}: {error})"
+    try:
         agreed = bool(group.agree(not why, timeout_s))
         why = why or ("" if agreed else "another rank did not agree, or was not heard")
     except Exception as error:  # noqa: BLE001 - as above
         why = why or f"whether all agree was not heard ({type(error).__name__}: {error})"
-    return Shared(None if why else told, not why, why)
+    return Shared(None, False, why) if why else Shared(told, True, "", picked)
 
 
 def _digest(question: Question | None) -> bytes:

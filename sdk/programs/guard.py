@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import GnomonError
+from ..errors import GnomonError, IsolationError
 from ..isolation.program import ProgramProcess
 from ..isolation.status import Status
 from ..isolation.zygote import CandidateStopped
@@ -98,7 +98,7 @@ class ProgramGuard:
     def start(self) -> None:
         """Make the process ready, or begin to; a failure is logged, and shows again when it is asked."""
         if self._process is None and not self._closed:
-            self._begun().join(_PATIENCE_S)
+            self._await(_PATIENCE_S)
 
     def ask(self, question: Question) -> Verdict:
         """Return the program's answer, or why there is none; failures count towards the breaker."""
@@ -123,13 +123,17 @@ class ProgramGuard:
 
     def close(self) -> None:
         """End the process; a call that waits for it gets no answer."""
+        if (
+            self._pid != os.getpid()
+        ):  # here another thread of the parent's may hold the locks for ever
+            self._closed = True
+            if self._process is not None:
+                self._process.abandon()
+            return
         with self._state:
             self._closed = True
             process = self._process
-        if self._pid != os.getpid():
-            if process is not None:
-                process.abandon()
-        elif self._lock.acquire(blocking=False):
+        if self._lock.acquire(blocking=False):
             self._drop()
             self._lock.release()
         elif process is not None:
@@ -147,9 +151,12 @@ class ProgramGuard:
             self._drop()
             late = stopped.status is Status.TIMEOUT
             return None, WITHDRAWN if self._closed else TIMEOUT if late else FAULT
-        except (GnomonError, OSError):  # the isolation's own failure, or a host operation's
+        except (GnomonError, OSError, MemoryError):  # our own failure, or a host operation's
             self._drop()
             return None, WITHDRAWN if self._closed else FAULT
+        except BaseException:  # a signal's handler ended the wait: the late answer is nobody's
+            self._drop()
+            raise
         finally:
             self._lock.release()
             if self._closed:
@@ -167,8 +174,10 @@ class ProgramGuard:
 
     def _ready(self, until: float) -> ProgramProcess:
         """Return the process; raises what kept it from starting, or that it is not there in time."""
+        if self._process is not None and self._process.aged:
+            self._drop()  # its end of life would look like a fault of the program's
         if self._process is None and not self._closed:
-            self._begun().join(max(until - time.monotonic(), 0.0))
+            self._await(until - time.monotonic())
         if self._closed:
             raise CandidateStopped(Status.DIED, "it was withdrawn")
         process, failure = self._process, self._failure
@@ -176,16 +185,20 @@ class ProgramGuard:
             return process
         raise failure or CandidateStopped(Status.TIMEOUT, "its process is not ready yet")
 
-    def _begun(self) -> threading.Thread:
-        """Return the thread that makes the process; a new one if none is at it."""
+    def _await(self, seconds: float) -> None:
+        """Wait for the thread that makes the process; begin a new one if none is at it."""
         with self._state:
             if self._starting is None or not self._starting.is_alive():
                 self._failure = None
-                self._starting = threading.Thread(
-                    target=self._make, name="gnomon-program", daemon=True
-                )
-                self._starting.start()
-            return self._starting
+                made = threading.Thread(target=self._make, name="gnomon-program", daemon=True)
+                try:
+                    made.start()
+                except RuntimeError as error:  # too many threads, or the interpreter ends
+                    self._failure = IsolationError(f"no thread can start ({error})")
+                    return
+                self._starting = made
+            starting = self._starting
+        starting.join(max(seconds, 0.0))
 
     def _make(self) -> None:
         try:

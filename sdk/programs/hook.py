@@ -14,10 +14,11 @@ from ..errors import ConfigurationError
 from ..guard import Breaker
 from ..invariant import Invariant
 from ..outcomes import PARTIAL
+from ..ring import Tally
 from ..runtime import RUNTIME, Runtime
 from .calls import Calls
 from .reading import ProgramSpec, Reader
-from .records import Recording
+from .records import Numbers, Recording
 from .wrapper import wrapped
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class ProgramHook:
         self.invariants: tuple[Invariant, ...] = kind.invariants
         self._runtime = runtime
         self._arms = Arms()
+        self._numbers = Numbers(Tally(), Tally())
         self._delayed = False
         self.begin(Settings())
         self.calls = Calls(self)
@@ -132,7 +134,7 @@ class ProgramHook:
         self.clock = settings.clock
         self._lock = threading.RLock()
         self._installing = threading.RLock()  # in a forked child another thread may hold the old
-        self.recording = Recording(self.name, self.kind, settings, self.invariants)
+        self.recording = Recording(self.name, self.kind, settings, self.invariants, self._numbers)
 
     def begin_again(self) -> None:
         """Start, while off, as a new process does."""
@@ -232,8 +234,8 @@ class ProgramHook:
         held = self.segment
         if held is not None:
             held = self.held()
-        if held is not None and held.record:
-            self.recording.event(name, tuple(values.items()))
+        if held is not None:
+            self.recording.event(name, tuple(values.items()), held.record)
 
     def _reported(self, decision_id: bytes, ok: bool, status: str, values: Any) -> None:
         if self.segment is None or not decision_id:

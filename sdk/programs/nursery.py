@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ..isolation.zygote import Zygote
     from ..kind import Kind
 
+#: Seconds that an exit waits for a process that is just being started.
+_PATIENCE_S = 2.0
+
 
 class Nursery:
     """Keeps a clean process per kind and mode; safe for threads, and for forks of the service."""
@@ -60,10 +63,14 @@ class Nursery:
     def close(self) -> None:
         """End all of them."""
         self.after_fork()
-        with self._lock:
+        if not self._lock.acquire(timeout=_PATIENCE_S):
+            return  # one is starting and takes long; it ends by itself when this process has
+        try:
             for zygote in self._zygotes.values():
                 zygote.close()
             self._zygotes.clear()
+        finally:
+            self._lock.release()
 
 
 NURSERY = Nursery()

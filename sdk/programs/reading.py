@@ -65,6 +65,7 @@ class Reader:
         _check_features(name, kind, spec)
         for argument in ("answer", "outcome"):
             _one_argument(name, argument, getattr(spec, argument))
+        _check_group(name, spec.group)
 
     def question(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Question:
         """Return what a call asks; raises what the service's own functions raise, or ConfigurationError."""
@@ -152,6 +153,18 @@ def _check_features(name: str, kind: Kind, spec: ProgramSpec) -> None:
             f"hook {name!r}: kind {kind.name!r} records {names} of a question; {remedy}"
         )
     _one_argument(name, "item_features", spec.features)
+
+
+def _check_group(name: str, group: Any) -> None:
+    if group is None:
+        return
+    rank, size = getattr(group, "rank", None), getattr(group, "size", None)
+    numbered = type(rank) is int and type(size) is int and 0 <= rank < size
+    if not numbered or not all(callable(getattr(group, f, None)) for f in ("broadcast", "agree")):
+        raise ConfigurationError(
+            f"hook {name!r}: group={group!r} is no group; give an object with rank and size (0 <= rank < "
+            "size), broadcast(data, timeout_s) and agree(ok, timeout_s)"
+        )
 
 
 def _one_argument(name: str, argument: str, value: Any) -> None:

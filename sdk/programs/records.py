@@ -35,6 +35,10 @@ _SHADOW = (
     "shadow_decisions", "shadow_diverged", "shadow_faults", "shadow_violations", "shadow_shed",
 )  # fmt: skip
 _PENDING_PER_RING = 4
+#: Calls in a row that a group may let pass in silence, each as long as its two steps may take.
+MOST_SILENCES = 3
+#: Questions that may wait to be looked at with their answers; each can hold a hundred thousand numbers.
+_MOST_BESIDE = 64
 
 
 class Noted(NamedTuple):
@@ -57,9 +61,17 @@ class _Report(NamedTuple):
 
 
 class _Event(NamedTuple):
+    number: int
     time_ns: int
     name: str
     values: tuple[tuple[str, Any], ...]
+
+
+class Numbers(NamedTuple):
+    """Of a process's decisions and events; they go on when it is configured anew, so that none is had twice."""
+
+    decisions: Tally
+    events: Tally
 
 
 class Recording:
@@ -70,25 +82,35 @@ class Recording:
         kind: of program form.
         settings: in force.
         invariants: of the hook.
+        numbers: of the hook.
 
     Attributes:
         numbers: of decisions.
         tallies: counters that the request path bumps.
+        silences: calls in a row in which the group was not heard.
     """
 
     def __init__(
-        self, name: str, kind: Kind, settings: Settings, invariants: Sequence[Invariant]
+        self,
+        name: str,
+        kind: Kind,
+        settings: Settings,
+        invariants: Sequence[Invariant],
+        numbers: Numbers,
     ) -> None:
-        self.numbers = Tally()
+        self.numbers = numbers.decisions
+        self._before = int(numbers.decisions)
+        self._event_numbers = numbers.events
         self.tallies = {each: Tally() for each in _TALLIES}
+        self.silences = 0
         self._name = name
         self._kind = kind
         self._clock = settings.clock
         self._ring = Ring(settings.ring_size)
         self._complaints = 0
         self._draining = threading.Lock()
+        self._beside = threading.Semaphore(_MOST_BESIDE)
         self._counts: Counter[str] = Counter()
-        self._events = 0
         self._fields = {e.name: sorted(e.fields) for e in kind.workload if e.source == "event"}
         objective = kind.objective
         deadline_ns = int(kind.outcome_deadline_s * 1e9)
@@ -112,12 +134,16 @@ class Recording:
         if not (noted.held.record or noted.detail):
             self.tallies["skipped"].bump()
             return False
-        beside = (question, picked) if self._warns or noted.held.shadow is not None else None
+        wanted = bool(self._warns) or noted.held.shadow is not None
+        looked = wanted and self._beside.acquire(blocking=False)
+        beside = (question, picked) if looked else None
         context = sys.modules.get("opentelemetry.context")
         kept = context.get_current() if context is not None else None
         if self._ring.offer((noted, beside, kept)):
             return True
         self._ring.drop()
+        if looked:
+            self._beside.release()
         return False
 
     def report(self, seq: int, ok: bool, status: str, values: Mapping[str, Any]) -> None:
@@ -125,9 +151,13 @@ class Recording:
         if not self._ring.offer(_Report(seq, self._clock.time_ns(), ok, status, values)):
             self.tallies["reports_dropped"].bump()
 
-    def event(self, name: str, values: tuple[tuple[str, Any], ...]) -> None:
-        """Leave a workload event for the drainer."""
-        if not self._ring.offer(_Event(self._clock.time_ns(), name, values)):
+    def event(self, name: str, values: tuple[tuple[str, Any], ...], kept: bool = True) -> None:
+        """Leave a workload event for the drainer; one that is not kept leaves a gap in the numbers.
+
+        Whoever reads the trace sees there that something happened which was not recorded.
+        """
+        number = self._event_numbers.bump()
+        if kept and not self._ring.offer(_Event(number, self._clock.time_ns(), name, values)):
             self.tallies["events_dropped"].bump()
 
     def complain(self, error: BaseException) -> None:
@@ -135,6 +165,15 @@ class Recording:
         self._complaints += 1
         if self._complaints == 1:
             _LOG.error("hook %r: a call was answered but not recorded: %s", self._name, error)
+
+    def heard(self, group: bool) -> None:
+        """Note whether the group was heard in a call; silences are counted until it is."""
+        self.silences = 0 if group else self.silences + 1
+        if self.silences == MOST_SILENCES:
+            _LOG.error(
+                "hook %r: its group was silent in %d calls in a row; it is not waited for any more, until "
+                "the hook is configured anew", self._name, self.silences,
+            )  # fmt: skip
 
     def fell_back(self, why: str) -> None:
         """Count a call in which the group did not agree; the first is logged."""
@@ -169,7 +208,7 @@ class Recording:
         tally = {name: int(value) for name, value in self.tallies.items()}
         unused = ("features", "fault", "timeout", "violation", "withdrawn", "collective")
         return {
-            "decisions": int(self.numbers) + tally["passed"] + tally["followed"],
+            "decisions": int(self.numbers) - self._before + tally["passed"] + tally["followed"],
             "recorded": self._counts["recorded"],
             "dropped": int(self._ring.dropped),
             "skipped": tally["skipped"] + tally["passed"],
@@ -202,7 +241,10 @@ class Recording:
         self._counts["recorded"] += 1
         self._counts["stale"] += held.stale
         if beside is not None:
+            self._beside.release()
             self._examine(held, *beside)
+        elif held.shadow is not None:
+            self._shadow.counts["shadow_shed"] += 1
         return Decision(
             seq=noted.seq,
             time_ns=noted.time_ns,
@@ -261,8 +303,7 @@ class Recording:
         if sorted(name for name, _ in values) != self._fields.get(told.name):
             self._counts["bad_events"] += 1
             return None
-        self._events += 1
-        return Workload(self._events - 1, told.time_ns, told.name, values)
+        return Workload(told.number, told.time_ns, told.name, values)
 
 
 class _Beside:

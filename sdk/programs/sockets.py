@@ -93,16 +93,16 @@ class _Peer:
 
     def vote(self, step: int, until: float) -> bool:
         try:
-            return self.receive(step, until) == _YES
+            return self.receive(step, until, most=1) == _YES
         except OSError:
             return False
 
-    def receive(self, step: int, until: float) -> bytes:
+    def receive(self, step: int, until: float, most: int = _MOST) -> bytes:
         """Return the message of a step; those of earlier steps came too late and are left out."""
         while True:
             self._fill(_HEAD.size, until)
             found, length = _HEAD.unpack_from(self._read)
-            if length > _MOST or found > step:
+            if length > most or found > step:
                 raise ConnectionError(f"message {found} of {length} bytes where {step} is awaited")
             self._fill(_HEAD.size + length, until)
             data = bytes(self._read[_HEAD.size : _HEAD.size + length])

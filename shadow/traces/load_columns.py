@@ -18,6 +18,7 @@ from ...policies.expert_placement import (
 )
 from ...sdk.counts import unpack_counts
 from ...sdk.errors import ConfigurationError, TraceError
+from ...sdk.records import INCUMBENT
 from .load_trace import LoadTrace
 from .trace import FloatArray, clipped
 
@@ -55,14 +56,15 @@ class _Deployment(NamedTuple):
 
 
 class _Decided(NamedTuple):
-    """Decisions in order of time: when, by which policy (a code), and the imbalance that followed."""
+    """Decisions in order of time: when, by which policy (of those named), and the imbalance that followed."""
 
     time: IntArray
     policy: IntArray
     imbalance: FloatArray
+    names: tuple[str, ...]
 
 
-_NOTHING = _Decided(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+_NOTHING = _Decided(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), (INCUMBENT,))
 
 
 def trace(workload: pa.Table, decisions: pa.Table, hook: str) -> LoadTrace:
@@ -74,6 +76,10 @@ def trace(workload: pa.Table, decisions: pa.Table, hook: str) -> LoadTrace:
     deployments = [_deployment(row, hook) for row in _events(events, "deployment")]
     decided = _decided(_of(decisions, process))
     low, high, deployment = _longest(windows, deployments, decided, hook)
+    begin = np.array([windows[low].time, windows[high - 1].time], np.int64)
+    decider = decided.names[int(_policies(begin, decided)[0])]
+    if decider != INCUMBENT:  # not the service's own function, of which the deployment speaks
+        deployment = deployment._replace(policy=decider)
     return _made(windows[low:high], deployment, decided, hook)
 
 
@@ -157,7 +163,7 @@ def _decided(decisions: pa.Table) -> _Decided:
         return _NOTHING
     sampled = decisions.filter(pc.equal(decisions["inclusion"], "sampled"))
     rows = sampled.sort_by([("time", "ascending"), ("decision_id", "ascending")])
-    _, policy = np.unique(rows["policy"].to_numpy(zero_copy_only=False), return_inverse=True)
+    names, policy = np.unique(rows["policy"].to_numpy(zero_copy_only=False), return_inverse=True)
     looked_up = pc.map_lookup(rows["values"], pa.scalar(expert_placement.objective.name), "first")
     imbalance = clipped(looked_up.to_numpy(zero_copy_only=False), expert_placement)
     open_still = rows["outcome_status"].is_null().to_numpy(zero_copy_only=False)
@@ -165,6 +171,7 @@ def _decided(decisions: pa.Table) -> _Decided:
         rows["time"].to_numpy().astype(np.int64),
         policy.astype(np.int64),
         np.where(open_still, np.nan, imbalance),
+        tuple(map(str, names)),
     )
 
 

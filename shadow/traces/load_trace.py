@@ -37,7 +37,8 @@ class LoadTrace(Trace):
         replicas: slots of a layer.
         groups, nodes, ranks: of the deployment, as the policy is told.
         delay: windows between a decision and its use.
-        policy: name of the published policy that was in production; empty where that is unknown.
+        policy: name of the published policy that was in production, or digest of a shipped one; empty
+            where that is unknown.
         first: index of the first judged window, at least ``1 + delay``.
         at: when each window ended, seconds since ``start_ns``, f8[n], ascending.
         index: number of each window in the whole trace, i8[n]; a part keeps it.

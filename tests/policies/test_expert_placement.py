@@ -16,6 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gnomon.policies.expert_placement import (
+    NOBODY,
     check_deployment,
     deployment_event,
     expert_placement,
@@ -276,3 +277,26 @@ def test_events_hold_what_the_kind_declares() -> None:
     assert tuple(deployment) == declared["deployment"]
     assert unpack_counts(str(deployment["placement"]), 2, 16).tolist() == held[0] * 2
     assert deployment_event(16, 4, 2, 8)["placement"] == ""
+
+
+@pytest.mark.parametrize(
+    ("layers", "experts", "slots", "groups", "nodes", "ranks"),
+    [(58, 256, 288, 8, 4, 32), (94, 128, 144, 1, 1, 16), (62, 160, 192, 1, 1, 32)],
+    ids=["DeepSeek-V3", "Qwen3-235B", "Qwen3-Coder-480B"],
+)
+def test_models_that_are_deployed_fit(
+    layers: int, experts: int, slots: int, groups: int, nodes: int, ranks: int
+) -> None:
+    """As large as they are, the default policy answers within the kind's fuel."""
+    check_deployment(experts, slots, groups, nodes, ranks)
+    assert expert_placement.program is not None
+    source = expert_placement.baselines["eplb_lazy"].source
+    assert source is not None
+    rng = random.Random(layers)
+    weight = [[float(int(rng.paretovariate(1.0) * 100)) for _ in range(experts)]] * layers
+    held = [static_row(experts, slots, groups, nodes)] * layers
+    nothing = [[NOBODY] * slots] * layers
+    answer = check_program(source, expert_placement.program).bind()(
+        weight, slots, groups, nodes, ranks, held, nothing
+    )
+    assert answer.ok

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,13 +15,14 @@ from gnomon.sdk.assignment import Assignment
 from gnomon.sdk.configure import _deciding
 from gnomon.sdk.hook import hook
 from gnomon.sdk.language import check_program
+from gnomon.sdk.programs import calls
 from gnomon.sdk.programs.group import share
 from gnomon.sdk.programs.questions import question_of
 from gnomon.sdk.programs.sockets import SocketGroup
 from gnomon.sdk.records import Decision
 
 from .conftest import Kept
-from .jobs import BEYOND, LONGEST, jobs
+from .jobs import BEYOND, FAULTY, LONGEST, jobs, kind_of
 
 WORK = [3.0, 1.0, 2.0]
 SIZE = 3
@@ -170,8 +173,79 @@ def test_a_group_that_does_not_agree_falls_back_together(
     assert "'group.2': the group fell back together: rank 0 was asked another" in caplog.text
 
 
-def marked(group: Any, name: str) -> Any:
-    @hook(name, kind=jobs, item_features=lambda question: (len(question.work),), group=group)
+def test_where_one_rank_cannot_use_the_answer_all_fall_back(kept: Kept) -> None:
+    def broken(rows: Any) -> Any:
+        raise ValueError("no memory on this GPU")
+
+    meeting = Meeting()
+    ranks = [
+        marked(Rank(meeting, i), f"group.{i}", answer=broken if i == 1 else None)
+        for i in range(SIZE)
+    ]
+    assert jobs.program is not None
+    program: Any = check_program(LONGEST, jobs.program)
+    ranks[0].hook.install(Assignment(1, "full", candidate=program, candidate_digest="c" * 64))
+    assert in_threads([lambda rank=rank: rank(WORK, 2) for rank in ranks]) == [[1, 1, 1]] * SIZE
+    assert [made.detail for made in kept.of(Decision)] == ["collective"]
+
+
+def test_a_call_that_falls_back_twice_over_is_one_fallback(kept: Kept) -> None:
+    meeting = Meeting()
+    unlucky = Rank(meeting, 1, unheard)
+    ranks = [marked(unlucky if i == 1 else Rank(meeting, i), f"group.{i}") for i in range(SIZE)]
+    assert jobs.program is not None
+    program: Any = check_program(FAULTY, jobs.program)
+    ranks[0].hook.install(Assignment(1, "full", candidate=program, candidate_digest="c" * 64))
+    assert in_threads([lambda rank=rank: rank(WORK, 2) for rank in ranks]) == [[1, 1, 1]] * SIZE
+    counters = ranks[0].hook.counters
+    assert (counters["collective"], counters["faults"], counters["fallbacks"]) == (1, 0, 1)
+
+
+class Silent:
+    """A rank whose peers are not there: every step takes all its time."""
+
+    rank, size = 1, 2
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.there = False
+
+    def broadcast(self, data: bytes | None, timeout_s: float) -> bytes:
+        self.asked += 1
+        return self._waited(timeout_s) or bytes(16)
+
+    def agree(self, ok: bool, timeout_s: float) -> bool:
+        self._waited(timeout_s)
+        return True
+
+    def _waited(self, timeout_s: float) -> None:
+        if not self.there:
+            time.sleep(timeout_s)
+            raise TimeoutError("nothing came")
+
+
+def test_a_group_that_stays_silent_is_not_waited_for_for_ever(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A rank whose hook was switched off must not cost the others half a minute a call."""
+    monkeypatch.setattr(calls, "MARGIN_S", 0.01)
+    group = Silent()
+    rank = marked(group, "group.silent", kind=kind_of(deadline_s=0.01))
+    for there in (False, False, True, False, False, False, False, True):
+        group.there = there
+        assert rank(WORK, 2) == [1, 1, 1]
+    assert group.asked == 6  # the third of a row was the last
+    assert rank.hook.counters["collective"] == 7
+    assert caplog.text.count("not waited for any more, until") == 1
+    rank.hook.begin_again()  # as when it is configured anew
+    assert rank(WORK, 2) == [1, 1, 1]
+    assert group.asked == 7
+
+
+def marked(group: Any, name: str, kind: Any = jobs, **more: Any) -> Any:
+    @hook(
+        name, kind=kind, item_features=lambda question: (len(question.work),), group=group, **more
+    )
     def assign(work: Any, machines: int) -> list[int]:
         return [machines - 1] * len(work)
 
@@ -229,6 +303,18 @@ def test_a_rank_that_went_makes_the_others_fall_back(groups: list[SocketGroup]) 
         for i in (0, 1)
     ]
     assert in_threads(calls) == [(None, False)] * 2
+
+
+def test_a_rank_that_lies_about_its_vote_takes_neither_memory_nor_time() -> None:
+    near, far = socket.socketpair()
+    first = SocketGroup(0, 2, [near])
+    far.sendall(struct.pack("<QI", 2, 200 << 20) + bytes(1000))  # and never the rest
+    begin = time.monotonic()
+    first.broadcast(b"map", 5.0)
+    assert not first.agree(True, 5.0)
+    assert time.monotonic() - begin < 4.0
+    first.close()
+    far.close()
 
 
 def test_a_socket_for_every_peer() -> None:

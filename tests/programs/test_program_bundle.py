@@ -16,6 +16,7 @@ from gnomon.sdk.errors import ConfigurationError, LanguageError, TrustError
 from gnomon.sdk.kind import Kind
 from gnomon.sdk.language import check, check_program
 from gnomon.sdk.manifest import Anchors
+from gnomon.sdk.programs import golden
 from gnomon.sdk.session import HookPolicy
 from gnomon.v1 import policy_pb2
 
@@ -95,6 +96,15 @@ def test_a_program_too_slow_for_this_machine_is_refused() -> None:
     shorter = SLOW.replace("range(1500)", "range(14)")
     with pytest.raises(TrustError, match="no answer within the deadline"):
         opened(built(shorter, kind), kind)
+
+
+def test_opening_ends_however_many_cases_are_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each case is in time here; all of them would keep a kill waiting."""
+    kind = kind_of(deadline_s=3.0)
+    payload = built(SLOW.replace("range(1500)", "range(14)"), kind)
+    monkeypatch.setattr(golden, "_OPENING", 0.04)
+    with pytest.raises(TrustError, match="no answer within the deadline"):
+        opened(payload, kind)
 
 
 def test_a_score_is_no_program() -> None:

@@ -9,16 +9,19 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gnomon.sdk.assignment import Assignment, Switchback
+from gnomon.sdk.config import Settings
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.sdk.hook import hook, invariant
 from gnomon.sdk.kind import Kind
 from gnomon.sdk.language import check_program
 from gnomon.sdk.programs.hook import ProgramHook
+from gnomon.sdk.programs.nursery import NURSERY
 from gnomon.sdk.records import Decision, Outcome, Workload
 from gnomon.sdk.runtime import RUNTIME
 
@@ -192,8 +195,6 @@ def test_a_killed_process_is_replaced_at_the_next_call(kept: Kept) -> None:
 
 
 def test_a_clean_process_that_was_killed_is_replaced_too(kept: Kept) -> None:
-    from gnomon.sdk.programs.nursery import NURSERY
-
     assign = marked()
     install(assign, LONGEST)
     assert assign(WORK, 2) == BY_LONGEST
@@ -406,6 +407,14 @@ def _without_machines(work: Any) -> list[int]:
     [
         ({"items": "work"}, _by_one_name, "items= is for kinds of score form"),
         ({"explore": 0.1}, _by_one_name, "explore= is for kinds of score form"),
+        ({"redact": str}, _by_one_name, "redact= is for kinds of score form"),
+        ({"group": 3}, _by_one_name, "group=3 is no group; give an object with rank and size"),
+        (
+            {"group": SimpleNamespace(rank=2, size=2, broadcast=max, agree=max)},
+            _by_one_name,
+            "no group",
+        ),
+        ({"group": SimpleNamespace(rank=0, size=2, agree=max)}, _by_one_name, "no group"),
         ({"item_features": None}, _by_one_name, "records jobs of a question; give item_features="),
         ({}, _without_machines, "is asked with machines, no parameter of the function"),
         ({"question": lambda other: other}, _by_one_name, "question= takes other"),
@@ -442,7 +451,6 @@ def forgotten() -> Iterator[None]:
 
 
 def test_the_weaker_mode_serves_too(kept: Kept) -> None:
-    from gnomon.sdk.config import Settings
 
     RUNTIME.configure(Settings(flush_interval_s=60.0, isolation="process"), (kept,))
     assign = marked()

@@ -111,9 +111,10 @@ def ids_of(values: Any) -> Any:
         ({"other": np.zeros(3)}, "no .npz file with topk_ids"),
         (ids_of([1, 2, 3]), "give whole numbers"),
         (ids_of(np.zeros((40, 2, 2))), "has topk_ids of float64"),
-        (ids_of(np.zeros((40, 62, 2), np.uint8)), "with 1 to 61 layers"),
+        (ids_of(np.zeros((40, 129, 2), np.uint8)), "with 1 to 128 layers"),
         (ids_of(np.full((40, 2, 2), 512)), "has an expert 512; there may be 0 to 511"),
         (ids_of(np.full((40, 2, 2), -1)), "has an expert -1"),
+        (ids_of(np.zeros((40, 2, 0), np.uint8)), "give whole numbers"),
         (ids_of(np.zeros((9, 2, 2), np.uint8)), "has no window of 10"),
         ({"topk_ids": np.array([{}], object)}, "no .npz file with topk_ids"),
     ],
@@ -137,6 +138,22 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
             imported(tmp_path, tmp_path / f"{name}.npz")
 
 
+def steps_of(load: int) -> str:
+    """Return ten steps of so much load; four of 2**62 wrap to nothing."""
+    return json.dumps({"load_history": [{"logical_expert_load": [[load]]}] * 10})
+
+
+def test_an_archive_that_nobody_can_open_is_refused(tmp_path: Path) -> None:
+    """Encrypted, as the flag of its one member says."""
+    data = bytearray(esft(tmp_path / "a.npz").read_bytes())
+    at = data.rindex(b"PK\x01\x02")
+    data[at + 8] |= 1
+    data[6] |= 1
+    (tmp_path / "locked.npz").write_bytes(data)
+    with pytest.raises(TraceError, match=r"no \.npz file with topk_ids"):
+        imported(tmp_path, tmp_path / "locked.npz")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -147,6 +164,8 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         ('{"load_history": [{"logical_expert_load": [[0.5]]}]}', "has loads of float64"),
         ('{"load_history": [{"logical_expert_load": [[-5]]}]}', "has a load of -5"),
         ('{"load_history": [{"logical_expert_load": [[]]}]}', "has loads of"),
+        (steps_of(2**62 + 1), r"has a load of 4\.61169e\+18 in a window; loads are at most 1e"),
+        (steps_of(2 * 10**11), "has a load of 2e.12 in a window"),
         ("[" * 100_000, "no JSON with load_history"),
     ],
 )
@@ -167,6 +186,10 @@ def test_other_json_is_refused(tmp_path: Path, text: str, says: str) -> None:
         (Deployment(slots=12, ranks=4, groups=3, nodes=3), "do not fit"),
         (Deployment(slots=12, ranks=3, groups=4, nodes=2), "do not fit"),
         (Deployment(slots=12, ranks=0), "has a number below its least"),
+        (Deployment(slots=644, ranks=4), "has a number beyond its most"),
+        (Deployment(slots=12, ranks=4, nodes=641), "ranks and nodes are at most 640"),
+        (Deployment(slots=12, ranks=4, groups=513, nodes=2), "groups 512"),
+        (Deployment(slots=12, ranks=4, delay=101), "and delay 100"),
         (Deployment(slots=12, ranks=4, window=0), "a window of 0 is none"),
     ],
 )

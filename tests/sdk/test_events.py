@@ -105,3 +105,20 @@ def _settings(**given: Any) -> Any:
     from gnomon.sdk.config import Settings
 
     return Settings(**given)
+
+
+def test_events_that_were_dropped_leave_a_gap_and_numbers_go_on() -> None:
+    """Who reads the trace counts what is missing by the numbers, process by process."""
+    how = READ | {"kind": WAITING}
+    pick = gnomon.hook("a", **how)(lambda request, backends: backends[0])
+    with recording(ring_size=2) as seen:
+        for size in range(50):
+            pick.event("arrival", lane="a", size=size)
+        first = [r.seq for r in arrivals(seen.workload)]
+        dropped = pick.hook.counters["events_dropped"]
+        pick.event("arrival", lane="a", size=50)
+        *_, last = [r.seq for r in arrivals(seen.workload)]
+    assert dropped > 0 and last == 50 and len(first) + dropped == 50
+    with recording() as seen:
+        pick.event("arrival", lane="a", size=51)
+        assert [r.seq for r in arrivals(seen.workload)] == [51]

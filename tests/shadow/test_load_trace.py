@@ -16,7 +16,7 @@ from gnomon.recorder.rows import Joined, Source, tables
 from gnomon.recorder.schema import DECISIONS, TABLES
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import TraceError
-from gnomon.sdk.records import Workload
+from gnomon.sdk.records import INCUMBENT, Workload
 from gnomon.shadow.simulators import simulator_for
 from gnomon.shadow.splits import split
 from gnomon.shadow.traces.load_columns import trace as trace_of
@@ -83,7 +83,7 @@ def test_a_file_gives_the_trace_back(tmp_path: Path) -> None:
         ({"counts": np.full((40, 2, 16), -1)}, "a load of -1"),
         ({"counts": np.full((40, 2, 16), 10**13)}, "a load of 10000000000000"),
         ({"counts": np.zeros((40, 16), np.int64)}, "not windows x layers x experts"),
-        ({"counts": np.zeros((40, 62, 16), np.int64)}, "with 1 to 61 layers"),
+        ({"counts": np.zeros((40, 129, 16), np.int64)}, "with 1 to 128 layers"),
         ({"replicas": 15, "ranks": 1, "groups": 1, "nodes": 1}, "15 slots cannot hold 16 experts"),
         ({"ranks": 3, "groups": 1, "nodes": 1}, "20 slots do not divide among 3 ranks"),
         ({"placement": np.full((2, 20), 16)}, "begins with a placement that is none"),
@@ -167,7 +167,7 @@ def changed(name: str, **values: Any) -> list[tuple[str, dict[str, Any]]]:
         (loads(placements.trace()), "no deployment event before its loads"),
         ([BEGIN], "has no load events"),
         ([BEGIN, *loads(placements.trace(20))], "20 windows in a row of one deployment and policy"),
-        (changed("load", layers=0.0), "has layers 0.0; record a whole number from 1 to 61"),
+        (changed("load", layers=0.0), "has layers 0.0; record a whole number from 1 to 128"),
         (changed("load", experts=16.5), "has experts 16.5"),
         (changed("load", counts="9:x"), "packed counts begin with '9'"),
         (changed("load", counts="1:////"), "packed counts are damaged"),
@@ -221,8 +221,10 @@ def decided(at: list[float], imbalance: list[float | None], policy: str = "a" * 
     ]
 
 
-def loaded(tmp_path: Path, windows: int, decisions: list[Any], delay: int = 0) -> LoadTrace:
-    begin = ("deployment", deployment_event(20, 4, 2, 4, delay=delay))
+def loaded(
+    tmp_path: Path, windows: int, decisions: list[Any], delay: int = 0, policy: str = ""
+) -> LoadTrace:
+    begin = ("deployment", deployment_event(20, 4, 2, 4, delay=delay, policy=policy))
     store = stored(tmp_path, [begin, *loads(placements.trace(windows))])
     columns = set(decisions[0])
     schema = pa.schema([each for each in TABLES[DECISIONS].schema if each.name in columns])
@@ -262,6 +264,16 @@ def test_a_change_of_policy_ends_a_stretch(tmp_path: Path) -> None:
         row["decision_id"] = (100 + number).to_bytes(16, "big")
     found = loaded(tmp_path, 80, one + other)
     assert len(found.at) == 45 and set(found.outcome.tolist()) == {1.25}
+
+
+@pytest.mark.parametrize(("policy", "named"), [(INCUMBENT, "eplb"), ("b" * 64, "b" * 64)])
+def test_a_stretch_under_a_shipped_policy_is_not_the_services_own_functions(
+    tmp_path: Path, policy: str, named: str
+) -> None:
+    """The deployment names what the source has; what replaced it has to be named to be beaten."""
+    rows = decided([w + 2.25 for w in range(40)], [1.5] * 40, policy)
+    found = loaded(tmp_path, 40, rows, policy="eplb")
+    assert found.policy == named
 
 
 def test_a_policy_that_is_not_published_has_to_be_named() -> None:

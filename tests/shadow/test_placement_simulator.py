@@ -17,7 +17,7 @@ from gnomon.sdk.errors import ConfigurationError, TraceError
 from gnomon.shadow.fidelity import fidelity
 from gnomon.shadow.policy import BuiltInPolicy
 from gnomon.shadow.simulators import load_calibrations, save_calibrations, simulator_for
-from gnomon.shadow.simulators.expert_placement import kernel
+from gnomon.shadow.simulators.expert_placement import batch, kernel
 from gnomon.shadow.simulators.expert_placement.model import load_of
 from gnomon.shadow.simulators.expert_placement.simulator import PlacementReplay, answered, published
 from gnomon.shadow.traces.load_trace import LoadTrace
@@ -181,6 +181,17 @@ def test_what_decisions_see() -> None:
     for what in (SIMULATOR.observed, SIMULATOR.calibrate):
         with pytest.raises(TraceError, match="no window that a decision could be judged by"):
             what(trace.rows(slice(0, 0)))
+
+
+def test_a_gpu_that_is_full_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise RuntimeError("CUDA out of memory")
+
+    trace = placements.trace()
+    expected = replayed(trace, "eplb").outcome.tolist()
+    monkeypatch.setattr(batch, "device", lambda windows: "cuda")
+    monkeypatch.setattr(batch, "batched", full)
+    assert replayed(trace, "eplb").outcome.tolist() == expected
 
 
 def test_what_this_kind_has_not_is_refused() -> None:

@@ -13,6 +13,7 @@ bootstrap over the tokens of each layer and window.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -173,7 +174,8 @@ class ExpertPlacementSimulator(Simulator):
         if device:
             by_node, packing = PLACED[name]
             kept = effective(trace.groups, trace.nodes) if by_node else (1, 1)
-            return batch.batched(trace, calibration, kept, packing, device)
+            with suppress(RuntimeError):  # torch's: a GPU that is full, or that others have taken
+                return batch.batched(trace, calibration, kept, packing, device)
         return answered(self.stream(trace, calibration, seed), choose)
 
     def built_in(self, name: str, trace: Any, seed: int) -> Any:
