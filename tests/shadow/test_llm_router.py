@@ -150,6 +150,17 @@ def test_a_window_is_a_part_of_the_whole_replay() -> None:
     assert conservation(late.summary())
 
 
+def test_slots_without_end_take_no_room() -> None:
+    trace = requests(np.random.default_rng(12), slots=200)
+    endless = dataclasses.replace(trace, settings=(*trace.settings[:3], 1e12, *trace.settings[4:]))
+    one, other = (
+        SIMULATOR.compiled(each, SIMULATOR.calibrate(each), 0, COMPILED["least_ttft"])
+        for each in (trace, endless)
+    )
+    assert np.array_equal(one.outcome, other.outcome)
+    assert conservation(other.summary())
+
+
 def mutated(name: str, at: int, by: float) -> Callable[[LlmRouterReplay], None]:
     def change(replay: LlmRouterReplay) -> None:
         getattr(replay.state, name)[at] += by

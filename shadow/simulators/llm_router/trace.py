@@ -30,6 +30,8 @@ SETTINGS = (
 BLOCKS = 50
 #: A trace of which more events are missing is not replayed.
 MOST_LOST = 0.01
+#: Every replica has a cache of its own in a replay, 8 bytes for each distinct block.
+MOST_REPLICAS = 4096
 #: A run of hashes that is longer is taken for garbage.
 _LONGEST_RUN = 1 << 20
 
@@ -203,6 +205,10 @@ def _settings(table: pa.Table, hook: str) -> tuple[float, ...]:
                 f"hook {hook!r} has replicas with {name}={value:g}; correct it to "
                 f"{'a whole number' if whole else 'a number'} above 0"
             )
+    if settings[0] > MOST_REPLICAS:
+        raise TraceError(
+            f"hook {hook!r} has count={settings[0]:g} replicas; a replay holds {MOST_REPLICAS} at most"
+        )
     return settings
 
 
