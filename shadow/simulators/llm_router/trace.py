@@ -96,16 +96,25 @@ class RequestTrace(Trace):
                 raise TraceError(
                     f"column {name!r} of trace {self.hook!r} is not {len(self.at)} long; load again"
                 )
-        if len(self.at) and (np.diff(self.at) < 0).any():
+        if not np.isfinite(self.at).all() or (np.diff(self.at) < 0).any():
             raise TraceError(f"trace {self.hook!r} is not in order of time; sort it first")
         ends = np.concatenate(([0], self.high, [len(self.block)]))
         whole = (np.diff(ends) >= 0).all() and (self.block >= 0).all()
-        if not (whole and (self.tokens >= 1.0).all() and (self.output >= 0.0).all()):
+        if not (whole and self._sound()):
             raise TraceError(f"trace {self.hook!r} holds requests that are none; load again")
         if len(self.settings) != len(SETTINGS) or not all(each > 0.0 for each in self.settings):
             raise TraceError(f"trace {self.hook!r} has replicas that are none; load again")
         object.__setattr__(self, "time", self.at[self.first :])
         object.__setattr__(self, "outcome", self.ttft_ms[self.first :])
+
+    def _sound(self) -> bool:
+        """Return whether every request has tokens, a process and a replica; compiled code asks nobody."""
+        lengths = (self.tokens >= 1.0) & (self.output >= 0.0)
+        finite = np.isfinite(self.tokens) & np.isfinite(self.output)
+        routed = (self.instance >= 0) & (self.instance < len(self.instances))
+        picked = (self.action >= -1) & (self.action < len(self.members))
+        known = 0 <= self.first <= len(self.at)
+        return bool(known and (lengths & finite & routed & picked).all())
 
     @property
     def recorded(self) -> bool:
