@@ -244,6 +244,8 @@ def test_a_trace_survives_a_file_and_so_do_calibrations(tmp_path: Path) -> None:
         ({"action": np.full(120, 3, np.int32)}, "requests that are none"),
         ({"first": 121}, "requests that are none"),
         ({"settings": (3.0, 16.0, 0.0, 1.0, 1.0, 1.0)}, "replicas that are none"),
+        ({"settings": (3.0, 16.0, 9.0, 0.5, 1.0, 1.0)}, "replicas that are none"),
+        ({"settings": (3.0, 16.0, np.inf, 1.0, 1.0, 1.0)}, "replicas that are none"),
         ({"high": np.full(120, 10**6)}, "requests that are none"),
     ],
 )

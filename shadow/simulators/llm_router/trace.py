@@ -26,6 +26,7 @@ SETTINGS = (
     "prefill_tokens_per_s",
     "decode_ms",
 )
+_WHOLE = ("count", "cache_blocks", "slots")
 #: Blocks that a trace is cut into: longer than what neighbouring requests share.
 BLOCKS = 50
 #: A trace of which more events are missing is not replayed.
@@ -102,7 +103,9 @@ class RequestTrace(Trace):
         whole = (np.diff(ends) >= 0).all() and (self.block >= 0).all()
         if not (whole and self._sound()):
             raise TraceError(f"trace {self.hook!r} holds requests that are none; load again")
-        if len(self.settings) != len(SETTINGS) or not all(each > 0.0 for each in self.settings):
+        if len(self.settings) != len(SETTINGS) or not all(
+            map(_sound_setting, SETTINGS, self.settings)
+        ):
             raise TraceError(f"trace {self.hook!r} has replicas that are none; load again")
         object.__setattr__(self, "time", self.at[self.first :])
         object.__setattr__(self, "outcome", self.ttft_ms[self.first :])
@@ -194,6 +197,11 @@ def _refuse_gaps(table: pa.Table, hook: str) -> None:
         )
 
 
+def _sound_setting(name: str, value: float) -> bool:
+    """Return whether a setting of the replicas is a number above 0, whole where it counts something."""
+    return 0.0 < value < 2.0**53 and (name not in _WHOLE or value == int(value))
+
+
 def _settings(table: pa.Table, hook: str) -> tuple[float, ...]:
     said = table.filter(pc.equal(table["event"], "replicas"))
     if not said.num_rows:
@@ -208,8 +216,8 @@ def _settings(table: pa.Table, hook: str) -> tuple[float, ...]:
     numbers = dict(found.pop())
     settings = tuple(float(numbers.get(name, 0.0)) for name in SETTINGS)
     for name, value in zip(SETTINGS, settings, strict=True):
-        whole = name in ("count", "cache_blocks", "slots")
-        if not 0.0 < value < 2.0**53 or (whole and value != int(value)):
+        if not _sound_setting(name, value):
+            whole = name in _WHOLE
             raise TraceError(
                 f"hook {hook!r} has replicas with {name}={value:g}; correct it to "
                 f"{'a whole number' if whole else 'a number'} above 0"
