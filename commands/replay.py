@@ -52,7 +52,9 @@ Policies = Annotated[
         autocompletion=_complete.policies,
     ),
 ]
-Sizes = Annotated[str | None, typer.Option(help="Of a cache, as shares of all keys: 0.1%,1%,10%.")]
+Sizes = Annotated[
+    str | None, typer.Option(help="Of a cache, as shares of its working set: 0.1%,1%,10%.")
+]
 Levels = Annotated[
     list[str] | None,
     typer.Option(help="VALUE or METRIC=VALUE that a good decision stays within; repeat."),

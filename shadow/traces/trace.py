@@ -250,12 +250,23 @@ class DecisionTrace(Trace):
             raise TraceError(
                 f"features of trace {self.hook!r} are not n x {m} x inputs; load again"
             )
-        if n and (np.diff(self.time) < 0).any():
+        if not np.isfinite(self.time).all() or (np.diff(self.time) < 0).any():
             raise TraceError(f"trace {self.hook!r} is not in order of time; sort it first")
+        self._refuse_strangers()
         if not ((self.propensity > 0.0) & (self.propensity <= 1.0)).all():
             raise TraceError(
                 f"trace {self.hook!r} has propensities outside of (0, 1]; capture again"
             )
+
+    def _refuse_strangers(self) -> None:
+        """Refuse processes and picks that are none: compiled code takes them for indices unasked."""
+        for name, end in (("instance", len(self.instances)), ("action", len(self.members))):
+            column = getattr(self, name)
+            bad = column[(column < 0) | (column >= end)]
+            if len(bad):
+                raise TraceError(
+                    f"trace {self.hook!r} has {name} {bad[0]} of {end}; load or capture it again"
+                )
 
     @property
     def picked(self) -> npt.NDArray[np.int64]:

@@ -196,3 +196,10 @@ def test_the_public_trace_is_imported(data: Path, tmp_path: Path) -> None:
     assert (found.requests, found.turned_back) == (1000, 0)
     trace = loaded(tmp_path)
     assert np.diff(trace.high, prepend=0).max() * 512 >= trace.tokens.max() - 512
+
+
+def test_more_replicas_than_a_replay_holds_are_refused(tmp_path: Path) -> None:
+    store = TraceStore(tmp_path / "traces")
+    import_mooncake(store, written(tmp_path, many()), "llm.pick", {"count": "1000000"})
+    with pytest.raises(TraceError, match=r"count=1e\+06 replicas; a replay holds 4096 at most"):
+        loaded(tmp_path)

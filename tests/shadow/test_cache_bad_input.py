@@ -63,6 +63,32 @@ def test_an_object_larger_than_the_cache_always_misses_and_harms_nobody() -> Non
         assert replay.summary().most_held == 1.0
 
 
+def test_ghosts_without_a_size_do_not_stop_a_replay() -> None:
+    keys = np.random.default_rng(0).integers(0, 9, 400).tolist()
+    rows = [(0, LOOKUP, key, float(key % 3)) for key in keys]
+    trace = accessed(rows, [2.0])
+    for name, replay in replays(trace).items():
+        assert len(replay.outcome) == len(rows), name
+        assert cache.invariants[0].holds(replay.summary()), name
+
+
+@pytest.mark.parametrize(("size", "fits"), [(0.1, 7), (0.7, 3), (0.1, 3), (1.1, 11)])
+def test_sizes_that_are_no_whole_numbers_neither_beat_the_bound_nor_break_the_capacity(
+    size: float, fits: int
+) -> None:
+    held = sum([size] * fits)
+    keys = [*range(fits)] * 2 + np.random.default_rng(0).integers(0, 2 * fits, 400).tolist()
+    trace = accessed([(0, LOOKUP, key, size) for key in keys], [min(held, size * fits)])
+    limit = SIMULATOR.bound(trace, SIMULATOR.calibrate(trace), 0)
+    least = SIMULATOR.byte_bound(trace, SIMULATOR.calibrate(trace))
+    for name, replay in replays(trace).items():
+        assert replay.mean >= limit - 1e-12, name
+        assert replay.byte_mean >= least - 1e-9, name
+        assert cache.invariants[0].holds(replay.summary()), name
+    whole = SIMULATOR.bound(lookups(keys, fits), SIMULATOR.calibrate(lookups(keys, fits)), 0)
+    assert limit == pytest.approx(whole)
+
+
 @pytest.mark.parametrize("capacity", [1e-9, 1e15, 1e300])
 def test_tiny_and_huge_capacities(capacity: float) -> None:
     trace = lookups([1, 2, 1, 2], capacity)

@@ -89,9 +89,18 @@ def test_equal_times_are_replayed_in_order_and_alike_in_both_tiers() -> None:
     assert (whole.service_s > 0.0).all()
 
 
-def test_times_that_go_back_are_refused() -> None:
+@pytest.mark.parametrize("times", [[0.0, 2.0, 1.0], [0.0, np.nan, 1.0], [0.0, 1.0, np.inf]])
+def test_times_that_go_back_or_are_none_are_refused(times: list[float]) -> None:
     with pytest.raises(TraceError, match="order of time"):
-        arrivals([0.0, 2.0, 1.0], 2)
+        arrivals(times, 2)
+
+
+@pytest.mark.parametrize(("column", "value"), [("instance", 2), ("instance", -1), ("action", 3)])
+def test_processes_and_picks_that_are_none_are_refused(column: str, value: int) -> None:
+    """Compiled code would take them for places in memory."""
+    trace = arrivals(np.arange(10) * 0.1, 3, 2)
+    with pytest.raises(TraceError, match=f"has {column} {value} of"):
+        dataclasses.replace(trace, **{column: np.full(10, value, np.int32)})
 
 
 def test_an_empty_window_has_no_mean_and_a_lone_decision_has_one() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import TraceError
+from gnomon.shadow.policy import baseline_policy
 from gnomon.shadow.simulators import load_calibrations, save_calibrations, simulator_for
 from gnomon.shadow.simulators.load_balancer.levels import levels
 from gnomon.shadow.traces.trace import DecisionTrace
@@ -33,6 +34,20 @@ def alone(slots: int, mean: float, load: float, seed: int, overhead: float = 0.0
 @pytest.mark.parametrize("load", [0.7, 0.9])
 def test_slots_are_found(slots: int, load: float) -> None:
     assert SIMULATOR.calibrate(alone(slots, 0.03, load, seed=slots)).slots.tolist() == [slots]
+
+
+def test_dozens_of_slots_are_found_where_they_were_full() -> None:
+    rng = random.Random(1)
+    servers = [Server(lognormal(mean, 0.5, rng), 32) for mean in (0.1, 0.2)]
+    trace = System(servers, routers=2).run(
+        poisson(320.0, 20.0, 3), lambda rows, _: min((0, 1), key=lambda j: (-rows[j][3], j))
+    )
+    fitted = SIMULATOR.calibrate(trace)
+    assert fitted.slots[1] == pytest.approx(32, abs=4)
+    assert (fitted.slots >= 20).all()
+    assert fitted.service_s.mean(axis=1) == pytest.approx([0.1, 0.2], rel=0.1)
+    replay = baseline_policy("round_robin", load_balancer).replay(SIMULATOR, trace, fitted, 0)
+    assert replay.mean == pytest.approx(trace.outcome.mean(), rel=0.15)
 
 
 def test_exponential_service_does_not_hide_slots() -> None:

@@ -70,6 +70,20 @@ def test_the_average_s_gain_is_found_behind_refreshes(gain: float) -> None:
     assert fitted.ewma_fit[0] > 0.9
 
 
+@pytest.mark.parametrize(("refresh", "found"), [(0.0, 0.0), (0.3, 0.3)])
+def test_decisions_at_one_time_are_not_taken_for_stale_signals(
+    refresh: float, found: float
+) -> None:
+    """A clock that ticks every 50 ms: what changes within a tick has changed all the same."""
+    rng = random.Random(1)
+    servers = [Server(lognormal(mean, 0.4, rng), 2) for mean in (0.02, 0.03, 0.04)]
+    times = np.floor(np.array(poisson(140.0, 20.0, 3)) * 20) / 20
+    trace = System(servers, routers=2, seed=1, refresh=refresh).run(
+        times.tolist(), lambda rows, _: min(range(3), key=lambda j: (-rows[j][3], j))
+    )
+    assert signals(trace).refresh_s == pytest.approx(found, rel=0.05)
+
+
 def test_too_little_to_tell_counts_as_up_to_date() -> None:
     assert signals(polled(5.0).rows(slice(0, 300))).refresh_s == 0.0
     held = polled(0.0)

@@ -150,6 +150,17 @@ def test_a_window_is_a_part_of_the_whole_replay() -> None:
     assert conservation(late.summary())
 
 
+def test_slots_without_end_take_no_room() -> None:
+    trace = requests(np.random.default_rng(12), slots=200)
+    endless = dataclasses.replace(trace, settings=(*trace.settings[:3], 1e12, *trace.settings[4:]))
+    one, other = (
+        SIMULATOR.compiled(each, SIMULATOR.calibrate(each), 0, COMPILED["least_ttft"])
+        for each in (trace, endless)
+    )
+    assert np.array_equal(one.outcome, other.outcome)
+    assert conservation(other.summary())
+
+
 def mutated(name: str, at: int, by: float) -> Callable[[LlmRouterReplay], None]:
     def change(replay: LlmRouterReplay) -> None:
         getattr(replay.state, name)[at] += by
@@ -225,8 +236,16 @@ def test_a_trace_survives_a_file_and_so_do_calibrations(tmp_path: Path) -> None:
         ({"tokens": np.zeros(120)}, "requests that are none"),
         ({"output": np.full(120, -1.0)}, "requests that are none"),
         ({"at": np.arange(120)[::-1] * 1.0}, "order of time"),
+        ({"at": np.full(120, np.nan)}, "order of time"),
         ({"at": np.zeros(5)}, "is not 5 long"),
+        ({"tokens": np.full(120, np.inf)}, "requests that are none"),
+        ({"instance": np.full(120, 10**8, np.int32)}, "requests that are none"),
+        ({"instance": np.full(120, -1, np.int32)}, "requests that are none"),
+        ({"action": np.full(120, 3, np.int32)}, "requests that are none"),
+        ({"first": 121}, "requests that are none"),
         ({"settings": (3.0, 16.0, 0.0, 1.0, 1.0, 1.0)}, "replicas that are none"),
+        ({"settings": (3.0, 16.0, 9.0, 0.5, 1.0, 1.0)}, "replicas that are none"),
+        ({"settings": (3.0, 16.0, np.inf, 1.0, 1.0, 1.0)}, "replicas that are none"),
         ({"high": np.full(120, 10**6)}, "requests that are none"),
     ],
 )

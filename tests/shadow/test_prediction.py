@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -30,3 +32,25 @@ def test_a_policy_that_never_ran_is_predicted(name: str, policy: Policy, seed: i
     assert tail == pytest.approx(np.quantile(actual.outcome, 0.99), rel=0.20)
     shares = [np.bincount(each.action, minlength=4) / len(actual) for each in (runs[0], actual)]
     assert np.abs(shares[0] - shares[1]).max() < 0.03
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_second_half_is_predicted_from_the_first(seed: int) -> None:
+    """Slow spells are workload: they come when they were recorded, and nothing else of that half is used."""
+    whole = demo(seed, seconds=60.0)
+    half = whole.span_s / 2.0
+    spells = SIMULATOR.calibrate(whole)
+    fitted = dataclasses.replace(
+        SIMULATOR.calibrate(whole.window(0.0, half)),
+        level=spells.level,
+        level_from_s=spells.level_from_s,
+    )
+    later = whole.window(half, np.inf)
+    policy = baseline_policy("weighted_round_robin", load_balancer)
+    runs = policy.replays(SIMULATOR, later, fitted, range(10))
+    for quantile, rel in ((0.5, 0.03), (0.99, 0.20)):
+        told = float(np.mean([np.quantile(run.outcome, quantile) for run in runs]))
+        assert told == pytest.approx(np.quantile(later.outcome, quantile), rel=rel)
+    assert float(np.mean([run.mean for run in runs])) == pytest.approx(
+        later.outcome.mean(), rel=0.05
+    )

@@ -13,14 +13,21 @@ from ..native import lean
 from .lists import Accesses
 
 _NONE = -1
+#: What sums of sizes that are no whole numbers may be off by, relatively, over millions of accesses.
+_ROUNDED = 1.0 + 1e-9
 
 
 def slots(sizes: npt.NDArray[np.float64], capacity: float) -> int | None:
-    """Return how many objects fit; None unless all that are known have one size above 0."""
+    """Return how many objects fit; None unless all that are known have one size above 0.
+
+    A cache adds sizes up in floats, which is exact for whole ones. Sums of others are rounded, and so is
+    their quotient: seven of 0.1 fit into 0.7, of which 0.1 is less than a seventh.
+    """
     known = sizes[~np.isnan(sizes)]
     if not len(known) or known.min() <= 0.0 or known.min() != known.max():
         return None
-    return math.floor(capacity / float(known[0]))
+    size = float(known[0])
+    return math.floor(capacity / size * (1.0 if size.is_integer() else _ROUNDED))
 
 
 def most_hits(accesses: Accesses, counted: npt.NDArray[np.bool_], fit: int) -> int:

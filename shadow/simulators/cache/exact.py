@@ -138,8 +138,12 @@ def _demote(of: Any, target: Any, from_b2: Any) -> None:
 
 @lean
 def _adapted(of: Any, target: Any, which: Any, size: Any, capacity: Any) -> Any:
-    """Return the target of T1 after a hit among the ghosts of list ``which``."""
-    ratio = of.held[_B2] / of.held[_B1] if which == _B1 else of.held[_B1] / of.held[_B2]
+    """Return the target of T1 after a hit among the ghosts of list ``which``.
+
+    Ghosts that are all of size 0 have no length: their hit says nothing about what should be longer.
+    """
+    own, other = of.held[which], of.held[_B2 if which == _B1 else _B1]
+    ratio = other / own if own > 0.0 else 1.0
     if which == _B1:
         return min(capacity, target + max(1.0, ratio) * size)
     return max(0.0, target - max(1.0, ratio) * size)

@@ -1,7 +1,7 @@
 """A limit of the hits that any policy can have when sizes differ: PFOO-L, room times time.
 
 Berger, Beckmann and Harchol-Balter, Practical Bounds on Optimal Caching with Variable Object Sizes,
-SIGMETRICS 2018. The bound by intervals of :mod:`._cache_bound` is tighter, for objects of one size.
+SIGMETRICS 2018. The bound by intervals of :mod:`.bound` is tighter, for objects of one size.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def model_of(trace: RequestTrace, calibration: LlmRouterCalibration, seed: int) 
         rate=calibration.prefill_tokens_per_s,
         residual=calibration.prefill_residual_s,
         decode=calibration.decode_s,
-        slots=calibration.slots,
+        slots=np.minimum(calibration.slots, max(len(trace.at), 1)),  # more than requests never fill
         capacity=calibration.cache_blocks,
         block_tokens=float(calibration.block_tokens[0]),
         clip_ms=llm_router.objective.clip,

@@ -26,10 +26,13 @@ SETTINGS = (
     "prefill_tokens_per_s",
     "decode_ms",
 )
+_WHOLE = ("count", "cache_blocks", "slots")
 #: Blocks that a trace is cut into: longer than what neighbouring requests share.
 BLOCKS = 50
 #: A trace of which more events are missing is not replayed.
 MOST_LOST = 0.01
+#: Every replica has a cache of its own in a replay, 8 bytes for each distinct block.
+MOST_REPLICAS = 4096
 #: A run of hashes that is longer is taken for garbage.
 _LONGEST_RUN = 1 << 20
 
@@ -94,16 +97,27 @@ class RequestTrace(Trace):
                 raise TraceError(
                     f"column {name!r} of trace {self.hook!r} is not {len(self.at)} long; load again"
                 )
-        if len(self.at) and (np.diff(self.at) < 0).any():
+        if not np.isfinite(self.at).all() or (np.diff(self.at) < 0).any():
             raise TraceError(f"trace {self.hook!r} is not in order of time; sort it first")
         ends = np.concatenate(([0], self.high, [len(self.block)]))
         whole = (np.diff(ends) >= 0).all() and (self.block >= 0).all()
-        if not (whole and (self.tokens >= 1.0).all() and (self.output >= 0.0).all()):
+        if not (whole and self._sound()):
             raise TraceError(f"trace {self.hook!r} holds requests that are none; load again")
-        if len(self.settings) != len(SETTINGS) or not all(each > 0.0 for each in self.settings):
+        if len(self.settings) != len(SETTINGS) or not all(
+            map(_sound_setting, SETTINGS, self.settings)
+        ):
             raise TraceError(f"trace {self.hook!r} has replicas that are none; load again")
         object.__setattr__(self, "time", self.at[self.first :])
         object.__setattr__(self, "outcome", self.ttft_ms[self.first :])
+
+    def _sound(self) -> bool:
+        """Return whether every request has tokens, a process and a replica; compiled code asks nobody."""
+        lengths = (self.tokens >= 1.0) & (self.output >= 0.0)
+        finite = np.isfinite(self.tokens) & np.isfinite(self.output)
+        routed = (self.instance >= 0) & (self.instance < len(self.instances))
+        picked = (self.action >= -1) & (self.action < len(self.members))
+        known = 0 <= self.first <= len(self.at)
+        return bool(known and (lengths & finite & routed & picked).all())
 
     @property
     def recorded(self) -> bool:
@@ -183,6 +197,11 @@ def _refuse_gaps(table: pa.Table, hook: str) -> None:
         )
 
 
+def _sound_setting(name: str, value: float) -> bool:
+    """Return whether a setting of the replicas is a number above 0, whole where it counts something."""
+    return 0.0 < value < 2.0**53 and (name not in _WHOLE or value == int(value))
+
+
 def _settings(table: pa.Table, hook: str) -> tuple[float, ...]:
     said = table.filter(pc.equal(table["event"], "replicas"))
     if not said.num_rows:
@@ -197,12 +216,16 @@ def _settings(table: pa.Table, hook: str) -> tuple[float, ...]:
     numbers = dict(found.pop())
     settings = tuple(float(numbers.get(name, 0.0)) for name in SETTINGS)
     for name, value in zip(SETTINGS, settings, strict=True):
-        whole = name in ("count", "cache_blocks", "slots")
-        if not 0.0 < value < 2.0**53 or (whole and value != int(value)):
+        if not _sound_setting(name, value):
+            whole = name in _WHOLE
             raise TraceError(
                 f"hook {hook!r} has replicas with {name}={value:g}; correct it to "
                 f"{'a whole number' if whole else 'a number'} above 0"
             )
+    if settings[0] > MOST_REPLICAS:
+        raise TraceError(
+            f"hook {hook!r} has count={settings[0]:g} replicas; a replay holds {MOST_REPLICAS} at most"
+        )
     return settings
 
 

@@ -26,7 +26,8 @@ from .levels import Levels, levels
 from .model import LoadBalancerCalibration
 from .signals import Signals, signals, stale_gain
 
-MOST_SLOTS = 16
+#: Numbers of slots tried: every one of a few, then in steps that a queue does not tell apart.
+SLOTS = (*range(1, 17), 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128)
 #: Overheads tried, as fractions of a backend's lowest latencies.
 OVERHEADS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 #: A member picked less often says too little about itself.
@@ -50,13 +51,15 @@ class Answers:
 
     Attributes:
         arrival, answer: seconds, f8[k].
-        before: the c-th largest earlier answer at column c - 1, -inf where there were fewer, f8[k, c].
+        slots: numbers of slots c that are tried, ascending.
+        before: the c-th largest earlier answer for each of them, -inf where there were fewer, f8[k, c].
         lost, failed, picked: how many of its requests were not answered, answered with a failure, and
             all of them.
     """
 
     arrival: FloatArray
     answer: FloatArray
+    slots: tuple[int, ...]
     before: FloatArray
     lost: int
     failed: int
@@ -65,7 +68,8 @@ class Answers:
     def service(self, slots: int, overhead: float) -> FloatArray:
         """Return the service times in seconds that slots and overhead imply."""
         alone = self.answer - self.arrival - overhead
-        times: FloatArray = np.minimum(alone, self.answer - self.before[:, slots - 1])
+        before = self.before[:, self.slots.index(slots)]
+        times: FloatArray = np.minimum(alone, self.answer - before)
         return times
 
 
@@ -92,7 +96,10 @@ class Backend:
         total = self.levelled[:, rows].sum(axis=1) - self.penalty
         likely = np.flatnonzero(total >= total.max() - INDIFFERENT)
         best = self.density[likely][:, :, rows].sum(axis=2).argmax(axis=1)
-        return [(int(c) + 1, float(self.overhead[h])) for c, h in zip(likely, best, strict=True)]
+        return [
+            (self.seen.slots[c], float(self.overhead[h]))
+            for c, h in zip(likely.tolist(), best, strict=True)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,12 +149,14 @@ def drawn(evidence: Evidence, rng: np.random.Generator) -> LoadBalancerCalibrati
 def _backend(trace: DecisionTrace, member: int, clip_ms: float) -> Backend:
     seen = _answers(trace, member, clip_ms)
     overhead = np.array(OVERHEADS) * max(float(np.quantile(seen.answer - seen.arrival, 0.01)), 0.0)
-    counts = range(1, _most_at_once(seen) + 1)
     density = np.array(
-        [[_log_density(seen.service(slots, each)) for each in overhead] for slots in counts]
+        [[_log_density(seen.service(slots, each)) for each in overhead] for slots in seen.slots]
     )
     best = density.sum(axis=2).argmax(axis=1)
-    levelled = [_levelled(seen, slots, float(overhead[best[slots - 1]])) for slots in counts]
+    levelled = [
+        _levelled(seen, slots, float(overhead[h]))
+        for slots, h in zip(seen.slots, best, strict=True)
+    ]
     return Backend(
         seen,
         overhead,
@@ -170,8 +179,9 @@ def _answers(trace: DecisionTrace, member: int, clip_ms: float) -> Answers:
     arrival = trace.time[answered]
     answer = arrival + trace.outcome[answered] / 1e3
     failed = int((~trace.ok[answered]).sum())
-    before = _earlier_answers(answer, MOST_SLOTS)
-    return Answers(arrival, answer, before, int(lost.sum()), failed, len(at))
+    slots = _slots_tried(arrival, answer)
+    before = _earlier_answers(answer, np.array(slots))
+    return Answers(arrival, answer, slots, before, int(lost.sum()), failed, len(at))
 
 
 def _refuse_timeless(trace: DecisionTrace, member: int, latency_ms: FloatArray) -> None:
@@ -184,10 +194,12 @@ def _refuse_timeless(trace: DecisionTrace, member: int, latency_ms: FloatArray) 
         )
 
 
-def _most_at_once(seen: Answers) -> int:
-    """Return the most requests that the backend had at once; more slots would explain nothing more."""
-    at_once = (seen.before > seen.arrival[:, None]).sum(axis=1) + 1
-    return int(min(at_once.max(), MOST_SLOTS))
+def _slots_tried(arrival: FloatArray, answer: FloatArray) -> tuple[int, ...]:
+    """Return numbers of slots up to the most requests at once; more slots would explain nothing more."""
+    gone = np.searchsorted(np.sort(answer), arrival, side="right")
+    at_once = np.arange(1, len(arrival) + 1) - gone
+    most = min(max(int(at_once.max()), 1), SLOTS[-1])
+    return (*(slots for slots in SLOTS if slots < most), most)
 
 
 def _levelled(seen: Answers, slots: int, overhead: float) -> tuple[FloatArray, float]:
@@ -204,14 +216,15 @@ def _levelled(seen: Answers, slots: int, overhead: float) -> tuple[FloatArray, f
 
 
 @native
-def _earlier_answers(answer: FloatArray, most: int) -> FloatArray:
-    """Return, per request, the largest ``most`` answers of the requests before it, descending."""
-    before = np.empty((len(answer), most))
-    largest = np.full(most, -np.inf)
+def _earlier_answers(answer: FloatArray, slots: IntArray) -> FloatArray:
+    """Return, per request, the c-th largest answer of the requests before it for each c of ``slots``."""
+    before = np.empty((len(answer), len(slots)))
+    largest = np.full(slots[-1], -np.inf)
     for index in range(len(answer)):
-        before[index] = largest
+        for column in range(len(slots)):
+            before[index, column] = largest[slots[column] - 1]
         value = answer[index]
-        for place in range(most):
+        for place in range(slots[-1]):
             if value > largest[place]:
                 value, largest[place] = largest[place], value
     return before

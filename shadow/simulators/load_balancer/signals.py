@@ -62,13 +62,16 @@ def _told(trace: DecisionTrace, answer: FloatArray, process: int) -> tuple[Float
     """Return when a process's signals changed, and of pairs that should differ whether they do."""
     rows = np.flatnonzero(trace.instance == process)
     seen = trace.features[rows][:, :, [INFLIGHT, EWMA]]
-    differ = (seen[1:] != seen[:-1]).any(axis=(1, 2)) & (np.diff(trace.time[rows]) > 0.0)
+    differ = (seen[1:] != seen[:-1]).any(axis=(1, 2))
     time, back = trace.time[rows], np.sort(answer[rows])
     middle = (time[1:] + time[:-1]) / 2.0
     answered = np.diff(np.searchsorted(back, time, side="right"))
     still_out = answer[rows[:-1]] > time[1:]
     should = still_out & (answered == 0)  # one more in flight, and nothing that could hide it
-    return middle[differ], differ[should].astype(np.float64)
+    when = middle[
+        differ & (np.diff(time) > 0.0)
+    ]  # changes within one time have no gap between them
+    return when, differ[should].astype(np.float64)
 
 
 def _period(changes: list[FloatArray]) -> tuple[float, FloatArray]:
