@@ -154,6 +154,13 @@ def test_a_trace_is_saved_and_loaded(tmp_path: Path) -> None:
     assert RequestTrace.load(tmp_path / "t.npz").digest == trace.digest
 
 
+@pytest.mark.parametrize("column", ["prompt", "output"])
+def test_requests_without_an_end_are_refused(column: str) -> None:
+    columns = {"prompt": [9, 9], "output": [3, 3]} | {column: [9, 10**16]}
+    with pytest.raises(TraceError, match="has 10000000000000000 tokens, more than 16777216"):
+        requests([0.0, 0.0], **columns)
+
+
 def test_what_is_missing_is_asked_for(tmp_path: Path) -> None:
     made = recorded(workload(), ttft_ms=None)
     with pytest.raises(TraceError, match="lack ttft_ms or answered_tokens"):
