@@ -23,10 +23,20 @@ from ..policy import Policy
 from ..simulators import load_calibrations, simulator_for
 from ..simulators.base import Simulator
 from ..traces.trace import Trace, saved_kind
-from .cells import Measured, Setting, Slo, measured, measured_of, merged, replayed, tier_of
+from .cells import (
+    Measured,
+    Setting,
+    Slo,
+    bound_of,
+    measured,
+    measured_of,
+    merged,
+    replayed,
+    tier_of,
+)
 
 #: Of what a cell's result looks like and how it is computed; another one makes kept cells stale.
-_RESULTS = 1
+_RESULTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +188,7 @@ class Bench:
         setting = replace(self._setting(job), slos=job.slos)
         policy = self._policy(job, setting)
         seeds = range(job.first, job.first + job.count)
-        bound = None
-        if job.bounded:
-            bound = setting.simulator.bound(setting.trace, setting.calibration, job.first)
+        bound = bound_of(setting, seeds) if job.bounded else None
         if not job.faithful:
             return Result(measured(policy, setting, seeds), None, bound)
         runs = list(replayed(policy, setting, seeds))

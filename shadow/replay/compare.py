@@ -27,7 +27,7 @@ from ..policy import BASELINE, Policy, baseline_policy
 from ..simulators import save_calibrations, simulator_for
 from ..traces.trace import Trace
 from .bench import Bench, Entrant, Job, Result, code_of, joined
-from .cells import Setting, Slo, measured, measured_of, replayed, tier_of
+from .cells import Setting, Slo, bound_of, measured, measured_of, replayed, tier_of
 from .effects import seed_of_blocks
 from .plan import BATCH, Plan, Recorded, ReplayOptions, planned
 from .pool import Pool
@@ -94,7 +94,7 @@ def replay(
             progress(f"replaying {policy.name} {replicas} times")
             rows.append((policy.name, measured(policy, setting, seeds)))
     first = (incumbent.name, measured_of(tier_of(incumbent, simulator), base, setting))
-    bound = simulator.bound(trace, setting.calibration, seed)
+    bound = bound_of(setting, seeds)
     drawn = seed_of_blocks(seed, trace.digest)
     return table_of([Compared(trace.hook, None, setting, first, rows, faithful, bound, drawn)])
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import TraceError
 from gnomon.shadow.policy import baseline_policy
-from gnomon.shadow.replay.cells import Measured, Setting, measured, measured_of, merged
+from gnomon.shadow.replay.cells import Measured, Setting, bound_of, measured, measured_of, merged
 from gnomon.shadow.replay.effects import LEVEL, change, joint_level, mean_change, seed_of_blocks
 from gnomon.shadow.simulators import simulator_for
 from gnomon.shadow.splits import paired_effect
@@ -38,6 +38,14 @@ def test_it_is_the_effect_of_the_whole_replays() -> None:
     parts = found.interval(LEVEL)
     for name in ("estimate", "low", "high"):
         assert getattr(parts, name) == pytest.approx(getattr(whole, name), rel=1e-9)
+
+
+def test_a_bound_is_of_the_same_luck_as_the_means_beside_it() -> None:
+    trace, simulator = demo(seed=3, seconds=12.0), simulator_for(load_balancer)
+    setting = Setting(trace, simulator, simulator.calibrate(trace))
+    each = [simulator.bound(trace, setting.calibration, seed) for seed in range(5)]
+    assert len({*each}) == 5
+    assert bound_of(setting, range(5)) == pytest.approx(np.mean(each))
 
 
 def test_batches_are_the_whole() -> None:
