@@ -7,11 +7,18 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from ..sdk.errors import ConfigurationError
 from ..sdk.isolation.status import Status
 
-__all__ = ["Engine", "Evaluation", "Split", "Status"]
+__all__ = ["Engine", "Evaluation", "Split", "Status", "require_seed"]
 
 Split = Literal["train", "validation", "holdout"]
+
+
+def require_seed(seed: int) -> None:
+    """Refuse a seed that nothing can be drawn from; raises ConfigurationError."""
+    if seed < 0:
+        raise ConfigurationError(f"seed={seed}: choose a number from 0 on")
 
 
 @dataclass(frozen=True, slots=True)

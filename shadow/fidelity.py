@@ -146,7 +146,7 @@ def compared(
     """
     if any(run.fault >= 0 for run in runs):
         raise TraceError(f"incumbent {policy!r} failed in its replay; give another one")
-    if not trace.recorded:
+    if not trace.recorded or not len(trace):
         return Fidelity((), "nothing recorded", policy, len(runs), calibration)
     measures = simulator.measures(trace)
     known = {name: _stretches(trace, runs, name) for name in {"", *(m.of for m in measures)}}

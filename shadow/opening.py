@@ -50,6 +50,8 @@ def asked(traces: str | Path, hook: str | None = None, incumbent: str | None = N
             f"hook {hook!r} decides {marked.kind.name!r}, the trace is of kind {trace.kind!r}; "
             "name the hook that it was recorded from"
         )
+    if not len(trace):
+        raise TraceError(f"trace {trace.hook!r} is empty; record some traffic first")
     kind = marked.kind if marked else kind_named(trace.kind)
     own = hook if marked is not None and has_function(marked) else None
     text = incumbent or own or simulator_for(kind).incumbent(trace)

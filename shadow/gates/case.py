@@ -20,7 +20,7 @@ from ...sdk.isolation.program import ProgramProcess
 from ...sdk.isolation.zygote import Zygote
 from ...sdk.kind import Kind
 from ...sdk.language import ArrayProgram, Program
-from ..evaluation import Split
+from ..evaluation import Split, require_seed
 from ..isolation.lockstep import LockstepCandidate, run_lockstep
 from ..policy import Policy
 from ..programs import ProgramViolation, ProgramWatch, asking, run_program
@@ -71,6 +71,10 @@ class VerifyOptions:
     limits: Limits = field(default_factory=lambda: Limits(frame_s=5.0, total_s=600.0))
     clock: Callable[[], int] = time.time_ns
     timer: Callable[[], float] = time.perf_counter
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing can be drawn from."""
+        require_seed(self.seed)
 
 
 @dataclass

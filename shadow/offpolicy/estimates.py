@@ -16,14 +16,23 @@ decisions share state, as queues do, a replay says what they lead to together.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from ...sdk.errors import TraceError
 from ..simulators.base import FloatArray, IntArray
-from ..splits import RESAMPLES, Interval, require_blocks
+from ..splits import (
+    LEAST_BLOCKS,
+    RESAMPLES,
+    Interval,
+    interval_of,
+    relative_change,
+    require_blocks,
+)
 from ..traces.trace import DecisionTrace
 
 Overlap = Literal["overlap", "no overlap"]
@@ -31,6 +40,7 @@ Overlap = Literal["overlap", "no overlap"]
 #: Fewer decisions than this, counted by their weights, say too little.
 LEAST_EFFECTIVE = 100.0
 FOLDS = 5
+LEVEL = 0.95
 RIDGE = 1.0  # per standardised feature
 _CERTAIN = 1.0 - 1e-12
 _Z = 1.959963984540054
@@ -104,19 +114,22 @@ def evaluate(
     Args:
         trace: decisions with propensities.
         target: probability with which the policy takes each item, f8[n, m]; rows sum to 1.
-        clip: weights above count as this much, which makes estimates too low and steadier; it is reported.
+        clip: weights above count as this much, which makes IPS too low and all steadier; it is reported.
         least_effective: effective sample size below which there is no number.
         largest_outcome: of the objective (its clip), for the empirical Bernstein interval.
         seed: of the resampling.
 
     Raises:
-        TraceError: fewer than 8 blocks of time.
+        TraceError: no decisions, or fewer than 8 blocks of time.
     """
+    if not len(trace):
+        raise TraceError(f"trace {trace.hook!r} is empty; record some traffic first")
     rows = np.arange(len(trace))
     taken = target[rows, trace.action]
     raw = taken / trace.propensity
     weights = np.minimum(raw, clip)
-    effective = float(weights.sum() ** 2 / (weights**2).sum()) if weights.any() else 0.0
+    scaled = weights / max(float(weights.max()), 5e-324)  # squares of small ones would be 0
+    effective = float(scaled.sum() ** 2 / (scaled**2).sum()) if weights.any() else 0.0
     certain = trace.propensity >= _CERTAIN
     unsupported = float(np.where(certain, 1.0 - taken, 0.0).mean())
     said: dict[str, Any] = {
@@ -132,6 +145,10 @@ def evaluate(
     if why:
         return Evaluated("no overlap", why, **said)
     block = _blocks(trace)
+    weighted = len(np.unique(block[weights > 0.0]))
+    if weighted < LEAST_BLOCKS:
+        why = f"its decisions were recorded in {weighted} blocks of time only; record longer"
+        return Evaluated("no overlap", why, **said)
     modelled = _doubly_robust(trace, target, weights, block)
     draws = _Draws(block, seed)
     reach = largest_outcome * min(clip, 1.0 / float(trace.propensity.min()))
@@ -196,17 +213,25 @@ class _Draws:
 
     def ratio(self, above: FloatArray, below: FloatArray) -> Interval:
         """Return the quotient of two sums with a 95 % interval of percentiles."""
-        low, high = np.quantile(self.sums(above) / self.sums(below), (0.025, 0.975))
-        return Interval(float(above.sum() / below.sum()), float(low), float(high))
+        value = float(above.sum() / below.sum())
+        drawn = _quotient(self.sums(above), self.sums(below))
+        return interval_of(value, drawn[np.isfinite(drawn)], LEVEL)
 
     def change(self, ips: FloatArray, weights: FloatArray, outcome: FloatArray) -> Interval:
         """Return SNIPS over the recorded mean, less 1, with a 95 % interval of percentiles."""
         ones = np.ones(len(outcome))
-        ours = self.sums(ips) / self.sums(weights)
+        ours = _quotient(self.sums(ips), self.sums(weights))
         theirs = self.sums(outcome) / self.sums(ones)
-        low, high = np.quantile(ours / theirs - 1.0, (0.025, 0.975))
-        value = ips.sum() / weights.sum() / outcome.mean() - 1.0
-        return Interval(float(value), float(low), float(high))
+        value = relative_change(ips.sum() / weights.sum(), outcome.mean())
+        there = np.isfinite(ours)
+        return interval_of(float(value), relative_change(ours[there], theirs[there]), LEVEL)
+
+
+def _quotient(above: FloatArray, below: FloatArray) -> FloatArray:
+    """Return quotients; NaN for a draw of blocks that weigh nothing, which says nothing."""
+    there = below > 0.0
+    found: FloatArray = np.where(there, above, np.nan) / np.where(there, below, 1.0)
+    return found
 
 
 def _mean(values: FloatArray, draws: _Draws, reach: float = math.inf) -> Estimate:
@@ -272,13 +297,20 @@ class _Scale:
 
     @staticmethod
     def of(trace: DecisionTrace) -> _Scale:
-        own = trace.features[:, :, :-1]
-        spread = own.std(axis=(0, 1))
-        return _Scale(own.mean(axis=(0, 1)), np.where(spread > 0.0, spread, 1.0))
+        own = trace.features[:, :, :-1].copy()
+        own[~np.isfinite(own)] = np.nan
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a feature that is finite nowhere
+            mean, spread = np.nanmean(own, axis=(0, 1)), np.nanstd(own, axis=(0, 1))
+        return _Scale(np.nan_to_num(mean), np.where(spread > 0.0, spread, 1.0))
 
     def design(self, trace: DecisionTrace, rows: IntArray) -> FloatArray:
-        """Return what the model reads of every item: features, their mean over the items, which it is."""
-        own = (trace.features[rows][:, :, :-1] - self.mean) / self.spread
+        """Return what the model reads of every item: features, their mean over the items, which it is.
+
+        One that is not finite counts as the mean of all.
+        """
+        seen = trace.features[rows][:, :, :-1]
+        own = (np.where(np.isfinite(seen), seen, self.mean) - self.mean) / self.spread
         n, m, _ = own.shape
         around = np.broadcast_to(own.mean(axis=1, keepdims=True), own.shape)
         which = np.broadcast_to(np.eye(m), (n, m, m))

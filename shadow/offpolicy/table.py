@@ -14,6 +14,7 @@ from ...sdk.errors import CandidateError, ConfigurationError, TraceError
 from ...sdk.isolation.layers import IsolationMode
 from ...sdk.kind import Kind
 from ...sdk.language import check
+from ..evaluation import require_seed
 from ..report.shown import Part, Shown, Table, percent, plain
 from ..traces.trace import DecisionTrace, Trace
 from .estimates import LEAST_EFFECTIVE, Estimate, Evaluated, evaluate
@@ -47,6 +48,7 @@ class OffPolicyOptions:
             raise ConfigurationError(
                 f"least_effective={self.least_effective:g} is no sample; give at least 1"
             )
+        require_seed(self.seed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ any process can measure it, and named by the digest of all that its result depen
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -20,11 +21,22 @@ from ..fidelity import Fidelity, Row, compared
 from ..opening import isolated, policy_named
 from ..policy import Policy
 from ..simulators import load_calibrations, simulator_for
+from ..simulators.base import Simulator
 from ..traces.trace import Trace, saved_kind
-from .cells import Measured, Setting, Slo, measured, measured_of, merged, replayed, tier_of
+from .cells import (
+    Measured,
+    Setting,
+    Slo,
+    bound_of,
+    measured,
+    measured_of,
+    merged,
+    replayed,
+    tier_of,
+)
 
 #: Of what a cell's result looks like and how it is computed; another one makes kept cells stale.
-_RESULTS = 1
+_RESULTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +96,19 @@ class Job:
         rest = {"slos": slos, "files": tuple(data["files"]), "entrant": Entrant(**data["entrant"])}
         return Job(**{**data, **rest})
 
-    def key(self, trace: str, calibration: str) -> str:
-        """Return sha256 hex over all that the result depends on, given digests of trace and calibration."""
+    def key(self, trace: str, calibration: str, code: str = "") -> str:
+        """Return sha256 hex over all that the result depends on.
+
+        Args:
+            trace, calibration: digests.
+            code: source of whatever simulates.
+        """
         parts = {
             "results": _RESULTS,
             "gnomon": _version(),
             "trace": trace,
             "calibration": calibration,
+            "code": hashlib.sha256(code.encode()).hexdigest(),
             "size": self.size,
             "policy": [self.entrant.text.startswith("baseline:"), self.entrant.digest],
             "trusted": self.entrant.trusted,
@@ -99,6 +117,19 @@ class Job:
             "asked": [self.faithful, self.bounded, self.isolation],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def module_source(made: Any) -> str:
+    """Return the source of the module that holds a function or class; what it imports is not looked at."""
+    try:
+        return Path(inspect.getfile(made)).read_text("utf-8")
+    except (OSError, TypeError, UnicodeDecodeError):
+        return ""
+
+
+def code_of(simulator: Simulator) -> str:
+    """Return the source of the module that a simulator was written in, or of its only function."""
+    return module_source(getattr(simulator, "world", type(simulator)))
 
 
 @cache
@@ -157,9 +188,7 @@ class Bench:
         setting = replace(self._setting(job), slos=job.slos)
         policy = self._policy(job, setting)
         seeds = range(job.first, job.first + job.count)
-        bound = None
-        if job.bounded:
-            bound = setting.simulator.bound(setting.trace, setting.calibration, job.first)
+        bound = bound_of(setting, seeds) if job.bounded else None
         if not job.faithful:
             return Result(measured(policy, setting, seeds), None, bound)
         runs = list(replayed(policy, setting, seeds))

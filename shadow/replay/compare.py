@@ -26,8 +26,9 @@ from ..fidelity import REPLICAS, Fidelity, compared
 from ..policy import BASELINE, Policy, baseline_policy
 from ..simulators import save_calibrations, simulator_for
 from ..traces.trace import Trace
-from .bench import Bench, Entrant, Job, Result, joined
-from .cells import Setting, Slo, measured, measured_of, replayed, tier_of
+from .bench import Bench, Entrant, Job, Result, code_of, joined
+from .cells import Setting, Slo, bound_of, measured, measured_of, replayed, tier_of
+from .effects import seed_of_blocks
 from .plan import BATCH, Plan, Recorded, ReplayOptions, planned
 from .pool import Pool
 from .store import REPORT, TABLE, RunFolder, write_whole
@@ -93,8 +94,9 @@ def replay(
             progress(f"replaying {policy.name} {replicas} times")
             rows.append((policy.name, measured(policy, setting, seeds)))
     first = (incumbent.name, measured_of(tier_of(incumbent, simulator), base, setting))
-    bound = simulator.bound(trace, setting.calibration, seed)
-    return table_of([Compared(trace.hook, None, setting, first, rows, faithful, bound, seed)])
+    bound = bound_of(setting, seeds)
+    drawn = seed_of_blocks(seed, trace.digest)
+    return table_of([Compared(trace.hook, None, setting, first, rows, faithful, bound, drawn)])
 
 
 def _calibrating(trace: Trace) -> str:
@@ -229,7 +231,11 @@ def _all_results(
 ) -> Mapping[Job, Result]:
     """Return the results of all cells; those that the folder holds are not measured again."""
     keys = {
-        job: job.key(arena.recorded.trace.digest, arena.setting.calibration.digest)
+        job: job.key(
+            arena.recorded.trace.digest,
+            arena.setting.calibration.digest,
+            code_of(arena.setting.simulator),
+        )
         for arena in arenas
         for job in arena.jobs
     }
@@ -289,7 +295,7 @@ def _compared(arena: _Arena, results: Mapping[Job, Result], plan: Plan) -> Compa
         others,
         whole.fidelity or _unrecorded(incumbent, arena, plan),
         -float("inf") if whole.bound is None else whole.bound,
-        plan.options.seed,
+        seed_of_blocks(plan.options.seed, arena.recorded.trace.digest),
     )
 
 

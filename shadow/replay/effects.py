@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,14 @@ def change(ours: Measured, theirs: Measured, block_s: float, seed: int) -> Chang
 def _aligned(measured: Measured, blocks: Sequence[int]) -> FloatArray:
     of = dict(zip(measured.blocks, measured.sums, strict=True))
     return np.array([of.get(block, 0.0) for block in blocks])
+
+
+def seed_of_blocks(seed: int, trace: str) -> int:
+    """Return the seed that draws blocks of a trace, given its digest.
+
+    Blocks of two traces are drawn apart from each other; those of one trace at several sizes are the same.
+    """
+    return int(hashlib.sha256(f"{seed} {trace}".encode()).hexdigest()[:16], 16)
 
 
 def mean_change(changes: Sequence[Change]) -> Change:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING
 from ...sdk.errors import ConfigurationError
 from ...sdk.isolation.layers import known_mode
 from ...sdk.kind import Kind
+from ..evaluation import require_seed
 from ..opening import asked, checked_source, policy_named
 from ..policy import BASELINE, FunctionPolicy, baseline_policy
-from .bench import Entrant
+from .bench import Entrant, module_source
 from .cells import Slo, slo_of
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class ReplayOptions:
                 )
         if self.resume and self.out is None:
             raise ConfigurationError("resume needs the folder of the run; name it with --out")
+        require_seed(self.seed)
         known_mode(self.isolation)
 
 
@@ -136,6 +137,7 @@ def planned(
         Recorded(label, source, found.trace, found.kind, _trusted(found.incumbent, found.kind))
         for label, (source, found) in zip(labels, named, strict=True)
     )
+    _require_others(recorded)
     kind = _one_kind(recorded)
     texts = dict.fromkeys(policies or (BASELINE + name for name in kind.baselines))
     entrants = tuple(_entrant(text, kind) for text in texts)
@@ -169,6 +171,17 @@ def _labels(named: Sequence[tuple[str, str]]) -> list[str]:
     return both
 
 
+def _require_others(recorded: Sequence[Recorded]) -> None:
+    """Refuse one trace under two names: what is said over all would count it twice."""
+    of: dict[str, Recorded] = {}
+    for each in recorded:
+        other = of.setdefault(each.trace.digest, each)
+        if other is not each:
+            raise ConfigurationError(
+                f"{other.source} and {each.source} hold the same trace; name every trace once"
+            )
+
+
 def _require_names(entrants: Sequence[Entrant]) -> None:
     for name, count in Counter(each.name for each in entrants).items():
         if count > 1:
@@ -200,7 +213,7 @@ def _trusted(text: str, kind: Kind) -> Entrant:
     if text.startswith(BASELINE):
         digest = _of_baseline(text, kind)
     elif isinstance(policy, FunctionPolicy):
-        digest = _sha(text + _module_of(policy))
+        digest = _sha(text + module_source(policy.function))
     else:
         digest = _sha(getattr(policy, "source", text))
     return Entrant(policy.name, text, digest, trusted=True)
@@ -210,14 +223,6 @@ def _of_baseline(text: str, kind: Kind) -> str:
     name = text.removeprefix(BASELINE)
     baseline_policy(name, kind)
     return _sha(kind.baselines[name].source or f"{kind.name} {kind.version} {name}")
-
-
-def _module_of(policy: FunctionPolicy) -> str:
-    """Return the source of the module that holds a service's function; what it imports is not looked at."""
-    try:
-        return Path(inspect.getfile(policy.function)).read_text("utf-8")
-    except (OSError, TypeError, UnicodeDecodeError):
-        return ""
 
 
 def _sha(text: str) -> str:

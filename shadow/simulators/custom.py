@@ -31,8 +31,9 @@ class Outcomes:
     """What a world says at the end of a replay.
 
     Attributes:
-        outcome: the objective's metric of every decision, f8[n]; one that is NaN never came.
-        ok: whether the work succeeded, bool[n]; None where it always did.
+        outcome: the objective's metric of every decision, f8[n]; one that is NaN never came: it counts as the
+            clip, and as a failure.
+        ok: whether the work succeeded, bool[n]; None where all that came did.
         extra: what else was measured, by name, f8[n] each.
     """
 
@@ -124,6 +125,11 @@ class FunctionSimulator(Simulator):
         """The kind that it simulates."""
         return self._kind
 
+    @property
+    def world(self) -> World:
+        """The function that plays the world."""
+        return self._world
+
     def incumbent(self, trace: Any) -> str:
         """Return what was given, ``recorded`` by default."""
         return str(self._parts["incumbent"])
@@ -151,11 +157,16 @@ class FunctionSimulator(Simulator):
         """Return a generator that asks for every decision in turn."""
         values = MappingProxyType(dict(calibration.values))
         world = self._world(trace, values, Luck(seed))
+        if not isinstance(world, Generator):
+            raise self._wrong(
+                f"returned {type(world).__name__} at once; yield rows, then return outcomes"
+            )
         host = _Host(trace, self._kind, seed)
-        picks = np.zeros(len(trace), np.int64)
+        picks, asked = np.zeros(len(trace), np.int64), 0
         try:
             own = next(world)
             for index in range(len(trace)):
+                asked = index + 1
                 picked = yield host.rows(index, own)
                 if not 0 <= picked < len(trace.members):
                     world.close()
@@ -164,6 +175,8 @@ class FunctionSimulator(Simulator):
                 host.picked(index, picked)
                 own = world.send(picked)
         except StopIteration as stop:
+            if asked < len(trace):
+                raise self._wrong(f"asked for {asked} of {len(trace)} decisions") from None
             return self._replay(trace, picks, stop.value)
         raise self._wrong(f"asked for more than the {len(trace)} decisions of the trace")
 
@@ -212,6 +225,8 @@ class FunctionSimulator(Simulator):
         )
 
     def _calibration(self, values: Values) -> FunctionCalibration:
+        if not isinstance(values, Mapping):
+            raise self._wrong(f"fitted {values!r}; return numbers and arrays by name")
         arrays = {str(name): np.asarray(value) for name, value in values.items()}
         for name, array in arrays.items():
             if array.dtype.kind not in "biuf":
@@ -228,14 +243,10 @@ class FunctionSimulator(Simulator):
 
     def _replay(self, trace: DecisionTrace, picks: npt.NDArray[np.int64], told: Any) -> Replay:
         said = told if isinstance(told, Outcomes) else Outcomes(told if told is not None else ())
-        outcome = np.asarray(said.outcome, np.float64)
-        ok = np.ones(len(trace), bool) if said.ok is None else np.asarray(said.ok, bool)
-        extra = {name: np.asarray(value, np.float64) for name, value in said.extra.items()}
-        for column in (outcome, ok, *extra.values()):
-            if column.shape != (len(trace),):
-                raise self._wrong(
-                    f"told {len(column)} outcomes of {len(trace)} decisions; return one for each"
-                )
+        outcome = self._column(said.outcome, trace)
+        came = ~np.isnan(outcome)
+        ok = came if said.ok is None else came & self._column(said.ok, trace).astype(bool)
+        extra = {name: self._column(value, trace) for name, value in said.extra.items()}
         if (outcome < 0.0).any():
             raise self._wrong(f"told an outcome of {outcome.min():g}; outcomes are not negative")
         return Replay(
@@ -246,6 +257,18 @@ class FunctionSimulator(Simulator):
             members=len(trace.members),
             extra=MappingProxyType(extra),
         )
+
+    def _column(self, told: Any, trace: DecisionTrace) -> FloatArray:
+        try:
+            column = np.asarray(told, np.float64)
+        except (TypeError, ValueError) as error:
+            raise self._wrong(f"told outcomes that are no numbers ({error})") from error
+        if column.shape != (len(trace),):
+            raise self._wrong(
+                f"told {len(np.atleast_1d(column))} outcomes of {len(trace)} decisions, of shape "
+                f"{column.shape}; return one for each"
+            )
+        return column
 
     def _wrong(self, what: str) -> ConfigurationError:
         return ConfigurationError(f"the simulator of kind {self._kind.name!r} {what}; correct it")
@@ -268,7 +291,12 @@ class _Host:
 
     def rows(self, index: int, own: Any) -> FloatArray:
         """Return all inputs of every item at a decision."""
-        given = np.asarray(own, np.float64)
+        try:
+            given = np.asarray(own, np.float64)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"the simulator of kind {self._kind.name!r} shows items that are no numbers ({error}); correct it"
+            ) from error
         if given.shape != self._shape:
             raise ConfigurationError(
                 f"the simulator of kind {self._kind.name!r} shows items of shape {given.shape}, not "

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Blocks that a trace is cut into for resampling: longer than most busy periods.
 BLOCKS = 50
+#: Of a prompt or an answer: a replay would make them one step at a time, without an end.
+MOST_TOKENS = 2**24
 
 
 class QueueTrace(Trace):
@@ -257,6 +259,15 @@ class RequestTrace(QueueTrace):
     time: FloatArray = field(init=False, repr=False, compare=False)
     outcome: FloatArray = field(init=False, repr=False, compare=False)
     members: tuple[str, ...] = field(init=False, default=())
+
+    def _check(self) -> None:
+        super()._check()
+        tokens = np.maximum(self.prompt, self.output).max(initial=0)
+        if tokens > MOST_TOKENS:
+            raise TraceError(
+                f"a request of trace {self.hook!r} has {int(tokens)} tokens, more than {MOST_TOKENS}; "
+                "no model takes as many: correct it"
+            )
 
     @property
     def taken(self) -> FloatArray:

@@ -174,6 +174,13 @@ def test_outcomes_that_never_came_count_as_the_clip(trace: DecisionTrace) -> Non
     assert (found.outcome == printer.objective.clip).all()
 
 
+def test_outcomes_that_never_came_count_as_failures(trace: DecisionTrace) -> None:
+    wrong = _variant(one(GOOD, lambda n: Outcomes(np.where(np.arange(n) < 3, np.nan, 1.0))))
+    found = wrong.recorded(trace, wrong.calibrate(trace), 0)
+    assert (found.outcome[:3] == printer.objective.clip).all()
+    assert found.ok.tolist() == [False] * 3 + [True] * (len(trace) - 3)
+
+
 def one(rows: Any, told: Any) -> Any:
     def world(trace: Any, fitted: Any, luck: Any) -> Any:
         for _ in range(len(trace)):
@@ -196,6 +203,11 @@ GOOD = [[1.0, 0.0]] * 3
         (one(GOOD, lambda n: np.zeros(n - 1)), "told 799 outcomes"),
         (one(GOOD, lambda n: np.full(n, -2.0)), "told an outcome of -2"),
         (one(GOOD, lambda n: Outcomes(np.zeros(n), ok=[True])), "told 1 outcomes"),
+        (one(GOOD, lambda n: 5.0), r"told 1 outcomes of 800 decisions, of shape \(\)"),
+        (one(GOOD, lambda n: ["soon"] * n), "told outcomes that are no numbers"),
+        (one([["a", "b"]] * 3, np.zeros), "shows items that are no numbers"),
+        (lambda trace, fitted, luck: np.zeros(len(trace)), "returned ndarray at once"),
+        (lambda trace, fitted, luck: (yield GOOD), "asked for 1 of 800 decisions"),
     ],
 )
 def test_a_world_that_makes_no_sense_is_refused(
@@ -219,6 +231,8 @@ def test_a_world_that_asks_for_more_is_refused(trace: DecisionTrace) -> None:
 def test_what_is_fitted_must_be_numbers(trace: DecisionTrace) -> None:
     with pytest.raises(ConfigurationError, match="fitted 'pace' as 'fast'"):
         _variant(office, calibrate=lambda _trace: {"pace": "fast"}).calibrate(trace)
+    with pytest.raises(ConfigurationError, match="fitted None; return numbers and arrays by name"):
+        _variant(office, calibrate=lambda _trace: None).calibrate(trace)
 
 
 def test_the_rest_may_be_given(trace: DecisionTrace) -> None:

@@ -279,11 +279,56 @@ def test_what_holds_no_decisions_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("how", "message"),
-    [({"clip": 0.0}, "clip=0 leaves no weight"), ({"least_effective": 0.0}, "is no sample")],
+    [
+        ({"clip": 0.0}, "clip=0 leaves no weight"),
+        ({"least_effective": 0.0}, "is no sample"),
+        ({"seed": -1}, "seed=-1: choose a number from 0 on"),
+    ],
 )
 def test_options_that_make_no_sense_are_refused(how: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         OffPolicyOptions(**how)
+
+
+def test_outcomes_of_nothing_do_not_change() -> None:
+    trace = replace(two_arms(4000, 1), outcome=np.zeros(4000))
+    found = evaluate(trace, always([0.5, 0.5], 4000))
+    assert found.change is not None
+    assert (found.change.estimate, found.change.low, found.change.high) == (0.0, 0.0, 0.0)
+
+
+def test_features_that_are_not_finite_leave_the_model_a_model() -> None:
+    trace = two_arms(4000, 1)
+    trace.features[5, 0, 1], trace.features[9, 1, 1] = np.inf, np.nan
+    trace.features[:, :, 3] = np.nan
+    found = evaluate(trace, always([0.5, 0.5], 4000))
+    assert found.dr is not None
+    assert found.dr.blocks.low < 13.0 < found.dr.blocks.high
+
+
+def test_decisions_of_few_blocks_of_time_give_no_interval_and_no_number() -> None:
+    """100 of 4,000 weigh 40 each, so that the mean weight is 1, and all of them lie in one block."""
+    trace = two_arms(4000, 1, np.array([1.0 - 1.0 / 40.0, 1.0 / 40.0]))
+    action = np.zeros(4000, np.int32)
+    action[100:200] = 1
+    propensity = np.where(action == 1, 1.0 / 40.0, 1.0 - 1.0 / 40.0)
+    packed = replace(
+        trace, action=action, propensity=propensity, time=np.repeat(np.arange(10.0), 400)
+    )
+    found = evaluate(packed, always([0.0, 1.0], 4000), least_effective=100.0)
+    assert found.mean_weight == pytest.approx(1.0)
+    assert (found.overlap, found.snips) == ("no overlap", None)
+    assert "in 1 blocks of time only" in found.why
+
+
+def test_nothing_recorded_is_refused() -> None:
+    with pytest.raises(TraceError, match="is empty"):
+        evaluate(two_arms(100, 0).rows(slice(0, 0)), np.zeros((0, 2)))
+
+
+def test_tiny_weights_are_counted_as_others_are() -> None:
+    found = evaluate(two_arms(4000, 1), always([0.5, 0.5], 4000), clip=1e-300)
+    assert found.effective == pytest.approx(4000.0)
 
 
 def test_a_wrong_model_does_not_bias_the_doubly_robust_estimate() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import TraceError
 from gnomon.shadow.policy import baseline_policy
-from gnomon.shadow.replay.cells import Measured, Setting, measured, measured_of, merged
-from gnomon.shadow.replay.effects import LEVEL, change, joint_level, mean_change
+from gnomon.shadow.replay.cells import Measured, Setting, bound_of, measured, measured_of, merged
+from gnomon.shadow.replay.effects import LEVEL, change, joint_level, mean_change, seed_of_blocks
 from gnomon.shadow.simulators import simulator_for
 from gnomon.shadow.splits import paired_effect
 
@@ -38,6 +38,14 @@ def test_it_is_the_effect_of_the_whole_replays() -> None:
     parts = found.interval(LEVEL)
     for name in ("estimate", "low", "high"):
         assert getattr(parts, name) == pytest.approx(getattr(whole, name), rel=1e-9)
+
+
+def test_a_bound_is_of_the_same_luck_as_the_means_beside_it() -> None:
+    trace, simulator = demo(seed=3, seconds=12.0), simulator_for(load_balancer)
+    setting = Setting(trace, simulator, simulator.calibrate(trace))
+    each = [simulator.bound(trace, setting.calibration, seed) for seed in range(5)]
+    assert len({*each}) == 5
+    assert bound_of(setting, range(5)) == pytest.approx(np.mean(each))
 
 
 def test_batches_are_the_whole() -> None:
@@ -94,6 +102,18 @@ def test_the_mean_over_traces_has_the_spread_of_a_mean() -> None:
     assert over.estimate == pytest.approx(np.mean([each.estimate for each in changes]))
     expected = np.sqrt(sum(each.samples.var() for each in changes)) / 4
     assert over.samples.std() == pytest.approx(expected, rel=0.1)
+
+
+def test_blocks_of_two_traces_are_drawn_apart_and_those_of_one_alike() -> None:
+    """Drawn together, a change that grows over the day and one that shrinks would cancel."""
+    base = [10.0] * 200
+    growing = [10.0 + at / 20.0 for at in range(200)]
+    one, other, again = (
+        change(blocks(values), blocks(base), 1.0, seed_of_blocks(0, digest)).samples
+        for values, digest in ((growing, "a"), (growing[::-1], "b"), (growing, "a"))
+    )
+    assert abs(np.corrcoef(one, other)[0, 1]) < 0.1
+    assert np.array_equal(one, again)
 
 
 def test_intervals_hold_as_often_as_they_say_and_all_at_once_too() -> None:

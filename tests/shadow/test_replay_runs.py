@@ -19,13 +19,15 @@ import pytest
 import gnomon
 from gnomon.policies.cache import cache
 from gnomon.sdk.errors import ConfigurationError, GnomonError, LanguageError, TraceError
-from gnomon.shadow.replay.bench import Bench, Entrant, Job, Result
+from gnomon.shadow.replay.bench import Bench, Entrant, Job, Result, code_of
 from gnomon.shadow.replay.compare import ReplayOptions, compare, planned
 from gnomon.shadow.replay.pool import Pool
 from gnomon.shadow.simulators import register_simulator, save_calibrations, simulator_for
 from gnomon.shadow.simulators.cache.simulator import CacheSimulator
 from gnomon.shadow.traces.access_trace import AccessTrace
+from gnomon.shadow.traces.trace import DecisionTrace
 
+from ..kinds import printers
 from .accesses import lookups
 from .queueing import demo
 
@@ -128,10 +130,15 @@ def test_what_changes_a_result_changes_the_key() -> None:
         replace(job, bounded=True),
     ]
     keys = {each.key("trace", "fit") for each in (job, *others)}
-    keys |= {job.key("other", "fit"), job.key("trace", "other")}
-    assert len(keys) == len(others) + 3
+    keys |= {job.key("other", "fit"), job.key("trace", "other"), job.key("trace", "fit", "code")}
+    assert len(keys) == len(others) + 4
     moved = replace(job, trace="elsewhere", calibration="elsewhere", files=("b.py",))
     assert moved.key("trace", "fit") == job.key("trace", "fit")
+
+
+def test_a_simulator_counts_as_changed_when_its_module_does() -> None:
+    assert "class CacheSimulator" in code_of(CacheSimulator())
+    assert "def office" in code_of(printers.simulated)
 
 
 def test_good_decisions_are_those_within_every_level(there: Path) -> None:
@@ -196,6 +203,7 @@ def test_a_kind_without_a_size_says_so(there: Path) -> None:
         ({"sizes": (1.5,)}, "size 1.5 is no share"),
         ({"resume": True}, "resume needs the folder"),
         ({"isolation": "none"}, "none"),
+        ({"seed": -1}, "seed=-1: choose a number from 0 on"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(how: dict[str, Any], message: str) -> None:
@@ -211,6 +219,8 @@ def _plan(traces: list[str], policies: list[str] = [], hooks: list[str] = [], **
     ("ask", "error", "message"),
     [
         (lambda: _plan(["one.npz", "one.npz"]), ConfigurationError, "named twice"),
+        (lambda: _plan(["one.npz", "copy.trace"]), ConfigurationError, "hold the same trace"),
+        (lambda: _plan(["empty.npz"]), TraceError, "is empty"),
         (lambda: _plan(["one.npz"] * 3, hooks=["a", "b"]), ConfigurationError, "2 hooks for 3"),
         (lambda: _plan(["one.npz"], hooks=["other"]), TraceError, "holds hook 'test.pick'"),
         (lambda: _plan(["one.npz"], slo=("fast",)), ConfigurationError, "write VALUE or METRIC"),
@@ -232,6 +242,10 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(
 ) -> None:
     Path("bad.py").write_text("import os\n\n\ndef score(inflight):\n    return inflight\n")
     Path("random").write_text(MINE)
+    if not Path("copy.trace").exists():
+        whole = DecisionTrace.load(Path("one.npz"))
+        whole.save(Path("copy.trace"))
+        whole.rows(slice(0, 0)).save(Path("empty.npz"))
     with pytest.raises(error, match=message):
         ask()
 

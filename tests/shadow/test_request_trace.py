@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from gnomon.sdk.records import Decision, Outcome, Workload
 from gnomon.shadow.fidelity import fidelity
 from gnomon.shadow.policy import RecordedPolicy, baseline_policy
 from gnomon.shadow.simulators import simulator_for
+from gnomon.shadow.simulators.base import drive_to_end
+from gnomon.shadow.simulators.llm_scheduler import kernel
+from gnomon.shadow.simulators.llm_scheduler.simulator import LlmCalibration
 from gnomon.shadow.traces.job_trace import RequestTrace, request_trace
 
 from .engines import START_NS, calibration, requests
@@ -116,10 +120,45 @@ def test_a_window_goes_on_from_what_was_recorded(tmp_path: Path) -> None:
         assert all(each.holds(summary) for each in llm_scheduler.invariants)
 
 
+def overloaded(engine: LlmCalibration) -> RequestTrace:
+    """Return a recording in which more and more requests wait, and answers outgrow the memory."""
+    rng = np.random.default_rng(0)
+    n = 500
+    arrival = np.cumsum(rng.exponential(0.35, n))
+    trace = requests(arrival, rng.integers(20, 60, n), rng.integers(400, 1500, n))
+    whole: Any = FCFS.replay(SIMULATOR, trace, engine, 0)
+    state = whole.courses[0].state
+    told = {"admitted": state.admitted, "answered": state.first, "done": state.last}
+    return replace(trace, **told, latency_ms=whole.outcome)
+
+
+def test_nobody_gains_by_taking_the_memory_of_those_that_do_not_count() -> None:
+    """Last come, first served would leave out for ever whoever was in the engine and lost its memory."""
+    engine = calibration(2048, 256, 600, 16, 1, (8e-3, 4e-5, 8e-8, 1e-8))
+    trace = overloaded(engine)
+    late = trace.window(0.5 * trace.span_s, np.inf)
+    newest: Any = drive_to_end(SIMULATOR.stream(late, engine, 0), lambda rows: len(rows) - 1)
+    oldest: Any = FCFS.replay(SIMULATOR, late, engine, 0)
+    runs = (oldest, newest)
+    assert all(each.courses[0].state.cursor[kernel.RECOMPUTED] > 100 for each in runs)
+    fair, unfair = (float(each.courses[0].latency_s[late.held].mean()) for each in runs)
+    assert unfair == pytest.approx(fair, rel=0.05)
+    for each in runs:
+        summary = each.summary()
+        assert all(law.holds(summary) for law in llm_scheduler.invariants)
+
+
 def test_a_trace_is_saved_and_loaded(tmp_path: Path) -> None:
     trace = request_trace(stored(tmp_path, recorded(workload())), HOOK)
     trace.save(tmp_path / "t.npz")
     assert RequestTrace.load(tmp_path / "t.npz").digest == trace.digest
+
+
+@pytest.mark.parametrize("column", ["prompt", "output"])
+def test_requests_without_an_end_are_refused(column: str) -> None:
+    columns = {"prompt": [9, 9], "output": [3, 3]} | {column: [9, 10**16]}
+    with pytest.raises(TraceError, match="has 10000000000000000 tokens, more than 16777216"):
+        requests([0.0, 0.0], **columns)
 
 
 def test_what_is_missing_is_asked_for(tmp_path: Path) -> None:

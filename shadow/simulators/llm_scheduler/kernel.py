@@ -6,6 +6,9 @@ policy picks, while budget, seats and blocks of KV memory last. A pick that does
 of the step. Where a running request finds no block, the one that was admitted last gives its own back and
 waits again, with all of its tokens to be computed anew. This is what vLLM's V1 scheduler does.
 
+Where decisions begin with requests in the engine, one of those that waits again is admitted before any decision
+is made: it does not count, and a policy that made it wait would gain by that.
+
 A step is composed when the step ``depth`` before it is complete: with asynchronous scheduling (2) one step
 is always under way, so that what arrives or ends meanwhile is seen a step later.
 """
@@ -52,6 +55,7 @@ class Model(NamedTuple):
         priority: weight, f8[n].
         due: when its deadline is, seconds, +inf without one, f8[n].
         luck: of its draws of noise, u8[n].
+        held: whether it was in the engine already when decisions begin, bool[n].
         engine: see :data:`BUDGET` and what follows it, i8[5].
         cost: seconds per step, per token, per token of context that is read, and per pair of a token of
             a prompt and one before it, f8[4].
@@ -66,6 +70,7 @@ class Model(NamedTuple):
     priority: FloatArray
     due: FloatArray
     luck: npt.NDArray[np.uint64]
+    held: npt.NDArray[np.bool_]
     engine: IntArray
     cost: FloatArray
     since: float
@@ -210,17 +215,6 @@ def _arrive(model: Any, state: Any) -> None:
         cursor[NEXT] += 1
 
 
-@lean
-def begin(model: Any, state: Any) -> None:
-    """Compose what needs no decision of the step at hand."""
-    cursor = state.cursor
-    cursor[LEFT] = model.engine[BUDGET]
-    cursor[CLOSED] = 0
-    state.work[:] = 0.0
-    _arrive(model, state)
-    _go_on(model, state)
-
-
 @inlined
 def asks(model: Any, state: Any) -> Any:
     """Return whether a decision is due: a request waits, and the step has room for one."""
@@ -239,11 +233,10 @@ def _note(state: Any, request: Any, what: Any, when: Any) -> None:
         state.slope[request, what, at] = state.spent[when, at]
 
 
-@lean
-def admit(model: Any, state: Any, place: Any) -> Any:
-    """Admit a waiting request, if all of it fits; return whether it did."""
+@inlined
+def _enter(model: Any, state: Any, place: Any) -> Any:
+    """Admit a waiting request, if all of it fits, else end the admissions; return whether it did."""
     cursor = state.cursor
-    cursor[DECIDED] += 1
     request = state.waiting[place]
     tokens = model.prompt[request] + state.made[request]
     if (tokens + model.engine[BLOCK] - 1) // model.engine[BLOCK] > cursor[FREE]:
@@ -259,6 +252,36 @@ def admit(model: Any, state: Any, place: Any) -> Any:
         _note(state, request, 0, NOW)
     _take(model, state, request, min(tokens, cursor[LEFT]))
     return True
+
+
+@inlined
+def _take_back(model: Any, state: Any) -> None:
+    """Admit those first that were in the engine when decisions began; nobody is asked."""
+    place = 0
+    while place < state.cursor[WAITING] and asks(model, state):
+        if not model.held[state.waiting[place]]:
+            place += 1
+        else:
+            _enter(model, state, place)
+
+
+@lean
+def begin(model: Any, state: Any) -> None:
+    """Compose what needs no decision of the step at hand."""
+    cursor = state.cursor
+    cursor[LEFT] = model.engine[BUDGET]
+    cursor[CLOSED] = 0
+    state.work[:] = 0.0
+    _arrive(model, state)
+    _go_on(model, state)
+    _take_back(model, state)
+
+
+@lean
+def admit(model: Any, state: Any, place: Any) -> Any:
+    """Admit the waiting request that was picked, if all of it fits; return whether it did."""
+    state.cursor[DECIDED] += 1
+    return _enter(model, state, place)
 
 
 @inlined

@@ -111,6 +111,7 @@ def model_of(
         priority=trace.priority[rows],
         due=trace.due[rows],
         luck=luck[rows],
+        held=trace.held[rows],
         engine=engine,
         cost=calibration.cost,
         since=max(trace.since, float(trace.arrival[rows[0]])),
@@ -139,7 +140,7 @@ def _hold(
     tokens = int(model.prompt[request]) + made if made else 0
     blocks = -(-tokens // int(model.engine[kernel.BLOCK]))
     if blocks > state.cursor[kernel.FREE]:
-        return  # it waits again, as one whose memory was taken would
+        return  # it waits, as one whose memory was taken would, and is the first to be admitted
     state.running[state.cursor[kernel.RUNNING]] = request
     state.cursor[kernel.RUNNING] += 1
     state.cursor[kernel.FREE] -= blocks
