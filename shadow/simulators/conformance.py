@@ -11,6 +11,7 @@ import numpy as np
 
 from ...sdk.language import check
 from ..compiled import compile_score
+from ..traces.job_trace import QueueTrace
 from ..traces.trace import DecisionTrace
 from .base import FloatArray, Replay, Simulator
 
@@ -111,7 +112,7 @@ def _blind_to_the_trace(asked: _Asked) -> Iterator[str]:
     at = len(asked.trace) // 2
     whole = asked.seen(_hashed(1))
     cut = asked.seen(_hashed(1), asked.trace.rows(slice(0, at)))
-    found = _first_difference(whole.rows, cut.rows, min(len(cut.rows), len(whole.rows)))
+    found = _first_difference(whole.rows, cut.rows, _comparable(asked.trace, whole, cut))
     if found is not None:
         yield f"decision {found} shows what depends on rows of the trace from {at} on"
     if isinstance(asked.trace, DecisionTrace):
@@ -119,6 +120,19 @@ def _blind_to_the_trace(asked: _Asked) -> Iterator[str]:
         found = _first_difference(whole.rows, mixed.rows, at)
         if found is not None:
             yield f"decision {found} shows recorded outcomes or picks that are later than itself"
+
+
+def _comparable(trace: Any, whole: _Seen, cut: _Seen) -> int:
+    """Return how many decisions of both replays must show the same.
+
+    In a queue those who came later are rightly seen by the decisions about those who came before: until then.
+    """
+    shown = list(zip(whole.rows, cut.rows, strict=False))
+    if not isinstance(trace, QueueTrace):
+        return len(shown)
+    if len(trace.instances) > 1:  # decisions of one process follow those of another
+        return 0
+    return next((i for i, (a, b) in enumerate(shown) if len(a) > len(b)), len(shown))
 
 
 def _mixed(trace: DecisionTrace, at: int) -> DecisionTrace:

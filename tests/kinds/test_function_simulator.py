@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,20 @@ import numpy as np
 import pytest
 
 import gnomon
+from gnomon.policies.llm_scheduler import llm_scheduler
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.shadow.policy import ScorePolicy, baseline_policy
 from gnomon.shadow.replay.compare import replay
 from gnomon.shadow.simulators import drive, register_simulator, simulator_for
 from gnomon.shadow.simulators.custom import FunctionSimulator, Luck, Outcomes
+from gnomon.shadow.simulators.scheduler.simulator import SchedulerSimulator
 from gnomon.shadow.traces.trace import DecisionTrace
 from gnomon.testing import check_simulator
 
 from ..shadow.accesses import lookups
+from ..shadow.engines import requests
 from ..shadow.queueing import demo
+from ..shadow.queues import jobs, poisson
 from . import printers
 from .printers import office, pace, printer, recorded, simulated
 
@@ -50,6 +55,24 @@ def test_neither_do_those_of_this_package() -> None:
     check_simulator(simulator_for(gnomon.load_balancer), demo(seed=1, seconds=4.0))
     keys = np.random.default_rng(0).zipf(1.3, 800) % 60
     check_simulator(simulator_for(gnomon.cache), lookups(keys.tolist(), 12))
+    rng = np.random.default_rng(0)
+    for processes in (1, 2):
+        queue = jobs(poisson(90.0, 400), rng.exponential(0.01, 400) + 1e-4, processes)
+        check_simulator(simulator_for(gnomon.scheduler), queue)
+    arrival = np.cumsum(rng.exponential(0.02, 300))
+    served = requests(arrival, rng.integers(20, 200, 300), rng.integers(10, 200, 300))
+    check_simulator(simulator_for(llm_scheduler), served)
+
+
+def test_a_queue_that_shows_who_is_to_come_is_found_out() -> None:
+    class Clairvoyant(SchedulerSimulator):
+        def stream(self, trace: Any, calibration: Any, seed: int) -> Any:
+            ahead = replace(trace, size_ms=np.full(len(trace), float(len(trace))))
+            return super().stream(ahead, calibration, seed)
+
+    queue = jobs(poisson(90.0, 400), np.full(400, 0.01))
+    with pytest.raises(AssertionError, match="depends on rows of the trace from 200 on"):
+        check_simulator(Clairvoyant(), queue)
 
 
 def test_the_recording_is_reproduced_and_policies_are_told_apart(trace: DecisionTrace) -> None:
