@@ -32,8 +32,9 @@ ROUND_ROBIN = load_balancer.baselines["round_robin"].source or ""
 SEED = 3
 SIMULATOR = simulator_for(load_balancer)
 # compiles fast, computes for ever: about a millisecond a score
+#: Reads noise, so that it is asked of every item at every decision.
 SLOW = (
-    "import math\ndef score(ewma_ms):\n    t = ewma_ms\n    for i in range(150):\n"
+    "import math\ndef score(ewma_ms, noise):\n    t = ewma_ms + noise\n    for i in range(150):\n"
     "        t = t + math.log1p(abs(t))\n    return t\n"
 )
 
