@@ -142,7 +142,7 @@ def require_blocks(count: int, block_s: float) -> None:
     if count < LEAST_BLOCKS:
         raise TraceError(
             f"{count} blocks of {block_s:g} s are too few to say how blocks vary; "
-            f"capture at least {LEAST_BLOCKS * block_s:g} s"
+            f"capture longer: at least {LEAST_BLOCKS} blocks in which something happened"
         )
 
 

@@ -55,7 +55,9 @@ def test_the_name_of_a_cache_that_ended_is_free(how: str) -> None:
         second = gnomon.PolicyCache(1, name="again")
         second[2] = 2
         assert RUNTIME.hooks["again"] is second.hook
-        assert len(records.workload) == 2  # what the first one had is gone with it
+        # what the first one had is gone with it, unless the drainer came by in between
+        assert len(records.workload) in (2, 4)
+        assert dict(records.workload[-1].values)["op"] == 2.0
 
 
 def test_what_a_closed_cache_recorded_is_handed_on() -> None:

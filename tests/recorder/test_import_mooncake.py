@@ -19,8 +19,8 @@ from gnomon.recorder.importers import REPLICAS, import_mooncake
 from gnomon.recorder.importers._mooncake import packed
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import ConfigurationError, TraceError
-from gnomon.shadow.simulators.llm_router.simulator import RequestTrace
-from gnomon.shadow.simulators.llm_router.trace import SETTINGS, _hashes
+from gnomon.shadow.simulators.llm_router.simulator import PromptTrace
+from gnomon.shadow.traces.prompt_trace import SETTINGS, _hashes
 from gnomon.shadow.traces.trace import load_trace
 
 
@@ -43,9 +43,9 @@ def written(folder: Path, content: str | bytes, name: str = "trace.jsonl") -> Pa
     return folder / name
 
 
-def loaded(folder: Path) -> RequestTrace:
+def loaded(folder: Path) -> PromptTrace:
     trace = load_trace(folder / "traces", "llm.pick")
-    assert isinstance(trace, RequestTrace)
+    assert isinstance(trace, PromptTrace)
     return trace
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gnomon.shadow.simulators.llm_router.simulator import RequestTrace
+from gnomon.shadow.simulators.llm_router.simulator import PromptTrace
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Replica:
 
 
 def play(
-    trace: RequestTrace, replicas: list[Replica], pick: Callable[[np.ndarray], int]
+    trace: PromptTrace, replicas: list[Replica], pick: Callable[[np.ndarray], int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return rows, picks and times (first, last token) of all requests."""
     rows, picks, times = [], [], []
@@ -89,7 +89,7 @@ def requests(
     cache_blocks: int = 40,
     slots: int = 3,
     processes: int = 1,
-) -> RequestTrace:
+) -> PromptTrace:
     """Return requests whose prompts share prefixes: conversations that grow, some abandoned."""
     prompts: list[list[int]] = []
     fresh, open_ = 0, []
@@ -105,7 +105,7 @@ def requests(
         open_ = [*open_[-8:], prompt]
     lengths = np.array([len(each) for each in prompts])
     tokens = np.maximum(lengths * 16 - rng.integers(0, 16, n), 1).astype(float)
-    return RequestTrace(
+    return PromptTrace(
         hook="test.route",
         kind="llm_router",
         start_ns=1_700_000_000_000_000_000,

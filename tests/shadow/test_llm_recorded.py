@@ -18,7 +18,7 @@ from gnomon.shadow.policy import RecordedPolicy, baseline_policy
 from gnomon.shadow.simulators import simulator_for
 from gnomon.shadow.simulators.llm_router.join import joined
 from gnomon.shadow.simulators.llm_router.kernel import INPUTS, NEW
-from gnomon.shadow.simulators.llm_router.simulator import RequestTrace
+from gnomon.shadow.simulators.llm_router.simulator import PromptTrace
 from gnomon.shadow.traces.trace import DecisionTrace, load_trace
 
 from ..conftest import ROOT
@@ -29,7 +29,7 @@ SIMULATOR = simulator_for(llm_router)
 
 def captured(
     seed: int = 0, base: float = 0.002, rate: float = 3000.0, n: int = 600, jitter: float = 0.05
-) -> RequestTrace:
+) -> PromptTrace:
     """Return requests with what three replicas written apart, of one speed each, made of them."""
     rng = np.random.default_rng(seed)
     trace = requests(rng, n=n, replicas=3, cache_blocks=60, slots=50, processes=2)
@@ -51,7 +51,7 @@ def captured(
     )
 
 
-def decided(trace: RequestTrace, rows: np.ndarray, delay_s: float = 2e-5) -> DecisionTrace:
+def decided(trace: PromptTrace, rows: np.ndarray, delay_s: float = 2e-5) -> DecisionTrace:
     """Return the decisions about these requests, as a service records them."""
     features = np.zeros((len(rows), len(trace.members), INPUTS))
     features[np.arange(len(rows)), trace.action[rows], NEW] = trace.new_tokens[rows]
@@ -70,7 +70,7 @@ def decided(trace: RequestTrace, rows: np.ndarray, delay_s: float = 2e-5) -> Dec
     )
 
 
-def bare(trace: RequestTrace) -> RequestTrace:
+def bare(trace: PromptTrace) -> PromptTrace:
     unknown = np.full(len(trace.at), np.nan)
     action = np.full(len(trace.at), -1, np.int32)
     return dataclasses.replace(trace, action=action, ttft_ms=unknown, new_tokens=unknown)
@@ -162,7 +162,7 @@ def test_the_example_is_recorded_and_reproduced(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     trace = load_trace(tmp_path / ".gnomon" / "traces", "llm.route")
-    assert isinstance(trace, RequestTrace)
+    assert isinstance(trace, PromptTrace)
     assert trace.recorded
     assert 250 <= len(trace) <= 256
     replay = SIMULATOR.recorded(trace, SIMULATOR.calibrate(trace), 0)

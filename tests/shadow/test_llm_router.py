@@ -18,7 +18,7 @@ from gnomon.sdk.language import check, chooser
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import Replay, load_calibrations, save_calibrations, simulator_for
 from gnomon.shadow.simulators.llm_router import kernel
-from gnomon.shadow.simulators.llm_router.simulator import LlmRouterReplay, RequestTrace
+from gnomon.shadow.simulators.llm_router.simulator import LlmRouterReplay, PromptTrace
 
 from .llm_replicas import Replica, play, requests
 
@@ -33,7 +33,7 @@ SHAPES = {
 }
 
 
-def streamed(trace: RequestTrace, seed: int, pick: Callable[[np.ndarray], int]) -> Replay:
+def streamed(trace: PromptTrace, seed: int, pick: Callable[[np.ndarray], int]) -> Replay:
     stream = SIMULATOR.stream(trace, SIMULATOR.calibrate(trace), seed)
     try:
         rows = next(stream)
@@ -180,7 +180,7 @@ def mutated(name: str, at: int, by: float) -> Callable[[LlmRouterReplay], None]:
 )
 def test_a_broken_replay_breaks_conservation(change: Callable[[LlmRouterReplay], None]) -> None:
     trace = requests(np.random.default_rng(5), n=400)
-    assert isinstance(trace, RequestTrace)
+    assert isinstance(trace, PromptTrace)
     stream = streamed(trace, 0, lambda _rows: 0)
     assert conservation(stream.summary())
     change(stream)
@@ -217,7 +217,7 @@ def test_the_cache_aware_rule_is_the_published_one() -> None:
 def test_a_trace_survives_a_file_and_so_do_calibrations(tmp_path: Path) -> None:
     trace = requests(np.random.default_rng(7), processes=2)
     trace.save(tmp_path / "trace.npz")
-    again = RequestTrace.load(tmp_path / "trace.npz")
+    again = PromptTrace.load(tmp_path / "trace.npz")
     assert again.digest == trace.digest
     assert again.settings == trace.settings
     draws = SIMULATOR.draws(trace, 3, 1)

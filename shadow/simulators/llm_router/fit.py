@@ -13,8 +13,8 @@ from collections.abc import Callable
 import numpy as np
 
 from ....policies.llm_router import llm_router
+from ...traces.prompt_trace import PromptTrace
 from ..base import FloatArray, IntArray
-from .trace import RequestTrace
 
 #: A replica that was picked less often has the speed that was said.
 LEAST_PICKS = 30
@@ -30,7 +30,7 @@ def everything(count: int) -> IntArray:
 
 
 def prefills(
-    trace: RequestTrace, rate: float, sample: Sample
+    trace: PromptTrace, rate: float, sample: Sample
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return, per replica, seconds for each prefill, tokens per second, and quantiles of the rest.
 

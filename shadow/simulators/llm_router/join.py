@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ....sdk.errors import TraceError
+from ...traces.prompt_trace import MOST_LOST, PromptTrace
 from ...traces.trace import DecisionTrace
 from .kernel import NEW
-from .trace import MOST_LOST, RequestTrace
 
 IntArray = npt.NDArray[np.int64]
 
 
-def joined(trace: RequestTrace, decisions: DecisionTrace) -> RequestTrace:
+def joined(trace: PromptTrace, decisions: DecisionTrace) -> PromptTrace:
     """Return the requests up to the last decision; those from the first one on count, with outcomes.
 
     Raises:
@@ -52,7 +52,7 @@ def joined(trace: RequestTrace, decisions: DecisionTrace) -> RequestTrace:
     return whole.taken(np.flatnonzero(kept))
 
 
-def _requests_of(trace: RequestTrace, decisions: DecisionTrace) -> IntArray:
+def _requests_of(trace: PromptTrace, decisions: DecisionTrace) -> IntArray:
     """Return, per decision, the last request of its process before it; -1 without one, i8[n]."""
     ahead_s = (decisions.start_ns - trace.start_ns) / 1e9
     found = np.full(len(decisions), -1, np.int64)

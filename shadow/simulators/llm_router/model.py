@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from ....policies.llm_router import llm_router
 from ....sdk.errors import TraceError
+from ...traces.prompt_trace import PromptTrace
 from ..base import FloatArray, IntArray, Replay, ReplaySummary
 from ..load_balancer.books import between
 from ..native import native, uniform
 from . import kernel
 from .fit import Sample, everything, prefills
-from .trace import RequestTrace
 
 #: Relative standard deviation of speeds that somebody named, in draws.
 SPEED_SPREAD = 0.05
@@ -79,12 +79,12 @@ def restore(arrays: Mapping[str, npt.NDArray[Any]]) -> LlmRouterCalibration:
     return LlmRouterCalibration(**dict(arrays))
 
 
-def calibration(trace: RequestTrace) -> LlmRouterCalibration:
+def calibration(trace: PromptTrace) -> LlmRouterCalibration:
     """Return what the trace says of its replicas, speeds of prefill fitted where outcomes are recorded."""
     return _made(trace, everything)
 
 
-def _made(trace: RequestTrace, sample: Sample) -> LlmRouterCalibration:
+def _made(trace: PromptTrace, sample: Sample) -> LlmRouterCalibration:
     said = trace.replicas
     r = len(trace.members)
     base, rate = np.zeros(r), np.full(r, said["prefill_tokens_per_s"])
@@ -102,7 +102,7 @@ def _made(trace: RequestTrace, sample: Sample) -> LlmRouterCalibration:
     )
 
 
-def drawn(trace: RequestTrace, rng: np.random.Generator) -> LlmRouterCalibration:
+def drawn(trace: PromptTrace, rng: np.random.Generator) -> LlmRouterCalibration:
     """Return replicas whose speeds are fitted to prefills drawn with replacement.
 
     Speeds that were only said differ by a few per cent, each replica's on its own.
@@ -122,7 +122,7 @@ def mixed_seed(seed: int) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.sha256(b"llm%d" % seed).digest()[:8], "little"))
 
 
-def model_of(trace: RequestTrace, calibration: LlmRouterCalibration, seed: int) -> kernel.Model:
+def model_of(trace: PromptTrace, calibration: LlmRouterCalibration, seed: int) -> kernel.Model:
     """Return the constants of a replay; raises TraceError when the replicas differ in number."""
     if len(calibration.slots) != len(trace.members):
         raise TraceError(
@@ -318,7 +318,7 @@ def _mistimed(
 
 
 def replay_of(
-    trace: RequestTrace, model: kernel.Model, state: kernel.State, fault: int
+    trace: PromptTrace, model: kernel.Model, state: kernel.State, fault: int
 ) -> LlmRouterReplay:
     """Return what has come of the requests that count so far."""
     end = len(model.arrival) if fault < 0 else fault

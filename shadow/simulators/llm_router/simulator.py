@@ -16,6 +16,7 @@ from ....policies.llm_router import llm_router
 from ....recorder.store import TraceStore
 from ....sdk.errors import ConfigurationError
 from ....sdk.kind import Kind, Order
+from ...traces.prompt_trace import PromptTrace, request_trace
 from ...traces.trace import decision_trace
 from ..base import Choose, FloatArray, Measure, Replay, Simulator, Stream, shares, statistics
 from ..load_balancer.bound import mean_under_srpt
@@ -37,14 +38,13 @@ from .model import (
     restore,
     state_of,
 )
-from .trace import RequestTrace, request_trace
 
 __all__ = [
     "LlmRouterCalibration",
     "LlmRouterReplay",
     "LlmRouterSimulator",
     "LlmRouterSummary",
-    "RequestTrace",
+    "PromptTrace",
 ]
 
 #: Decisions of which the rows are shown to those who ask what a policy sees.
@@ -55,14 +55,14 @@ _SHORTEST_QUEUE = "least_outstanding"
 class LlmRouterSimulator(Simulator):
     """Replays requests through replicas under another policy."""
 
-    trace_type = RequestTrace
+    trace_type = PromptTrace
 
     @property
     def kind(self) -> Kind:
         """``llm_router``."""
         return llm_router
 
-    def load(self, stored: TraceStore, hook: str) -> RequestTrace:
+    def load(self, stored: TraceStore, hook: str) -> PromptTrace:
         """Read a hook's requests from a store, with what became of them where that was recorded.
 
         Raises:
@@ -77,11 +77,11 @@ class LlmRouterSimulator(Simulator):
         """Return what was recorded; the shortest queue where nothing was."""
         return "recorded" if trace.recorded else f"baseline:{_SHORTEST_QUEUE}"
 
-    def calibrate(self, trace: RequestTrace) -> LlmRouterCalibration:
+    def calibrate(self, trace: PromptTrace) -> LlmRouterCalibration:
         """Return what the trace says of its replicas, with prefills fitted where outcomes were recorded."""
         return calibration(trace)
 
-    def draws(self, trace: RequestTrace, n: int, seed: int) -> tuple[LlmRouterCalibration, ...]:
+    def draws(self, trace: PromptTrace, n: int, seed: int) -> tuple[LlmRouterCalibration, ...]:
         """Return n calibrations: fits to prefills drawn anew, or a few per cent off what was said."""
         return tuple(
             drawn(trace, np.random.default_rng((int(mixed_seed(seed)), index)))
@@ -92,11 +92,11 @@ class LlmRouterSimulator(Simulator):
         """Return the calibration that these arrays were written from."""
         return restore(arrays)
 
-    def measures(self, trace: RequestTrace) -> tuple[Measure, ...]:
+    def measures(self, trace: PromptTrace) -> tuple[Measure, ...]:
         """Return the statistics of the time to first token, and each replica's share."""
         return (*statistics(llm_router), *shares(trace.members))
 
-    def observed(self, trace: RequestTrace) -> FloatArray:
+    def observed(self, trace: PromptTrace) -> FloatArray:
         """Return rows that decisions of the shortest queue see, f8[n, r, F], evenly over the trace."""
         every = len(trace) // _TABLES + 1
         tables = []
@@ -111,7 +111,7 @@ class LlmRouterSimulator(Simulator):
             pass
         return np.array(tables)
 
-    def stream(self, trace: RequestTrace, calibration: LlmRouterCalibration, seed: int) -> Stream:
+    def stream(self, trace: PromptTrace, calibration: LlmRouterCalibration, seed: int) -> Stream:
         """Return a generator that asks for every decision in turn, those before the window too."""
         model = model_of(trace, calibration, seed)
         state = state_of(model, len(trace.instances))
@@ -126,7 +126,7 @@ class LlmRouterSimulator(Simulator):
 
     def compiled(
         self,
-        trace: RequestTrace,
+        trace: PromptTrace,
         calibration: LlmRouterCalibration,
         seed: int,
         score: Any,
@@ -139,7 +139,7 @@ class LlmRouterSimulator(Simulator):
         fault = kernel.run(model, state, first_class(score), sign)
         return replay_of(trace, model, state, int(fault))
 
-    def recorded(self, trace: RequestTrace, calibration: LlmRouterCalibration, seed: int) -> Replay:
+    def recorded(self, trace: PromptTrace, calibration: LlmRouterCalibration, seed: int) -> Replay:
         """Replay the recorded picks; requests before the first go to the shortest queue.
 
         Raises:
@@ -159,13 +159,13 @@ class LlmRouterSimulator(Simulator):
         return self._driven(choose, trace, calibration, seed)
 
     def replay_built_in(
-        self, name: str, trace: RequestTrace, calibration: LlmRouterCalibration, seed: int
+        self, name: str, trace: PromptTrace, calibration: LlmRouterCalibration, seed: int
     ) -> Replay:
         """Replay under ``cache_aware``; raises ConfigurationError for any other name."""
         return self._driven(self.built_in(name, trace, seed), trace, calibration, seed)
 
     def _driven(
-        self, choose: Choose, trace: RequestTrace, calibration: LlmRouterCalibration, seed: int
+        self, choose: Choose, trace: PromptTrace, calibration: LlmRouterCalibration, seed: int
     ) -> Replay:
         stream = self.stream(trace, calibration, seed)
         try:
@@ -177,11 +177,11 @@ class LlmRouterSimulator(Simulator):
             return replay
         raise AssertionError("a stream ends with its trace")
 
-    def built_in(self, name: str, trace: RequestTrace, seed: int) -> Choose:
+    def built_in(self, name: str, trace: PromptTrace, seed: int) -> Choose:
         """Return ``cache_aware``; raises ConfigurationError for any other name."""
         return chooser(name)
 
-    def figures(self, trace: RequestTrace, replay: Replay) -> dict[str, float]:
+    def figures(self, trace: PromptTrace, replay: Replay) -> dict[str, float]:
         """Return the share of blocks that were hit, the mean time to the last token, and imbalance."""
         if not isinstance(replay, LlmRouterReplay) or replay.state is None or not len(replay.time):
             return {}
@@ -194,7 +194,7 @@ class LlmRouterSimulator(Simulator):
             "imbalance": float(work.max() / work.mean()),
         }
 
-    def bound(self, trace: RequestTrace, calibration: LlmRouterCalibration, seed: int) -> float:
+    def bound(self, trace: PromptTrace, calibration: LlmRouterCalibration, seed: int) -> float:
         """Return a mean time to first token in ms that no policy beats; ``-inf`` without requests.
 
         Proof: whichever replica a request goes to, its cache holds only blocks of earlier requests, so it

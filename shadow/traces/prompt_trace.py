@@ -10,12 +10,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ....policies.llm_router import llm_router
-from ....sdk.errors import TraceError
-from ...traces.trace import LEAST_DECISIONS, FloatArray, IndexArray, Trace
+from ...policies.llm_router import llm_router
+from ...sdk.errors import TraceError
+from .trace import LEAST_DECISIONS, FloatArray, IndexArray, Trace
 
 if TYPE_CHECKING:
-    from ....recorder.store import TraceStore
+    from ...recorder.store import TraceStore
 
 #: Fields of the event ``replicas``, all of them above 0.
 SETTINGS = (
@@ -38,7 +38,7 @@ _LONGEST_RUN = 1 << 20
 
 
 @dataclass(frozen=True)
-class RequestTrace(Trace):
+class PromptTrace(Trace):
     """Requests of one hook of the kind ``llm_router``; n requests of b blocks altogether.
 
     Only requests from ``first`` on count: a window keeps all that came before it, because caches and
@@ -139,7 +139,7 @@ class RequestTrace(Trace):
         """Settings of the replicas by name."""
         return dict(zip(SETTINGS, self.settings, strict=True))
 
-    def rows(self, rows: slice) -> RequestTrace:
+    def rows(self, rows: slice) -> PromptTrace:
         """Return these of the requests that count, with all that came before them."""
         low, high, _ = rows.indices(len(self))
         end = self.first + max(low, high)
@@ -147,7 +147,7 @@ class RequestTrace(Trace):
         blocks = int(self.high[end - 1]) if end else 0
         return replace(self, first=self.first + low, block=self.block[:blocks], **columns)
 
-    def taken(self, kept: npt.NDArray[np.int64]) -> RequestTrace:
+    def taken(self, kept: npt.NDArray[np.int64]) -> PromptTrace:
         """Return these requests alone, by index, ascending; ``first`` is of the same request or the next."""
         lengths = np.diff(np.concatenate(([0], self.high)))
         blocks = np.zeros(len(self.at), bool)
@@ -158,7 +158,7 @@ class RequestTrace(Trace):
         return replace(self, first=int(np.searchsorted(kept, self.first)), **columns)
 
 
-def request_trace(stored: TraceStore, hook: str) -> RequestTrace:
+def request_trace(stored: TraceStore, hook: str) -> PromptTrace:
     """Read a hook's requests from a store.
 
     Raises:
@@ -229,7 +229,7 @@ def _settings(table: pa.Table, hook: str) -> tuple[float, ...]:
     return settings
 
 
-def _made(requests: pa.Table, settings: tuple[float, ...], hook: str) -> RequestTrace:
+def _made(requests: pa.Table, settings: tuple[float, ...], hook: str) -> PromptTrace:
     time = requests["time"].cast(pa.int64()).to_numpy()
     start_ns = int(time[0])
     coded = pc.dictionary_encode(requests["process"].combine_chunks())
@@ -245,7 +245,7 @@ def _made(requests: pa.Table, settings: tuple[float, ...], hook: str) -> Request
     prompts = [_hashes(text or "", hook) for text in hashes]
     every = np.concatenate(prompts) if prompts else np.zeros(0, np.uint64)
     dense = np.unique(every, return_inverse=True)[1]
-    return RequestTrace(
+    return PromptTrace(
         hook=hook,
         kind=llm_router.name,
         start_ns=start_ns,
