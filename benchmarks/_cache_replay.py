@@ -7,12 +7,14 @@ Peers are imported when they are asked for; one that is not installed is left ou
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
@@ -214,9 +216,13 @@ def _libcachesim(trace: AccessTrace, release: str, repeats: int) -> Iterable[Rat
     records = np.zeros(len(trace), [("t", "<u4"), ("key", "<u8"), ("size", "<u4"), ("next", "<i8")])
     records["key"], records["size"], records["next"] = trace.key, 1, -1
     with tempfile.NamedTemporaryFile(suffix=".bin") as file:
+        sampled = [
+            (f"plugin, sampled score of {name}", FEW, partial(_sampled, lib, capacity, rule))
+            for name, rule in _RULES.items()
+        ]
         for name, many, made in (
             ("LRU in C, hashpower=18", len(trace), lambda: lib.LRU(capacity, hashpower=18)),
-            ("plugin, sampled score of recency", FEW, lambda: _sampled(lib, capacity)),
+            *sampled,
         ):
             part = records[:many]
             file.seek(0)
@@ -236,43 +242,81 @@ def _libcachesim(trace: AccessTrace, release: str, repeats: int) -> Iterable[Rat
 
 
 class _Sampled:
-    """Residents of a cache with their last access; the least recent of 16 drawn ones leaves."""
+    """Residents of a cache and what scores read of them; the lowest of 16 drawn ones leaves.
 
-    def __init__(self) -> None:
+    Args:
+        rule: one of :data:`_RULES`: makes, of this state, the function that scores a key.
+    """
+
+    def __init__(self, rule: Callable[[Any], Callable[[int], float]]) -> None:
         self.now = 0
         self.keys: list[int] = []
         self.place: dict[int, int] = {}
         self.last: dict[int, int] = {}
+        self.uses: dict[int, int] = {}
+        self.entered: dict[int, int] = {}
         self.draw = random.Random(0)
+        self.rule = rule
 
     def hit(self, key: int) -> None:
         self.now += 1
         self.last[key] = self.now
+        self.uses[key] += 1
 
     def enter(self, key: int) -> None:
         self.place[key] = len(self.keys)
         self.keys.append(key)
-        self.hit(key)
+        self.now += 1
+        self.last[key] = self.entered[key] = self.now
+        self.uses[key] = 1
 
     def victim(self) -> int:
-        count, pick, last, now = len(self.keys), self.draw.random, self.last, self.now
+        count, pick = len(self.keys), self.draw.random
         drawn = [self.keys[int(pick() * count)] for _ in range(SAMPLE)]
-        victim = min(drawn, key=lambda key: last[key] - now)  # minus recency
+        victim = min(drawn, key=self.rule(self))
         self.leave(victim)
         return victim
 
     def leave(self, key: int) -> None:
         at, moved = self.place.pop(key), self.keys.pop()
-        del self.last[key]
+        del self.last[key], self.uses[key], self.entered[key]
         if moved != key:
             self.keys[at] = moved
             self.place[moved] = at
 
 
-def _sampled(lib: Any, capacity: int) -> Any:
+def _by_recency(state: _Sampled) -> Callable[[int], float]:
+    last, now = state.last, state.now
+    return lambda key: last[key] - now
+
+
+def _by_frequency(state: _Sampled) -> Callable[[int], float]:
+    uses, entered, now = state.uses, state.entered, state.now
+    return lambda key: uses[key] / (now - entered[key] + 1.0) / 1.0
+
+
+def _by_mix(state: _Sampled) -> Callable[[int], float]:
+    last, uses, entered, now = state.last, state.uses, state.entered, state.now
+    log, log1p = math.log, math.log1p
+
+    def score(key: int) -> float:
+        frequency = uses[key]
+        value = log1p(frequency) - 0.35 * log1p(now - last[key])
+        if frequency <= 1.0 and now - entered[key] > 1000.0:
+            value -= 2.0
+        return value - 0.1 * log(1.0 + 1.0)
+
+    return score
+
+
+#: The scores of :data:`SCORES`, each written for this state, as a user of the plugin would.
+_RULES = {"recency": _by_recency, "frequency, age, size": _by_frequency, "log mix": _by_mix}
+
+
+def _sampled(lib: Any, capacity: int, rule: Callable[[Any], Callable[[int], float]]) -> Any:
     return lib.PluginCache(
         cache_size=capacity,
-        cache_init_hook=lambda _params: _Sampled(),
+        cache_init_hook=lambda _params: _Sampled(rule),
         cache_hit_hook=lambda state, request: state.hit(request.obj_id),
         cache_miss_hook=lambda state, request: state.enter(request.obj_id),
         cache_eviction_hook=lambda state, _request: state.victim(),

@@ -53,7 +53,12 @@ def sections() -> list[str]:
 
 def _apart(section: str) -> list[Row]:
     done = subprocess.run(
-        [sys.executable, __file__, section], stdout=subprocess.PIPE, check=True, text=True
+        [sys.executable, __file__, section],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+        # make has scripts not find their neighbours by themselves
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent)},
     )
     return [_row_of(data) for data in json.loads(done.stdout.splitlines()[-1])]
 
@@ -119,11 +124,16 @@ def _cache() -> Iterator[Row]:
     note = "; ".join(notes)
     yield _rate_row("cache, geometric mean of three", means, TARGET_CACHE, peer, note)
     yield _times("cache, times plain Python", means, slowest, TIMES_PYTHON)
+    plugin = [other for other in others if "plugin" in other.name]
     for other in others:
         peer = Peer(other.name, other.version, other.median)
-        yield _rate_row(f"cache, recency beside {other.name}", ours[0].rates, peer=peer)
-        if "plugin" in other.name:
-            yield _times(f"cache, times {other.name}", means, other.median, TIMES_PLUGIN)
+        own = ours[plugin.index(other)] if other in plugin else ours[0]
+        name = own.name.removeprefix("gnomon, ")
+        yield _rate_row(f"cache, {name} beside {other.name}", own.rates, peer=peer)
+    if len(plugin) == len(ours):
+        slowest = statistics.geometric_mean([other.median for other in plugin])
+        name = "cache, times libcachesim's plugin under the same three scores"
+        yield _times(name, means, slowest, TIMES_PLUGIN)
 
 
 def _times(name: str, values: Sequence[float], other: float, target: float) -> Row:
