@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import typer
 from hypothesis import given, settings
@@ -42,9 +43,18 @@ def line(at_ms: int, took: int | str, host: str, code: int = 200, **said: str) -
     return LINE.format(**fields | said, code=code, ms=took, host=host)
 
 
+def zstd(content: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(content)
+    return bytes(sink.getvalue())
+
+
 def written(folder: Path, lines: list[str], name: str = "access.log") -> Path:
     content = "".join(each + "\n" for each in lines).encode()
-    pack = {"gz": gzip.compress, "xz": lzma.compress}.get(name.rpartition(".")[2], bytes)
+    pack = {"gz": gzip.compress, "xz": lzma.compress, "zst": zstd}.get(
+        name.rpartition(".")[2], bytes
+    )
     (folder / name).write_bytes(pack(content))
     return folder / name
 
@@ -58,7 +68,7 @@ def features(row: dict[str, Any]) -> list[list[float]]:
     return np.reshape(row["features"], (row["n_items"], 5)).tolist()
 
 
-@pytest.mark.parametrize("name", ["access.log", "access.log.gz", "access.log.xz"])
+@pytest.mark.parametrize("name", ["access.log", "access.log.gz", "access.log.xz", "access.log.zst"])
 def test_requests_become_decisions_in_order_of_their_beginning(tmp_path: Path, name: str) -> None:
     lines = [
         line(10, 20, "b:80"),
