@@ -27,10 +27,13 @@ Recorded routing of mixture-of-experts models becomes that of a hook of the kind
 its formats are with :mod:`~gnomon.recorder.importers._routing`.
 Requests to LLM servers become the workload of a hook of the kind ``llm_scheduler``; their formats are with
 :mod:`~gnomon.recorder.importers._requests`.
+Access logs of Envoy become decisions of a hook of the kind ``load_balancer``; see
+:mod:`~gnomon.recorder.importers._envoy`.
 """
 
 from __future__ import annotations
 
+from ._envoy import LogImported, import_envoy
 from ._formats import FORMATS, Columns
 from ._mooncake import REPLICAS, RequestsImported, import_mooncake
 from ._requests import REQUESTS, ImportedRequests, RequestImport, import_requests
@@ -47,9 +50,11 @@ __all__ = [
     "Imported",
     "ImportedLoads",
     "ImportedRequests",
+    "LogImported",
     "Request",
     "RequestImport",
     "RequestsImported",
+    "import_envoy",
     "import_loads",
     "import_mooncake",
     "import_requests",
