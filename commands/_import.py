@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from . import _import_accesses, _import_mooncake, _import_requests, _import_routing
+from . import _import_accesses, _import_mooncake, _import_requests, _import_routing, _import_swf
 from ._trace import DEFAULT_TRACES
 from ._wanted import Wanted
 
@@ -27,6 +27,7 @@ class Format(str, Enum):
     burstgpt = "burstgpt"
     esft = "esft"
     eplb_json = "eplb-json"
+    swf = "swf"
 
 
 _IMPORTS: dict[Format, Callable[[Wanted], None]] = {
@@ -40,6 +41,7 @@ _IMPORTS: dict[Format, Callable[[Wanted], None]] = {
     Format.burstgpt: _import_requests.run,
     Format.esft: _import_routing.run,
     Format.eplb_json: _import_routing.run,
+    Format.swf: _import_swf.run,
 }
 
 
@@ -48,7 +50,7 @@ def import_trace(
         Format,
         typer.Argument(
             metavar="FORMAT",
-            help="oracleGeneral, arc, ids, csv, mooncake, azure-llm, vllm-requests, burstgpt, esft, eplb-json.",
+            help="oracleGeneral, arc, ids, csv, mooncake, azure-llm, vllm-requests, burstgpt, esft, eplb-json, swf",
         ),
     ],
     files: Annotated[

@@ -27,6 +27,8 @@ Recorded routing of mixture-of-experts models becomes that of a hook of the kind
 its formats are with :mod:`~gnomon.recorder.importers._routing`.
 Requests to LLM servers become the workload of a hook of the kind ``llm_scheduler``; their formats are with
 :mod:`~gnomon.recorder.importers._requests`.
+Logs of batch systems, ``swf``, become that of a hook of the kind ``scheduler``: see
+:mod:`~gnomon.recorder.importers._swf`.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from ._formats import FORMATS, Columns
 from ._mooncake import REPLICAS, RequestsImported, import_mooncake
 from ._requests import REQUESTS, ImportedRequests, RequestImport, import_requests
 from ._routing import ROUTING, Deployment, ImportedLoads, import_loads
+from ._swf import SWF, ImportedJobs, JobRequest, import_jobs
 from ._writing import Imported, Request, import_trace
 
 __all__ = [
@@ -42,14 +45,18 @@ __all__ = [
     "REPLICAS",
     "REQUESTS",
     "ROUTING",
+    "SWF",
     "Columns",
     "Deployment",
     "Imported",
+    "ImportedJobs",
     "ImportedLoads",
     "ImportedRequests",
+    "JobRequest",
     "Request",
     "RequestImport",
     "RequestsImported",
+    "import_jobs",
     "import_loads",
     "import_mooncake",
     "import_requests",

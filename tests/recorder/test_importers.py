@@ -23,6 +23,7 @@ from gnomon.recorder.importers import (
     FORMATS,
     REQUESTS,
     ROUTING,
+    SWF,
     Columns,
     Imported,
     Request,
@@ -309,7 +310,7 @@ def test_the_command_imports_and_shows(tmp_path: Path) -> None:
 def test_formats_of_the_command_are_those_there_are() -> None:
     from gnomon.commands._import import Format
 
-    assert {form.value for form in Format} == {*FORMATS, "mooncake", *REQUESTS, *ROUTING}
+    assert {form.value for form in Format} == {*FORMATS, "mooncake", *REQUESTS, *ROUTING, SWF}
 
 
 def test_public_files(data: Path, tmp_path: Path) -> None:
