@@ -9,7 +9,14 @@ from typing import Annotated
 
 import typer
 
-from . import _import_accesses, _import_envoy, _import_mooncake, _import_requests, _import_routing
+from . import (
+    _import_accesses,
+    _import_envoy,
+    _import_mooncake,
+    _import_requests,
+    _import_routing,
+    _import_swf,
+)
 from ._trace import DEFAULT_TRACES
 from ._wanted import Wanted
 
@@ -28,6 +35,7 @@ class Format(str, Enum):
     esft = "esft"
     eplb_json = "eplb-json"
     envoy = "envoy"
+    swf = "swf"
 
 
 _IMPORTS: dict[Format, Callable[[Wanted], None]] = {
@@ -42,6 +50,7 @@ _IMPORTS: dict[Format, Callable[[Wanted], None]] = {
     Format.esft: _import_routing.run,
     Format.eplb_json: _import_routing.run,
     Format.envoy: _import_envoy.run,
+    Format.swf: _import_swf.run,
 }
 
 
@@ -50,7 +59,7 @@ def import_trace(
         Format,
         typer.Argument(
             metavar="FORMAT",
-            help="oracleGeneral arc ids csv mooncake azure-llm vllm-requests burstgpt esft eplb-json envoy.",
+            help="oracleGeneral arc ids csv mooncake azure-llm vllm-requests burstgpt esft eplb-json envoy swf",
         ),
     ],
     files: Annotated[

@@ -178,6 +178,16 @@ scheduler = Kind(
             "arrival; 86,400,000 for never). What an import holds; a service need not record it, because "
             "its decisions show every job.",
         ),
+        WorkloadEvent(
+            "served",
+            "event",
+            ("job", "wait_ms", "service_ms", "failed"),
+            "What came of a job of an import: its wait, for how long it ran, and 1 where it failed; below "
+            "0 where that is unknown.",
+        ),
+        WorkloadEvent(
+            "workers", "event", ("workers",), "How many workers the queue of an import has."
+        ),
     ),
     invariants=invariants(),
     baselines=_baselines(

@@ -29,6 +29,8 @@ Requests to LLM servers become the workload of a hook of the kind ``llm_schedule
 :mod:`~gnomon.recorder.importers._requests`.
 Access logs of Envoy become decisions of a hook of the kind ``load_balancer``; see
 :mod:`~gnomon.recorder.importers._envoy`.
+Logs of batch systems, ``swf``, become that of a hook of the kind ``scheduler``: see
+:mod:`~gnomon.recorder.importers._swf`.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from ._formats import FORMATS, Columns
 from ._mooncake import REPLICAS, RequestsImported, import_mooncake
 from ._requests import REQUESTS, ImportedRequests, RequestImport, import_requests
 from ._routing import ROUTING, Deployment, ImportedLoads, import_loads
+from ._swf import SWF, ImportedJobs, JobRequest, import_jobs
 from ._writing import Imported, Request, import_trace
 
 __all__ = [
@@ -45,16 +48,20 @@ __all__ = [
     "REPLICAS",
     "REQUESTS",
     "ROUTING",
+    "SWF",
     "Columns",
     "Deployment",
     "Imported",
+    "ImportedJobs",
     "ImportedLoads",
     "ImportedRequests",
+    "JobRequest",
     "LogImported",
     "Request",
     "RequestImport",
     "RequestsImported",
     "import_envoy",
+    "import_jobs",
     "import_loads",
     "import_mooncake",
     "import_requests",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ...policies.scheduler import NO_DEADLINE_MS
+from ...policies.scheduler import NO_DEADLINE_MS, scheduler
 from ...sdk.errors import TraceError
 from ...sdk.kind import Kind
 from . import decision_columns as tables
@@ -248,24 +248,22 @@ def _broken(queues: Queues, kind: Kind) -> npt.NDArray[np.bool_]:
 
 
 def _imported(workload: pa.Table, hook: str) -> JobTrace:
-    """Return a workload without outcomes."""
-    rows = (
-        workload.filter(pc.equal(workload["event"], "arrival")) if workload.num_rows else workload
-    )
+    """Return a workload, with what ``served`` and ``workers`` events say of it."""
+    rows = _events(workload, "arrival")
     if rows.num_rows < LEAST_DECISIONS:
         raise TraceError(
             f"hook {hook!r} has {rows.num_rows} jobs, too little data; record or import at least "
             f"{LEAST_DECISIONS}"
         )
-    rows = rows.sort_by([("time", "ascending"), ("workload_id", "ascending")])
     times = rows["time"].to_numpy()
     names, process = np.unique(rows["process"].to_numpy(zero_copy_only=False), return_inverse=True)
     arrival = (times - times[0]) / 1e9
     within_s = number(rows, "deadline_ms") / 1e3
-    unknown = np.full(len(arrival), np.nan)
+    wait_s, service, failed = _served(rows, _events(workload, "served"))
+    kind = str(rows["kind"][0].as_py())
     return JobTrace(
         hook=hook,
-        kind=str(rows["kind"][0].as_py()),
+        kind=kind,
         start_ns=int(times[0]),
         instances=tuple(str(name) for name in names),
         since=-np.inf,
@@ -276,11 +274,42 @@ def _imported(workload: pa.Table, hook: str) -> JobTrace:
         size_ms=number(rows, "size_ms"),
         priority=number(rows, "priority"),
         due=np.where(within_s * 1e3 >= NO_DEADLINE_MS, np.inf, arrival + within_s),
-        begun=unknown,
-        service=unknown,
-        latency_ms=unknown,
-        ok=np.ones(len(arrival), np.bool_),
+        begun=arrival + wait_s,
+        service=service,
+        latency_ms=np.minimum((wait_s + service) * 1e3, scheduler.objective.clip),
+        ok=failed != 1.0,
+        workers=_workers(_events(workload, "workers"), names),
     )
+
+
+def _events(workload: pa.Table, name: str) -> pa.Table:
+    """Return a table's events of one name, in order."""
+    if not workload.num_rows:
+        return workload
+    rows = workload.filter(pc.equal(workload["event"], name))
+    return rows.sort_by([("time", "ascending"), ("workload_id", "ascending")])
+
+
+def _served(rows: pa.Table, served: pa.Table) -> FloatArray:
+    """Return every arrival's wait and service time, seconds, and whether it failed; NaN for unknown, f8[3, n]."""
+    found = np.full((3, rows.num_rows), np.nan)
+    if not served.num_rows:
+        return found
+    place = {name: index for index, name in enumerate(text(rows, "job"))}
+    at = np.array([place.get(name, -1) for name in text(served, "job")], np.int64)
+    known = at >= 0
+    for index, (name, unit) in enumerate((("wait_ms", 1e3), ("service_ms", 1e3), ("failed", 1.0))):
+        said = number(served, name) / unit
+        found[index, at[known]] = np.where(said >= 0.0, said, np.nan)[known]
+    return found
+
+
+def _workers(said: pa.Table, names: npt.NDArray[Any]) -> tuple[int, ...]:
+    """Return the workers of each process as last said; none where they are not said of all."""
+    if not said.num_rows:
+        return ()
+    counts = dict(zip(said["process"].to_pylist(), number(said, "workers").tolist(), strict=True))
+    return tuple(int(counts[name]) for name in names) if counts.keys() >= set(names) else ()
 
 
 def text(rows: pa.Table, name: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -155,6 +156,7 @@ class JobTrace(QueueTrace):
         service: for how long it ran, seconds, NaN where that is unknown, f8[n].
         latency_ms: as recorded, clipped, NaN where that is unknown, f8[n].
         ok: as recorded; true where nothing was, bool[n].
+        workers: of each process, as an import says them; empty where nothing does, and they are fitted.
         time: arrivals of the jobs that count, f8[len].
         outcome: their latencies, f8[len].
         members: none, they come and go.
@@ -164,7 +166,8 @@ class JobTrace(QueueTrace):
     COLUMNS = (
         "arrival", "instance", "held", "size_ms", "priority", "due", "begun", "service", "latency_ms", "ok",
     )  # fmt: skip
-    HEAD = ("hook", "kind", "start_ns", "instances", "since", "unserved")
+    HEAD = ("hook", "kind", "start_ns", "instances", "since", "unserved", "workers")
+    LATER = MappingProxyType({"workers": ()})
     POSITIVE = ("size_ms", "priority")
 
     hook: str
@@ -183,12 +186,18 @@ class JobTrace(QueueTrace):
     service: FloatArray
     latency_ms: FloatArray
     ok: npt.NDArray[np.bool_]
+    workers: tuple[int, ...] = ()
     time: FloatArray = field(init=False, repr=False, compare=False)
     outcome: FloatArray = field(init=False, repr=False, compare=False)
     members: tuple[str, ...] = field(init=False, default=())
 
     def _check(self) -> None:
         super()._check()
+        if self.workers and (len(self.workers) != len(self.instances) or min(self.workers) < 1):
+            raise TraceError(
+                f"trace {self.hook!r} says {len(self.workers)} numbers of workers for "
+                f"{len(self.instances)} processes; import it again, with 1 worker or more for each"
+            )
         known = self.service[~np.isnan(self.service)]
         bad = ~((known > 0.0) & np.isfinite(known))
         if bad.any():
@@ -285,7 +294,7 @@ def job_trace(stored: TraceStore, hook: str) -> JobTrace:
 
     Recorded decisions show every job: when it arrived (the decision's time less ``wait_ms``), its size,
     weight and deadline, when it was dispatched, and what came of it. Where there are none, ``arrival``
-    events are a workload without outcomes. When another policy decided, nothing was decided for
+    events are a workload; ``served`` and ``workers`` events say what is known of its outcomes. When another policy decided, nothing was decided for
     half a minute, or decisions are missing, the longest stretch without such a change is taken.
 
     Args:

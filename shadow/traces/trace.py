@@ -71,6 +71,8 @@ class Trace(ABC):
     #: Columns that came later, by the value that they have throughout where they say nothing; then they
     #: are neither written nor digested, so that a trace keeps its digest from version to version.
     OPTIONAL: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    #: Entries of the head that came later, by the value that says nothing; the same holds for them.
+    LATER: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     hook: str
     kind: str
@@ -146,7 +148,9 @@ class Trace(ABC):
         }
 
     def _head(self) -> str:
-        head = {name: getattr(self, name) for name in self.HEAD}
+        said = {name: getattr(self, name) for name in self.HEAD}
+        silent = self.LATER.items()
+        head = {name: value for name, value in said.items() if (name, value) not in silent}
         version = _FORMATS[bool(self.OPTIONAL.keys() & self._columns.keys())]
         return json.dumps({"format": version, "type": self.TYPE} | head, sort_keys=True)
 
@@ -159,7 +163,7 @@ class Trace(ABC):
             raise TraceError(f"{path} is no trace of {cls.TYPE}; capture again")
         try:
             columns = {n: stored[n] for n in cls.COLUMNS if n not in cls.OPTIONAL or n in stored}
-            plain = {name: _tuples(head[name]) for name in cls.HEAD}
+            plain = {name: _tuples((dict(cls.LATER) | head)[name]) for name in cls.HEAD}
         except KeyError as error:
             raise TraceError(f"{path} is not a saved trace ({error}); capture again") from error
         if trace_files.digest_of(said, columns.values()) != digest:

@@ -309,7 +309,14 @@ def test_the_command_imports_and_shows(tmp_path: Path) -> None:
 def test_formats_of_the_command_are_those_there_are() -> None:
     from gnomon.commands._import import Format
 
-    assert {form.value for form in Format} == {*FORMATS, "envoy", "mooncake", *REQUESTS, *ROUTING}
+    assert {form.value for form in Format} == {
+        *FORMATS,
+        "envoy",
+        "mooncake",
+        *REQUESTS,
+        *ROUTING,
+        "swf",
+    }
 
 
 def test_public_files(data: Path, tmp_path: Path) -> None:

@@ -81,21 +81,23 @@ def mixed_seed(seed: int) -> np.uint64:
 
 
 def fitted(trace: JobTrace) -> SchedulerCalibration:
-    """Return the parameters of a recording; those of an import say that nothing is known.
+    """Return the parameters of a recording; those of an import are what it says, which may be nothing.
 
     Raises:
         TraceError: no job was run to its end.
     """
+    known = np.flatnonzero(~np.isnan(trace.service))
     if not np.isfinite(trace.begun).any():
         ones = np.ones(1)
-        workers = np.full(len(trace.instances), UNKNOWN_WORKERS, np.int64)
+        unknown = (UNKNOWN_WORKERS,) * len(trace.instances)
+        workers = np.array(trace.workers or unknown, np.int64)
         return SchedulerCalibration(workers, ones, ones, np.zeros(1), np.zeros(1, np.bool_))
-    known = np.flatnonzero(~np.isnan(trace.service))
     if not len(known):
         raise TraceError(
             f"no job of {trace.hook!r} was recorded to its end; report an outcome of every decision"
         )
-    workers = np.array([_workers(trace, p) for p in range(len(trace.instances))], np.int64)
+    counts = trace.workers or [_workers(trace, p) for p in range(len(trace.instances))]
+    workers = np.array(counts, np.int64)
     return _parameters(trace, workers, known)
 
 
