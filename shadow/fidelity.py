@@ -228,7 +228,10 @@ def _answer(error: float, width: float, tolerance: float, decisions: int) -> Ans
 
 def _worst(answers: Sequence[Answer]) -> Answer:
     order: tuple[Answer, ...] = ("beyond tolerance", "inconclusive", "ok")
-    return next((answer for answer in order if answer in answers), "inconclusive")
+    for answer in order:
+        if answer in answers:
+            return answer
+    return "inconclusive"
 
 
 def _standard_error(stretch: _Stretch, measure: Measure, rng: np.random.Generator) -> float:

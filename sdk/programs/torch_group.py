@@ -1,5 +1,8 @@
 """A group of processes over ``torch.distributed``, for models whose ranks have one already."""
 
+# torch is optional, and not there when types are checked.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 from datetime import timedelta

@@ -107,8 +107,8 @@ def _worst(case: Case) -> tuple[float, int]:
             for _ in range(_TIMES):
                 start = timer()
                 answer = process.ask_terms(question.terms)
-                best = min(best, timer() - start)
-            seconds, fuel = max(seconds, best), max(fuel, answer.fuel)
+                best, fuel = min(best, timer() - start), max(fuel, answer.fuel)
+            seconds = max(seconds, best)
     return seconds, fuel
 
 

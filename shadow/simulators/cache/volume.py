@@ -63,7 +63,8 @@ def wins(accesses: Accesses, counted: npt.NDArray[np.bool_], keys: int, capacity
         return Wins(within, np.zeros(0), 0.0)
     first = max(0, int(within[0]) - 1)
     at = np.flatnonzero(counted & (since != NONE) & (size <= capacity))
-    volume: FloatArray = size[at] * (at - np.maximum(since[at], first))
+    stay = (at - np.maximum(since[at], first)).astype(np.float64)
+    volume: FloatArray = size[at] * stay
     rounding = 1.0 + 4.0 * n * np.finfo(np.float64).eps  # sums of floats must not lose a hit
     return Wins(at, volume, capacity * (int(within[-1]) - first) * rounding)
 
