@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -157,8 +158,10 @@ def test_decisions_over_other_replicas_are_refused() -> None:
 
 def test_the_example_is_recorded_and_reproduced(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", str(ROOT / "examples" / "llm_router.py"), "3.2"]
+    # make forbids scripts to find their neighbours; a person's shell does not
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     trace = load_trace(tmp_path / ".gnomon" / "traces", "llm.route")
