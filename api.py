@@ -148,6 +148,7 @@ def replay(
     *,
     hook: str | Sequence[str] | None = None,
     incumbent: str | None = None,
+    invariants: str | Path | None = None,
     replicas: int = 20,
     seed: int = 0,
     isolation: str = "strict",
@@ -164,7 +165,7 @@ def replay(
         traces: as for :func:`opened`; several of one kind are compared one by one and over all.
         policies: files (run isolated) or ``baseline:NAME``; all baselines when empty.
         hook: as for :func:`opened`; one for all traces, one for each, or several of one store.
-        incumbent: as for :func:`opened`, of every trace.
+        incumbent, invariants: as for :func:`opened`, of every trace.
         replicas: replays per policy, at least 2.
         seed: of all draws.
         isolation: of the files: ``strict`` or ``process``.
@@ -191,6 +192,7 @@ def replay(
         isolation=isolation,
         sizes=tuple(sizes),
         slo=(str(slo),) if isinstance(slo, str | int | float) else tuple(map(str, slo)),
+        invariants=Path(invariants) if invariants is not None else None,
         workers=workers,
         out=Path(out) if out is not None else None,
         resume=resume,
@@ -237,6 +239,7 @@ def evolve(
     *,
     hook: str | None = None,
     incumbent: str | None = None,
+    invariants: str | Path | None = None,
     options: Options | None = None,
     engine: CompiledOptions | None = None,
     progress: Report = lambda _glance: None,
@@ -244,7 +247,7 @@ def evolve(
     """Search for a better policy on a trace; return what was found, with the folder of the run.
 
     Args:
-        traces, hook, incumbent: as for :func:`opened`.
+        traces, hook, incumbent, invariants: as for :func:`opened`.
         out: folder of the run; ``.gnomon/runs/HOOK`` when None.
         options: budget, seed and strategy.
         engine: workers and isolation of the evaluations; None takes seed and workers from
@@ -263,7 +266,7 @@ def evolve(
     from .shadow.search.driver import Options
     from .shadow.search.wiring import Arena, search
 
-    trace, target = opened(traces, hook, incumbent)
+    trace, target = opened(traces, hook, incumbent, invariants)
     folder = Path(out) if out is not None else RUNS / trace.hook
     chosen, base = options or Options(), target.incumbent
     runs = engine or CompiledOptions(seed=chosen.seed, workers=chosen.parallel)
@@ -283,6 +286,7 @@ def verify(
     *,
     hook: str | None = None,
     incumbent: str | None = None,
+    invariants: str | Path | None = None,
     against: Mapping[str, str] | Sequence[str | Path] = (),
     ledger: str | Path = LEDGER,
     out: str | Path | None = None,
@@ -294,7 +298,7 @@ def verify(
     Args:
         policy: a file, as for :func:`replay` and :func:`ship`: a ``Path``, or a text of one line that
             ends in ``.py`` or names a file; any other text is the candidate's source.
-        traces, hook, incumbent: as for :func:`opened`.
+        traces, hook, incumbent, invariants: as for :func:`opened`.
         against: further policies to predict the effect against: files, as for :func:`rivals`, or
             sources by the name that the prediction shall have.
         ledger: takes the verdict, and counts openings of the holdout.
@@ -314,7 +318,7 @@ def verify(
     from .shadow.policy import source_of
 
     source = source_of(Path(policy)) if _names_file(policy) else str(policy)
-    trace, target = opened(traces, hook, incumbent)
+    trace, target = opened(traces, hook, incumbent, invariants)
     others = against if isinstance(against, Mapping) else rivals(against, target)
     path = _writable(Path(out)) if out else None
     chosen = options or VerifyOptions()

@@ -27,6 +27,7 @@ def verify(
     traces: _trace.Traces = _trace.DEFAULT_TRACES,
     hook: _trace.HookName = None,
     incumbent: _trace.Incumbent = None,
+    invariants: _trace.Invariants = None,
     against: Annotated[
         list[Path] | None,
         typer.Option(
@@ -56,6 +57,7 @@ def verify(
         traces,
         hook=hook,
         incumbent=incumbent,
+        invariants=invariants,
         against=against or (),
         ledger=ledger,
         out=out,

@@ -75,15 +75,16 @@ def held_to(
     """
     from ..sdk.rules.file import read_suggestions
 
-    found = (*own, *(read_suggestions(file).invariants(kind, hook) if file else ()))
-    names = [each.name for each in found]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ConfigurationError(
-            f"{file} has an invariant {twice[0]!r}, and so has hook {hook!r}; rename it in the file "
-            "and confirm it again, or leave the file out where the hook loads it"
-        )
-    return found
+    known = {each.name: each for each in own}
+    for each in read_suggestions(file).invariants(kind, hook) if file else ():
+        before = known.setdefault(each.name, each)
+        # whoever loads the file beside the hook, and names it here too, means the same
+        if (before.severity, before.description) != (each.severity, each.description):
+            raise ConfigurationError(
+                f"{file} has an invariant {each.name!r}, and hook {hook!r} has another of that name; "
+                "give one of them another name"
+            )
+    return tuple(known.values())
 
 
 def opened(

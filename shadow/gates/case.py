@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...policies.rollout.ledger import Ledger
-from ...sdk.invariant import Invariant, Violation
+from ...sdk.invariant import Invariant, Violation, broken_over
 from ...sdk.isolation.layers import IsolationMode, Limits
 from ...sdk.isolation.program import ProgramProcess
 from ...sdk.isolation.zygote import Zygote
@@ -77,6 +78,10 @@ class VerifyOptions:
         require_seed(self.seed)
 
 
+def _nothing_warned() -> dict[str, Counter[str]]:
+    return {"decisions": Counter(), "replays": Counter()}
+
+
 @dataclass
 class Case:
     """One candidate before the gates.
@@ -106,6 +111,7 @@ class Case:
     program: Program | ArrayProgram | None = None
     _bases: dict[tuple[str, int], Replay] = field(default_factory=dict)
     _holdout: list[Replay] = field(default_factory=list)
+    _warned: dict[str, Counter[str]] = field(default_factory=_nothing_warned)
 
     @property
     def kind(self) -> Kind:
@@ -172,14 +178,48 @@ class Case:
             for index, calibration in enumerate(self.calibrations[:most])
         ]
         if self.kind.form == "program":
-            program_watch = ProgramWatch(self.kind, self.invariants)
+            program_watch = ProgramWatch(self.kind, self.invariants, warns=self._warns(source))
             with self.process(source) as process:
                 answer = asking(process, self.kind, program_watch)
-                return run_program(answer, streams), program_watch.found
-        watch = Watch(self.kind, self.invariants)
+                replays = run_program(answer, streams)
+            self._warn(source, replays, program_watch)
+            return replays, program_watch.found
+        watch = Watch(self.kind, self.invariants, warns=self._warns(source))
+        looks = bool(watch.invariants or watch.warns)
         with self.candidate(source) as candidate:
-            replays = run_lockstep(candidate, streams, watch if self.invariants else None)
+            replays = run_lockstep(candidate, streams, watch if looks else None)
+        self._warn(source, replays, watch)
         return replays, watch.found
+
+    def _warns(self, source: str | None) -> tuple[Invariant, ...]:
+        """Return the decision invariants that warn; of other policies than the candidate nobody asks."""
+        asked = (each for each in self.target.invariants if each.asked_of("decision", "warn"))
+        return tuple(asked) if source is None else ()
+
+    def _warn(
+        self, source: str | None, replays: Sequence[Replay], watch: Watch | ProgramWatch
+    ) -> None:
+        """Count what the candidate's replays broke that only warns."""
+        if source is not None:
+            return
+        over = (broken_over(replay.summary(), self._whole_warns) for replay in replays)
+        self._warned["decisions"].update(watch.warned)
+        self._warned["replays"].update(each.name for found in over for each in found)
+
+    @cached_property
+    def _whole_warns(self) -> tuple[Invariant, ...]:
+        return tuple(each for each in self.target.invariants if each.asked_of("replay", "warn"))
+
+    def take_warnings(self) -> dict[str, dict[str, int]]:
+        """Return what the candidate's replays broke that only warns, since the last time.
+
+        Returns:
+            ``decisions``: by name, how many decisions of the replays under the first calibration;
+            ``replays``: by name, how many replays. Empty where nothing was broken.
+        """
+        taken = {where: dict(names) for where, names in self._warned.items() if names}
+        self._warned = _nothing_warned()
+        return taken
 
     def holdout_replays(self) -> tuple[list[Replay], list[Violation] | list[ProgramViolation]]:
         """Replay the candidate on the holdout; its replays are kept for the gates after."""

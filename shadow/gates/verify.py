@@ -133,6 +133,8 @@ def _timed(name: str, gate: Callable[[Case], GateResult], case: Case) -> GateRes
         result = gate(case)
     except CandidateStopped as error:
         result = stopped(name, error)
+    if warnings := case.take_warnings():
+        result = replace(result, evidence={**result.evidence, "warnings": warnings})
     return replace(result, seconds=round(case.options.timer() - start, 3))
 
 

@@ -58,7 +58,7 @@ class CompiledOptions:
             kind of program form.
         segments: number of stretches of time in an evaluation.
         invariants: of the hook, besides the kind's; a candidate that passes is run again by the host
-            on the first decisions, and one that breaks a decision invariant there is a violation.
+            on the first decisions, and one that breaks an invariant there is a violation.
         modules: imported inside, where kinds from outside this package register themselves; those
             of ``GNOMON_MODULES`` are anyway.
         paths: folders that those modules lie in, where they cannot be imported here.
@@ -344,7 +344,9 @@ def _guard(
     kind: Kind, trace: Trace, calibration: Any, options: CompiledOptions
 ) -> InvariantGuard | None:
     """Return what looks for violations, or None when no invariant could be broken."""
-    invariants = blocking((*kind.invariants, *options.invariants))
+    decisions = blocking((*kind.invariants, *options.invariants))
+    whole = (each for each in options.invariants if each.asked_of("replay", "block"))
+    invariants = (*decisions, *whole)
     if not invariants:
         return None
     return InvariantGuard(kind, invariants, trace, calibration, options.isolation)
