@@ -12,16 +12,15 @@ from ...sdk.errors import TraceError
 from ...sdk.invariant import Violation
 from ...sdk.kind import Guardrail, Kind
 from ..programs import ProgramViolation
-from ..programs import as_case as program_case
 from ..report.shown import percent, plain
 from ..simulators.base import Replay
 from ..splits import relative_change
 from .case import Case
+from .counterexample import counterexample
 from .effects import Effect, statistic_effect, worst_mean_effect
 from .holdout import Holdout, open_holdout
 from .questions import question
 from .verdict import Answer, GateResult
-from .watch import as_case
 
 #: A first part of the validation window is enough to see gross damage.
 SAMPLED_DECISIONS = 500
@@ -195,6 +194,8 @@ def bound(case: Case) -> GateResult:
         return GateResult("bound", "skipped", summary)
     trace = case.splits["holdout"]
     replays = case.kept_holdout
+    case.ran.saw("holdout", trace)
+    case.ran.used(case.calibrations)
     limits = [
         case.simulator.bound(trace, calibration, case.seed(index))
         for index, calibration in enumerate(case.calibrations)
@@ -246,13 +247,7 @@ def _holds(predicate: Any, replay: Replay) -> bool:
 
 
 def _broken(name: str, case: Case, broken: list[Violation] | list[ProgramViolation]) -> GateResult:
-    first = broken[0]
-    told = (
-        program_case(case.kind, first, case.source)
-        if isinstance(first, ProgramViolation)
-        else as_case(case.kind, first, case.source)
-    )
-    evidence = {"counterexample": told}
+    evidence = {"counterexample": counterexample(case, broken[0])}
     return GateResult(name, "failed", f"{broken[0].invariant} broken: {broken[0].detail}", evidence)
 
 

@@ -23,6 +23,9 @@ from .behaviour import language, stopped
 from .case import Case, Target, VerifyOptions
 from .fidelity import fidelity
 from .invariants import invariants
+from .keeping import keep
+from .ran import Ran
+from .regressions import Regressions
 from .replay import bound, holdout, sampled, validation
 from .verdict import GATES, Decision, GateResult, Verdict
 
@@ -39,6 +42,7 @@ def verify(
     ledger: Ledger,
     against: Mapping[str, str] | None = None,
     options: VerifyOptions | None = None,
+    regressions: Regressions | None = None,
     progress: Progress | None = None,
 ) -> Verdict:
     """Put a candidate through the gates and record the verdict.
@@ -50,6 +54,8 @@ def verify(
         ledger: takes the verdict, and counts openings of the holdout.
         against: sources of other policies to compare with, for example the one in production.
         options: how to run.
+        regressions: cases of earlier candidates, which are asked, and what is found now is added to; None
+            for none.
         progress: is called with every gate's answer as it comes.
 
     Returns:
@@ -65,6 +71,7 @@ def verify(
     chosen = replace(chosen, actor=chosen.actor or "verify")
     _check(trace, target, chosen)
     with _case(trace, source, target, ledger, _digests(against or {}), chosen) as case:
+        case.regressions = regressions
         gates, predicted = _ask(case, progress or _silent)
         verdict = _verdict(case, gates, predicted)
     verdict.record(ledger, chosen.actor)
@@ -128,12 +135,17 @@ def _ask(case: Case, progress: Progress) -> tuple[list[GateResult], Predicted]:
 
 
 def _timed(name: str, gate: Callable[[Case], GateResult], case: Case) -> GateResult:
+    """Return a gate's answer with its duration, what it ran, and the case that it found, which is kept."""
     start = case.options.timer()
+    case.ran = Ran()
     try:
         result = gate(case)
     except CandidateStopped as error:
         result = stopped(name, error)
-    return replace(result, seconds=round(case.options.timer() - start, 3))
+    ran = case.ran.as_json(case.evaluator.digest, case.options.seed)
+    evidence = {**result.evidence, "ran": ran} | keep(case, result)
+    seconds = round(case.options.timer() - start, 3)
+    return replace(result, evidence=evidence, seconds=seconds)
 
 
 def _verdict(case: Case, gates: list[GateResult], predicted: Predicted) -> Verdict:
