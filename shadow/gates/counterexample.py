@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
@@ -22,19 +22,15 @@ from .watch import as_case, broken_by
 
 def counterexample(case: Case, broken: Violation | ProgramViolation) -> dict[str, Any]:
     """Return a violation that a replay found as JSON values, shrunk where it happens again by itself."""
-    found: Violation | ProgramViolation
-    try:
-        if isinstance(broken, ProgramViolation):
-            with case.process() as process:
-                found = smaller_program(case, process, broken)
-            return program_case(case.kind, found, case.source)
-        with case.candidate() as candidate:
-            features = narrowed(case.kind.inputs, broken.items)
-            found = smaller(case, candidate, broken, features)
-        return as_case(case.kind, found, case.source)
-    except CandidateStopped:  # it has broken an invariant, whatever else it does
-        told = program_case if isinstance(broken, ProgramViolation) else as_case
-        return told(case.kind, broken, case.source)  # type: ignore[operator]
+    if isinstance(broken, ProgramViolation):
+        with suppress(CandidateStopped), case.process() as process:
+            broken = smaller_program(case, process, broken)
+        return program_case(case.kind, broken, case.source)
+    # a candidate that stops here has broken the invariant all the same
+    with suppress(CandidateStopped), case.candidate() as candidate:
+        features = narrowed(case.kind.inputs, broken.items)
+        broken = smaller(case, candidate, broken, features)
+    return as_case(case.kind, broken, case.source)
 
 
 def smaller(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,8 @@ from ..simulators.base import Simulator
 from .questions import code_digest
 
 QUARANTINED, RELEASED = "evaluator.quarantined", "evaluator.released"
+#: A policy may reach a tight bound; two sums of the same outcomes then differ by rounding.
+ROUNDING = 1e-9
 #: Digits of a digest that are enough to name an evaluator.
 LEAST_DIGITS = 8
 _SIMULATORS = Path(inspect.getfile(Simulator)).parent
@@ -110,6 +113,34 @@ def _functions(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
 
 
 @dataclass(frozen=True, slots=True)
+class Beyond:
+    """A mean that no policy can have.
+
+    Attributes:
+        mean, bound: it, and the proven limit below which it lies.
+        source: of the policy that was given it.
+        trace, window: digests of the whole trace, and of what was replayed.
+        unit: of the mean.
+    """
+
+    mean: float
+    bound: float
+    source: str
+    trace: str
+    window: str
+    unit: str
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"a mean of {self.mean:.6g} {self.unit} beyond the proven bound of {self.bound:.6g}"
+
+
+def beyond(mean: float, bound: float) -> bool:
+    """Return whether a mean is better than a proven bound, by more than sums of the same numbers differ."""
+    return math.isfinite(bound) and mean < bound - ROUNDING * abs(bound)
+
+
+@dataclass(frozen=True, slots=True)
 class Quarantine:
     """An evaluator that is set aside.
 
@@ -141,19 +172,24 @@ class Quarantine:
         return asdict(self) | {"stands": self.stands}
 
 
-def quarantine(
-    ledger: Ledger, evaluator: Evaluator, found: Mapping[str, Any], why: str, actor: str
-) -> None:
+def quarantine(ledger: Ledger, evaluator: Evaluator, at: Beyond, actor: str) -> None:
     """Set an evaluator aside, once; what is set aside already stays as it is.
 
     Args:
         ledger: takes the entry, with the evaluator's digest as its subject.
         evaluator: that was caught.
-        found: bound, mean, candidate, trace: what it was caught at, finite JSON values.
-        why: the same in words.
+        at: what it was caught at.
         actor: who ran it.
     """
-    body = {"summary": why, **evaluator.as_json(), **found}
+    body = {
+        "summary": str(at),
+        **evaluator.as_json(),
+        "bound": at.bound,
+        "mean": at.mean,
+        "candidate": hashlib.sha256(at.source.encode()).hexdigest(),
+        "trace": at.trace,
+        "window": at.window,
+    }
     if standing(ledger, evaluator.digest) is None:
         ledger.append(QUARANTINED, actor, evaluator.digest, body)
 
@@ -185,15 +221,14 @@ def release(ledger: Ledger, digest: str, by: str, reason: str) -> Quarantine:
     if not by.strip() or not reason.strip():
         raise ConfigurationError("a release needs a name and a reason; give --by and --reason")
     require_holds(ledger)
-    matching = [
-        one for one in quarantines(ledger) if one.stands and one.evaluator.startswith(digest)
-    ]
+    held = {one.evaluator: one for one in quarantines(ledger) if one.stands}
+    matching = [found for found in held if found.startswith(digest)]
     if len(digest) < LEAST_DIGITS or len(matching) != 1:
         raise ConfigurationError(
             f"{digest!r} names {len(matching)} evaluators in quarantine; see: gnomon quarantine list"
         )
-    found = matching[0].evaluator
-    ledger.append(RELEASED, by, found, {"reason": reason, "hook": matching[0].hook})
+    found = matching[0]
+    ledger.append(RELEASED, by, found, {"reason": reason, "hook": held[found].hook})
     return next(one for one in reversed(quarantines(ledger)) if one.evaluator == found)
 
 

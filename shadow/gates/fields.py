@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 _MOST = 2**63
 _DECISIONS = ("accepted", "refused", "inconclusive")
@@ -25,7 +25,7 @@ def checked_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fields(wanted: Mapping[str, Callable[[Any], Any]], stored: Any, what: str) -> dict[str, Any]:
     if not isinstance(stored, dict):
-        raise ValueError(f"{what} is no object")
+        _refuse(stored, f"is no object, as {what} is")
     if missing := wanted.keys() - stored.keys():
         raise ValueError(f"{what} has no {min(missing)!r}")
     if unknown := stored.keys() - wanted.keys():
@@ -41,13 +41,13 @@ def _fields(wanted: Mapping[str, Callable[[Any], Any]], stored: Any, what: str) 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{_word(value)} is no text")
+        _refuse(value, "is no text")
     return value
 
 
 def _whole(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not -_MOST <= value < _MOST:
-        raise ValueError(f"{_word(value)} is no whole number of 64 bits")
+        _refuse(value, "is no whole number of 64 bits")
     return value
 
 
@@ -56,14 +56,14 @@ def _number(value: Any) -> float:
     if value in ("inf", "-inf", "nan"):
         return float(value)
     if not isinstance(value, float):  # a whole one is written with its point, too
-        raise ValueError(f"{_word(value)} is no number")
+        _refuse(value, "is no number")
     return value
 
 
 def _one_of(*choices: str) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         if value not in choices:
-            raise ValueError(f"{_word(value)} is none of {', '.join(choices)}")
+            _refuse(value, f"is none of {', '.join(choices)}")
         return str(value)
 
     return read
@@ -71,14 +71,14 @@ def _one_of(*choices: str) -> Callable[[Any], str]:
 
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{_word(value)} is no object")
+        _refuse(value, "is no object")
     return value
 
 
 def _list(read: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
     def all_of(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
-            raise ValueError(f"{_word(value)} is no list")
+            _refuse(value, "is no list")
         return tuple(map(read, value))
 
     return all_of
@@ -94,6 +94,10 @@ def _gate(value: Any) -> dict[str, Any]:
 
 def _effect(value: Any) -> dict[str, float]:
     return _fields(dict.fromkeys(_PARTS, _number), value, "an effect")
+
+
+def _refuse(value: Any, why: str) -> NoReturn:
+    raise ValueError(f"{_word(value)} {why}")
 
 
 def _word(value: Any) -> str:

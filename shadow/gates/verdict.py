@@ -198,9 +198,8 @@ def load_verdict(path: Path, ledger: Ledger) -> Verdict:
 
 def _parse(data: bytes, path: Path) -> Verdict:
     try:
-        stored = strict_json(data)
-        if not isinstance(stored, dict):
-            raise ValueError("no object")
+        values = strict_json(data)
+        stored = values if isinstance(values, dict) else {}
         if (found := stored.pop("format", None)) != FORMAT or isinstance(found, bool):
             raise TrustError(f"{path} has a format of another version; verify again or upgrade")
         said = checked_fields(stored)

@@ -26,7 +26,7 @@ from .invariants import invariants
 from .keeping import keep
 from .ran import Ran
 from .regressions import Regressions
-from .replay import bound, holdout, sampled, validation
+from .replay import bound, holdout, sampled, set_aside, validation
 from .verdict import GATES, Decision, GateResult, Verdict
 
 Progress = Callable[[GateResult], None]
@@ -118,7 +118,7 @@ def _ask(case: Case, progress: Progress) -> tuple[list[GateResult], Predicted]:
         language,
         ours.determinism,
         gate_program.invariants if case.kind.form == "program" else invariants,
-        fidelity,
+        trusted,
         sampled,
         validation,
         opened,
@@ -132,6 +132,12 @@ def _ask(case: Case, progress: Progress) -> tuple[list[GateResult], Predicted]:
         if not answers[-1].passed:
             break
     return answers, predicted
+
+
+def trusted(case: Case) -> GateResult:
+    """Ask whether the evaluator is set aside, and if not, whether it reproduces what was recorded."""
+    case.ran.saw("whole", case.trace)
+    return set_aside(case, "fidelity") or fidelity(case)
 
 
 def _timed(name: str, gate: Callable[[Case], GateResult], case: Case) -> GateResult:
@@ -174,7 +180,15 @@ def _verdict(case: Case, gates: list[GateResult], predicted: Predicted) -> Verdi
         seed=case.options.seed,
         tool=_tool(),
         created_ns=case.options.clock(),
+        evaluator=case.evaluator.digest,
+        golden=_golden(gates),
     )
+
+
+def _golden(gates: list[GateResult]) -> str:
+    """Return the digest of the golden vectors that the determinism gate made in the candidate's process."""
+    made = (str(gate.evidence.get("golden", "")) for gate in gates if gate.name == "determinism")
+    return next(made, "")
 
 
 def _decision(last: GateResult) -> Decision:
