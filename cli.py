@@ -24,6 +24,7 @@ COMMANDS = (
     "offpolicy",
     "evolve",
     "verify",
+    "invariants",
     "keys",
     "serve",
     "ship",

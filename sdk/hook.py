@@ -425,7 +425,7 @@ def invariant(
         ConfigurationError: not a hook, an unknown scope or severity, a predicate of other arguments, or a
             name that is taken.
     """
-    target = _held_to(marked)
+    target = held_by(marked)
     check_words(scope, severity)
 
     def mark(predicate: F) -> F:
@@ -438,7 +438,7 @@ def invariant(
     return mark
 
 
-def _held_to(marked: object) -> Any:
+def held_by(marked: object) -> Any:
     """Return what can be held to an invariant: the hook of a function of either form, or of a cache."""
     found = getattr(marked, "hook", marked)
     return found if hasattr(found, "add_invariant") else hook_behind(marked)
