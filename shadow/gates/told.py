@@ -48,7 +48,7 @@ def told(
         return " ".join(_accepted(gates, predicted["incumbent"], case))
     word = "Refused" if decision == "refused" else "Inconclusive"
     last, passed = gates[-1], [gate.name for gate in gates[:-1]]
-    sentences = [f"{word} at gate {last.name}: {last.summary}"]
+    sentences = [f"{word} at gate {last.name}: {last.summary.rstrip('.')}."]
     if passed:
         sentences.append(f"Before that it passed {', '.join(passed)}.")
     known = _REFUSED if decision == "refused" else _INCONCLUSIVE
