@@ -256,10 +256,18 @@ class Case:
 
     def replaying(self, trace: Trace, whose: str, most: int | None = None) -> None:
         """Count replays of a window, one under each calibration (or the first few)."""
-        names = [name for name, window in self.splits.items() if window is trace]
-        self.ran.saw(names[0] if names else "part of a window", trace)
+        self.ran.saw(self._named(trace), trace)
         self.ran.used(self.calibrations[:most])
         self.ran.replayed(whose, len(self.calibrations[:most]))
+
+    def _named(self, trace: Trace) -> str:
+        """Return the name of a window, or of the one that it is a part of."""
+        for name, window in self.splits.items():
+            if window is trace:
+                return name
+            if len(trace) and window.time[0] <= trace.time[0] <= trace.time[-1] <= window.time[-1]:
+                return f"part of {name}"
+        return "a window"
 
     def holdout_replays(self) -> tuple[list[Replay], list[Violation] | list[ProgramViolation]]:
         """Replay the candidate on the holdout; its replays are kept for the gates after."""
