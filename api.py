@@ -47,6 +47,7 @@ TRACES = Path(".gnomon/traces")
 LEDGER = Path(".gnomon/ledger.db")
 VERDICTS = Path(".gnomon/verdicts")
 RUNS = Path(".gnomon/runs")
+REGRESSIONS = Path(".gnomon/regressions")
 #: Where a control plane is looked for, unless ``GNOMON_CONTROL_PLANE`` says otherwise.
 CONTROL_PLANE = "127.0.0.1:7400"
 _LONGEST_PATH = 255  # longer names are refused by the system, and asking it would raise
@@ -239,6 +240,7 @@ def evolve(
     incumbent: str | None = None,
     options: Options | None = None,
     engine: CompiledOptions | None = None,
+    ledger: str | Path = LEDGER,
     progress: Report = lambda _glance: None,
 ) -> EvolveResult:
     """Search for a better policy on a trace; return what was found, with the folder of the run.
@@ -249,6 +251,7 @@ def evolve(
         options: budget, seed and strategy.
         engine: workers and isolation of the evaluations; None takes seed and workers from
             ``options``. The hook's own invariants are added to its.
+        ledger: says which evaluators are in quarantine, and takes it when this one is caught.
         progress: called after every evaluation.
 
     Raises:
@@ -256,6 +259,7 @@ def evolve(
             another run.
         IsolationError: the isolation cannot be had.
         SearchError: the evaluator does not work.
+        TrustError: the evaluator is in quarantine, or was put there by this search.
     """
     from .shadow.isolation.compiled import CompiledOptions
     from .shadow.policy import ScorePolicy
@@ -273,7 +277,15 @@ def evolve(
     measured = None if written else base
     if isinstance(base, ScorePolicy | ProgramPolicy):
         chosen = replace(chosen, incumbent=base.source)
-    found = search(arena, chosen, folder, incumbent=measured, progress=progress)
+    found = search(
+        arena,
+        chosen,
+        folder,
+        incumbent=measured,
+        progress=progress,
+        ledger=Path(ledger),
+        actor=acting(),
+    )
     return replace(found, folder=folder)
 
 
@@ -287,6 +299,7 @@ def verify(
     ledger: str | Path = LEDGER,
     out: str | Path | None = None,
     options: VerifyOptions | None = None,
+    regressions: str | Path | None = REGRESSIONS,
     progress: Callable[[GateResult], None] | None = None,
 ) -> Verdict:
     """Put a candidate through the gates; return the verdict, with the file it was written to.
@@ -300,6 +313,8 @@ def verify(
         ledger: takes the verdict, and counts openings of the holdout.
         out: verdict file; ``.gnomon/verdicts/DIGEST.json`` when None.
         options: isolation, seed and limits, and who asks; see :func:`acting` when it names nobody.
+        regressions: folder of decisions that earlier candidates got wrong, which are asked first, and to
+            which what is found now is added; None asks and keeps none.
         progress: called with every gate's answer.
 
     Raises:
@@ -310,6 +325,7 @@ def verify(
     """
     from .policies.rollout.ledger import Ledger
     from .shadow.gates.case import VerifyOptions
+    from .shadow.gates.regressions import Regressions
     from .shadow.gates.verify import verify as judge
     from .shadow.policy import source_of
 
@@ -326,6 +342,7 @@ def verify(
             ledger=book,
             against=others,
             options=replace(chosen, actor=chosen.actor or acting()),
+            regressions=Regressions(regressions) if regressions is not None else None,
             progress=progress,
         )
     return verdict.save(path or VERDICTS / f"{verdict.digest[:16]}.json")
@@ -379,7 +396,8 @@ def ship(
         bundle_out: file that also receives the signed bundle.
 
     Raises:
-        TrustError: the ledger does not vouch for the verdict, or a key is wrong.
+        TrustError: the ledger does not vouch for the verdict, its evaluator is in quarantine, or a key is
+            wrong.
         ConfigurationError: a file is missing or wrong.
         RolloutError: the verdict is not an acceptance of this policy, or the control plane refuses.
         UnavailableError: the control plane does not answer.
@@ -388,11 +406,13 @@ def ship(
     from .policies.rollout.shipping import Ramp, sign_plan
     from .sdk.bundle import save_bundle
     from .shadow.bundling import bundle_for, naming, plan_for, require_whole
+    from .shadow.gates.evaluator import require_trusted
     from .shadow.gates.verdict import load_verdict
     from .shadow.report.rollouts import Rollout, Shipped
 
     with closing(existing_ledger(ledger)) as book:
         found = load_verdict(_file(verdict), book)
+        require_trusted(book, found.evaluator, f"verdict {found.digest[:12]}")
     publisher, pinned = _keys(Path(publisher_key), rollout_key)
     given = Path(policy) if policy else None
     require_whole(given, publisher)

@@ -54,6 +54,9 @@ def evolve(
     out: Annotated[Path | None, typer.Option(help="Folder of the run; .gnomon/runs/HOOK.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     isolation: _trace.Isolation = "strict",
+    ledger: Annotated[
+        Path, typer.Option(help="Ledger that says which evaluators are in quarantine.")
+    ] = Path(".gnomon/ledger.db"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Search for a better policy; the winner is then for `gnomon verify` to judge.
@@ -86,6 +89,7 @@ def evolve(
             incumbent=incumbent,
             options=options,
             engine=engine,
+            ledger=ledger,
             progress=report,
         )
     emit(result.as_json(), as_json, shown(result))

@@ -35,6 +35,7 @@ _LINKS = (
     "bundle",
     "rollout",
     "holdout",
+    "evaluator",
 )
 
 _SCHEMA = """

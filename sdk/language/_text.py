@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..errors import LanguageError
 
@@ -39,6 +41,15 @@ def syntax_tree(source: str) -> ast.Module:
         except SystemError:
             continue
     return ast.parse(source)
+
+
+@contextmanager
+def within_limits() -> Iterator[None]:
+    """Refuse a source for which the interpreter's own limits do not suffice, here or where the caller stands."""
+    try:
+        yield
+    except (SyntaxError, RecursionError, MemoryError):
+        raise LanguageError("too deep for this interpreter; write shorter expressions") from None
 
 
 def depth(root: ast.AST) -> int:

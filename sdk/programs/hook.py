@@ -115,6 +115,11 @@ class ProgramHook:
         """
         return self.recording.counters()
 
+    @property
+    def broken(self) -> dict[str, int]:
+        """How often each invariant did not hold in this process, by name; as of a hook of score form."""
+        return dict(self.recording.broken)
+
     def new_measure(self) -> BlockMeasure:
         """Return a measure of this hook's outcomes per block and arm, with nothing in it yet."""
         from ..measure import BlockMeasure

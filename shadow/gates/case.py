@@ -26,6 +26,9 @@ from ..policy import Policy
 from ..programs import ProgramViolation, ProgramWatch, asking, run_program
 from ..simulators.base import Replay, Simulator
 from ..traces.trace import Trace
+from .evaluator import Evaluator
+from .ran import CountedCandidate, CountedProgram, Ran
+from .regressions import Regression, Regressions, Stored, usable
 from .watch import Watch, blocking
 
 Floats = npt.NDArray[np.float64]
@@ -91,7 +94,9 @@ class Case:
         ledger: counts openings of the holdout.
         against: sources of other policies to compare with, by name.
         options: how to run.
+        regressions: cases that candidates got wrong before; None asks and keeps none.
         program: the checked candidate; the language gate sets it.
+        ran: what the gate at hand has had done.
     """
 
     target: Target
@@ -103,7 +108,9 @@ class Case:
     ledger: Ledger
     against: Mapping[str, str]
     options: VerifyOptions
+    regressions: Regressions | None = None
     program: Program | ArrayProgram | None = None
+    ran: Ran = field(default_factory=Ran)
     _bases: dict[tuple[str, int], Replay] = field(default_factory=dict)
     _holdout: list[Replay] = field(default_factory=list)
 
@@ -117,10 +124,26 @@ class Case:
         """Invariants that refuse a candidate, decision-level ones."""
         return blocking(self.target.invariants)
 
-    @cached_property
+    @property
     def observed(self) -> Floats:
         """Item tables that decisions of train see, f8[n, m, F]; of program form, tuples of arguments."""
+        self.ran.saw("train", self.splits["train"])
+        return self._observed
+
+    @cached_property
+    def _observed(self) -> Floats:
         return self.simulator.observed(self.splits["train"])
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """What scores: the simulator of this hook's kind."""
+        return Evaluator.of(self.target.hook, self.kind, self.simulator)
+
+    @cached_property
+    def stored(self) -> tuple[list[Stored], list[Stored]]:
+        """Stored cases of this hook that can be asked, and those that cannot."""
+        found = self.regressions.of(self.target.hook) if self.regressions else ()
+        return usable(found, self.kind, self.target.invariants)
 
     @cached_property
     def calibrations(self) -> tuple[Any, ...]:
@@ -140,16 +163,25 @@ class Case:
         joined = "".join(calibration.digest for calibration in self.calibrations)
         return hashlib.sha256(joined.encode()).hexdigest()
 
+    def known(self, invariant: str | None = None) -> list[Regression]:
+        """Return stored cases to ask: of one invariant (empty: of determinism), or of all invariants."""
+        cases = [each.case for each in self.stored[0] if each.case is not None]
+        if invariant is None:
+            return [case for case in cases if case.invariant]
+        return [case for case in cases if case.invariant == invariant]
+
     @contextmanager
     def candidate(self, source: str | None = None) -> Iterator[LockstepCandidate]:
         """Run the candidate (or another source) in a fresh fork for the length of a block."""
-        with LockstepCandidate(self.zygote, source or self.source, self.kind) as candidate:
+        with CountedCandidate(self.zygote, source or self.source, self.kind) as candidate:
+            candidate.ran, self.ran.layers = self.ran, tuple(candidate.layers)
             yield candidate
 
     @contextmanager
     def process(self, source: str | None = None) -> Iterator[ProgramProcess]:
         """Run the candidate (or another source) of a kind of program form, as :meth:`candidate` does."""
-        with ProgramProcess(self.zygote, source or self.source, self.kind) as process:
+        with CountedProgram(self.zygote, source or self.source, self.kind) as process:
+            process.ran, self.ran.layers = self.ran, tuple(process.layers)
             yield process
 
     def seed(self, index: int) -> int:
@@ -167,6 +199,7 @@ class Case:
         Raises:
             CandidateStopped: the policy faulted, died or took too long.
         """
+        self.replaying(trace, "candidate", most)
         streams = [
             self.simulator.stream(trace, calibration, self.seed(index))
             for index, calibration in enumerate(self.calibrations[:most])
@@ -181,6 +214,13 @@ class Case:
             replays = run_lockstep(candidate, streams, watch if self.invariants else None)
         return replays, watch.found
 
+    def replaying(self, trace: Trace, whose: str, most: int | None = None) -> None:
+        """Count replays of a window, one under each calibration (or the first few)."""
+        names = [name for name, window in self.splits.items() if window is trace]
+        self.ran.saw(names[0] if names else "part of a window", trace)
+        self.ran.used(self.calibrations[:most])
+        self.ran.replayed(whose, len(self.calibrations[:most]))
+
     def holdout_replays(self) -> tuple[list[Replay], list[Violation] | list[ProgramViolation]]:
         """Replay the candidate on the holdout; its replays are kept for the gates after."""
         self._holdout, broken = self.replays(self.splits["holdout"])
@@ -193,6 +233,7 @@ class Case:
 
     def base(self, name: str, trace: Trace, most: int | None = None) -> list[Replay]:
         """Replay the incumbent on a window under every calibration (or the first few); kept by name."""
+        self.replaying(trace, "incumbent", most)
         return [self._base(name, trace, index) for index in range(len(self.calibrations[:most]))]
 
     def _base(self, name: str, trace: Trace, index: int) -> Replay:
