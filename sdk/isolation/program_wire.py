@@ -103,12 +103,14 @@ def unpack_answer(contract: ProgramContract, terms: Mapping[str, Term], body: by
     """Return the answer that :func:`pack_answer` wrote to a call with these arguments.
 
     Raises:
-        ValueError: an output holds what no checked program leaves in it: a number that is not finite, or
-            not whole where it is declared so.
+        ValueError: it holds what no checked program leaves there: a number that is not finite, or not whole
+            where it is declared so, or a value that the contract does not ask for.
     """
     ok, fuel, has_value, value = ANSWER.unpack_from(body)
     if not ok:
         return FAULT
+    if bool(has_value) != contract.returns or not math.isfinite(value):
+        raise ValueError("a value that is none")
     outputs: dict[str, list[Any]] = {}
     at = ANSWER.size
     for parameter in contract.outputs:

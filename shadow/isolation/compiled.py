@@ -311,19 +311,26 @@ class _Worker:
         return self._own_fault(text)
 
     def _result(self, job: dict[str, Any], answer: bytes) -> Any:
-        if "rows" in job:
-            return np.frombuffer(answer, dtype="<f8")
-        fault, score, count = _HEAD.unpack_from(answer)
+        try:
+            if "rows" in job:
+                return _scores(answer, len(job["rows"]))
+            return self._evaluation(*_parts(answer))
+        except (ValueError, struct.error):  # the fork was taken over: it ends, and so does its say
+            detail = "its process answered what no score can"
+            return Evaluation(Status.DIED, detail=detail, layers=self.layers)
+
+    def _evaluation(self, fault: int, score: float, segments: tuple[float, ...]) -> Evaluation:
         if fault >= 0:
             text = f"a score faulted at decision {fault}"
             return Evaluation(Status.FAULT, detail=text, layers=self.layers)
         if fault <= _BROKEN:
+            if _BROKEN - fault >= len(self._kind.invariants):
+                raise ValueError("an invariant that there is not")
             broken = self._kind.invariants[_BROKEN - fault]
             text = frames.plain(f"{broken.name}: {broken.description}")
             return Evaluation(Status.VIOLATION, detail=text, layers=self.layers)
         if not math.isfinite(score):
             return self._own_fault("the replay has no finite score")
-        segments = struct.unpack_from(f"<{count}d", answer, _HEAD.size)
         return Evaluation(Status.OK, score, segments, layers=self.layers)
 
     def _own_fault(self, detail: str) -> Evaluation:
@@ -338,6 +345,24 @@ class _Worker:
             self._zygote = self._make()
         except IsolationError:
             return
+
+
+def _parts(answer: bytes) -> tuple[int, float, tuple[float, ...]]:
+    """Return fault, score and segments of a fork's answer; raises where it is none, to the last byte."""
+    fault, score, count = _HEAD.unpack_from(answer)
+    if len(answer) != _HEAD.size + 8 * count:
+        raise ValueError(f"{len(answer)} bytes are no answer of {count} segments")
+    segments = struct.unpack_from(f"<{count}d", answer, _HEAD.size)
+    if not all(map(math.isfinite, segments)):
+        raise ValueError("a segment that is not finite")
+    return fault, score, segments
+
+
+def _scores(answer: bytes, rows: int) -> npt.NDArray[np.float64]:
+    """Return the scores of so many rows; raises where a fork's answer holds more or fewer."""
+    if len(answer) != 8 * rows:
+        raise ValueError(f"{len(answer)} bytes are no scores of {rows} rows")
+    return np.frombuffer(answer, dtype="<f8")
 
 
 def _guard(
