@@ -194,9 +194,18 @@ def _parse(data: bytes, path: Path) -> Verdict:
         stored["gates"] = tuple(GateResult(**gate) for gate in stored["gates"])
         stored["layers"] = tuple(stored["layers"])
         names = [each.name for each in fields(Verdict) if each.name != "path"]
-        return Verdict(**{name: stored[name] for name in names}, path=path)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TrustError(f"{path} is not a verdict ({error}); verify again") from error
+        found = Verdict(**{name: stored[name] for name in names}, path=path)
+        if found.to_bytes() != data:
+            raise ValueError("its bytes are not those of its content")
+        found.parts()
+    except _NONE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TrustError(f"{path} is not a verdict ({reason}); verify again") from error
+    return found
+
+
+#: What reading or showing a file of another form raises.
+_NONE = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 def _gates(gates: tuple[GateResult, ...]) -> Table:

@@ -38,6 +38,7 @@ from .guard import InvariantGuard
 _ENTRY = "gnomon.shadow.isolation.compiled_child"
 _HEAD = struct.Struct("<idI")  # as in compiled_child
 _BROKEN = -2  # as there
+_DOUBLE = 8  # bytes
 _LENGTH = struct.Struct("<I")
 _MEMORY_MB = 1024  # a compiler's
 _SCORE_S, _PROGRAM_S = 20.0, 3600.0
@@ -311,20 +312,32 @@ class _Worker:
         return self._own_fault(text)
 
     def _result(self, job: dict[str, Any], answer: bytes) -> Any:
+        """Return what an answer says; its process is the candidate's, so it may say anything."""
         if "rows" in job:
+            if len(answer) != _DOUBLE * len(job["rows"]):
+                raise _nonsense()
             return np.frombuffer(answer, dtype="<f8")
+        if len(answer) < _HEAD.size:
+            raise _nonsense()
         fault, score, count = _HEAD.unpack_from(answer)
         if fault >= 0:
             text = f"a score faulted at decision {fault}"
             return Evaluation(Status.FAULT, detail=text, layers=self.layers)
         if fault <= _BROKEN:
-            broken = self._kind.invariants[_BROKEN - fault]
-            text = frames.plain(f"{broken.name}: {broken.description}")
-            return Evaluation(Status.VIOLATION, detail=text, layers=self.layers)
+            return self._violation(_BROKEN - fault)
+        if len(answer) != _HEAD.size + _DOUBLE * count:
+            raise _nonsense()
         if not math.isfinite(score):
             return self._own_fault("the replay has no finite score")
         segments = struct.unpack_from(f"<{count}d", answer, _HEAD.size)
         return Evaluation(Status.OK, score, segments, layers=self.layers)
+
+    def _violation(self, index: int) -> Evaluation:
+        if index >= len(self._kind.invariants):
+            raise _nonsense()
+        broken = self._kind.invariants[index]
+        text = frames.plain(f"{broken.name}: {broken.description}")
+        return Evaluation(Status.VIOLATION, detail=text, layers=self.layers)
 
     def _own_fault(self, detail: str) -> Evaluation:
         return Evaluation(Status.EVALUATOR_ERROR, detail=frames.plain(detail), layers=self.layers)
@@ -338,6 +351,10 @@ class _Worker:
             self._zygote = self._make()
         except IsolationError:
             return
+
+
+def _nonsense() -> CandidateStopped:
+    return CandidateStopped(Status.DIED, "its process answered what no evaluation can")
 
 
 def _guard(
