@@ -23,8 +23,14 @@ LAYERS = (
     "no_new_privs",
     "landlock",
     "seccomp",
+    "capabilities",
+    "no_dump",
 )
 
+#: All that the mode ``process`` has.
+WEAK_LAYERS = ("process", "environment", "descriptors", "rlimits", "parent_death", "no_dump")
+#: What only a process that is started as root can have.
+ONLY_ROOT = ("namespaces", "chroot", "uid")
 #: Without these the mode ``strict`` does not start; the others are used where the machine has them.
 STRICT_NEEDS = ("rlimits", "no_new_privs", "seccomp")
 
