@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from ...sdk.invariant import Invariant
 from ...sdk.isolation.layers import IsolationMode, Limits
+from ...sdk.isolation.zygote import Zygote
 from ...sdk.kind import Kind
 from ..gates.watch import Watch
 from ..simulators import simulator_for
@@ -39,6 +41,8 @@ class InvariantGuard:
         self._invariants = invariants
         self._trace = trace.rows(slice(0, GUARDED_DECISIONS))
         self._calibration = calibration
+        self._mode: IsolationMode = mode
+        self._lock = threading.Lock()
         self._zygote = lockstep_zygote(mode, Limits())
 
     def broken(self, source: str) -> str:
@@ -50,9 +54,17 @@ class InvariantGuard:
         """
         watch = Watch(self._kind, self._invariants)
         stream = simulator_for(self._kind).stream(self._trace, self._calibration, 0)
-        with LockstepCandidate(self._zygote, source, self._kind) as candidate:
+        with LockstepCandidate(self._living(), source, self._kind) as candidate:
             run_lockstep(candidate, [stream], watch)
         return f"{watch.found[0].invariant}: {watch.found[0].detail}" if watch.found else ""
+
+    def _living(self) -> Zygote:
+        """Return the clean process, or a fresh one in the place of one that ended."""
+        with self._lock:
+            if self._zygote.ended():
+                self._zygote.close()
+                self._zygote = lockstep_zygote(self._mode, Limits())
+            return self._zygote
 
     def close(self) -> None:
         """End the clean process."""

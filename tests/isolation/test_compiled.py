@@ -164,7 +164,7 @@ def test_a_worker_killed_from_outside_is_our_fault_and_replaced(
     trace: DecisionTrace, calibrations: tuple[Any, ...]
 ) -> None:
     with _small(trace, calibrations) as engine:
-        os.kill(engine._workers[0]._zygote.pid, signal.SIGKILL)
+        os.kill(engine._zygote.pid, signal.SIGKILL)
         assert engine.submit(PEAK, "train").result().status is Status.EVALUATOR_ERROR
         assert engine.submit(PEAK, "train").result().status is Status.OK
 
@@ -175,10 +175,10 @@ def test_a_worker_killed_under_a_candidate_is_our_fault_too(
     long = replace(trace, **_tiled(trace, 200))
     with _small(long, calibrations) as engine:
         future = engine.submit(SLOW, "train")
-        while engine._workers[0]._fork is None:
+        while not engine._running:
             time.sleep(0.001)
         time.sleep(0.2)
-        os.kill(engine._workers[0]._zygote.pid, signal.SIGKILL)
+        os.kill(engine._zygote.pid, signal.SIGKILL)
         assert future.result().status is Status.EVALUATOR_ERROR
 
 
