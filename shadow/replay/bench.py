@@ -36,7 +36,7 @@ from .cells import (
 )
 
 #: Of what a cell's result looks like and how it is computed; another one makes kept cells stale.
-_RESULTS = 2
+_RESULTS = 3
 
 
 @dataclass(frozen=True, slots=True)

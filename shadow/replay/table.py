@@ -37,6 +37,7 @@ class PolicyRow:
         good: part of the decisions that met every level of service; NaN where none is asked for.
         good_per_s: how many did, per second of the trace.
         segments: mean outcome of 20 stretches of equally many decisions.
+        layers: of isolation around a policy that ran out of process; none around others.
     """
 
     policy: str
@@ -54,6 +55,7 @@ class PolicyRow:
     good: float = math.nan
     good_per_s: float = math.nan
     segments: tuple[float, ...] = ()
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +257,7 @@ def _row(name: str, one: Measured, alone: Interval | None, together: Interval | 
         good=mean("good"),
         good_per_s=mean("good_per_s"),
         segments=_means([replica.segments for replica in one.replicas]),
+        layers=one.layers,
     )
 
 
@@ -269,7 +272,9 @@ def _figures(replicas: Sequence[Numbers]) -> dict[str, float]:
 
 def _failed(name: str, one: Measured) -> PolicyRow:
     nan = math.nan
-    return PolicyRow(name, one.tier, nan, nan, nan, nan, (), None, fault=one.fault)
+    return PolicyRow(
+        name, one.tier, nan, nan, nan, nan, (), None, fault=one.fault, layers=one.layers
+    )
 
 
 def _overall(

@@ -182,6 +182,32 @@ def test_a_worker_killed_under_a_candidate_is_our_fault_too(
         assert future.result().status is Status.EVALUATOR_ERROR
 
 
+def test_a_fresh_worker_with_fewer_layers_is_not_used(
+    trace: DecisionTrace, calibrations: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _small(trace, calibrations) as engine:
+        weaker = CompiledOptions(workers=1, isolation="process")
+        monkeypatch.setattr(engine, "_options", weaker)
+        os.kill(engine._zygote.pid, signal.SIGKILL)
+        assert engine.submit(PEAK, "train").result().status is Status.EVALUATOR_ERROR
+        assert engine.submit(PEAK, "train").result().status is Status.EVALUATOR_ERROR
+        monkeypatch.undo()
+        assert engine.submit(PEAK, "train").result().status is Status.EVALUATOR_ERROR
+        found = engine.submit(PEAK, "train").result()
+        assert found.status is Status.OK and set(engine.layers) <= set(found.layers)
+
+
+def test_what_looks_for_violations_is_replaced_when_it_was_killed(
+    trace: DecisionTrace, calibrations: tuple[Any, ...]
+) -> None:
+    always = Invariant("always", lambda items, picked: True, description="Nothing.")
+    with _small(trace, calibrations, invariants=(always,)) as engine:
+        assert engine._guard is not None
+        os.kill(engine._guard._zygote.pid, signal.SIGKILL)
+        assert engine._guard._zygote.ended(5.0)
+        assert engine.submit(PEAK, "train").result().status is Status.OK
+
+
 def _tiled(trace: DecisionTrace, times: int) -> dict[str, Any]:
     """Return a trace's columns repeated, each copy later than the last."""
     span = trace.time[-1] + 1.0
