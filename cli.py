@@ -28,6 +28,7 @@ COMMANDS = (
     "serve",
     "ship",
     "rollout",
+    "kill",
     "audit",
     "doctor",
 )

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ..arms import check_assignment
 from ..assignment import Assignment
 from ..config import Settings
-from ..guard import Answer, Breaker, Chooser, Guarded, Host, preparer
+from ..guard import Answer, Chooser, Guarded, Host, preparer
 from ..invariant import Invariant
 from ..kind import Kind
+from ..limits import Breaker, Breakers, Limits
 from ..records import Record
 from ..runtime import RUNTIME, Runtime
 from .blocks import Blocks
@@ -40,6 +41,7 @@ class CacheHook:
         incumbent: name of the policy in the service's own source.
         sample: share of keys that is recorded, on top of the process's own.
         ttl: seconds that an object has; 0 for ever.
+        limits: when a policy is taken back; None for the process's own.
 
     Attributes:
         changed: whether the cache should look up, at its next operation, what it runs.
@@ -48,6 +50,7 @@ class CacheHook:
         blocks: lookups of a canary.
         counts: what happened, by name.
         ended: whether the cache was closed, or is gone.
+        killed: why policies may not decide in this process, whatever is installed; empty while they may.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class CacheHook:
         incumbent: str,
         sample: float,
         ttl: float = 0.0,
+        limits: Limits | None = None,
     ) -> None:
         self.name = name
         self.kind = kind
@@ -65,6 +69,9 @@ class CacheHook:
         self.note: Note | None = None
         self.measure: Any = None
         self.ended = False
+        self.killed = ""
+        self._limits = limits
+        self._breakers = Breakers(self._tripped)
         self._maxsize = maxsize
         self._incumbent = incumbent
         self._share = sample
@@ -90,6 +97,7 @@ class CacheHook:
         """Go on with what delivery gave the hook that had the name before."""
         self.blocks = known.blocks
         self.measure = known.measure
+        self._breakers = known.handed_over(self._tripped)
         self.install(known.assignment)
 
     def watch(self, cache: object) -> None:
@@ -109,7 +117,7 @@ class CacheHook:
         self.clock = settings.clock
         self.blocks = Blocks(settings.clock.time_ns)
         self.counts: Counter[str] = Counter()
-        self.breakers = {arm: self._breaker(arm) for arm in ("stable", "candidate")}
+        self._arm(self._assignment.epoch)
         self.log = self._log()
         self._said = ""
 
@@ -208,10 +216,27 @@ class CacheHook:
         programs = [p for p in (assignment.stable, assignment.candidate) if p is not None]
         # Compiled here and not on the caller's thread.
         self._choosers = {id(program): self.chooser(program) for program in programs}
-        if assignment.epoch != self._assignment.epoch:
-            self.breakers = {arm: self._breaker(arm) for arm in ("stable", "candidate")}
+        self._arm(assignment.epoch)
         self._assignment = assignment
         self.changed = True
+
+    def kill(self, why: str) -> None:
+        """Run the incumbent from the next operation on, whatever is installed; an empty text ends that."""
+        said, self.killed = why != self.killed, why
+        if said:
+            self.changed = True
+            self._runtime.said(self, why)
+
+    def _arm(self, epoch: int) -> None:
+        """Have the breakers of an epoch: those that there are, where it is the same."""
+        limits = self._limits or self.settings.limits
+        arms = ("stable", "candidate")
+        self.breakers = {arm: self._breakers.of(arm, epoch, limits) for arm in arms}
+
+    def handed_over(self, tripped: Callable[[str], None]) -> Breakers:
+        """Return the breakers as they stand, which tell another hook from now on."""
+        self._breakers.tell(tripped)
+        return self._breakers
 
     def chooser(self, program: Any) -> Chooser:
         """Make a program ready to be asked."""
@@ -252,7 +277,7 @@ class CacheHook:
 
     def _plan(self, a: Assignment) -> Plan:
         stable = self._rule(a.stable, "stable")
-        if a.phase == "killed":
+        if self.killed or a.phase == "killed":
             return Plan()
         if a.phase == "stable" or self.clock.monotonic_ns() >= a.lease_until_ns:
             self.counts["stale"] += a.phase != "stable"
@@ -273,13 +298,14 @@ class CacheHook:
 
     def _rule(self, program: Any, role: str) -> Rule:
         """Return how a program is asked in one of its roles; the incumbent's rule once it was taken back."""
-        breaker = self.breakers.get(role) or Breaker(self.settings.limits, _nobody)
+        breaker = self.breakers.get(role) or Breaker(self._limits or self.settings.limits, _nobody)
         if program is None or breaker.reason:
             return Rule()
         choose, host = self.chooser(program), self._host
+        fuel = getattr(program, "fuel_bound", 1)
 
         def ready(generator: random.Random) -> Ask:
-            guarded = Guarded(choose, self.kind, self.invariants, host(generator), breaker)
+            guarded = Guarded(choose, self.kind, self.invariants, host(generator), breaker, fuel)
             return self._counted(guarded.ask, role)
 
         return Rule(program, ready)
@@ -289,7 +315,7 @@ class CacheHook:
             self._prepare,
             generator.random,
             self.clock.monotonic_ns,
-            self.settings.limits,
+            self._limits or self.settings.limits,
             lambda: self.counts.update(slow=1),
         )
 
@@ -311,9 +337,6 @@ class CacheHook:
             return answer
 
         return counted
-
-    def _breaker(self, arm: str) -> Breaker:
-        return Breaker(self.settings.limits, self._tripped)
 
     def _tripped(self, reason: str) -> None:
         self.counts["breaker_trips"] += 1
