@@ -16,7 +16,7 @@ from ..isolation.status import Status
 from ..isolation.zygote import CandidateStopped
 from ..language._arrays import unsuitable
 from .nursery import NURSERY
-from .questions import Question, broken_by, outside
+from .questions import Question, objected, outside
 
 if TYPE_CHECKING:
     from ..invariant import Invariant
@@ -116,7 +116,7 @@ class ProgramGuard:
         outputs, detail = self._told(question)
         if outputs is None:
             return None, detail
-        broken = broken_by(self._kind, self._invariants, question, outputs)
+        broken = objected(self._kind, self._invariants, question, outputs)
         return (None, f"violation:{broken.name}") if broken is not None else (outputs, "")
 
     def close(self) -> None:
