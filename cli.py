@@ -32,6 +32,7 @@ COMMANDS = (
     "serve",
     "ship",
     "rollout",
+    "kill",
     "audit",
     "doctor",
 )
