@@ -196,7 +196,7 @@ def bound(case: Case) -> GateResult:
     trace = case.splits["holdout"]
     replays = case.kept_holdout
     limits = [
-        case.simulator.bound(trace, calibration, case.seed(index))
+        case.simulator.bound(trace, calibration, case.seed(index, trace))
         for index, calibration in enumerate(case.calibrations)
     ]
     if not np.isfinite(limits).any():
