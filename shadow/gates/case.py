@@ -190,9 +190,13 @@ class Case:
             process.ran, self.ran.layers = self.ran, tuple(process.layers)
             yield process
 
-    def seed(self, index: int) -> int:
-        """Return the seed of the replay under one calibration; the same for every policy."""
-        return self.options.seed + index
+    def seed(self, index: int, trace: Trace) -> int:
+        """Return the seed of a window's replay under one calibration; the same for every policy.
+
+        It depends on what the window holds: a search that scored on other windows has not met this luck.
+        """
+        named = f"{self.options.seed}/{trace.digest}/{index}".encode()
+        return int.from_bytes(hashlib.sha256(named).digest()[:6], "little")
 
     def replays(
         self, trace: Trace, source: str | None = None, most: int | None = None
@@ -207,7 +211,7 @@ class Case:
         """
         self.replaying(trace, "candidate", most)
         streams = [
-            self.simulator.stream(trace, calibration, self.seed(index))
+            self.simulator.stream(trace, calibration, self.seed(index, trace))
             for index, calibration in enumerate(self.calibrations[:most])
         ]
         if self.kind.form == "program":
@@ -288,6 +292,6 @@ class Case:
         key = (name, index)
         if key not in self._bases:
             self._bases[key] = self.target.incumbent.replay(
-                self.simulator, trace, self.calibrations[index], self.seed(index)
+                self.simulator, trace, self.calibrations[index], self.seed(index, trace)
             )
         return self._bases[key]

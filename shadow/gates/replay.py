@@ -221,7 +221,7 @@ def bound(case: Case) -> GateResult:
     case.ran.saw("holdout", trace)
     case.ran.used(case.calibrations)
     limits = [
-        case.simulator.bound(trace, calibration, case.seed(index))
+        case.simulator.bound(trace, calibration, case.seed(index, trace))
         for index, calibration in enumerate(case.calibrations)
     ]
     if not np.isfinite(limits).any():
