@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..sdk.errors import ConfigurationError
+from ..sdk.files import read_regular
 from ..sdk.kind import Baseline, Kind
 from ..sdk.language import check
 from .simulators import simulator_for
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Tier = Literal["built-in", "compiled", "plain Python", "out of process"]
 BASELINE = "baseline:"
 RECORDED = "recorded"
+_MOST_SOURCE = 1_000_000  # bytes; the policy language allows a fiftieth of it
 
 
 class Policy(ABC):
@@ -416,12 +418,16 @@ def hook_at(text: str) -> Any:
 
 
 def source_of(path: Path) -> str:
-    """Read a policy's source; raises ConfigurationError when that cannot be done."""
+    """Read a policy's source; raises ConfigurationError when that cannot be done.
+
+    Lines may end as on any system. What a file may not be is endless: a pipe, a device, too long.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        text = read_regular(path, _MOST_SOURCE).decode("utf-8")
     except OSError as error:
         raise ConfigurationError(
             f"cannot read policy {path} ({error.strerror}); name its source file"
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"policy {path} is no UTF-8 text; name its source file") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -35,6 +35,7 @@ _LINKS = (
     "bundle",
     "rollout",
     "holdout",
+    "evaluator",
 )
 
 _SCHEMA = """
@@ -431,9 +432,23 @@ def _check(rows: Iterable[_Row], anchor: str) -> LedgerCheck:
     return LedgerCheck(True, count, previous)
 
 
+def read_body(raw: bytes, seq: int) -> dict[str, Any]:
+    """Return the body of an entry from its JSON; raises TrustError where it is none."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise TrustError(
+            f"entry {seq} has a body that is no JSON object; it was changed: run gnomon audit verify"
+        )
+    return body
+
+
 def _entry(row: _Row) -> Entry:
-    body = json.loads(row.body)
-    kind, actor, subject = row.kind.decode(), row.actor.decode(), row.subject.decode()
+    body = read_body(row.body, row.seq)
+    texts = (row.kind, row.actor, row.subject)
+    kind, actor, subject = (text.decode("utf-8", "replace") for text in texts)
     return Entry(row.seq, row.time_ns, kind, actor, subject, body, row.body, row.previous, row.hash)
 
 

@@ -157,25 +157,52 @@ class CompiledEngine(ForkEngine):
         return self._failed(status, answer.decode("ascii", "replace"))
 
     def _result(self, job: dict[str, Any], answer: bytes) -> Any:
-        if "rows" in job:
-            return np.frombuffer(answer, dtype="<f8")
-        fault, score, count = _HEAD.unpack_from(answer)
+        try:
+            if "rows" in job:
+                return _scores(answer, len(job["rows"]))
+            return self._evaluation(*_parts(answer))
+        except (ValueError, struct.error):  # the fork was taken over: it ends, and so does its say
+            detail = "its process answered what no score can"
+            return Evaluation(Status.DIED, detail=detail, layers=self.layers)
+
+    def _evaluation(self, fault: int, score: float, segments: tuple[float, ...]) -> Evaluation:
         if fault >= 0:
             return self._failed(Status.FAULT, f"a score faulted at decision {fault}")
         if fault <= _BROKEN:
+            if _BROKEN - fault >= len(self._kind.invariants):
+                raise ValueError("an invariant that there is not")
             broken = self._kind.invariants[_BROKEN - fault]
             return self._failed(Status.VIOLATION, f"{broken.name}: {broken.description}")
         if not math.isfinite(score):
             return self._failed(Status.EVALUATOR_ERROR, "the replay has no finite score")
-        segments = struct.unpack_from(f"<{count}d", answer, _HEAD.size)
         return Evaluation(Status.OK, score, segments, layers=self.layers)
+
+
+def _parts(answer: bytes) -> tuple[int, float, tuple[float, ...]]:
+    """Return fault, score and segments of a fork's answer; raises where it is none, to the last byte."""
+    fault, score, count = _HEAD.unpack_from(answer)
+    if len(answer) != _HEAD.size + 8 * count:
+        raise ValueError(f"{len(answer)} bytes are no answer of {count} segments")
+    segments = struct.unpack_from(f"<{count}d", answer, _HEAD.size)
+    if not all(map(math.isfinite, segments)):
+        raise ValueError("a segment that is not finite")
+    return fault, score, segments
+
+
+def _scores(answer: bytes, rows: int) -> npt.NDArray[np.float64]:
+    """Return the scores of so many rows; raises where a fork's answer holds more or fewer."""
+    if len(answer) != 8 * rows:
+        raise ValueError(f"{len(answer)} bytes are no scores of {rows} rows")
+    return np.frombuffer(answer, dtype="<f8")
 
 
 def _guard(
     kind: Kind, trace: Trace, calibration: Any, options: CompiledOptions
 ) -> InvariantGuard | None:
     """Return what looks for violations, or None when no invariant could be broken."""
-    invariants = blocking((*kind.invariants, *options.invariants))
+    decisions = blocking((*kind.invariants, *options.invariants))
+    whole = (each for each in options.invariants if each.asked_of("replay", "block"))
+    invariants = (*decisions, *whole)
     if not invariants:
         return None
     return InvariantGuard(kind, invariants, trace, calibration, options.isolation)

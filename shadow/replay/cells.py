@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...sdk.errors import CandidateError, ConfigurationError
+from ...sdk.invariant import Invariant, broken_over
 from ...sdk.kind import Kind
 from ..policy import Policy
 from ..simulators.base import IntArray, Replay, Simulator
@@ -68,12 +69,14 @@ class Setting:
         simulator: of its kind.
         calibration: fitted to the trace.
         slos: levels of service that a decision must all meet to count as good.
+        invariants: that are asked of every replay; None for the kind's.
     """
 
     trace: Trace
     simulator: Simulator
     calibration: Any
     slos: tuple[Slo, ...] = ()
+    invariants: tuple[Invariant, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class Numbers:
         good: part of the decisions that met every level of service; NaN where none is asked for.
         good_per_s: how many did, per second of the trace.
         broken: replay invariants of severity ``block`` that did not hold.
+        warned: those of severity ``warn``.
     """
 
     mean: float
@@ -101,6 +105,7 @@ class Numbers:
     good: float
     good_per_s: float
     broken: tuple[str, ...]
+    warned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -219,6 +224,10 @@ def _of(tier: str, replay: Replay, setting: Setting) -> Measured:
 def _numbers(replay: Replay, setting: Setting) -> Numbers:
     p50, p99 = np.quantile(replay.outcome, (0.50, 0.99))
     good = _good(replay, setting)
+    asked = setting.invariants
+    broken = broken_over(
+        replay.summary(), setting.simulator.kind.invariants if asked is None else asked
+    )
     span = setting.trace.span_s
     return Numbers(
         mean=replay.mean,
@@ -233,7 +242,8 @@ def _numbers(replay: Replay, setting: Setting) -> Numbers:
         },
         good=good / len(replay.time) if setting.slos else math.nan,
         good_per_s=good / span if setting.slos and span > 0.0 else math.nan,
-        broken=_broken(replay, setting.simulator.kind),
+        broken=tuple(each.name for each in broken if each.severity == "block"),
+        warned=tuple(each.name for each in broken if each.severity == "warn"),
     )
 
 
@@ -250,16 +260,6 @@ def _good(replay: Replay, setting: Setting) -> int:
             )
         good = good & (known[slo.metric] <= slo.limit)
     return int(good.sum())
-
-
-def _broken(replay: Replay, kind: Kind) -> tuple[str, ...]:
-    summary = replay.summary()
-    return tuple(
-        invariant.name
-        for invariant in kind.invariants
-        if invariant.scope == "replay" and invariant.severity == "block"
-        if not invariant.holds(summary)
-    )
 
 
 def _block_sums(replay: Replay, trace: Trace) -> tuple[tuple[int, ...], tuple[float, ...]]:

@@ -30,6 +30,7 @@ class PolicyRow:
         change: of the mean against the incumbent, relative, with a 95 % interval; None when the
             policy failed or is the incumbent.
         broken: names of replay invariants of severity ``block`` that did not hold in some replica.
+        warned: those of severity ``warn``, likewise.
         fault: what went wrong; empty when nothing did.
         together: as ``change``, with an interval so wide that those of all policies of the table hold
             at once with 95 %.
@@ -55,6 +56,7 @@ class PolicyRow:
     good: float = math.nan
     good_per_s: float = math.nan
     segments: tuple[float, ...] = ()
+    warned: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
 
 
@@ -257,6 +259,7 @@ def _row(name: str, one: Measured, alone: Interval | None, together: Interval | 
         good=mean("good"),
         good_per_s=mean("good_per_s"),
         segments=_means([replica.segments for replica in one.replicas]),
+        warned=tuple(sorted({name for replica in one.replicas for name in replica.warned})),
         layers=one.layers,
     )
 

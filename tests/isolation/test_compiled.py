@@ -16,6 +16,7 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError, IsolationError
 from gnomon.sdk.invariant import Invariant
 from gnomon.sdk.language import check
+from gnomon.sdk.language._names import BUILTINS, MATH
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.evaluation import Engine, Evaluation, Status
 from gnomon.shadow.isolation.compiled import CompiledEngine, CompiledOptions
@@ -107,6 +108,24 @@ def test_compiled_scores_of_rows_equal_the_interpreter(engine: CompiledEngine) -
     got = engine.scores(source, rows).result()
     expected = np.array([program.interpret(*row) for row in rows])
     assert np.array_equal(got, expected, equal_nan=True) and np.isnan(got).sum() == 2
+
+
+def _call(name: str) -> str:
+    arity = MATH.get(name, 1)
+    called = f"math.{name}" if name in MATH else name
+    argument = "(inflight, ewma_ms)" if name in ("max", "min", "sum") else "inflight, ewma_ms"
+    return f"{called}({argument if arity == 2 or name in ('max', 'min', 'sum') else 'inflight'})"
+
+
+@pytest.mark.parametrize("name", sorted({*MATH, *BUILTINS}))
+def test_every_function_of_the_language_compiles_behind_the_lock(
+    engine: CompiledEngine, name: str
+) -> None:
+    source = f"import math\ndef score(inflight, ewma_ms):\n    return {_call(name)}\n"
+    row = np.array([[0.75, 2.5, 1.0, 1.0, 0.5]])
+    got = engine.scores(source, row).result()
+    expected = check(source, load_balancer.input_names).interpret(*row[0])
+    assert got.tolist() == [expected]
 
 
 @pytest.mark.parametrize("name", attacks.STOPPED_BY_LANGUAGE)
