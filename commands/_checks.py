@@ -180,11 +180,6 @@ def isolation(machine: Machine) -> Check:
     )
     try:
         held = machine.isolation()
-    except ImportError as error:
-        found = f"not looked at: {error.name} is not installed"
-        return Check(
-            "isolation", "not installed", found, "to verify policies: pip install 'gnomon[shadow]'"
-        )
     except (IsolationError, OSError) as error:
         return Check("isolation", "warn", f"strict cannot be had: {error}", remedy)
     lacking = [layer for layer in MISSING if layer not in held]

@@ -43,8 +43,7 @@ MISSING = {
     "no_new_privs": ("strict does not start", "a container that allows prctl"),
     "landlock": (
         "files and connections are left to seccomp alone",
-        "Linux 5.13 or later, with landlock among the modules of /sys/kernel/security/lsm, and a "
-        "container that allows its system calls",
+        "Linux 5.13 or later with landlock in /sys/kernel/security/lsm, and a container that allows it",
     ),
     "seccomp": ("strict does not start", "a kernel and container that allow seccomp filters"),
     "capabilities": (
