@@ -108,10 +108,12 @@ def test_what_no_longer_applies_is_said_and_not_asked(kept: Regressions) -> None
         "for load_balancer v99": replace(CASE, kind_version=99),
         "for cache v": replace(CASE, kind="cache"),
         "no question": replace(CASE, question=[[1.0]]),
+        "no pick would keep": replace(CASE, question=[[9.0] * 5], invariant="calm"),
         "no question that": replace(CASE, inputs=("a", "b", "c", "d", "e")),
     }
     stored = [Stored(kept.add(case), case) for case in wanted.values()]
-    good, stale = usable(stored, load_balancer, (*load_balancer.invariants, SPARE))
+    calm = Invariant("calm", lambda items, picked: picked.inflight < 2)
+    good, stale = usable(stored, load_balancer, (*load_balancer.invariants, SPARE, calm))
     assert [each.case for each in good] == [CASE]
     for says, each in zip([*wanted][1:], stale, strict=True):
         assert each.problem.startswith(says), each.problem
