@@ -279,7 +279,8 @@ class Ledger:
                 yield
                 self._connection.execute("commit")
             except BaseException:
-                self._connection.execute("rollback")
+                if self._connection.in_transaction:  # some errors have ended it
+                    self._connection.execute("rollback")
                 raise
 
     def _insert(self, texts: tuple[bytes, bytes, bytes], raw: bytes) -> _Row:
@@ -322,6 +323,9 @@ class Ledger:
             subject: only entries about exactly this digest or rollout.
             from_seq: only from this entry on.
             limit: at most so many, the newest ones; -1 for all.
+
+        Raises:
+            TrustError: the file is damaged where they stand.
         """
         where, values = ["seq >= ?"], [from_seq]
         parameters: list[Any] = list(values)
@@ -332,8 +336,11 @@ class Ledger:
             where.append("subject = ?")
             parameters.append(subject)
         clause = f"where {' and '.join(where)} order by seq desc limit ?"
-        rows = list(self._rows(clause, (*parameters, limit)))
-        return [_entry(row) for row in reversed(rows)]
+        try:
+            rows = list(self._rows(clause, (*parameters, limit)))
+            return [_entry(row) for row in reversed(rows)]
+        except (sqlite3.DatabaseError, ValueError) as error:
+            raise TrustError(f"ledger {self.path} is damaged: {error}; restore it") from error
 
     def naming(self, name: str, from_seq: int = 0) -> Entries:
         """Return the entries about a digest or rollout, or whose body names it anywhere."""

@@ -118,15 +118,29 @@ def _opened(case: Case, grant: Grant) -> tuple[GateResult, dict[str, dict[str, f
     if unfit:
         return GateResult("holdout", "failed", unfit), {}
     try:
-        return _judged(case, replays, grant.alpha, {"opening": grant.opening})
+        return judged(case, replays, grant.alpha, {"opening": grant.opening})
     except TraceError as error:  # too few blocks to say how much blocks vary
         summary = f"Too little data: {error}."
         return GateResult("holdout", "inconclusive", summary), {}
 
 
-def _judged(
+def judged(
     case: Case, replays: Sequence[Replay], alpha: float, evidence: dict[str, Any]
 ) -> tuple[GateResult, dict[str, dict[str, float]]]:
+    """Answer from the candidate's replays of the holdout, whoever opened it.
+
+    Args:
+        case: the candidate's.
+        replays: of the holdout, one per calibration.
+        alpha: one-sided error that the answer may have.
+        evidence: what is known of the opening; the figures are added.
+
+    Returns:
+        as :func:`holdout`.
+
+    Raises:
+        TraceError: too few blocks.
+    """
     base = case.base("holdout", case.splits["holdout"])
     effect = worst_mean_effect(replays, base, alpha, case.options.seed)
     means = {"candidate": _mean(replays), "incumbent": _mean(base)}

@@ -320,7 +320,7 @@ def _picks(policy: Policy, simulator: Simulator, trace: Trace, calibration: Any)
     if not kept:
         raise ConfigurationError(
             f"what {policy.name!r} decides on a trace of kind {kind.name!r} cannot be seen; name a policy "
-            "in score form with --incumbent"
+            "in score form with --incumbent, such as a published one"
         )
     edge = np.concatenate(([0], np.cumsum([len(rows) for rows, _ in kept])))
     picked = edge[:-1] + np.array([pick for _, pick in kept], np.int64)

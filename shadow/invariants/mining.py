@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,8 @@ _SEEN, _HELD = 0.50, 0.25
 LEAST = 40
 #: Decisions that are looked at, evenly over the trace, and whose other choices are.
 _MOST_PICKS, _MOST_ANSWERS, _SAMPLED = 30_000, 400, 400
+#: Other choices of one decision that rules are tried on.
+_MOST_OTHERS = 8
 #: A rule that forbids less of the other choices says nothing; of what others forbid already, likewise.
 _TRIVIAL, _NEW = 0.02, 0.01
 _MOST_SUGGESTED = 30
@@ -142,7 +145,9 @@ class _Choices:
         if isinstance(part, Picks):
             asked = [part.asked(index) for index in range(len(part))]
             self._pairs = [
-                (items, item) for items, picked in asked for item in items if item is not picked
+                (items, item)
+                for items, picked in asked
+                for item in _some([each for each in items if each is not picked], draw)
             ]
         else:
             self._pairs = [
@@ -157,6 +162,10 @@ class _Choices:
         """Return which of the choices a rule forbids."""
         holds = rule.predicate()
         return np.array([not holds(*pair) for pair in self._pairs])
+
+
+def _some(items: list[Any], draw: random.Random) -> list[Any]:
+    return items if len(items) <= _MOST_OTHERS else draw.sample(items, _MOST_OTHERS)
 
 
 def _tested(
@@ -178,7 +187,7 @@ def _tested(
 
 def _new(kept: Sequence[_Candidate]) -> list[_Candidate]:
     """Return the rules that forbid most, each only if it forbids what those before it do not."""
-    ranked = sorted(kept, key=lambda each: (-each.support.forbids, each.rule.label()))
+    ranked = sorted(kept, key=lambda each: -each.support.forbids)  # among equals the simplest first
     chosen: list[_Candidate] = []
     covered = np.zeros(len(kept[0].forbids), bool) if kept else np.zeros(0, bool)
     for each in ranked:

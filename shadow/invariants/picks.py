@@ -121,9 +121,9 @@ def candidates(seen: Picks, held: Picks) -> Iterator[Rule]:
     ]
     differing = [each for each in features if each.seen.varies]
     for each in differing:
+        yield from _among(each)
         yield from _ends(each)
         yield from _near(each)
-        yield from _among(each)
         yield from _levels(each)
     yield from _undominated(differing[:_MOST_PAIRED])
     yield from _implied(differing)
@@ -262,7 +262,7 @@ def _within(of: Both) -> Iterator[Rule]:
     feature = of.seen.picks.kind.inputs[of.seen.index]
     if top is not None and bottom is not None:
         low, high = max(0.0 - bottom, feature.low), min(top, feature.high)
-        if (low, high) != (feature.low, feature.high):
+        if low < high and (low, high) != (feature.low, feature.high):
             yield ItemsWithin(of.name, low, high)
 
 
