@@ -60,7 +60,10 @@ if TYPE_CHECKING:
     )
     from .sdk.hook import Hook, hook, invariant
     from .sdk.invariant import Invariant
+    from .sdk.kill import Kill
     from .sdk.kind import Baseline, Feature, Guardrail, Kind, Metric, WorkloadEvent
+    from .sdk.limits import Limits
+    from .sdk.switch import kill, kills, unkill
     from .sdk.telemetry.accounting import Account
     from .shadow.simulators.custom import simulator
 
@@ -78,8 +81,10 @@ _HOMES = {
     "Hook": "sdk.hook",
     "Invariant": "sdk.invariant",
     "IsolationError": "sdk.errors",
+    "Kill": "sdk.kill",
     "Kind": "sdk.kind",
     "LanguageError": "sdk.errors",
+    "Limits": "sdk.limits",
     "Metric": "sdk.kind",
     "PolicyCache": "policy_cache",
     "RolloutError": "sdk.errors",
@@ -99,6 +104,8 @@ _HOMES = {
     "hook": "sdk.hook",
     "invariant": "sdk.hook",
     "list_invariants": "api",
+    "kill": "sdk.switch",
+    "kills": "sdk.switch",
     "llm_router": "policies.llm_router",
     "llm_scheduler": "policies.llm_scheduler",
     "load_balancer": "policies.load_balancer",
@@ -112,6 +119,7 @@ _HOMES = {
     "simulator": "shadow.simulators.custom",
     "suggest_invariants": "api",
     "traces": "api",
+    "unkill": "sdk.switch",
     "verify": "api",
 }
 
@@ -126,8 +134,10 @@ __all__ = [
     "Hook",
     "Invariant",
     "IsolationError",
+    "Kill",
     "Kind",
     "LanguageError",
+    "Limits",
     "Metric",
     "PolicyCache",
     "RolloutError",
@@ -150,6 +160,8 @@ __all__ = [
     "follow",
     "hook",
     "invariant",
+    "kill",
+    "kills",
     "list_invariants",
     "llm_router",
     "llm_scheduler",
@@ -165,6 +177,7 @@ __all__ = [
     "simulator",
     "suggest_invariants",
     "traces",
+    "unkill",
     "verify",
 ]
 
@@ -184,6 +197,7 @@ def configure(
     min_epoch: int | None = None,
     disabled: bool | None = None,
     isolation: str | None = None,
+    limits: Limits | None = None,
     sink: Sink | None = None,
     logger_provider: LoggerProvider | None = None,
 ) -> Settings:
@@ -206,6 +220,7 @@ def configure(
         min_epoch: lowest manifest epoch that is accepted.
         disabled: True keeps every hook off.
         isolation: of policies in program form: ``strict``, or ``process`` where that cannot be had.
+        limits: when a policy is taken back in this process, for hooks without limits of their own.
         sink: an object of your own that takes the records.
         logger_provider: your OpenTelemetry LoggerProvider, which takes the records instead of an OTLP
             endpoint; it stays yours and is never shut down.
@@ -239,6 +254,7 @@ def configure(
         min_epoch=min_epoch,
         disabled=disabled,
         isolation=isolation,
+        limits=limits,
     )
 
 

@@ -337,7 +337,7 @@ def verify(
     from .shadow.gates.verify import verify as judge
     from .shadow.policy import source_of
 
-    source = source_of(Path(policy)) if _names_file(policy) else str(policy)
+    source = source_of(Path(policy)) if _names_file(policy) else _text(str(policy))
     trace, target = opened(traces, hook, incumbent, invariants)
     others = against if isinstance(against, Mapping) else rivals(against, target)
     path = _writable(Path(out)) if out else None
@@ -354,6 +354,17 @@ def verify(
             progress=progress,
         )
     return verdict.save(path or VERDICTS / f"{verdict.digest[:16]}.json")
+
+
+def _text(source: str) -> str:
+    """Return a source that has bytes, and so a digest."""
+    try:
+        source.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"the policy's source is no Unicode text ({error.reason}); give it as printable ASCII"
+        ) from error
+    return source
 
 
 def _names_file(policy: str | Path) -> bool:

@@ -40,6 +40,9 @@ def verify(
     ledger: Annotated[Path, typer.Option(help="Ledger that takes the verdict.")] = Path(
         ".gnomon/ledger.db"
     ),
+    regressions: Annotated[
+        str, typer.Option(help="Folder of decisions that are asked first and added to; or none.")
+    ] = ".gnomon/regressions",
     isolation: _trace.Isolation = "strict",
     seed: _trace.Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
@@ -61,6 +64,7 @@ def verify(
         against=against or (),
         ledger=ledger,
         out=out,
+        regressions=None if regressions == "none" else regressions,
         options=VerifyOptions(isolation=known_mode(isolation), seed=seed),
         progress=_said,
     )

@@ -87,6 +87,43 @@ def held_to(
     return tuple(known.values())
 
 
+@dataclass(frozen=True, eq=False)
+class Contract:
+    """What a hook's name alone says of it.
+
+    Attributes:
+        hook: its name.
+        kind: what it decides; None where only the name is known.
+        invariants: of the hook where it was imported, else of the kind.
+    """
+
+    hook: str
+    kind: Kind | None
+    invariants: tuple[Invariant, ...]
+
+
+def contract_of(hook: str, kind: str | None) -> Contract:
+    """Return a hook's contract without any trace.
+
+    Args:
+        hook: its name, or ``module:attribute`` of the decorated function, which is imported.
+        kind: name of its kind, for a hook that is only named; None where nobody knows.
+
+    Raises:
+        ConfigurationError: there is no such hook or kind.
+    """
+    from ..policies.registry import kind as kind_named
+    from .policy import hook_at
+
+    if ":" in hook:
+        marked: Hook = hook_at(hook)
+        return Contract(marked.name, marked.kind, tuple(marked.invariants))
+    if kind is None:
+        return Contract(hook, None, ())
+    found = kind_named(kind)
+    return Contract(hook, found, tuple(found.invariants))
+
+
 def opened(
     traces: str | Path,
     hook: str | None = None,

@@ -19,7 +19,7 @@ from ..sdk.isolation.zygote import CandidateStopped
 from ..sdk.kind import Kind
 from ..sdk.language import Answer
 from ..sdk.language._arrays import size
-from ..sdk.programs.questions import Question, broken_by, outside, question_of
+from ..sdk.programs.questions import Question, objected, outside, question_of
 from .simulators.base import Replay
 
 #: Outputs by name; None for a policy that failed.
@@ -81,7 +81,7 @@ def violation(
     kind: Kind, invariants: Sequence[Invariant], question: Question, outputs: Mapping[str, Any]
 ) -> ProgramViolation | None:
     """Return the first invariant that an answer breaks, with question and answer, or None."""
-    broken = broken_by(kind, invariants, question, outputs)
+    broken = objected(kind, invariants, question, outputs)
     if broken is None:
         return None
     detail = broken.description or broken.name

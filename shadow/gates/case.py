@@ -190,9 +190,13 @@ class Case:
             process.ran, self.ran.layers = self.ran, tuple(process.layers)
             yield process
 
-    def seed(self, index: int) -> int:
-        """Return the seed of the replay under one calibration; the same for every policy."""
-        return self.options.seed + index
+    def seed(self, index: int, trace: Trace) -> int:
+        """Return the seed of a window's replay under one calibration; the same for every policy.
+
+        It depends on what the window holds: a search that scored on other windows has not met this luck.
+        """
+        named = f"{self.options.seed}/{trace.digest}/{index}".encode()
+        return int.from_bytes(hashlib.sha256(named).digest()[:6], "little")
 
     def replays(
         self, trace: Trace, source: str | None = None, most: int | None = None
@@ -207,7 +211,7 @@ class Case:
         """
         self.replaying(trace, "candidate", most)
         streams = [
-            self.simulator.stream(trace, calibration, self.seed(index))
+            self.simulator.stream(trace, calibration, self.seed(index, trace))
             for index, calibration in enumerate(self.calibrations[:most])
         ]
         if self.kind.form == "program":
@@ -256,10 +260,18 @@ class Case:
 
     def replaying(self, trace: Trace, whose: str, most: int | None = None) -> None:
         """Count replays of a window, one under each calibration (or the first few)."""
-        names = [name for name, window in self.splits.items() if window is trace]
-        self.ran.saw(names[0] if names else "part of a window", trace)
+        self.ran.saw(self._named(trace), trace)
         self.ran.used(self.calibrations[:most])
         self.ran.replayed(whose, len(self.calibrations[:most]))
+
+    def _named(self, trace: Trace) -> str:
+        """Return the name of a window, or of the one that it is a part of."""
+        for name, window in self.splits.items():
+            if window is trace:
+                return name
+            if len(trace) and window.time[0] <= trace.time[0] <= trace.time[-1] <= window.time[-1]:
+                return f"part of {name}"
+        return "a window"
 
     def holdout_replays(self) -> tuple[list[Replay], list[Violation] | list[ProgramViolation]]:
         """Replay the candidate on the holdout; its replays are kept for the gates after."""
@@ -280,6 +292,6 @@ class Case:
         key = (name, index)
         if key not in self._bases:
             self._bases[key] = self.target.incumbent.replay(
-                self.simulator, trace, self.calibrations[index], self.seed(index)
+                self.simulator, trace, self.calibrations[index], self.seed(index, trace)
             )
         return self._bases[key]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from ...sdk.invariant import Invariant, broken_over
 from ...sdk.isolation.layers import IsolationMode, Limits
+from ...sdk.isolation.zygote import Zygote
 from ...sdk.kind import Kind
 from ..gates.watch import Watch
 from ..simulators import simulator_for
@@ -43,6 +45,8 @@ class InvariantGuard:
         most = GUARDED_REPLAY if self._whole else GUARDED_DECISIONS
         self._trace = trace.rows(slice(0, most))
         self._calibration = calibration
+        self._mode: IsolationMode = mode
+        self._lock = threading.Lock()
         self._zygote = lockstep_zygote(mode, Limits())
 
     def broken(self, source: str) -> str:
@@ -54,12 +58,20 @@ class InvariantGuard:
         """
         watch = Watch(self._kind, self._invariants)
         stream = simulator_for(self._kind).stream(self._trace, self._calibration, 0)
-        with LockstepCandidate(self._zygote, source, self._kind) as candidate:
+        with LockstepCandidate(self._living(), source, self._kind) as candidate:
             (replay,) = run_lockstep(candidate, [stream], watch if self._invariants else None)
         if watch.found:
             return f"{watch.found[0].invariant}: {watch.found[0].detail}"
         broken = broken_over(replay.summary(), self._whole)
         return f"{broken[0].name}: {broken[0].description}" if broken else ""
+
+    def _living(self) -> Zygote:
+        """Return the clean process, or a fresh one in the place of one that ended."""
+        with self._lock:
+            if self._zygote.ended():
+                self._zygote.close()
+                self._zygote = lockstep_zygote(self._mode, Limits())
+            return self._zygote
 
     def close(self) -> None:
         """End the clean process."""

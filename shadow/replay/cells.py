@@ -117,7 +117,8 @@ class Measured:
         replicas: numbers of each.
         blocks: indices of the blocks of time in which anything was decided, ascending.
         sums: outcomes per block, all replicas together.
-        fault: what went wrong; then nothing else is there.
+        fault: what went wrong; then there is nothing else but the layers.
+        layers: of isolation that were in force.
     """
 
     tier: str
@@ -125,6 +126,7 @@ class Measured:
     blocks: tuple[int, ...] = ()
     sums: tuple[float, ...] = ()
     fault: str = ""
+    layers: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it as values that :meth:`of_json` takes back, bit for bit."""
@@ -134,7 +136,9 @@ class Measured:
     def of_json(data: dict[str, Any]) -> Measured:
         """Return what :meth:`as_json` was made of."""
         replicas = tuple(Numbers(**{k: _frozen(v) for k, v in n.items()}) for n in data["replicas"])
-        plain = {name: _frozen(data[name]) for name in ("tier", "blocks", "sums", "fault")}
+        plain = {
+            name: _frozen(data[name]) for name in ("tier", "blocks", "sums", "fault", "layers")
+        }
         return Measured(replicas=replicas, **plain)
 
 
@@ -150,9 +154,10 @@ def measured(policy: Policy, setting: Setting, seeds: Sequence[int]) -> Measured
     """
     try:
         tier = tier_of(policy, setting.simulator)
-        return merged([_of(tier, run, setting) for run in replayed(policy, setting, seeds)])
+        found = merged([_of(tier, run, setting) for run in replayed(policy, setting, seeds)])
     except CandidateError as error:
-        return Measured(policy.tier, fault=str(error))
+        found = Measured(policy.tier, fault=str(error))
+    return replace(found, layers=policy.layers)
 
 
 def tier_of(policy: Policy, simulator: Simulator) -> str:
@@ -203,6 +208,9 @@ def merged(parts: Sequence[Measured]) -> Measured:
         tuple(numbers for part in parts for numbers in part.replicas),
         blocks,
         tuple(totals[block] for block in blocks),
+        layers=tuple(
+            each for each in parts[0].layers if all(each in part.layers for part in parts)
+        ),
     )
 
 
