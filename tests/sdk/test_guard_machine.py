@@ -274,7 +274,7 @@ class Guard(RuleBasedStateMachine):
             self.check(things, picked, allowed)
         else:
             self.judged(things, allowed, None)
-        if decision is not None and decision.recorded:
+        if decision is not None and decision.recorded and picked in things:
             self.calls[decision.seq] = (rows, things.index(picked))
         self.note_trips()
 
