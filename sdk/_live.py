@@ -35,7 +35,8 @@ _OUTCOMES = (
     "outcomes", "missing_outcomes", "repeated_outcomes", "late_outcomes", "unknown_outcomes",
 )  # fmt: skip
 _SHADOW = (
-    "shadow_decisions", "shadow_diverged", "shadow_faults", "shadow_violations", "shadow_shed",
+    "shadow_decisions", "shadow_diverged", "shadow_faults", "shadow_violations", "shadow_warnings",
+    "shadow_shed",
 )  # fmt: skip
 PENDING_PER_RING = 4
 #: A drainer that comes at least so often, in seconds, looks ahead for the request path.
@@ -123,10 +124,9 @@ class Live:
     def hold_to(self, invariants: tuple[Invariant, ...]) -> None:
         """Set the invariants of the hook."""
         self.invariants = invariants
-        # Checked like blocking ones, off the request path and with no other effect than a count.
-        self.expander.warns = tuple(
-            replace(i, severity="block") for i in invariants if i.severity == "warn"
-        )
+        # Checked off the request path and with no other effect than a count.
+        self.expander.warns = tuple(i for i in invariants if i.asked_of("decision", "warn"))
+        self.expander.shadow.warns = self.expander.warns
 
     def _fresh_generators(self) -> None:
         generator = self.settings.generator

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .arms import KILLED, Segment
-from .invariant import Invariant, violated
+from .invariant import Invariant, refused_by, warned
 from .kind import HOST_FEATURES
 from .members import NOBODY, Members
 from .outcomes import Pending, RawReport
@@ -127,6 +127,7 @@ class Expander:
         announced, announced_ns: names of the items as last recorded, and when.
         complain: is told of a decision that cannot be read; set by the hook.
         warns: invariants of severity ``warn``.
+        broken: how often each invariant did not hold, by name.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class Expander:
         self.announced: tuple[str, ...] = ()
         self.announced_ns = 0
         self.warns: tuple[Invariant, ...] = ()
+        self.broken: Counter[str] = Counter()
 
     def expand(self, fields: list[Any], awaits: bool, into: list[Record]) -> None:
         """Append the records that fields from the ring come to.
@@ -202,6 +204,8 @@ class Expander:
         self.recorded += 1
         if segment.stale:
             self.counts["stale"] += 1
+        if decision.detail:
+            self.broken.update(refused_by(decision.detail))
         if segment.detail == KILLED:
             self.counts["killed"] += 1
         if inside and (self.warns or segment.shadow is not None):
@@ -338,9 +342,9 @@ class Expander:
         rows = [features[i : i + width] for i in range(0, len(features), width)]
         if self.warns:
             items = [*map(self._item, rows)]
-            self.counts["warnings"] += sum(
-                violated((warn,), items, decision.action) is not None for warn in self.warns
-            )
+            names = warned(self.warns, items, items[decision.action])
+            self.counts["warnings"] += len(names)
+            self.broken.update(names)
         if segment.shadow is not None:
             self.shadow.consider(segment.shadow, segment.shadow_rate, rows, decision.action)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .invariant import Invariant, violated
+from .invariant import Invariant, violated, warned
 from .kind import Kind
 from .limits import Breaker, Limits
 
@@ -137,6 +137,11 @@ class Guarded:
             return ""
         broken = violated(self.invariants, [*map(self._item, full)], index)
         return f"violation:{broken.name}" if broken else ""
+
+    def warnings(self, warns: Sequence[Invariant], full: list[Row], index: int) -> int:
+        """Return how many invariants of severity ``warn`` an answer does not meet."""
+        items = [*map(self._item, full)]
+        return len(warned(warns, items, items[index]))
 
     def _checked(self, rows: Sequence[Any], since: Sequence[int]) -> list[Row] | None:
         if len(rows) > self.most:

@@ -16,7 +16,7 @@ from .config import Settings
 from .decide import AwaitedDecision, OpenDecision
 from .errors import ConfigurationError
 from .guard import Answers, Chooser, Guarded
-from .invariant import Invariant, Severity
+from .invariant import Invariant, Scope, Severity, check_words
 from .kind import Kind
 from .limits import Breakers, Limits
 from .outcomes import PARTIAL
@@ -118,6 +118,15 @@ class Hook:
     def invariants(self) -> tuple[Invariant, ...]:
         """Those of the kind and of the hook."""
         return self.live.invariants
+
+    @property
+    def broken(self) -> dict[str, int]:
+        """How often each invariant did not hold in this process, by name; see :attr:`counters`.
+
+        Of severity ``block`` answers of programs that were not used, of severity ``warn`` recorded
+        decisions, whoever made them.
+        """
+        return dict(self.live.expander.broken)
 
     @property
     def assignment(self) -> Assignment:
@@ -403,40 +412,48 @@ def _misused(name: str, kind: Any, given: Sequence[str]) -> str:
 
 
 def invariant(
-    marked: object, *, severity: Severity = "block", name: str = "", description: str = ""
+    marked: object,
+    *,
+    scope: Scope = "decision",
+    severity: Severity = "block",
+    name: str = "",
+    description: str = "",
 ) -> Callable[[F], F]:
-    """Mark a predicate ``(items, picked) -> bool`` that every decision of a hook must meet.
+    """Mark a predicate that every decision of a hook must meet, or every replay of its traces.
 
-    Items are named tuples of the features, the host's included. The predicate stays a plain function.
+    Of a decision it is asked ``(items, picked)``, named tuples of the features, the host's included; of
+    program form ``(question, answer)``. Of a replay it is asked ``(summary)``, which holds what the kind's
+    simulator says of the whole; never in a service. The predicate stays a plain function.
 
     Args:
         marked: the decorated function.
-        severity: ``block`` gives the incumbent's answer instead; ``warn`` is only counted.
+        scope: ``decision`` or ``replay``.
+        severity: ``block`` gives the incumbent's answer instead, and refuses a candidate; ``warn`` is only
+            counted and reported.
         name: of the invariant; the predicate's own by default.
         description: one sentence for reports; the docstring's first line by default.
 
     Raises:
-        ConfigurationError: not a hook, not a predicate of two arguments, or a name that is taken.
+        ConfigurationError: not a hook, an unknown scope or severity, a predicate of other arguments, or a
+            name that is taken.
     """
-    target = hook_behind(marked)
-    if severity not in ("block", "warn"):
-        raise ConfigurationError(f"severity={severity!r}: use 'block' or 'warn'")
+    target = held_by(marked)
+    check_words(scope, severity)
 
     def mark(predicate: F) -> F:
-        try:
-            inspect.signature(predicate).bind(None, None)
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(
-                f"invariant {getattr(predicate, '__name__', predicate)!r}: it must take (items, picked)"
-            ) from error
         said = (inspect.getdoc(predicate) or "").partition("\n")[0]
-        own = name or predicate.__name__
-        target.add_invariant(
-            Invariant(own, predicate, severity=severity, description=description or said)
-        )
+        own = name or getattr(predicate, "__name__", "")
+        added = Invariant(own, predicate, scope, severity, description or said)
+        target.add_invariant(added)
         return predicate
 
     return mark
+
+
+def held_by(marked: object) -> Any:
+    """Return what can be held to an invariant: the hook of a function of either form, or of a cache."""
+    found = getattr(marked, "hook", marked)
+    return found if hasattr(found, "add_invariant") else hook_behind(marked)
 
 
 def hook_behind(marked: object) -> Hook | ProgramHook:

@@ -10,6 +10,7 @@ from .guard import Row
 
 if TYPE_CHECKING:
     from .guard import Guarded
+    from .invariant import Invariant
 
 BURST_NS = 2_000_000
 
@@ -19,7 +20,7 @@ class LiveShadow:
 
     Attributes:
         counts: ``shadow_decisions``, ``shadow_diverged``, ``shadow_faults``,
-            ``shadow_violations`` and ``shadow_shed``.
+            ``shadow_violations``, ``shadow_warnings`` and ``shadow_shed``.
         stopped: whether no candidate may be computed at all; what waits is shed.
     """
 
@@ -36,6 +37,8 @@ class LiveShadow:
         self._monotonic_ns = monotonic_ns
         self._draw = draw
         self._share = share
+        #: Of severity ``warn``; counted in ``shadow_warnings``.
+        self.warns: tuple[Invariant, ...] = ()
         self._begin = monotonic_ns()
         self._spent = 0
 
@@ -65,3 +68,5 @@ class LiveShadow:
         self.counts["shadow_faults"] += objection == "fault"
         self.counts["shadow_violations"] += objection.startswith("violation:")
         self.counts["shadow_diverged"] += index != action
+        if self.warns and not objection:
+            self.counts["shadow_warnings"] += candidate.warnings(self.warns, rows, index)

@@ -178,9 +178,12 @@ def _decode(data: bytes) -> Saved:
     heading, _, body = data.partition(b"\n")
     if heading != _HEADING + hashlib.sha256(body).hexdigest().encode():
         raise ValueError("checksum does not match")
-    fields: dict[str, Any] = json.loads(body)
-    return Saved(
-        int(fields["epoch"]),
-        base64.b64decode(fields["manifest"], validate=True),
-        base64.b64decode(fields["plan"], validate=True),
-    )
+    try:
+        fields: dict[str, Any] = json.loads(body)
+        epoch = fields["epoch"]
+        kept = [base64.b64decode(fields[name], validate=True) for name in ("manifest", "plan")]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"it holds no state: {error}") from error
+    if type(epoch) is not int or not 0 <= epoch < 2**64:
+        raise ValueError("its epoch is none")
+    return Saved(epoch, *kept)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ..arms import check_assignment
 from ..assignment import Assignment
 from ..config import Settings
+from ..errors import ConfigurationError
 from ..guard import Answer, Chooser, Guarded, Host, preparer
-from ..invariant import Invariant
+from ..invariant import Invariant, refused_by, warned
 from ..kind import Kind
 from ..limits import Breaker, Breakers, Limits
 from ..records import Record
@@ -25,7 +26,7 @@ from .scored import Ask
 if TYPE_CHECKING:
     from ..session import Measure
 
-_SHADOW = ("decisions", "diverged", "faults", "violations", "shed")
+_SHADOW = ("decisions", "diverged", "faults", "violations", "warnings", "shed")
 
 
 class CacheHook:
@@ -49,6 +50,8 @@ class CacheHook:
         measure: set by delivery.
         blocks: lookups of a canary.
         counts: what happened, by name.
+        broken: how often each invariant did not hold, by name; of those of severity ``warn`` only answers
+            of programs are looked at.
         ended: whether the cache was closed, or is gone.
         killed: why policies may not decide in this process, whatever is installed; empty while they may.
     """
@@ -82,6 +85,7 @@ class CacheHook:
         self._on = False
         self._assignment = Assignment()
         self._said = ""
+        self._invariants = kind.invariants
         self.begin(Settings())
 
     @property
@@ -117,6 +121,7 @@ class CacheHook:
         self.clock = settings.clock
         self.blocks = Blocks(settings.clock.time_ns)
         self.counts: Counter[str] = Counter()
+        self.broken: Counter[str] = Counter()
         self._arm(self._assignment.epoch)
         self.log = self._log()
         self._said = ""
@@ -154,8 +159,17 @@ class CacheHook:
 
     @property
     def invariants(self) -> tuple[Invariant, ...]:
-        """Those of the kind."""
-        return self.kind.invariants
+        """Those of the kind and of the cache."""
+        return self._invariants
+
+    def add_invariant(self, added: Invariant) -> None:
+        """Hold every program to one more invariant; raises ConfigurationError for a taken name."""
+        if any(i.name == added.name for i in self._invariants):
+            raise ConfigurationError(
+                f"hook {self.name!r} already has an invariant {added.name!r}; pass another name="
+            )
+        self._invariants = (*self._invariants, added)
+        self.changed = True
 
     @property
     def assignment(self) -> Assignment:
@@ -197,6 +211,7 @@ class CacheHook:
             "slow": counts["slow"],
             "breaker_trips": counts["breaker_trips"],
             "stale": counts["stale"],
+            "warnings": counts["warnings"],
             **{f"shadow_{name}": counts[f"shadow_{name}"] for name in _SHADOW},
         }
 
@@ -325,13 +340,21 @@ class CacheHook:
             return ask
         counts, blocks, shadow = self.counts, self.blocks, role == "shadow"
         decisions = "shadow_decisions" if shadow else "decisions"
+        warns = [each for each in self._invariants if each.asked_of("decision", "warn")]
+        item = self.kind.item_type._make
 
         def counted(rows: list[tuple[float, ...]], since: list[int]) -> Answer:
             answer = ask(rows, since)
             counts[decisions] += 1
+            if warns and answer[0] >= 0 and answer[2]:
+                items = [*map(item, answer[2])]
+                names = warned(warns, items, items[answer[0]])
+                counts["shadow_warnings" if shadow else "warnings"] += len(names)
+                self.broken.update(() if shadow else names)
             if answer[1]:
                 reason = answer[1].partition(":")[0]
                 counts[f"shadow_{reason}s" if shadow else reason] += 1
+                self.broken.update(() if shadow else refused_by(answer[1]))
                 if role == "candidate":
                     blocks.fallback()
             return answer

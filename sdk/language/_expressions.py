@@ -213,18 +213,15 @@ class Expressions:
         return Value(name, True, True)
 
     def _boolean(self, operator: ast.boolop, operands: Sequence[ast.expr]) -> Value:
-        if len(operands) == 1:
-            return self.value(operands[0])
-        first = self.atom(operands[0])
-
-        def keep() -> Value:
-            return first
-
-        def rest() -> Value:
-            return self._boolean(operator, operands[1:])
-
-        both = (keep, rest) if isinstance(operator, ast.Or) else (rest, keep)
-        return self._either(f"{first.text} != 0.0", *both)
+        # Each step reads the one before by name, so that a long chain nests no deeper than a short one.
+        result = self.value(operands[0])
+        for operand in operands[1:]:
+            before = self.named(self.checked(result))
+            both = [partial(Value, *before), partial(self.value, operand)]
+            if isinstance(operator, ast.And):
+                both.reverse()
+            result = self._either(f"{before.text} != 0.0", *both)
+        return result
 
     def _either(self, test: str, body: Callable[[], Value], orelse: Callable[[], Value]) -> Value:
         first, then = self.captured(body)
@@ -269,18 +266,18 @@ class Expressions:
         return self._joined([partial(pair, *both) for both in pairs], "and")
 
     def _joined(self, parts: Sequence[Callable[[], str]], word: str) -> str:
-        text = parts[0]()
+        texts = [parts[0]()]
         for part in parts[1:]:
             lines, more = self.captured(part)
             if lines:
                 flag = self.temporary()
-                self.emit(f"{flag} = {text}")
+                self.emit(f"{flag} = {f' {word} '.join(texts)}")
                 self.emit(f"if {flag}:" if word == "and" else f"if not {flag}:")
                 self.indent([*lines, f"{flag} = {more}"])
-                text = flag
+                texts = [flag]
             else:
-                text = f"({text} {word} {more})"
-        return text
+                texts.append(more)
+        return texts[0] if len(texts) == 1 else f"({f' {word} '.join(texts)})"
 
     # calls
 

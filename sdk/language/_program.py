@@ -7,6 +7,7 @@ import keyword
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import CodeType
 
 from ..errors import ConfigurationError, LanguageError
 from ._analysis import Analysis, analyse, count_nodes
@@ -16,7 +17,7 @@ from ._interpret import Fault, constants, run
 from ._lower import helpers, lower, lower_inline
 from ._names import RESERVED
 from ._runtime import namespace
-from ._text import parse
+from ._text import parse, within_limits
 
 MAX_NODES = 400
 MAX_FUEL = 2000
@@ -45,6 +46,7 @@ class Program:
     lowered: str = field(repr=False)
     _analysis: Analysis = field(repr=False)
     _max_fuel: int = field(repr=False)
+    _code: CodeType = field(repr=False)
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -58,7 +60,7 @@ class Program:
         state, so threads may share it, and returns a finite float, or NaN for a fault.
         """
         names = namespace()
-        exec(compile(self.lowered, f"<policy {self.source_digest[:12]}>", "exec"), names)  # noqa: S102
+        exec(self._code, names)  # noqa: S102 - lowered from a checked source
         score: Callable[..., float] = names["_score"]
         return score
 
@@ -110,13 +112,20 @@ def check(
         max_fuel: limit of fuel for one evaluation.
 
     Returns:
-        The checked program.
+        The checked program, lowered and compiled.
 
     Raises:
         LanguageError: the source lies outside the language, whatever it is; with line and reason.
         ConfigurationError: an input is no name that a policy could have.
     """
     _check_inputs(inputs)
+    with within_limits():
+        return _checked(source, inputs, entry, max_nodes, max_fuel)
+
+
+def _checked(
+    source: str, inputs: Sequence[str], entry: str, max_nodes: int, max_fuel: int
+) -> Program:
     found = outline(parse(source))
     nodes = count_nodes(found)
     if nodes > max_nodes:
@@ -128,16 +137,19 @@ def check(
     _check_entry(found, entry, inputs)
     if analysis.costs[entry].straight > max_fuel:
         raise LanguageError(f"needs more than {max_fuel} fuel on every call; call fewer functions")
+    lowered = lower(analysis, entry, inputs, max_fuel)
+    digest = hashlib.sha256(source.encode()).hexdigest()
     return Program(
         source=source,
-        source_digest=hashlib.sha256(source.encode()).hexdigest(),
+        source_digest=digest,
         inputs=tuple(inputs),
         entry=entry,
         nodes=nodes,
         fuel_bound=int(min(analysis.costs[entry].bound, max_fuel)),
-        lowered=lower(analysis, entry, inputs, max_fuel),
+        lowered=lowered,
         _analysis=analysis,
         _max_fuel=max_fuel,
+        _code=compile(lowered, f"<policy {digest[:12]}>", "exec"),
     )
 
 

@@ -36,7 +36,7 @@ from ._contract import HostOperation, ProgramContract
 from ._flow import check_flow
 from ._grammar import check_functions, outline
 from ._interpret import Fault, constants
-from ._text import parse
+from ._text import parse, within_limits
 
 #: The host's operations by name; they take and return floats, lists or lists of lists.
 Host = Mapping[str, Callable[..., Any]]
@@ -161,6 +161,11 @@ def check_program(source: str, contract: ProgramContract) -> ArrayProgram:
     Raises:
         LanguageError: the source lies outside the language, whatever it is; with line and reason.
     """
+    with within_limits():
+        return _checked(source, contract)
+
+
+def _checked(source: str, contract: ProgramContract) -> ArrayProgram:
     found = outline(parse(source))
     nodes = count_nodes(found)
     if nodes > contract.max_nodes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..errors import LanguageError
 
@@ -12,6 +14,14 @@ MAX_DEPTH = 50
 _TRIES = 4
 
 _FORBIDDEN = re.compile(r"[^\n\t\x20-\x7e]|__")
+#: What the parser only warns of, so that the process's warning filters would decide.
+_WARNED = (
+    (re.compile(r"\\(?!\n)"), "a backslash stands only at the end of a line"),
+    (
+        re.compile(r"\b(?:0[xX][0-9a-fA-F_]+|\d[\w.]*?)(?:and|else|for|i[fns]|not|or)\b"),
+        "a number and a word need a space between them",
+    ),
+)
 
 
 def parse(source: str) -> ast.Module:
@@ -41,6 +51,15 @@ def syntax_tree(source: str) -> ast.Module:
     return ast.parse(source)
 
 
+@contextmanager
+def within_limits() -> Iterator[None]:
+    """Refuse a source for which the interpreter's own limits do not suffice, here or where the caller stands."""
+    try:
+        yield
+    except (SyntaxError, RecursionError, MemoryError):
+        raise LanguageError("too deep for this interpreter; write shorter expressions") from None
+
+
 def depth(root: ast.AST) -> int:
     """Return the number of statements and expressions on the longest path down from a node."""
     deepest = 0
@@ -63,6 +82,9 @@ def _check_text(source: str) -> None:
             raise LanguageError("two underscores in a row are not allowed", line)
         code = ord(found.group())
         raise LanguageError(f"character U+{code:04X}; use printable ASCII, tab and newline", line)
+    for pattern, reason in _WARNED:
+        if found := pattern.search(source):
+            raise LanguageError(reason, source.count("\n", 0, found.start()) + 1)
     _check_brackets(source)
 
 

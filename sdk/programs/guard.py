@@ -93,6 +93,12 @@ class ProgramGuard:
         self._pid = os.getpid()
         self._closed = False
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Isolation layers in force around the program; none while it has no process."""
+        process = self._process
+        return process.layers if process is not None else ()
+
     def start(self, *, wait: bool = True) -> None:
         """Make the process ready, or begin to; a failure is logged, and shows again when it is asked."""
         if self._process is None and not self._closed:

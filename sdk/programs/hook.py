@@ -103,6 +103,14 @@ class ProgramHook:
         return self._arms.breaker()
 
     @property
+    def layers(self) -> tuple[str, ...]:
+        """Isolation layers in force around every program of this hook here; none while none has a process."""
+        held = [guard.layers for guard in _guards(self._arms) if guard.layers]
+        return (
+            tuple(layer for layer in held[0] if all(layer in one for one in held)) if held else ()
+        )
+
+    @property
     def has_outcomes(self) -> bool:
         """Whether outcomes can be expected; a hook without any cannot be shipped to."""
         return self._delayed or self.spec.outcome is not None
@@ -116,6 +124,11 @@ class ProgramHook:
         ``followed`` decisions that rank 0 of the group made and recorded.
         """
         return self.recording.counters()
+
+    @property
+    def broken(self) -> dict[str, int]:
+        """How often each invariant did not hold in this process, by name; as of a hook of score form."""
+        return dict(self.recording.broken)
 
     def new_measure(self) -> BlockMeasure:
         """Return a measure of this hook's outcomes per block and arm, with nothing in it yet."""

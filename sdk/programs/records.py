@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .._log import say
 from ..arms import KILLED, Segment
 from ..expand import MOST_VALUES, span_of
+from ..invariant import refused_by, warned
 from ..live_shadow import LiveShadow
 from ..outcomes import Pending
 from ..records import INCUMBENT, Decision, Outcome, Record, Workload
@@ -32,7 +33,8 @@ _OUTCOMES = (
     "outcomes", "missing_outcomes", "repeated_outcomes", "late_outcomes", "unknown_outcomes",
 )  # fmt: skip
 _SHADOW = (
-    "shadow_decisions", "shadow_diverged", "shadow_faults", "shadow_violations", "shadow_shed",
+    "shadow_decisions", "shadow_diverged", "shadow_faults", "shadow_violations", "shadow_warnings",
+    "shadow_shed",
 )  # fmt: skip
 _PENDING_PER_RING = 4
 #: Calls in a row that a group may let pass in silence, each as long as its two steps may take.
@@ -89,6 +91,7 @@ class Recording:
         numbers: of decisions.
         tallies: counters that the request path bumps.
         silences: calls in a row in which the group was not heard.
+        broken: how often each invariant did not hold, by name.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Recording:
         self._draining = threading.Lock()
         self._beside = threading.Semaphore(_MOST_BESIDE)
         self._counts: Counter[str] = Counter()
+        self.broken: Counter[str] = Counter()
         self._fields = {e.name: sorted(e.fields) for e in kind.workload if e.source == "event"}
         objective = kind.objective
         deadline_ns = int(kind.outcome_deadline_s * 1e9)
@@ -126,7 +130,8 @@ class Recording:
 
     def hold_to(self, invariants: Sequence[Invariant]) -> None:
         """Set the invariants of the hook; those that only warn are tested here, with no other effect."""
-        self._warns = tuple(i for i in invariants if i.severity == "warn")
+        self._warns = tuple(i for i in invariants if i.asked_of("decision", "warn"))
+        self._shadow.warns = self._warns
 
     def kill(self, killed: bool) -> None:
         """Compute no candidate beside any more, or again."""
@@ -252,6 +257,7 @@ class Recording:
         trace_id, span_id = span_of(context)
         self._counts["recorded"] += 1
         self._counts["stale"] += held.stale
+        self.broken.update(refused_by(detail))
         self._counts["killed"] += detail == KILLED
         if beside is not None:
             self._beside.release()
@@ -282,21 +288,23 @@ class Recording:
     def _examine(self, held: Segment, question: Question, picked: Any) -> None:
         """Test what only warns, and ask the candidate of a live shadow, within its budget."""
         if self._warns:
-            self._counts["warnings"] += self._broken(question, picked)
+            names = self._warned(question, picked)
+            self._counts["warnings"] += len(names)
+            self.broken.update(names)
         if held.shadow is None:
             return
         guard: Any = held.shadow
         asked: Any = _Beside(guard, self._kind)
         self._shadow.consider(asked, held.shadow_rate, [question], picked)  # type: ignore[list-item]
 
-    def _broken(self, question: Question, picked: Any) -> int:
-        from .questions import broken_by, outputs_of
+    def _warned(self, question: Question, picked: Any) -> tuple[str, ...]:
+        from .questions import outputs_of
 
         try:
-            outputs = outputs_of(self._kind, picked)
+            answer = self._kind.answer_type(**outputs_of(self._kind, picked))
         except Exception:  # noqa: BLE001 - what the service's function returned may be anything
-            return 0
-        return sum(broken_by(self._kind, (w,), question, outputs) is not None for w in self._warns)
+            return ()
+        return warned(self._warns, question.asked, answer)
 
     def _outcome(self, told: _Report) -> Outcome | None:
         try:
@@ -335,6 +343,12 @@ class _Beside:
         outputs, self._detail = self._guard.answer(rows[0])
         return None if outputs is None else _Compared(self._kind, outputs)
 
+    def warnings(
+        self, warns: Sequence[Invariant], rows: Sequence[Question], index: _Compared
+    ) -> int:
+        """Return how many invariants of severity ``warn`` the answer does not meet."""
+        return len(warned(warns, rows[0].asked, self._kind.answer_type(**index.outputs)))
+
     def objection(self, rows: Sequence[Question], index: Any) -> str:
         """Return why the answer could not be used; a late one is a fault."""
         return "fault" if self._detail == "timeout" else self._detail
@@ -345,13 +359,13 @@ class _Compared:
 
     def __init__(self, kind: Kind, outputs: dict[str, Any]) -> None:
         self._kind = kind
-        self._outputs = outputs
+        self.outputs = outputs
 
     def __eq__(self, picked: object) -> bool:
         from .questions import outputs_of
 
         try:
-            return bool(outputs_of(self._kind, picked) == self._outputs)
+            return bool(outputs_of(self._kind, picked) == self.outputs)
         except Exception:  # noqa: BLE001 - what the service's function returned may be anything
             return False
 

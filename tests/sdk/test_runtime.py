@@ -434,6 +434,7 @@ def test_live_shadow_compares_within_its_budget() -> None:
         "shadow_diverged": 3,
         "shadow_faults": 1,
         "shadow_violations": 1,
+        "shadow_warnings": 0,
         "shadow_shed": 0,
     }
 
