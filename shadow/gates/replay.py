@@ -121,7 +121,8 @@ def _opened(case: Case, grant: Grant) -> tuple[GateResult, dict[str, dict[str, f
     unfit = _unfit(case, replays)
     if unfit:
         return GateResult("holdout", "failed", unfit), {}
-    if (left_out := _left_out("holdout", replays, case.base("holdout", trace))) is not None:
+    base = case.base("holdout", case.splits["holdout"])
+    if (left_out := _left_out("holdout", replays, base)) is not None:
         return left_out, {}
     try:
         return judged(case, replays, grant.alpha, {"opening": grant.opening})
