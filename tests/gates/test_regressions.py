@@ -374,3 +374,28 @@ def test_cases_on_the_command_line(kept: Regressions, tmp_path: Path) -> None:
     assert _run("remove", "12345678", *where).exit_code == 2
     assert _run("remove", CASE.digest[:12], "--json", *where).exit_code == 0
     assert not path.exists()
+
+
+def test_a_candidate_that_dies_while_its_case_is_made_small_is_refused_with_the_first(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gnomon.sdk.isolation.zygote import CandidateStopped
+    from gnomon.shadow.evaluation import Status
+    from gnomon.shadow.gates import counterexample
+
+    def dies(*_: Any) -> Any:
+        raise CandidateStopped(Status.DIED, "killed from outside")
+
+    monkeypatch.setattr(counterexample, "smallest", dies)
+    result = sampled(make(GREEDY, target(SPARE)))
+    assert result.answer == "failed" and "spare broken" in result.summary
+    assert len(result.evidence["counterexample"]["items"]) == 4  # as recorded
+
+
+def test_making_a_case_small_has_an_end(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gnomon.shadow.gates import counterexample
+
+    monkeypatch.setattr(counterexample, "_MOST_S", 0.0)
+    result = sampled(make(GREEDY, target(SPARE)))
+    assert result.answer == "failed"
+    assert len(result.evidence["counterexample"]["items"]) == 4
