@@ -79,7 +79,10 @@ def _verify_any(envelope: policy_pb2.Envelope, keys: Sequence[Ed25519PublicKey])
     trusted = {_keys.keyid(key): key for key in keys}
     known = [found for found in envelope.signatures if found.keyid in trusted]
     if not known:
-        signers = ", ".join(found.keyid[:16] or "no keyid" for found in envelope.signatures)
+        named = (
+            ascii(found.keyid[:16])[1:-1] for found in envelope.signatures
+        )  # a stranger's text
+        signers = ", ".join(name or "no keyid" for name in named)
         raise TrustError(f"{envelope.payload_type} signed by {signers}, which is not a trusted key")
     message = pae(envelope.payload_type, envelope.payload)
     if not any(_keys.valid(trusted[found.keyid], found.sig, message) for found in known):

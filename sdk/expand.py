@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .arms import Segment
+from .arms import KILLED, Segment
 from .invariant import Invariant, refused_by, warned
 from .kind import HOST_FEATURES
 from .members import NOBODY, Members
@@ -122,7 +122,7 @@ class Expander:
     Attributes:
         recorded: decisions so far.
         events: number of the next event; those that nobody recorded leave a gap.
-        counts: ``unreadable`` and ``stale`` decisions, ``bad_reports`` (values that are
+        counts: ``unreadable``, ``stale`` and ``killed`` decisions, ``bad_reports`` (values that are
             no numbers, or more than :data:`MOST_VALUES`), ``bad_events`` (not as the kind declares them), and ``warnings`` (invariants of severity ``warn`` that did not hold).
         announced, announced_ns: names of the items as last recorded, and when.
         complain: is told of a decision that cannot be read; set by the hook.
@@ -206,6 +206,8 @@ class Expander:
             self.counts["stale"] += 1
         if decision.detail:
             self.broken.update(refused_by(decision.detail))
+        if segment.detail == KILLED:
+            self.counts["killed"] += 1
         if inside and (self.warns or segment.shadow is not None):
             self._examine(segment, decision)
         return decision

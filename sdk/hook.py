@@ -15,9 +15,10 @@ from .assignment import Assignment
 from .config import Settings
 from .decide import AwaitedDecision, OpenDecision
 from .errors import ConfigurationError
-from .guard import Answers, Breaker, Chooser, Guarded
+from .guard import Answers, Chooser, Guarded
 from .invariant import Invariant, Scope, Severity, check_words
 from .kind import Kind
+from .limits import Breakers, Limits
 from .outcomes import PARTIAL
 from .records import Record
 from .runtime import RUNTIME, Runtime
@@ -103,6 +104,7 @@ class Hook:
         self.chooser: Callable[[Any, Kind], Chooser] = _chooser
         self._runtime = runtime
         self._installing = threading.RLock()
+        self._breakers = Breakers(self._tripped)
         self.live = Live(name, kind, how)
         self.live.identify = self.decision_id
         self.function = self._function()
@@ -207,15 +209,25 @@ class Hook:
                 f"{self.kind.name!r} has paired arms: use its own adapter, for a cache PolicyCache"
             )
         with self._installing:  # programs are made ready meanwhile, which no call has to wait for
-            old = self.live.arms
-            kept = old if assignment.epoch == old.assignment.epoch else Arms()
             self.live.take(
                 Arms(
                     assignment,
-                    self._guarded(assignment.stable, kept.stable),
-                    self._guarded(assignment.candidate, kept.candidate),
+                    self._guarded(assignment.stable, "stable", assignment.epoch),
+                    self._guarded(assignment.candidate, "candidate", assignment.epoch),
                 )
             )
+
+    @property
+    def killed(self) -> str:
+        """Why policies may not decide in this process, whatever is installed; empty while they may."""
+        return self.live.killed
+
+    def kill(self, why: str) -> None:
+        """Have the function decide from the next call on; an empty text ends that."""
+        said = why != self.live.killed
+        self.live.kill(why)
+        if said:
+            self._runtime.said(self, why)
 
     def add_invariant(self, added: Invariant) -> None:
         """Hold every program to one more invariant; raises ConfigurationError for a taken name."""
@@ -249,7 +261,8 @@ class Hook:
 
     def _number(self, decision_id: bytes) -> int:
         """Return the number of one of this process's decisions; -1 for an id of another."""
-        own = len(decision_id) == 16 and decision_id[:8] == self._runtime.process_id
+        given = decision_id if isinstance(decision_id, bytes) else b""
+        own = len(given) == 16 and given[:8] == self._runtime.process_id
         return int.from_bytes(decision_id[8:], "big") if own else -1
 
     def event(self, name: str, /, **values: float | str) -> None:
@@ -267,17 +280,14 @@ class Hook:
         """Return what was recorded since the last time, in order, missing outcomes included."""
         return self.live.drain()
 
-    def _guarded(self, program: Any, before: Guarded | None) -> Guarded | None:
+    def _guarded(self, program: Any, arm: str, epoch: int) -> Guarded | None:
+        breaker = self._breakers.of(arm, epoch, self.live.host.limits)
         if program is None:
             return None
-        breaker = before.breaker if before is not None else self._breaker()
-        choose = self.chooser(program, self.kind)
-        made = Guarded(choose, self.kind, self.invariants, self.live.host, breaker)
+        choose, fuel = self.chooser(program, self.kind), getattr(program, "fuel_bound", 1)
+        made = Guarded(choose, self.kind, self.invariants, self.live.host, breaker, fuel)
         made.answers = _answers(made, program, self)
         return made
-
-    def _breaker(self) -> Breaker:
-        return Breaker(self.live.settings.limits, self._tripped)
 
     def _tripped(self, reason: str) -> None:
         self.live.tallies["breaker_trips"].bump()
@@ -329,6 +339,7 @@ def hook(
     question: Callable[..., Sequence[Any]] | None = None,
     answer: Callable[[Any], Any] | None = None,
     group: Group | None = None,
+    limits: Limits | None = None,
 ) -> Callable[[Callable[P, R_co]], Hooked[P, R_co]]:
     """Mark a function that picks one of several items, or answers a whole question, as a hook.
 
@@ -353,6 +364,7 @@ def hook(
         answer: program form: the one output's rows, or several outputs by name, to what the function
             returns; by default that itself.
         group: program form: processes that decide as one; by default each decides by itself.
+        limits: when a policy is taken back in this process; by default those of ``configure``.
 
     Raises:
         ConfigurationError: an argument cannot work with the function; names both.
@@ -376,11 +388,11 @@ def hook(
             from .programs.hook import ProgramHook  # not needed where nobody decides so
             from .programs.reading import ProgramSpec
 
-            read = ProgramSpec(question, item_features, answer, outcome, group)
+            read = ProgramSpec(question, item_features, answer, outcome, group, limits)
             made = ProgramHook(name, kind, read, function)
         else:
             read_item = cast("Callable[[Any], tuple[float, ...]]", item_features)
-            how = Spec(items, read_item, unit, item_name, outcome, explore, redact)
+            how = Spec(items, read_item, unit, item_name, outcome, explore, redact, limits)
             made = Hook(name, kind, how, function)
         RUNTIME.register(made)
         return cast("Hooked[P, R_co]", made.function)
@@ -425,7 +437,7 @@ def invariant(
         ConfigurationError: not a hook, an unknown scope or severity, a predicate of other arguments, or a
             name that is taken.
     """
-    target = _held_to(marked)
+    target = held_by(marked)
     check_words(scope, severity)
 
     def mark(predicate: F) -> F:
@@ -438,7 +450,7 @@ def invariant(
     return mark
 
 
-def _held_to(marked: object) -> Any:
+def held_by(marked: object) -> Any:
     """Return what can be held to an invariant: the hook of a function of either form, or of a cache."""
     found = getattr(marked, "hook", marked)
     return found if hasattr(found, "add_invariant") else hook_behind(marked)

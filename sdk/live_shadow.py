@@ -21,6 +21,7 @@ class LiveShadow:
     Attributes:
         counts: ``shadow_decisions``, ``shadow_diverged``, ``shadow_faults``,
             ``shadow_violations``, ``shadow_warnings`` and ``shadow_shed``.
+        stopped: whether no candidate may be computed at all; what waits is shed.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class LiveShadow:
         share: float = 0.01,
     ) -> None:
         self.counts: Counter[str] = Counter()
+        self.stopped = False
         self._cpu_ns = cpu_ns
         self._monotonic_ns = monotonic_ns
         self._draw = draw
@@ -52,7 +54,7 @@ class LiveShadow:
         if self._draw() >= rate:
             return
         allowed = BURST_NS + self._share * (self._monotonic_ns() - self._begin)
-        if self._spent >= allowed:
+        if self.stopped or self._spent >= allowed or len(rows) > candidate.most:
             self.counts["shadow_shed"] += 1
             return
         begin = self._cpu_ns()

@@ -116,12 +116,19 @@ class StateStore:
         _log.warning("%s", message)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file so that a crash leaves the old content or the new, never a part."""
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace a file so that a crash leaves the old content or the new, never a part.
+
+    Args:
+        path: of the file.
+        data: all of it.
+        mode: permissions of the new file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -171,9 +178,12 @@ def _decode(data: bytes) -> Saved:
     heading, _, body = data.partition(b"\n")
     if heading != _HEADING + hashlib.sha256(body).hexdigest().encode():
         raise ValueError("checksum does not match")
-    fields: dict[str, Any] = json.loads(body)
-    return Saved(
-        int(fields["epoch"]),
-        base64.b64decode(fields["manifest"], validate=True),
-        base64.b64decode(fields["plan"], validate=True),
-    )
+    try:
+        fields: dict[str, Any] = json.loads(body)
+        epoch = fields["epoch"]
+        kept = [base64.b64decode(fields[name], validate=True) for name in ("manifest", "plan")]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"it holds no state: {error}") from error
+    if type(epoch) is not int or not 0 <= epoch < 2**64:
+        raise ValueError("its epoch is none")
+    return Saved(epoch, *kept)

@@ -75,15 +75,53 @@ def held_to(
     """
     from ..sdk.rules.file import read_suggestions
 
-    found = (*own, *(read_suggestions(file).invariants(kind, hook) if file else ()))
-    names = [each.name for each in found]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ConfigurationError(
-            f"{file} has an invariant {twice[0]!r}, and so has hook {hook!r}; rename it in the file "
-            "and confirm it again, or leave the file out where the hook loads it"
-        )
-    return found
+    known = {each.name: each for each in own}
+    for each in read_suggestions(file).invariants(kind, hook) if file else ():
+        before = known.setdefault(each.name, each)
+        # whoever loads the file beside the hook, and names it here too, means the same
+        if (before.severity, before.description) != (each.severity, each.description):
+            raise ConfigurationError(
+                f"{file} has an invariant {each.name!r}, and hook {hook!r} has another of that name; "
+                "give one of them another name"
+            )
+    return tuple(known.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Contract:
+    """What a hook's name alone says of it.
+
+    Attributes:
+        hook: its name.
+        kind: what it decides; None where only the name is known.
+        invariants: of the hook where it was imported, else of the kind.
+    """
+
+    hook: str
+    kind: Kind | None
+    invariants: tuple[Invariant, ...]
+
+
+def contract_of(hook: str, kind: str | None) -> Contract:
+    """Return a hook's contract without any trace.
+
+    Args:
+        hook: its name, or ``module:attribute`` of the decorated function, which is imported.
+        kind: name of its kind, for a hook that is only named; None where nobody knows.
+
+    Raises:
+        ConfigurationError: there is no such hook or kind.
+    """
+    from ..policies.registry import kind as kind_named
+    from .policy import hook_at
+
+    if ":" in hook:
+        marked: Hook = hook_at(hook)
+        return Contract(marked.name, marked.kind, tuple(marked.invariants))
+    if kind is None:
+        return Contract(hook, None, ())
+    found = kind_named(kind)
+    return Contract(hook, found, tuple(found.invariants))
 
 
 def opened(

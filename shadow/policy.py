@@ -36,10 +36,12 @@ class Policy(ABC):
     Attributes:
         name: for tables.
         tier: how it runs.
+        layers: of isolation, around one that runs in a process of its own; none around others.
     """
 
     name: str
     tier: Tier
+    layers: tuple[str, ...] = ()
 
     @abstractmethod
     def replay(self, simulator: Simulator, trace: Trace, calibration: Any, seed: int) -> Replay:
@@ -101,6 +103,7 @@ class IsolatedPolicy(Policy):
         self.source = source
         self._kind = kind
         self._zygote = zygote
+        self.layers = zygote.layers
 
     def replay(self, simulator: Simulator, trace: Trace, calibration: Any, seed: int) -> Replay:
         """Replay in lockstep with the candidate's process."""

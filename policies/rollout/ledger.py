@@ -279,7 +279,8 @@ class Ledger:
                 yield
                 self._connection.execute("commit")
             except BaseException:
-                self._connection.execute("rollback")
+                if self._connection.in_transaction:  # some errors have ended it
+                    self._connection.execute("rollback")
                 raise
 
     def _insert(self, texts: tuple[bytes, bytes, bytes], raw: bytes) -> _Row:
@@ -322,6 +323,9 @@ class Ledger:
             subject: only entries about exactly this digest or rollout.
             from_seq: only from this entry on.
             limit: at most so many, the newest ones; -1 for all.
+
+        Raises:
+            TrustError: the file is damaged where they stand.
         """
         where, values = ["seq >= ?"], [from_seq]
         parameters: list[Any] = list(values)
@@ -332,8 +336,11 @@ class Ledger:
             where.append("subject = ?")
             parameters.append(subject)
         clause = f"where {' and '.join(where)} order by seq desc limit ?"
-        rows = list(self._rows(clause, (*parameters, limit)))
-        return [_entry(row) for row in reversed(rows)]
+        try:
+            rows = list(self._rows(clause, (*parameters, limit)))
+            return [_entry(row) for row in reversed(rows)]
+        except (sqlite3.DatabaseError, ValueError) as error:
+            raise TrustError(f"ledger {self.path} is damaged: {error}; restore it") from error
 
     def naming(self, name: str, from_seq: int = 0) -> Entries:
         """Return the entries about a digest or rollout, or whose body names it anywhere."""
@@ -432,9 +439,23 @@ def _check(rows: Iterable[_Row], anchor: str) -> LedgerCheck:
     return LedgerCheck(True, count, previous)
 
 
+def read_body(raw: bytes, seq: int) -> dict[str, Any]:
+    """Return the body of an entry from its JSON; raises TrustError where it is none."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise TrustError(
+            f"entry {seq} has a body that is no JSON object; it was changed: run gnomon audit verify"
+        )
+    return body
+
+
 def _entry(row: _Row) -> Entry:
-    body = json.loads(row.body)
-    kind, actor, subject = row.kind.decode(), row.actor.decode(), row.subject.decode()
+    body = read_body(row.body, row.seq)
+    texts = (row.kind, row.actor, row.subject)
+    kind, actor, subject = (text.decode("utf-8", "replace") for text in texts)
     return Entry(row.seq, row.time_ns, kind, actor, subject, body, row.body, row.previous, row.hash)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from typing import NoReturn, TypeVar
@@ -25,7 +24,7 @@ from ...sdk.errors import GnomonError, RolloutError, TrustError
 from . import views
 from .blocks import Exclusion
 from .control import Control
-from .ledger import Entry, Ledger
+from .ledger import Entry, Ledger, read_body
 from .machine import State
 
 _log = logging.getLogger("gnomon.rollout")
@@ -304,14 +303,18 @@ def entry_message(entry: Entry) -> audit_pb2.AuditEntry:
 
 
 def message_entry(message: audit_pb2.AuditEntry) -> Entry:
-    """Return the entry of a message, as received: nothing about it is verified."""
+    """Return the entry of a message, as received: nothing about it is verified.
+
+    Raises:
+        TrustError: its body is no JSON object.
+    """
     return Entry(
         message.seq,
         message.time_unix_ns,
         message.kind,
         message.actor,
         message.subject,
-        json.loads(message.body),
+        read_body(message.body, message.seq),
         message.body,
         message.previous,
         message.hash,

@@ -153,7 +153,7 @@ def _request(line: str, file: Path, number: int) -> _Request:
         time, tokens = float(found["timestamp"]), float(found["input_length"])
         output, hashes = float(found["output_length"]), found["hash_ids"]
         whole = isinstance(hashes, list) and all(type(each) is int for each in hashes)
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         reason = " ".join(str(error).split())[:80]
         raise TraceError(
             f"line {number} of {file} is no request ({type(error).__name__}: {reason}); name its "

@@ -139,7 +139,7 @@ def import_requests(store: TraceStore, request: RequestImport) -> ImportedReques
     refuse_existing(store, request.hook)
     try:
         found = read(request.file)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise broken(request.file, error) from error
     return _written(store, request, found)
 

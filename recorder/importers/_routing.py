@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -30,6 +28,7 @@ from ...sdk.counts import pack_counts
 from ...sdk.errors import ConfigurationError, TraceError
 from ...sdk.records import Workload, WorkloadBatch
 from ...sdk.spec import check_name
+from ..archives import UNREADABLE
 from ..rows import Joined, Source, tables
 from ..store import TraceStore
 from ._writing import refuse_existing
@@ -153,13 +152,6 @@ def _widened(part: IntArray, experts: int) -> IntArray:
     return np.pad(part, ((0, 0), (0, 0), (0, experts - part.shape[2])))
 
 
-#: Of an archive: not there, cut short, encrypted, packed in another way, or larger than it says.
-_UNREADABLE = (
-    OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
-    RuntimeError, MemoryError,
-)  # fmt: skip
-
-
 def _esft(path: Path, window: int) -> tuple[IntArray, int]:
     """Return counts [windows, layers, experts], and the tokens that are left."""
     try:
@@ -168,8 +160,11 @@ def _esft(path: Path, window: int) -> tuple[IntArray, int]:
                 raise TraceError(f"{path} unpacks to more than 4 GiB; import it in parts")
         with np.load(path, allow_pickle=False) as stored:
             ids = stored["topk_ids"]
-    except _UNREADABLE as error:
-        raise TraceError(f"{path} is no .npz file with topk_ids ({error}); name another") from error
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TraceError(
+            f"{path} is no .npz file with topk_ids ({reason}); name another"
+        ) from error
     fits = ids.ndim == 3 and 1 <= ids.shape[1] <= _MOST_LAYERS and ids.shape[2] > 0
     if not fits or ids.dtype.kind not in "iu":
         raise TraceError(

@@ -103,14 +103,15 @@ def unpack_answer(contract: ProgramContract, terms: Mapping[str, Term], body: by
     """Return the answer that :func:`pack_answer` wrote to a call with these arguments.
 
     Raises:
-        ValueError: it holds what no checked program leaves there: a number that is not finite, or not whole
-            where it is declared so, or a value that the contract does not ask for.
+        ValueError: it is what no checked program answers: a value where the contract has none, or none where
+            it has one, more fuel than there is, a number that is not finite, or not whole where it is
+            declared so.
     """
     ok, fuel, has_value, value = ANSWER.unpack_from(body)
     if not ok:
         return FAULT
-    if bool(has_value) != contract.returns or not math.isfinite(value):
-        raise ValueError("a value that is none")
+    if has_value != contract.returns or fuel > contract.max_fuel or not math.isfinite(value):
+        raise ValueError("a value or fuel that no program leaves")
     outputs: dict[str, list[Any]] = {}
     at = ANSWER.size
     for parameter in contract.outputs:

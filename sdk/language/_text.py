@@ -14,6 +14,14 @@ MAX_DEPTH = 50
 _TRIES = 4
 
 _FORBIDDEN = re.compile(r"[^\n\t\x20-\x7e]|__")
+#: What the parser only warns of, so that the process's warning filters would decide.
+_WARNED = (
+    (re.compile(r"\\(?!\n)"), "a backslash stands only at the end of a line"),
+    (
+        re.compile(r"\b(?:0[xX][0-9a-fA-F_]+|\d[\w.]*?)(?:and|else|for|i[fns]|not|or)\b"),
+        "a number and a word need a space between them",
+    ),
+)
 
 
 def parse(source: str) -> ast.Module:
@@ -74,6 +82,9 @@ def _check_text(source: str) -> None:
             raise LanguageError("two underscores in a row are not allowed", line)
         code = ord(found.group())
         raise LanguageError(f"character U+{code:04X}; use printable ASCII, tab and newline", line)
+    for pattern, reason in _WARNED:
+        if found := pattern.search(source):
+            raise LanguageError(reason, source.count("\n", 0, found.start()) + 1)
     _check_brackets(source)
 
 

@@ -207,11 +207,16 @@ class Calls:
         assert group is not None
         hook.held()  # the first call starts the drainer here, too
         hook.recording.tallies["followed"].bump()
+        if hook.killed:  # whoever does not know the question makes all take the incumbent's answer
+            return self._told_by(group, None)
         try:
             question: Question | None = hook.reader.question(args, kwargs)
         except Exception as error:  # noqa: BLE001 - as in _begin
             hook.recording.complain(error)
             question = None
+        return self._told_by(group, question)
+
+    def _told_by(self, group: Group, question: Question | None) -> _Told:
         shared = self._shared(group, question, None)
         return _Told(shared.outputs is not None, shared.picked)
 

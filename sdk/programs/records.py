@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..arms import Segment
+from .._log import say
+from ..arms import KILLED, Segment
 from ..expand import MOST_VALUES, span_of
 from ..invariant import refused_by, warned
 from ..live_shadow import LiveShadow
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from .guard import ProgramGuard
     from .questions import Question
 
-_LOG = logging.getLogger("gnomon")
 _TALLIES = (
     "passed", "skipped", "failed", "raised", "features", "fault", "timeout", "violation", "withdrawn",
     "collective", "followed", "reports_dropped", "events_dropped", "breaker_trips",
@@ -85,6 +85,7 @@ class Recording:
         settings: in force.
         invariants: of the hook.
         numbers: of the hook.
+        killed: whether no candidate may be computed beside.
 
     Attributes:
         numbers: of decisions.
@@ -100,6 +101,7 @@ class Recording:
         settings: Settings,
         invariants: Sequence[Invariant],
         numbers: Numbers,
+        killed: bool = False,
     ) -> None:
         self.numbers = numbers.decisions
         self._before = int(numbers.decisions)
@@ -123,12 +125,17 @@ class Recording:
         draw = settings.generator(f"{name} shadow").random
         # A program's time is that of another process, so the wall clock says what it cost.
         self._shadow = LiveShadow(self._clock.monotonic_ns, self._clock.monotonic_ns, draw)
+        self._shadow.stopped = killed
         self.hold_to(invariants)
 
     def hold_to(self, invariants: Sequence[Invariant]) -> None:
         """Set the invariants of the hook; those that only warn are tested here, with no other effect."""
         self._warns = tuple(i for i in invariants if i.asked_of("decision", "warn"))
         self._shadow.warns = self._warns
+
+    def kill(self, killed: bool) -> None:
+        """Compute no candidate beside any more, or again."""
+        self._shadow.stopped = killed
 
     def note(self, noted: Noted, question: Question, picked: Any) -> bool:
         """Keep a decision; question and answer too, where they are to be looked at later.
@@ -143,7 +150,9 @@ class Recording:
         looked = wanted and self._beside.acquire(blocking=False)
         beside = (question, picked) if looked else None
         context = sys.modules.get("opentelemetry.context")
-        kept = context.get_current() if context is not None else None
+        # A module that another thread is just importing lacks what it will have.
+        current = getattr(context, "get_current", None)
+        kept = current() if current is not None else None
         if self._ring.offer((noted, beside, kept)):
             return True
         self._ring.drop()
@@ -169,21 +178,23 @@ class Recording:
         """Log the first failure; the counters tell of the others."""
         self._complaints += 1
         if self._complaints == 1:
-            _LOG.error("hook %r: a call was answered but not recorded: %s", self._name, error)
+            text = "hook %r: a call was answered but not recorded: %s"
+            say(logging.ERROR, text, self._name, error)
 
     def heard(self, group: bool) -> None:
         """Note whether the group was heard in a call; silences are counted until it is."""
         self.silences = 0 if group else self.silences + 1
         if self.silences == MOST_SILENCES:
-            _LOG.error(
+            text = (
                 "hook %r: its group was silent in %d calls in a row; it is not waited for any more, until "
-                "the hook is configured anew", self._name, self.silences,
-            )  # fmt: skip
+                "the hook is configured anew"
+            )
+            say(logging.ERROR, text, self._name, self.silences)
 
     def fell_back(self, why: str) -> None:
         """Count a call in which the group did not agree; the first is logged."""
         if self.tallies["collective"].bump() == 0:
-            _LOG.warning("hook %r: the group fell back together: %s", self._name, why)
+            say(logging.WARNING, "hook %r: the group fell back together: %s", self._name, why)
 
     def drain(self, awaits: bool) -> list[Record]:
         """Return what was recorded since the last time, missing outcomes included.
@@ -229,6 +240,7 @@ class Recording:
             "collective": tally["collective"],
             "breaker_trips": tally["breaker_trips"],
             "stale": self._counts["stale"],
+            "killed": self._counts["killed"],
             "warnings": self._counts["warnings"],
             "bad_reports": self._counts["bad_reports"],
             "reports_dropped": tally["reports_dropped"],
@@ -246,6 +258,7 @@ class Recording:
         self._counts["recorded"] += 1
         self._counts["stale"] += held.stale
         self.broken.update(refused_by(detail))
+        self._counts["killed"] += detail == KILLED
         if beside is not None:
             self._beside.release()
             self._examine(held, *beside)
@@ -316,6 +329,9 @@ class Recording:
 
 class _Beside:
     """A candidate as a live shadow asks it: its answer is compared with what was picked."""
+
+    #: One question at a time, within the kind's own limits.
+    most = 1
 
     def __init__(self, guard: ProgramGuard, kind: Kind) -> None:
         self._guard = guard

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...policies.rollout.ledger import Ledger
-from ...sdk.invariant import Invariant, Violation
+from ...sdk.invariant import Invariant, Violation, broken_over
 from ...sdk.isolation.layers import IsolationMode, Limits
 from ...sdk.isolation.program import ProgramProcess
 from ...sdk.isolation.zygote import Zygote
@@ -80,6 +81,10 @@ class VerifyOptions:
         require_seed(self.seed)
 
 
+def _nothing_warned() -> dict[str, Counter[str]]:
+    return {"decisions": Counter(), "replays": Counter()}
+
+
 @dataclass
 class Case:
     """One candidate before the gates.
@@ -113,6 +118,7 @@ class Case:
     ran: Ran = field(default_factory=Ran)
     _bases: dict[tuple[str, int], Replay] = field(default_factory=dict)
     _holdout: list[Replay] = field(default_factory=list)
+    _warned: dict[str, Counter[str]] = field(default_factory=_nothing_warned)
 
     @property
     def kind(self) -> Kind:
@@ -184,9 +190,13 @@ class Case:
             process.ran, self.ran.layers = self.ran, tuple(process.layers)
             yield process
 
-    def seed(self, index: int) -> int:
-        """Return the seed of the replay under one calibration; the same for every policy."""
-        return self.options.seed + index
+    def seed(self, index: int, trace: Trace) -> int:
+        """Return the seed of a window's replay under one calibration; the same for every policy.
+
+        It depends on what the window holds: a search that scored on other windows has not met this luck.
+        """
+        named = f"{self.options.seed}/{trace.digest}/{index}".encode()
+        return int.from_bytes(hashlib.sha256(named).digest()[:6], "little")
 
     def replays(
         self, trace: Trace, source: str | None = None, most: int | None = None
@@ -201,25 +211,67 @@ class Case:
         """
         self.replaying(trace, "candidate", most)
         streams = [
-            self.simulator.stream(trace, calibration, self.seed(index))
+            self.simulator.stream(trace, calibration, self.seed(index, trace))
             for index, calibration in enumerate(self.calibrations[:most])
         ]
         if self.kind.form == "program":
-            program_watch = ProgramWatch(self.kind, self.invariants)
+            program_watch = ProgramWatch(self.kind, self.invariants, warns=self._warns(source))
             with self.process(source) as process:
                 answer = asking(process, self.kind, program_watch)
-                return run_program(answer, streams), program_watch.found
-        watch = Watch(self.kind, self.invariants)
+                replays = run_program(answer, streams)
+            self._warn(source, replays, program_watch)
+            return replays, program_watch.found
+        watch = Watch(self.kind, self.invariants, warns=self._warns(source))
+        looks = bool(watch.invariants or watch.warns)
         with self.candidate(source) as candidate:
-            replays = run_lockstep(candidate, streams, watch if self.invariants else None)
+            replays = run_lockstep(candidate, streams, watch if looks else None)
+        self._warn(source, replays, watch)
         return replays, watch.found
+
+    def _warns(self, source: str | None) -> tuple[Invariant, ...]:
+        """Return the decision invariants that warn; of other policies than the candidate nobody asks."""
+        asked = (each for each in self.target.invariants if each.asked_of("decision", "warn"))
+        return tuple(asked) if source is None else ()
+
+    def _warn(
+        self, source: str | None, replays: Sequence[Replay], watch: Watch | ProgramWatch
+    ) -> None:
+        """Count what the candidate's replays broke that only warns."""
+        if source is not None:
+            return
+        over = (broken_over(replay.summary(), self._whole_warns) for replay in replays)
+        self._warned["decisions"].update(watch.warned)
+        self._warned["replays"].update(each.name for found in over for each in found)
+
+    @cached_property
+    def _whole_warns(self) -> tuple[Invariant, ...]:
+        return tuple(each for each in self.target.invariants if each.asked_of("replay", "warn"))
+
+    def take_warnings(self) -> dict[str, dict[str, int]]:
+        """Return what the candidate's replays broke that only warns, since the last time.
+
+        Returns:
+            ``decisions``: by name, how many decisions of the replays under the first calibration;
+            ``replays``: by name, how many replays. Empty where nothing was broken.
+        """
+        taken = {where: dict(names) for where, names in self._warned.items() if names}
+        self._warned = _nothing_warned()
+        return taken
 
     def replaying(self, trace: Trace, whose: str, most: int | None = None) -> None:
         """Count replays of a window, one under each calibration (or the first few)."""
-        names = [name for name, window in self.splits.items() if window is trace]
-        self.ran.saw(names[0] if names else "part of a window", trace)
+        self.ran.saw(self._named(trace), trace)
         self.ran.used(self.calibrations[:most])
         self.ran.replayed(whose, len(self.calibrations[:most]))
+
+    def _named(self, trace: Trace) -> str:
+        """Return the name of a window, or of the one that it is a part of."""
+        for name, window in self.splits.items():
+            if window is trace:
+                return name
+            if len(trace) and window.time[0] <= trace.time[0] <= trace.time[-1] <= window.time[-1]:
+                return f"part of {name}"
+        return "a window"
 
     def holdout_replays(self) -> tuple[list[Replay], list[Violation] | list[ProgramViolation]]:
         """Replay the candidate on the holdout; its replays are kept for the gates after."""
@@ -240,6 +292,6 @@ class Case:
         key = (name, index)
         if key not in self._bases:
             self._bases[key] = self.target.incumbent.replay(
-                self.simulator, trace, self.calibrations[index], self.seed(index)
+                self.simulator, trace, self.calibrations[index], self.seed(index, trace)
             )
         return self._bases[key]

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-import numpy as np
-
 from ...sdk.invariant import Invariant, Violation
 from ...sdk.isolation.program import ProgramProcess
 from ...sdk.isolation.zygote import CandidateStopped
@@ -15,9 +13,10 @@ from ...sdk.programs.questions import Question
 from ..isolation.lockstep import LockstepCandidate
 from ..programs import ProgramViolation, violation
 from ..programs import as_case as program_case
+from .asking import Process, answered_badly, named, picked_badly, wrong_again
 from .case import Case
 from .shrink import Rows, allowed, keepable, narrowed, smallest, smallest_question
-from .watch import as_case, broken_by
+from .watch import as_case
 
 
 def counterexample(case: Case, broken: Violation | ProgramViolation) -> dict[str, Any]:
@@ -53,24 +52,13 @@ def smaller(
     def breaks(rows: Rows) -> bool:
         if fair and not keepable(case.kind, invariant, rows):
             return False
-        return picked_badly(case, candidate, (invariant,), rows) is not None
+        return picked_badly(case.kind, (invariant,), candidate, rows) is not None
 
     rows = list(broken.items)
     if not breaks(rows):
         return broken
-    found = picked_badly(case, candidate, (invariant,), smallest(rows, features, breaks))
+    found = picked_badly(case.kind, (invariant,), candidate, smallest(rows, features, breaks))
     return found or broken
-
-
-def picked_badly(
-    case: Case,
-    candidate: LockstepCandidate,
-    invariants: Sequence[Invariant],
-    rows: Sequence[Sequence[float]],
-) -> Violation | None:
-    """Ask for a pick, and return the decision if it breaks an invariant; on a fault the incumbent answers."""
-    pick = int(candidate.choose(np.array([rows], dtype=np.float64))[0])
-    return broken_by(case.kind, invariants, rows, pick) if pick >= 0 else None
 
 
 def smaller_program(
@@ -91,10 +79,7 @@ def smaller_program(
             return broken
 
         def found(question: Question) -> ProgramViolation | None:
-            answer = process.ask_terms(question.terms)
-            if not answer.ok:
-                return None
-            return violation(case.kind, (invariant,), question, answer.outputs)
+            return answered_badly(case.kind, (invariant,), process, question)
 
         def breaks(question: Question) -> bool:
             return found(question) is not None and _keeps(case, keeper, invariant, question)
@@ -102,11 +87,6 @@ def smaller_program(
         values = smallest_question(case.kind, asked, breaks)
         question = allowed(case.kind, values)
         return (found(question) if question is not None else None) or broken
-
-
-def named(invariants: Sequence[Invariant], name: str) -> Invariant:
-    """Return the invariant of a name, which is there."""
-    return next(each for each in invariants if each.name == name)
 
 
 def _keeper(
@@ -153,3 +133,13 @@ def stale_words(case: Case) -> str:
         return ""
     first = f"{stale[0].path.stem[:12]}: {stale[0].problem}"
     return f" {len(stale)} stored cases cannot be asked ({first})."
+
+
+def known_again(case: Case, process: Process) -> Violation | ProgramViolation | None:
+    """Ask the stored cases; return the first decision that breaks its invariant again."""
+    for known in case.known():
+        case.ran.regressions += 1
+        broken = wrong_again(case.kind, case.invariants, process, known)
+        if broken is not None:
+            return broken
+    return None

@@ -222,8 +222,9 @@ def release(ledger: Ledger, digest: str, by: str, reason: str) -> Quarantine:
         raise ConfigurationError("a release needs a name and a reason; give --by and --reason")
     require_holds(ledger)
     held = {one.evaluator: one for one in quarantines(ledger) if one.stands}
-    matching = [found for found in held if found.startswith(digest)]
-    if len(digest) < LEAST_DIGITS or len(matching) != 1:
+    enough = len(digest) >= LEAST_DIGITS
+    matching = [found for found in held if enough and found.startswith(digest)]
+    if len(matching) != 1:
         raise ConfigurationError(
             f"{digest!r} names {len(matching)} evaluators in quarantine; see: gnomon quarantine list"
         )

@@ -13,13 +13,13 @@ import numpy as np
 from ...sdk.invariant import Violation
 from ...sdk.kind import Feature
 from ..isolation.lockstep import LockstepCandidate
+from .asking import picked_badly
 from .case import Case
 from .counterexample import (
     broken_words,
+    known_again,
     known_evidence,
     known_words,
-    named,
-    picked_badly,
     smaller,
     stale_words,
 )
@@ -45,10 +45,10 @@ def invariants(case: Case) -> GateResult:
         return GateResult("invariants", "skipped", summary, known_evidence(case))
     features = _envelope(case)
     with case.candidate() as candidate:
-        broken = _known(case, candidate)
-        known = broken is not None
-        broken = broken or _search(case, candidate, features)
-        if broken is not None:
+        again = known_again(case, candidate)
+        broken = again or _search(case, candidate, features)
+        if isinstance(broken, Violation):
+            known = again is not None
             found = {"counterexample": as_case(case.kind, broken, case.source), "known": known}
             return GateResult(
                 "invariants", "failed", broken_words(broken, known), found | known_evidence(case)
@@ -65,17 +65,6 @@ def invariants(case: Case) -> GateResult:
         "envelope": {feature.name: [feature.low, feature.high] for feature in features},
     }
     return GateResult("invariants", "passed", summary, evidence | known_evidence(case))
-
-
-def _known(case: Case, candidate: LockstepCandidate) -> Violation | None:
-    """Ask the stored cases; return the first that breaks its invariant again."""
-    for known in case.known():
-        case.ran.regressions += 1
-        invariant = named(case.invariants, known.invariant)
-        broken = picked_badly(case, candidate, (invariant,), known.question)
-        if broken is not None:
-            return broken
-    return None
 
 
 def _envelope(case: Case) -> tuple[Feature, ...]:
@@ -115,7 +104,7 @@ def _search(
     from hypothesis.errors import NoSuchExample
 
     def breaks(rows: Rows) -> bool:
-        return picked_badly(case, candidate, case.invariants, rows) is not None
+        return picked_badly(case.kind, case.invariants, candidate, rows) is not None
 
     check = hypothesis.HealthCheck
     settings = hypothesis.settings(
@@ -135,7 +124,7 @@ def _search(
         )
     except NoSuchExample:
         return None
-    broken = picked_badly(case, candidate, case.invariants, rows)
+    broken = picked_badly(case.kind, case.invariants, candidate, rows)
     return broken and smaller(case, candidate, broken, features)
 
 

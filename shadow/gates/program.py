@@ -16,9 +16,9 @@ from ..programs import ProgramViolation, as_case, drawn_questions, violation
 from .case import Case
 from .counterexample import (
     broken_words,
+    known_again,
     known_evidence,
     known_words,
-    named,
     smaller_program,
     stale_words,
 )
@@ -84,14 +84,14 @@ def invariants(case: Case) -> GateResult:
     observed = _observed(case)
     asked = [*drawn_questions(case.kind, case.options.examples, case.options.seed), *observed]
     with case.process() as process:
-        found = _known(case, process)
+        found = known_again(case, process)
         known, faults = found is not None, 0
         if found is None:
             broken, faults = _broken(case, process, asked)
             if broken:
                 least = min(broken, key=lambda each: (_size(case, each), repr(each.asked)))
                 found = smaller_program(case, process, least)
-    if found is not None:
+    if isinstance(found, ProgramViolation):
         evidence = {"counterexample": as_case(case.kind, found, case.source), "known": known}
         return GateResult(
             "invariants", "failed", broken_words(found, known), evidence | known_evidence(case)
@@ -108,21 +108,6 @@ def invariants(case: Case) -> GateResult:
         f"and the incumbent would answer.{stale_words(case)}"
     )
     return GateResult("invariants", "passed", summary, evidence)
-
-
-def _known(case: Case, process: ProgramProcess) -> ProgramViolation | None:
-    """Ask the stored cases; return the first that breaks its invariant again."""
-    for known in case.known():
-        case.ran.regressions += 1
-        question = allowed(case.kind, known.question)
-        answer = process.ask_terms(question.terms) if question else None
-        if question is None or answer is None or not answer.ok:
-            continue
-        invariant = named(case.invariants, known.invariant)
-        broken = violation(case.kind, (invariant,), question, answer.outputs)
-        if broken is not None:
-            return broken
-    return None
 
 
 def budget(case: Case) -> GateResult:

@@ -26,6 +26,7 @@ from .watch import blocking
 FORMAT = 1
 #: Bytes of one file; a question of program form may be long.
 MOST_BYTES = 16_000_000
+_LEAST_DIGITS = 8
 _MOST_NUMBER = 1e300
 _MOST_NAME = 200  # bytes of a folder's name
 _WHOLE, _TEXTS = (
@@ -129,8 +130,9 @@ class Regressions:
         Raises:
             ConfigurationError: there is none, or several are named so.
         """
-        found = [each for each in self.all() if each.path.stem.startswith(digest)]
-        if len(digest) < 8 or len(found) != 1:
+        enough = len(digest) >= _LEAST_DIGITS
+        found = [each for each in self.all() if enough and each.path.stem.startswith(digest)]
+        if len(found) != 1:
             raise ConfigurationError(
                 f"{digest!r} names {len(found)} regression cases in {self.folder}; see: "
                 "gnomon regressions list"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from .case import Case
 from .counterexample import counterexample
 from .effects import Effect, statistic_effect, worst_mean_effect
 from .evaluator import Beyond, beyond, quarantine, standing
-from .holdout import Holdout, open_holdout
+from .holdout import Grant, Holdout, account, day, open_holdout
 from .questions import question
 from .verdict import Answer, GateResult
 
@@ -98,19 +99,30 @@ def holdout(case: Case) -> tuple[GateResult, dict[str, dict[str, float]]]:
     trace = case.splits["holdout"]
     opened = Holdout.of(trace)
     grant = open_holdout(case.ledger, opened, question(case), case.options.actor)
+    spent = account(case.ledger, opened)
+    evidence = {"opening": grant.opening, "account": spent.as_json()}
     if grant.spent:
         summary = (
             f"This time of the hook was opened as holdout {grant.opening - 1} times and is spent; "
-            "a newer trace is required."
+            f"a newer trace is required, of traffic after {day(opened.end_ns)}."
         )
-        return GateResult("holdout", "inconclusive", summary, {"opening": grant.opening}), {}
+        return GateResult("holdout", "inconclusive", summary, evidence), {}
+    result, predicted = _opened(case, grant)
+    evidence |= result.evidence
+    return replace(
+        result, summary=f"{result.summary} {spent.words()}", evidence=evidence
+    ), predicted
+
+
+def _opened(case: Case, grant: Grant) -> tuple[GateResult, dict[str, dict[str, float]]]:
     replays, broken = case.holdout_replays()
     if broken:
         return _broken("holdout", case, broken), {}
     unfit = _unfit(case, replays)
     if unfit:
         return GateResult("holdout", "failed", unfit), {}
-    if (left_out := _left_out("holdout", replays, case.base("holdout", trace))) is not None:
+    base = case.base("holdout", case.splits["holdout"])
+    if (left_out := _left_out("holdout", replays, base)) is not None:
         return left_out, {}
     try:
         return _judged(case, replays, grant.alpha, {"opening": grant.opening})
@@ -216,7 +228,7 @@ def bound(case: Case) -> GateResult:
     case.ran.saw("holdout", trace)
     case.ran.used(case.calibrations)
     limits = [
-        case.simulator.bound(trace, calibration, case.seed(index))
+        case.simulator.bound(trace, calibration, case.seed(index, trace))
         for index, calibration in enumerate(case.calibrations)
     ]
     if not np.isfinite(limits).any():

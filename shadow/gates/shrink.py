@@ -220,8 +220,10 @@ def _filled(value: Any, simple: float) -> Any:
 
 
 def _element_by_element(parameter: Any, values: Values, ask: Tries) -> Values:
+    if not parameter.dimensions:
+        return _halved(parameter, values, ask)
     places = list(_places(values[parameter.name]))
-    if len(places) > _FEW or not parameter.dimensions:
+    if len(places) > _FEW:
         return values
     for place in places:
         for simple in _simple(parameter):
@@ -232,6 +234,16 @@ def _element_by_element(parameter: Any, values: Values, ask: Tries) -> Values:
                 values = values | {parameter.name: changed}
                 break
     return values
+
+
+def _halved(parameter: Any, values: Values, ask: Tries) -> Values:
+    """Halve the way of a whole number from the least that it may be to one that breaks the invariant."""
+    good, bad = max(int(parameter.low), 0), values[parameter.name]
+    if not parameter.integer or not good < bad:
+        return values
+    while (middle := (good + bad) // 2) > good:
+        good, bad = (good, middle) if ask(values | {parameter.name: middle}) else (middle, bad)
+    return values | {parameter.name: bad}
 
 
 def _places(value: Any, at: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:

@@ -27,6 +27,7 @@ from .keeping import keep
 from .ran import Ran
 from .regressions import Regressions
 from .replay import bound, holdout, sampled, set_aside, validation
+from .told import told
 from .verdict import GATES, Decision, GateResult, Verdict
 
 Progress = Callable[[GateResult], None]
@@ -150,6 +151,8 @@ def _timed(name: str, gate: Callable[[Case], GateResult], case: Case) -> GateRes
         result = stopped(name, error)
     ran = case.ran.as_json(case.evaluator.digest, case.options.seed)
     evidence = {**result.evidence, "ran": ran} | keep(case, result)
+    if warnings := case.take_warnings():
+        evidence["warnings"] = warnings
     seconds = round(case.options.timer() - start, 3)
     return replace(result, evidence=evidence, seconds=seconds)
 
@@ -161,7 +164,7 @@ def _verdict(case: Case, gates: list[GateResult], predicted: Predicted) -> Verdi
     return Verdict(
         decision=decision,
         reason=reason,
-        summary=_summary(decision, last, predicted, case),
+        summary=told(decision, reason, gates, predicted, case),
         hook=case.target.hook,
         kind=case.kind.name,
         kind_version=case.kind.version,
@@ -195,18 +198,6 @@ def _decision(last: GateResult) -> Decision:
     if last.passed:
         return "accepted"
     return "inconclusive" if last.answer == "inconclusive" else "refused"
-
-
-def _summary(decision: Decision, last: GateResult, predicted: Predicted, case: Case) -> str:
-    if decision != "accepted":
-        word = "Refused" if decision == "refused" else "Inconclusive"
-        return f"{word} at gate {last.name}: {last.summary}"
-    effect = predicted["incumbent"]
-    return (
-        f"Accepted: on traffic that no search has seen it changes the mean "
-        f"{case.kind.objective.name} by {effect['estimate']:+.1%} "
-        f"({effect['low']:+.1%} to {effect['high']:+.1%}) against the incumbent."
-    )
 
 
 def _digests(against: Mapping[str, str]) -> dict[str, str]:

@@ -166,7 +166,8 @@ def evolve(
     """
     space = Space(kind, options.scales)
     chosen = strategy(options.strategy, seeds(space, options.start, options.incumbent))
-    with RunLog(out, options.header(kind), resume=options.resume) as log:
+    config = options.header(kind) | {"layers": list(engine.layers)}
+    with RunLog(out, config, resume=options.resume) as log:
         search = Search(
             space, chosen, log, budget=options.budget, seed=options.seed, window=options.window
         )
@@ -208,7 +209,8 @@ class _Run:
                 self._log.finish(finals.summary(stopped))
         seconds = self._clock() - self._began
         scores = self._options.incumbent_scores
-        return finals.result(stopped, self._log.hash, seconds, scores)
+        result = finals.result(stopped, self._log.hash, seconds, scores)
+        return replace(result, layers=self._pool.layers)
 
     def _searched(self) -> str:
         try:
@@ -259,11 +261,17 @@ class _Run:
 
 
 class Pool:
-    """Evaluations in flight, each submitted once more when the evaluator itself failed."""
+    """Evaluations in flight, each submitted once more when the evaluator itself failed.
+
+    Attributes:
+        layers: of isolation, that every evaluation must have run under.
+        flying: by future.
+    """
 
     def __init__(self, engine: Engine, bounds: Bounds | None = None) -> None:
         self._engine = engine
         self._bounds = bounds or Bounds()
+        self.layers = engine.layers
         self.flying: dict[Future[Evaluation], _Flight] = {}
         self._errors = 0
 
@@ -285,7 +293,8 @@ class Pool:
         results = []
         for future in ended:
             flight = self.flying.pop(future)
-            evaluation = self._bounds.held(flight.source, flight.split, _evaluation(future))
+            believed = _believed(_evaluation(future), self.layers)
+            evaluation = self._bounds.held(flight.source, flight.split, believed)
             if evaluation.status is Status.EVALUATOR_ERROR and not flight.again:
                 self._start(replace(flight, again=True))
             else:
@@ -316,3 +325,12 @@ def _evaluation(future: Future[Evaluation]) -> Evaluation:
         return future.result()
     except Exception as error:  # noqa: BLE001 - an engine's own failure must not end the search
         return Evaluation(Status.EVALUATOR_ERROR, detail=f"{type(error).__name__}: {error}"[:200])
+
+
+def _believed(evaluation: Evaluation, layers: tuple[str, ...]) -> Evaluation:
+    """Return an evaluation, or an error in the place of one that was less isolated than the run's header says."""
+    lost = [layer for layer in layers if layer not in evaluation.layers]
+    if not lost or evaluation.status is Status.EVALUATOR_ERROR:
+        return evaluation
+    detail = f"it ran without {', '.join(lost)}, which the run began with"
+    return Evaluation(Status.EVALUATOR_ERROR, detail=detail, layers=evaluation.layers)

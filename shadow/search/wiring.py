@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...policies.rollout.ledger import Ledger
+from ...sdk.errors import SearchError
 from ...sdk.kind import Kind
 from ..evaluation import Split
 from ..gates.evaluator import Beyond, Evaluator, quarantine, require_trusted
@@ -152,7 +153,11 @@ def search(
 
     bounds = Bounds(arena.bound, caught)
     with arena.open() as engine:
-        result = evolve(arena.kind, engine, options, out, progress=progress, bounds=bounds)
+        try:
+            result = evolve(arena.kind, engine, options, out, progress=progress, bounds=bounds)
+        except SearchError:  # the quarantine says more than that the evaluator failed
+            _require_trusted(arena, ledger)
+            raise
     _require_trusted(arena, ledger)
     write(result, out)
     return result

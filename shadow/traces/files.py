@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,6 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ...recorder.archives import UNREADABLE
 from ...sdk.errors import TraceError
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
@@ -76,8 +76,9 @@ def read(path: Path) -> tuple[str, str, Arrays]:
         for name, column in columns.items():
             _require_plain(name, column)
         return head, digest, columns
-    except (ValueError, KeyError, OSError, TypeError) as error:
-        raise TraceError(f"{path} is not a saved trace ({error}); capture again") from error
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TraceError(f"{path} is not a saved trace ({reason}); capture again") from error
 
 
 def _require_plain(name: str, column: npt.NDArray[Any]) -> None:
@@ -116,5 +117,5 @@ def arrays_in(path: Path) -> Arrays:
             raise ValueError("no .npz file" if path.exists() else "no such file")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(str(error)) from error
+    except UNREADABLE as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from error

@@ -19,6 +19,7 @@ from ...sdk.errors import TraceError
 from ...sdk.kind import Kind
 from . import files as trace_files
 from .files import arrays_in
+from .typed import require_types
 
 if TYPE_CHECKING:
     from ...recorder.store import TraceStore
@@ -168,7 +169,12 @@ class Trace(ABC):
             raise TraceError(f"{path} is not a saved trace ({error}); capture again") from error
         if trace_files.digest_of(said, columns.values()) != digest:
             raise TraceError(f"{path} was changed after it was saved; capture again")
-        return cls(**plain, **columns)
+        try:
+            require_types(cls, plain, columns)
+            return cls(**plain, **columns)
+        except (TypeError, ValueError, IndexError, OverflowError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise TraceError(f"{path} is not a saved trace ({reason}); capture again") from error
 
 
 def _tuples(value: Any) -> Any:
@@ -180,7 +186,7 @@ def _plain_head(text: str, path: Path) -> dict[str, Any]:
     try:
         head: dict[str, Any] = json.loads(text)
         version = head.pop("format", None)
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise TraceError(f"{path} is not a saved trace ({error}); capture again") from error
     if version not in _FORMATS:
         raise TraceError(f"{path} has a format of another version; capture again or upgrade")

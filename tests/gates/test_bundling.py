@@ -12,7 +12,7 @@ import pytest
 from gnomon.policies import registry
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk import dsse, keys
-from gnomon.sdk.bundle import build_bundle, read_bundle, save_bundle
+from gnomon.sdk.bundle import build_bundle, golden_of, read_bundle, save_bundle
 from gnomon.sdk.errors import RolloutError
 from gnomon.sdk.invariant import Invariant
 from gnomon.sdk.language import check
@@ -49,6 +49,7 @@ VERDICT = Verdict(
     seed=0,
     tool="test",
     created_ns=1,
+    golden=golden_of(check(PEAK, INPUTS), load_balancer).digest,
 )
 
 

@@ -26,6 +26,7 @@ LAYERS: Mapping[str, str] = {
     "landlock": "the kernel refuses the file, the connection or the signal",
     "chroot": "there is no file to be found",
     "uid": "the process has no right to it",
+    "capabilities": "rights beyond those of any user are given up",
     "namespaces": "the machine that it sees is an empty one",
     "rlimits": "memory, descriptors, processes or file size run out",
     "environment": "the process was executed without the host's variables",

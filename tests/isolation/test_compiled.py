@@ -183,7 +183,7 @@ def test_a_worker_killed_from_outside_is_our_fault_and_replaced(
     trace: DecisionTrace, calibrations: tuple[Any, ...]
 ) -> None:
     with _small(trace, calibrations) as engine:
-        os.kill(engine._workers[0]._zygote.pid, signal.SIGKILL)
+        os.kill(engine._zygote.pid, signal.SIGKILL)
         assert engine.submit(PEAK, "train").result().status is Status.EVALUATOR_ERROR
         assert engine.submit(PEAK, "train").result().status is Status.OK
 
@@ -194,11 +194,37 @@ def test_a_worker_killed_under_a_candidate_is_our_fault_too(
     long = replace(trace, **_tiled(trace, 200))
     with _small(long, calibrations) as engine:
         future = engine.submit(SLOW, "train")
-        while engine._workers[0]._fork is None:
+        while not engine._running:
             time.sleep(0.001)
         time.sleep(0.2)
-        os.kill(engine._workers[0]._zygote.pid, signal.SIGKILL)
+        os.kill(engine._zygote.pid, signal.SIGKILL)
         assert future.result().status is Status.EVALUATOR_ERROR
+
+
+def test_a_fresh_worker_with_fewer_layers_is_not_used(
+    trace: DecisionTrace, calibrations: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _small(trace, calibrations) as engine:
+        weaker = CompiledOptions(workers=1, isolation="process")
+        monkeypatch.setattr(engine, "_options", weaker)
+        os.kill(engine._zygote.pid, signal.SIGKILL)
+        assert engine.submit(PEAK, "train").result().status is Status.EVALUATOR_ERROR
+        assert engine.submit(PEAK, "train").result().status is Status.EVALUATOR_ERROR
+        monkeypatch.undo()
+        assert engine.submit(PEAK, "train").result().status is Status.EVALUATOR_ERROR
+        found = engine.submit(PEAK, "train").result()
+        assert found.status is Status.OK and set(engine.layers) <= set(found.layers)
+
+
+def test_what_looks_for_violations_is_replaced_when_it_was_killed(
+    trace: DecisionTrace, calibrations: tuple[Any, ...]
+) -> None:
+    always = Invariant("always", lambda items, picked: True, description="Nothing.")
+    with _small(trace, calibrations, invariants=(always,)) as engine:
+        assert engine._guard is not None
+        os.kill(engine._guard._zygote.pid, signal.SIGKILL)
+        assert engine._guard._zygote.ended(5.0)
+        assert engine.submit(PEAK, "train").result().status is Status.OK
 
 
 def _tiled(trace: DecisionTrace, times: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from ....sdk.errors import TraceError
 from ...traces.access_trace import DELETE, SET, AccessTrace, parts
 from ..base import FloatArray, IntArray, Replay
+from ..fitted import Fitted
 from . import kernel
 from .lists import Accesses
 
@@ -22,7 +22,7 @@ _NEVER = 1 << 62
 
 
 @dataclass(frozen=True, eq=False)
-class CacheCalibration:
+class CacheCalibration(Fitted):
     """What a trace leaves open; p caches.
 
     Attributes:
@@ -32,19 +32,6 @@ class CacheCalibration:
 
     capacity: FloatArray
     order: IntArray
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 hex of all parameters."""
-        digest = hashlib.sha256()
-        for name, array in self.arrays().items():
-            digest.update(f"{name}{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return all parameters by name."""
-        return {"capacity": self.capacity, "order": self.order}
 
     def describe(self) -> dict[str, Any]:
         """Return the capacities, as JSON values."""

@@ -14,13 +14,14 @@ import numpy.typing as npt
 from ....policies.expert_placement import expert_placement, keeps_groups
 from ...traces.load_trace import LoadTrace
 from ..base import FloatArray, IntArray, Replay
+from ..fitted import Fitted
 from . import kernel
 
 CLIP = expert_placement.objective.clip
 
 
 @dataclass(frozen=True, eq=False)
-class PlacementCalibration:
+class PlacementCalibration(Fitted):
     """What a trace leaves open: which tokens happened to come.
 
     Attributes:
@@ -33,10 +34,6 @@ class PlacementCalibration:
     def digest(self) -> str:
         """sha256 hex of all parameters."""
         return hashlib.sha256(b"draw%d" % int(self.draw[0])).hexdigest()
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return all parameters by name."""
-        return {"draw": self.draw}
 
     def describe(self) -> dict[str, Any]:
         """Return what the load is, as JSON values."""
@@ -135,6 +132,8 @@ class PlacementReplay(Replay):
         """Count the windows whose outcome does not follow from what the ranks had to carry."""
         if self.ranks is None:
             return 0
+        if len(self.ranks) != len(self.outcome):
+            return len(self.ranks)
         found = zip(self.outcome.tolist(), self.ok.tolist(), self.ranks.tolist(), strict=True)
         return sum(
             outcome != (imbalance(fullest, mean) if served else CLIP)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,14 @@ from ....policies.llm_scheduler import llm_scheduler
 from ....sdk.errors import TraceError
 from ...traces.job_trace import RequestTrace
 from ..base import FloatArray, IntArray, Replay
+from ..fitted import Fitted
 from . import kernel
 
 CLIP_MS = llm_scheduler.objective.clip
 
 
 @dataclass(frozen=True, eq=False)
-class LlmCalibration:
+class LlmCalibration(Fitted):
     """Fitted parameters.
 
     Attributes:
@@ -35,19 +35,6 @@ class LlmCalibration:
     engine: IntArray
     cost: FloatArray
     error_s: FloatArray
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 hex of all parameters."""
-        digest = hashlib.sha256()
-        for name, array in self.arrays().items():
-            digest.update(f"{name}{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return all parameters by name."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def describe(self) -> dict[str, Any]:
         """Return the parameters as JSON values."""

@@ -1,0 +1,184 @@
+"""The control plane: whatever a process sends, it goes on, its rollouts stay sound and it can be restarted.
+
+The input is a list of client messages of two stream ends, each with a byte (which process, and whether time passes)
+and a length of two bytes before it. A rollout is under way.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+from google.protobuf.message import DecodeError
+
+from gnomon.policies.rollout import views
+from gnomon.policies.rollout.control import Control, Identity
+from gnomon.policies.rollout.evidence import Effect
+from gnomon.policies.rollout.ledger import Ledger
+from gnomon.policies.rollout.service import DeliveryService, _Stream
+from gnomon.policies.rollout.shipping import Ramp, build_plan, sign_plan
+from gnomon.policies.rollout.store import Store
+from gnomon.sdk import dsse
+from gnomon.sdk.errors import RolloutError
+from gnomon.sdk.measure import BUCKETS
+from gnomon.v1 import delivery_pb2
+
+from . import mutate as _mutate
+from . import trust
+
+logging.getLogger("gnomon").setLevel(logging.CRITICAL)
+_MOST = 24
+_RAMP = Ramp(
+    block_s=2.0, burn_in_s=0.2, skew_s=0.1, min_pairs=8, max_pairs=40, shadow_decisions=10,
+    soak_s=1.0, lease_s=15.0,
+)  # fmt: skip
+_BUNDLE = dsse.sign(dsse.BUNDLE_TYPE, trust.bundle(), trust.PUBLISHER)
+
+
+class World:
+    """A control plane with one rollout, on a clock that only moves when told to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now = trust.NOW.unix_ns
+        self.open()
+        payload = build_plan(
+            _RAMP, _BUNDLE.payload, trust.KIND, trust.ROLLOUT.public_key(), self.now,
+            stable="incumbent", predicted={"incumbent": Effect(-0.1, -0.2, -0.05)}, plan_id="p",
+        )  # fmt: skip
+        self.control.create(_BUNDLE, sign_plan(payload, trust.PUBLISHER), "ci")
+
+    def open(self) -> None:
+        self.store = Store(self.folder / "rollouts.db")
+        self.ledger = Ledger(self.folder / "ledger.db", lambda: self.now)
+        identity = Identity(trust.ROLLOUT, (trust.PUBLISHER.public_key(),))
+        fresh = Random(1)
+        self.control = Control(
+            self.store, self.ledger, identity, lambda: self.now, fresh.randbytes
+        )
+
+    def close(self) -> None:
+        self.store.close()
+        self.ledger.close()
+
+
+def TestOneInput(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        world = World(Path(name))
+        try:
+            _talk(world, data)
+            before = _seen(world.control)
+            world.close()
+            world.open()
+            assert _seen(world.control) == before
+            assert world.ledger.verify().ok
+        finally:
+            world.close()
+
+
+def _talk(world: World, data: bytes) -> None:
+    service = DeliveryService(world.control)
+    streams = [_Stream(), _Stream()]
+    for tag, content in _parts(data):
+        try:
+            message = delivery_pb2.ClientMessage.FromString(content)
+            service._receive(streams[tag & 1], message)
+        except (DecodeError, RolloutError):
+            continue
+        if tag & 2:
+            world.now += 4 * trust.SECOND
+            world.control.tick()
+    for seat in world.control.clients():
+        views.client(seat)
+    for state in world.control.rollouts():
+        views.rollout(state, world.control.epoch(state.plan.hook), world.control.clients())
+    for stream in streams:
+        service._leave(stream)
+
+
+def _seen(control: Control) -> list[tuple[object, ...]]:
+    """Return what must survive a restart."""
+    return [
+        (state.plan.id, state.status, state.attempt, state.windows, state.points, state.killed)
+        for state in control.rollouts()
+    ]
+
+
+def _parts(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    for _ in range(_MOST):
+        if at + 3 > len(data):
+            return
+        size = int.from_bytes(data[at + 1 : at + 3], "big")
+        yield data[at], data[at + 3 : at + 3 + size]
+        at += 3 + size
+
+
+def _joined(parts: list[tuple[int, bytes]]) -> bytes:
+    cut = ((tag, each[:0xFFFF]) for tag, each in parts[:_MOST])
+    return b"".join(bytes([tag]) + len(each).to_bytes(2, "big") + each for tag, each in cut)
+
+
+def _hello(instance: str) -> delivery_pb2.ClientMessage:
+    node = delivery_pb2.Node(service="router", instance=instance, cell="a", version="0.1")
+    hook = delivery_pb2.HookState(hook=trust.HOOK, kind="pick", kind_version=3, epoch=1)
+    return delivery_pb2.ClientMessage(hello=delivery_pb2.Hello(node=node, hooks=[hook]))
+
+
+def _ack(nonce: int, resource: str, name: str, **more: object) -> delivery_pb2.ClientMessage:
+    ack = delivery_pb2.Ack(nonce=str(nonce), resource=resource, name=name, ok=True, epoch=2)
+    ack.MergeFrom(delivery_pb2.Ack(**more))  # type: ignore[arg-type]
+    return delivery_pb2.ClientMessage(ack=ack)
+
+
+def _report(at_s: int, shadow: int = 50, **more: object) -> delivery_pb2.ClientMessage:
+    block = (trust.NOW.unix_ns + at_s * trust.SECOND) // (2 * trust.SECOND) - 1
+    histogram = [0] * BUCKETS
+    histogram[40] = 50
+    arms = [
+        delivery_pb2.BlockReport(
+            cell="a", block=block + step, arm=arm, count=50, sum=500.0, histogram=histogram
+        )
+        for step in (0, 1)
+        for arm in ("stable", "candidate")
+    ]
+    report = delivery_pb2.HookReport(
+        hook=trust.HOOK, epoch=2, blocks=arms, counters={"decisions": 10 * at_s, "fallbacks": 0},
+        shadow=delivery_pb2.ShadowReport(decisions=shadow),
+    )  # fmt: skip
+    report.MergeFrom(delivery_pb2.HookReport(**more))  # type: ignore[arg-type]
+    return delivery_pb2.ClientMessage(report=report)
+
+
+def _said(messages: list[delivery_pb2.ClientMessage], tag: int = 2) -> bytes:
+    return _joined([(tag, each.SerializeToString()) for each in messages])
+
+
+def seeds() -> Iterator[bytes]:
+    digest = trust.digest()
+    start = [_hello("one"), _ack(1, "bundle", digest), _ack(2, "manifest", trust.HOOK)]
+    yield _said([*start, *(_report(4 * step) for step in range(1, 12))])
+    yield _said([*start, _report(4), _report(8, breaker="too slow")])
+    yield _said([_hello("one"), _ack(1, "bundle", digest, error="no"), _report(4)])
+    yield _said([_hello("one")]) + _said([_hello("two"), _ack(2, "manifest", trust.HOOK), _report(4)], 3)
+
+
+def mutate(data: bytes, random: Random) -> bytes:
+    parts = list(_parts(data)) or [(2, _hello("one").SerializeToString())]
+    at, other = random.randrange(len(parts)), random.randrange(len(parts))
+    match random.randrange(8):
+        case 0:
+            parts.insert(at, parts[other])
+        case 1 if len(parts) > 1:
+            del parts[at]
+        case 2:
+            parts[at], parts[other] = parts[other], parts[at]
+        case 3:
+            parts[at] = random.randrange(4), parts[at][1]
+        case _:
+            tag, content = parts[at]
+            parts[at] = tag, _mutate.message(delivery_pb2.ClientMessage, content, random)
+    return _joined(parts)

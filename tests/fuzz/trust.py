@@ -1,0 +1,83 @@
+"""A publisher, a control plane and what they sign, the same in every run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gnomon.sdk import dsse, keys
+from gnomon.sdk.bundle import build_bundle, bundle_digest
+from gnomon.sdk.kind import Feature, Kind, Metric
+from gnomon.sdk.language import check
+from gnomon.sdk.manifest import Now
+from gnomon.v1 import policy_pb2
+
+SECOND = 1_000_000_000
+HOOK = "router.pick"
+PUBLISHER = Ed25519PrivateKey.from_private_bytes(b"p" * 32)
+ROLLOUT = Ed25519PrivateKey.from_private_bytes(b"r" * 32)
+NOW = Now(1_700_000_000 * SECOND, 50 * SECOND)
+KIND = Kind(
+    name="pick",
+    version=3,
+    description="Pick one.",
+    features=(
+        Feature("inflight", "{request}", "Requests in flight.", 0.0, 1000.0, integer=True),
+        Feature("ewma_ms", "ms", "Mean latency.", 0.0, 10_000.0),
+    ),
+    objective=Metric("latency_ms", "ms", 2000.0),
+)
+
+
+def bundle() -> bytes:
+    """Return a payload with its golden vectors."""
+    program = check(
+        "def score(inflight, ewma_ms):\n    return (inflight + 1) * ewma_ms\n", KIND.input_names
+    )
+    return build_bundle(program, HOOK, KIND, "e" * 64, {"author": "fuzz"})
+
+
+def digest() -> str:
+    """Return what names that bundle."""
+    return bundle_digest(bundle())
+
+
+def plan(**changes: Any) -> policy_pb2.RampPlan:
+    """Return a plan for a canary of ``b`` over the incumbent."""
+    fields: dict[str, Any] = {
+        "id": "plan-1",
+        "hook": HOOK,
+        "candidate": "b" * 64,
+        "stable": "incumbent",
+        "arms": policy_pb2.ARMS_SWITCHBACK,
+        "weights": [0.25, 0.5, 1.0],
+        "block_ns": 2 * SECOND,
+        "burn_in_ns": SECOND // 5,
+        "skew_ns": SECOND // 20,
+        "objective": "latency_ms",
+        "objective_clip": 2000.0,
+        "lease_ns": 10 * SECOND,
+        "shadow_rate": 0.5,
+        "not_after_unix_ns": NOW.unix_ns + 3600 * SECOND,
+        "rollout_keyid": keys.keyid(ROLLOUT.public_key()),
+        "rollout_public_key": keys.raw(ROLLOUT.public_key()),
+    }
+    return policy_pb2.RampPlan(**(fields | changes))
+
+
+def manifest(epoch: int, **changes: Any) -> policy_pb2.Manifest:
+    """Return a manifest with its plan, signed."""
+    fields: dict[str, Any] = {
+        "hook": HOOK,
+        "epoch": epoch,
+        "stable": "incumbent",
+        "candidate": "b" * 64,
+        "phase": policy_pb2.PHASE_CANARY,
+        "weight": 0.25,
+        "salt": b"0123456789abcdef",
+        "issued_unix_ns": NOW.unix_ns,
+        "lease_ns": 10 * SECOND,
+        "plan": dsse.sign(dsse.PLAN_TYPE, plan().SerializeToString(), PUBLISHER),
+    }
+    return policy_pb2.Manifest(**(fields | changes))
