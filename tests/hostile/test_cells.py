@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.guard import Breaker
 from gnomon.sdk.guard import Limits as BreakerLimits
 from gnomon.sdk.isolation.program import ProgramProcess, program_zygote
@@ -182,3 +183,19 @@ def test_an_unlawful_program_is_stopped_in_the_service_too(attack: Attack) -> No
 def test_a_refusal_says_which_parameter_comes_twice(ground: Cells, source: str) -> None:
     said = ground.checked(Attack("", "score", "", source, "language")).said
     assert "is a parameter twice" in said
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "    for i in range(3000):\n        inflight += 1.0\n",
+        "    while inflight < 3000.0:\n        inflight += 1.0\n",
+        "    for i in range(60):\n        for j in range(60):\n            inflight += 1.0\n",
+        "    inflight += sum(i * 1.0 for i in range(3000))\n",
+    ],
+)
+def test_a_loop_beyond_its_fuel_gives_no_number(loop: str) -> None:
+    """As long as it takes a moment only: without the charge it would end, with a score."""
+    program = load_balancer.checked(f"def score(inflight):\n{loop}    return inflight\n")
+    assert math.isnan(program.bind()(1.0, 1.0, 1.0, 1.0, 0.5))
+    assert "out of fuel" in program.fault(1.0, 1.0, 1.0, 1.0, 0.5)
