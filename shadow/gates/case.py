@@ -117,7 +117,7 @@ class Case:
     program: Program | ArrayProgram | None = None
     ran: Ran = field(default_factory=Ran)
     _bases: dict[tuple[str, int], Replay] = field(default_factory=dict)
-    _holdout: list[Replay] = field(default_factory=list)
+    _windows: dict[Split, tuple[list[Replay], Any]] = field(default_factory=dict)
     _warned: dict[str, Counter[str]] = field(default_factory=_nothing_warned)
 
     @property
@@ -273,15 +273,11 @@ class Case:
                 return f"part of {name}"
         return "a window"
 
-    def holdout_replays(self) -> tuple[list[Replay], list[Violation] | list[ProgramViolation]]:
-        """Replay the candidate on the holdout; its replays are kept for the gates after."""
-        self._holdout, broken = self.replays(self.splits["holdout"])
-        return self._holdout, broken
-
-    @property
-    def kept_holdout(self) -> list[Replay]:
-        """The candidate's replays on the holdout, as the holdout gate saw them."""
-        return self._holdout
+    def window(self, name: Split) -> tuple[list[Replay], list[Violation] | list[ProgramViolation]]:
+        """Replay the candidate on a window under every calibration, as :meth:`replays`; kept by name."""
+        if name not in self._windows:
+            self._windows[name] = self.replays(self.splits[name])
+        return self._windows[name]
 
     def base(self, name: str, trace: Trace, most: int | None = None) -> list[Replay]:
         """Replay the incumbent on a window under every calibration (or the first few); kept by name."""

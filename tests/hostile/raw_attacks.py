@@ -286,7 +286,7 @@ _ENDINGS = {
     "take memory in pieces": (
         (
             "def attack():\n    kept = []\n    while len(kept) < 1 << 12:\n"
-            "        kept.append(bytearray(1 << 20))\n    return 'got it'\n"
+            "        kept.append(bytearray(1 << 24))\n    return 'got it'\n"
         ),
         "rlimits",
     ),
