@@ -19,7 +19,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 #: Draws of a bootstrap-t; the smallest share asked for is 0.0016 of them.
-RESAMPLES = 8000
+RESAMPLES = 4000
 #: Fewer batches than this say nothing about how batches vary.
 LEAST_BATCHES = 8
 #: Batches hold 1, 2 and 4 blocks.

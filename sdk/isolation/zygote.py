@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -103,7 +104,7 @@ class Zygote:
         except BaseException:
             connection.close()
             raise
-        fork = Fork(connection, handle, self.limits)
+        fork = Fork(connection, handle, self.limits, self._plead)
         fork.start(self._locked(fork))
         return fork
 
@@ -121,9 +122,11 @@ class Zygote:
         try:
             self._process.wait(timeout=2.0)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._empty.cleanup()
+            with contextlib.suppress(PermissionError):  # it was started as root, and ends by itself
+                self._process.kill()
+                self._process.wait()
+        with contextlib.suppress(PermissionError):
+            self._empty.cleanup()
 
     def abandon(self) -> None:
         """Close the handles on a process that is another's, as in a forked child, and do no more."""
@@ -200,6 +203,11 @@ class Zygote:
                 f"strict isolation cannot be had here ({problem}); use --isolation process, which is weaker"
             )
         raise IsolationError(f"isolation cannot be had here ({problem}); no mode does without it")
+
+    def _plead(self, handle: int) -> None:
+        """Have the clean process kill a fork; it says nothing to that, so nobody waits."""
+        with contextlib.suppress(OSError):  # where it has ended its forks have, too
+            socket.send_fds(self._control, [b"k"], [handle])
 
     def _locked(self, fork: Fork) -> tuple[str, ...]:
         try:

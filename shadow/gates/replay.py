@@ -39,6 +39,8 @@ def sampled(case: Case) -> GateResult:
     if broken:
         return _broken("sampled replay", case, broken)
     base = case.base("sampled", trace, most=1)
+    if (left_out := _left_out("sampled replay", replays, base)) is not None:
+        return left_out
     ratio = replays[0].mean / base[0].mean if base[0].mean > 0.0 else 1.0 + replays[0].mean
     evidence = {
         "decisions": len(trace),
@@ -68,6 +70,8 @@ def validation(case: Case) -> GateResult:
     if unfit:
         return GateResult("full replay", "failed", unfit)
     base = case.base("validation", trace)
+    if (left_out := _left_out("full replay", replays, base)) is not None:
+        return left_out
     changes = [
         float(relative_change(np.float64(one.mean), np.float64(other.mean)))
         for one, other in zip(replays, base, strict=True)
@@ -117,16 +121,33 @@ def _opened(case: Case, grant: Grant) -> tuple[GateResult, dict[str, dict[str, f
     unfit = _unfit(case, replays)
     if unfit:
         return GateResult("holdout", "failed", unfit), {}
+    base = case.base("holdout", case.splits["holdout"])
+    if (left_out := _left_out("holdout", replays, base)) is not None:
+        return left_out, {}
     try:
-        return _judged(case, replays, grant.alpha, {"opening": grant.opening})
+        return judged(case, replays, grant.alpha, {"opening": grant.opening})
     except TraceError as error:  # too few blocks to say how much blocks vary
         summary = f"Too little data: {error}."
         return GateResult("holdout", "inconclusive", summary), {}
 
 
-def _judged(
+def judged(
     case: Case, replays: Sequence[Replay], alpha: float, evidence: dict[str, Any]
 ) -> tuple[GateResult, dict[str, dict[str, float]]]:
+    """Answer from the candidate's replays of the holdout, whoever opened it.
+
+    Args:
+        case: the candidate's.
+        replays: of the holdout, one per calibration.
+        alpha: one-sided error that the answer may have.
+        evidence: what is known of the opening; the figures are added.
+
+    Returns:
+        as :func:`holdout`.
+
+    Raises:
+        TraceError: too few blocks.
+    """
     base = case.base("holdout", case.splits["holdout"])
     effect = worst_mean_effect(replays, base, alpha, case.options.seed)
     means = {"candidate": _mean(replays), "incumbent": _mean(base)}
@@ -249,6 +270,21 @@ def caught(case: Case, mean: float, limit: float) -> None:
     unit = case.kind.objective.unit
     at = Beyond(mean, limit, case.source, case.trace.digest, case.splits["holdout"].digest, unit)
     quarantine(case.ledger, case.evaluator, at, case.options.actor)
+
+
+def _left_out(name: str, replays: Sequence[Replay], base: Sequence[Replay]) -> GateResult | None:
+    """Blame the evaluator where a replay does not account for the very decisions of the incumbent's."""
+    for one, other in zip(replays, base, strict=True):
+        whole = len(one.outcome) == len(one.ok) == len(one.time)
+        if max(one.fault, other.fault) >= 0 or (whole and np.array_equal(one.time, other.time)):
+            continue
+        summary = (
+            f"The replay accounts for {len(one.outcome)} decisions and the incumbent's for "
+            f"{len(other.outcome)}, or for other ones: something was left out, the evaluator is broken, "
+            "and nothing it says counts."
+        )
+        return GateResult(name, "failed", summary, {"blame": "evaluator"})
+    return None
 
 
 def _unfit(case: Case, replays: Sequence[Replay]) -> str:

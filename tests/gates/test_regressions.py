@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -67,6 +68,14 @@ def test_a_case_comes_back_as_it_was_and_is_kept_once(kept: Regressions) -> None
     assert [each.case for each in kept.of("router.pick")] == [CASE]
     assert json.loads(path.read_bytes())["format"] == FORMAT
     assert kept.of("another") == ()
+
+
+def test_many_that_find_the_same_case_leave_one_whole_file(kept: Regressions) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        paths = set(pool.map(kept.add, [replace(CASE, created_ns=n) for n in range(40)]))
+    (stored,) = kept.all()
+    assert paths == {stored.path} and stored.problem == ""
+    assert [*stored.path.parent.iterdir()] == [stored.path]
 
 
 @pytest.mark.parametrize("change", [{"hook": "h"}, {"kind_version": 99}, {"invariant": "x"}, {"question": []}])  # fmt: skip
