@@ -46,7 +46,7 @@ def test_a_hook_s_own_replay_invariant_refuses_and_warnings_are_evidence(
     base = ScorePolicy("incumbent", ROUND_ROBIN, load_balancer)
     invariants = (*load_balancer.invariants, NEVER, *WARNS)
     target = Target("router.pick", load_balancer, base, invariants)
-    windows = {"train": trace.window(0, 3), "validation": trace.window(20, 26)}
+    windows = {"train": trace.window(0, 3), "validation": trace.window(20, 34)}
     simulator, ledger = simulator_for(load_balancer), Ledger(tmp_path / "ledger.db")
     with lockstep_zygote() as zygote:
         case = Case(
