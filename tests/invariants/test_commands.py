@@ -144,6 +144,14 @@ def test_a_check_tells_policies_apart_and_shows_what_broke(store: Path, here: Pa
     assert len(case["place"]) == 32 and case["policy"].startswith("beef")
     done = run("check", "--traces", store, "--invariants", "rules.json", "--show", "1")
     assert done.exit_code == 1 and f"inflight_near_least at {case['place']}" in done.stdout
+    done = run("check", "--traces", store, "--invariants", "rules.json", "--ledger", "ledger.db")
+    assert done.exit_code == 1
+    (entry,) = Ledger(here / "ledger.db").list(kind="invariant.checked")
+    assert (entry.actor, entry.subject, entry.body["decisions"]) == ("ada", found.trace, 399)
+    assert [(f["invariant"], f["broken"]) for f in entry.body["failed"]] == [
+        ("inflight_near_least", 1)
+    ]
+    assert entry.body["passed"] == ["no_pile_up"]
     gnomon.confirm_invariants("rules.json", ["inflight_near_least"], severity="warn")
     assert run("check", "--traces", store, "--invariants", "rules.json").exit_code == 0
 
