@@ -121,3 +121,9 @@ def test_a_bundle_of_another_hook_or_kind_is_refused(
 def test_a_verdict_whose_source_is_not_the_one_it_names_is_refused() -> None:
     with pytest.raises(RolloutError, match="the verdict is on"):
         bundle_for(replace(VERDICT, source=ROUND_ROBIN), KEY)
+
+
+@pytest.mark.parametrize("decision", ["refused", "inconclusive"])
+def test_nothing_but_an_acceptance_is_shipped_whatever_its_gates_say(decision: Any) -> None:
+    with pytest.raises(RolloutError, match="Only an accepted policy is shipped"):
+        bundle_for(replace(VERDICT, decision=decision), KEY)
