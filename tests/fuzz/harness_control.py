@@ -56,9 +56,7 @@ class World:
         self.ledger = Ledger(self.folder / "ledger.db", lambda: self.now)
         identity = Identity(trust.ROLLOUT, (trust.PUBLISHER.public_key(),))
         fresh = Random(1)
-        self.control = Control(
-            self.store, self.ledger, identity, lambda: self.now, fresh.randbytes
-        )
+        self.control = Control(self.store, self.ledger, identity, lambda: self.now, fresh.randbytes)
 
     def close(self) -> None:
         self.store.close()
@@ -163,7 +161,9 @@ def seeds() -> Iterator[bytes]:
     yield _said([*start, *(_report(4 * step) for step in range(1, 12))])
     yield _said([*start, _report(4), _report(8, breaker="too slow")])
     yield _said([_hello("one"), _ack(1, "bundle", digest, error="no"), _report(4)])
-    yield _said([_hello("one")]) + _said([_hello("two"), _ack(2, "manifest", trust.HOOK), _report(4)], 3)
+    yield _said([_hello("one")]) + _said(
+        [_hello("two"), _ack(2, "manifest", trust.HOOK), _report(4)], 3
+    )
 
 
 def mutate(data: bytes, random: Random) -> bytes:
