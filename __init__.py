@@ -21,15 +21,20 @@ if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
 
     from .api import (
+        check_invariants,
         compact,
+        confirm_invariants,
         doctor,
         evolve,
         follow,
+        list_invariants,
+        load_invariants,
         off_policy,
         prune,
         replay,
         rollout,
         ship,
+        suggest_invariants,
         traces,
         verify,
     )
@@ -55,7 +60,10 @@ if TYPE_CHECKING:
     )
     from .sdk.hook import Hook, hook, invariant
     from .sdk.invariant import Invariant
+    from .sdk.kill import Kill
     from .sdk.kind import Baseline, Feature, Guardrail, Kind, Metric, WorkloadEvent
+    from .sdk.limits import Limits
+    from .sdk.switch import kill, kills, unkill
     from .sdk.telemetry.accounting import Account
     from .shadow.simulators.custom import simulator
 
@@ -73,8 +81,10 @@ _HOMES = {
     "Hook": "sdk.hook",
     "Invariant": "sdk.invariant",
     "IsolationError": "sdk.errors",
+    "Kill": "sdk.kill",
     "Kind": "sdk.kind",
     "LanguageError": "sdk.errors",
+    "Limits": "sdk.limits",
     "Metric": "sdk.kind",
     "PolicyCache": "policy_cache",
     "RolloutError": "sdk.errors",
@@ -84,16 +94,22 @@ _HOMES = {
     "UnavailableError": "sdk.errors",
     "WorkloadEvent": "sdk.kind",
     "cache": "policies.cache",
+    "check_invariants": "api",
     "compact": "api",
+    "confirm_invariants": "api",
     "doctor": "api",
     "evolve": "api",
     "expert_placement": "policies.expert_placement",
     "follow": "api",
     "hook": "sdk.hook",
     "invariant": "sdk.hook",
+    "list_invariants": "api",
+    "kill": "sdk.switch",
+    "kills": "sdk.switch",
     "llm_router": "policies.llm_router",
     "llm_scheduler": "policies.llm_scheduler",
     "load_balancer": "policies.load_balancer",
+    "load_invariants": "api",
     "off_policy": "api",
     "prune": "api",
     "replay": "api",
@@ -101,7 +117,9 @@ _HOMES = {
     "scheduler": "policies.scheduler",
     "ship": "api",
     "simulator": "shadow.simulators.custom",
+    "suggest_invariants": "api",
     "traces": "api",
+    "unkill": "sdk.switch",
     "verify": "api",
 }
 
@@ -116,8 +134,10 @@ __all__ = [
     "Hook",
     "Invariant",
     "IsolationError",
+    "Kill",
     "Kind",
     "LanguageError",
+    "Limits",
     "Metric",
     "PolicyCache",
     "RolloutError",
@@ -129,8 +149,10 @@ __all__ = [
     "__version__",
     "accounts",
     "cache",
+    "check_invariants",
     "compact",
     "configure",
+    "confirm_invariants",
     "doctor",
     "evolve",
     "expert_placement",
@@ -138,9 +160,13 @@ __all__ = [
     "follow",
     "hook",
     "invariant",
+    "kill",
+    "kills",
+    "list_invariants",
     "llm_router",
     "llm_scheduler",
     "load_balancer",
+    "load_invariants",
     "off_policy",
     "prune",
     "replay",
@@ -149,7 +175,9 @@ __all__ = [
     "ship",
     "shutdown",
     "simulator",
+    "suggest_invariants",
     "traces",
+    "unkill",
     "verify",
 ]
 
@@ -169,6 +197,7 @@ def configure(
     min_epoch: int | None = None,
     disabled: bool | None = None,
     isolation: str | None = None,
+    limits: Limits | None = None,
     sink: Sink | None = None,
     logger_provider: LoggerProvider | None = None,
 ) -> Settings:
@@ -191,6 +220,7 @@ def configure(
         min_epoch: lowest manifest epoch that is accepted.
         disabled: True keeps every hook off.
         isolation: of policies in program form: ``strict``, or ``process`` where that cannot be had.
+        limits: when a policy is taken back in this process, for hooks without limits of their own.
         sink: an object of your own that takes the records.
         logger_provider: your OpenTelemetry LoggerProvider, which takes the records instead of an OTLP
             endpoint; it stays yours and is never shut down.
@@ -224,6 +254,7 @@ def configure(
         min_epoch=min_epoch,
         disabled=disabled,
         isolation=isolation,
+        limits=limits,
     )
 
 

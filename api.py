@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from .policies.rollout.ledger import Ledger
     from .policies.rollout.shipping import Ramp
     from .sdk.channel import Peer
+    from .sdk.invariant import Invariant, Severity
     from .shadow.gates.case import VerifyOptions
     from .shadow.gates.verdict import GateResult, Verdict
+    from .shadow.invariants.checking import InvariantCheck
+    from .shadow.invariants.listing import InvariantList
+    from .shadow.invariants.suggesting import Suggested
     from .shadow.isolation.compiled import CompiledOptions
     from .shadow.offpolicy.table import OffPolicyOptions, OffPolicyTable
     from .shadow.replay.compare import ReplayTable
@@ -47,6 +51,7 @@ TRACES = Path(".gnomon/traces")
 LEDGER = Path(".gnomon/ledger.db")
 VERDICTS = Path(".gnomon/verdicts")
 RUNS = Path(".gnomon/runs")
+REGRESSIONS = Path(".gnomon/regressions")
 #: Where a control plane is looked for, unless ``GNOMON_CONTROL_PLANE`` says otherwise.
 CONTROL_PLANE = "127.0.0.1:7400"
 _LONGEST_PATH = 255  # longer names are refused by the system, and asking it would raise
@@ -148,6 +153,7 @@ def replay(
     *,
     hook: str | Sequence[str] | None = None,
     incumbent: str | None = None,
+    invariants: str | Path | None = None,
     replicas: int = 20,
     seed: int = 0,
     isolation: str = "strict",
@@ -164,7 +170,7 @@ def replay(
         traces: as for :func:`opened`; several of one kind are compared one by one and over all.
         policies: files (run isolated) or ``baseline:NAME``; all baselines when empty.
         hook: as for :func:`opened`; one for all traces, one for each, or several of one store.
-        incumbent: as for :func:`opened`, of every trace.
+        incumbent, invariants: as for :func:`opened`, of every trace.
         replicas: replays per policy, at least 2.
         seed: of all draws.
         isolation: of the files: ``strict`` or ``process``.
@@ -191,6 +197,7 @@ def replay(
         isolation=isolation,
         sizes=tuple(sizes),
         slo=(str(slo),) if isinstance(slo, str | int | float) else tuple(map(str, slo)),
+        invariants=Path(invariants) if invariants is not None else None,
         workers=workers,
         out=Path(out) if out is not None else None,
         resume=resume,
@@ -237,18 +244,21 @@ def evolve(
     *,
     hook: str | None = None,
     incumbent: str | None = None,
+    invariants: str | Path | None = None,
     options: Options | None = None,
     engine: CompiledOptions | None = None,
+    ledger: str | Path = LEDGER,
     progress: Report = lambda _glance: None,
 ) -> EvolveResult:
     """Search for a better policy on a trace; return what was found, with the folder of the run.
 
     Args:
-        traces, hook, incumbent: as for :func:`opened`.
+        traces, hook, incumbent, invariants: as for :func:`opened`.
         out: folder of the run; ``.gnomon/runs/HOOK`` when None.
         options: budget, seed and strategy.
         engine: workers and isolation of the evaluations; None takes seed and workers from
             ``options``. The hook's own invariants are added to its.
+        ledger: says which evaluators are in quarantine, and takes it when this one is caught.
         progress: called after every evaluation.
 
     Raises:
@@ -256,6 +266,7 @@ def evolve(
             another run.
         IsolationError: the isolation cannot be had.
         SearchError: the evaluator does not work.
+        TrustError: the evaluator is in quarantine, or was put there by this search.
     """
     from .shadow.isolation.compiled import CompiledOptions
     from .shadow.policy import ScorePolicy
@@ -263,7 +274,7 @@ def evolve(
     from .shadow.search.driver import Options
     from .shadow.search.wiring import Arena, search
 
-    trace, target = opened(traces, hook, incumbent)
+    trace, target = opened(traces, hook, incumbent, invariants)
     folder = Path(out) if out is not None else RUNS / trace.hook
     chosen, base = options or Options(), target.incumbent
     runs = engine or CompiledOptions(seed=chosen.seed, workers=chosen.parallel)
@@ -273,7 +284,15 @@ def evolve(
     measured = None if written else base
     if isinstance(base, ScorePolicy | ProgramPolicy):
         chosen = replace(chosen, incumbent=base.source)
-    found = search(arena, chosen, folder, incumbent=measured, progress=progress)
+    found = search(
+        arena,
+        chosen,
+        folder,
+        incumbent=measured,
+        progress=progress,
+        ledger=Path(ledger),
+        actor=acting(),
+    )
     return replace(found, folder=folder)
 
 
@@ -283,10 +302,12 @@ def verify(
     *,
     hook: str | None = None,
     incumbent: str | None = None,
+    invariants: str | Path | None = None,
     against: Mapping[str, str] | Sequence[str | Path] = (),
     ledger: str | Path = LEDGER,
     out: str | Path | None = None,
     options: VerifyOptions | None = None,
+    regressions: str | Path | None = REGRESSIONS,
     progress: Callable[[GateResult], None] | None = None,
 ) -> Verdict:
     """Put a candidate through the gates; return the verdict, with the file it was written to.
@@ -294,12 +315,14 @@ def verify(
     Args:
         policy: a file, as for :func:`replay` and :func:`ship`: a ``Path``, or a text of one line that
             ends in ``.py`` or names a file; any other text is the candidate's source.
-        traces, hook, incumbent: as for :func:`opened`.
+        traces, hook, incumbent, invariants: as for :func:`opened`.
         against: further policies to predict the effect against: files, as for :func:`rivals`, or
             sources by the name that the prediction shall have.
         ledger: takes the verdict, and counts openings of the holdout.
         out: verdict file; ``.gnomon/verdicts/DIGEST.json`` when None.
         options: isolation, seed and limits, and who asks; see :func:`acting` when it names nobody.
+        regressions: folder of decisions that earlier candidates got wrong, which are asked first, and to
+            which what is found now is added; None asks and keeps none.
         progress: called with every gate's answer.
 
     Raises:
@@ -310,11 +333,12 @@ def verify(
     """
     from .policies.rollout.ledger import Ledger
     from .shadow.gates.case import VerifyOptions
+    from .shadow.gates.regressions import Regressions
     from .shadow.gates.verify import verify as judge
     from .shadow.policy import source_of
 
-    source = source_of(Path(policy)) if _names_file(policy) else str(policy)
-    trace, target = opened(traces, hook, incumbent)
+    source = source_of(Path(policy)) if _names_file(policy) else _text(str(policy))
+    trace, target = opened(traces, hook, incumbent, invariants)
     others = against if isinstance(against, Mapping) else rivals(against, target)
     path = _writable(Path(out)) if out else None
     chosen = options or VerifyOptions()
@@ -326,9 +350,21 @@ def verify(
             ledger=book,
             against=others,
             options=replace(chosen, actor=chosen.actor or acting()),
+            regressions=Regressions(regressions) if regressions is not None else None,
             progress=progress,
         )
     return verdict.save(path or VERDICTS / f"{verdict.digest[:16]}.json")
+
+
+def _text(source: str) -> str:
+    """Return a source that has bytes, and so a digest."""
+    try:
+        source.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"the policy's source is no Unicode text ({error.reason}); give it as printable ASCII"
+        ) from error
+    return source
 
 
 def _names_file(policy: str | Path) -> bool:
@@ -346,6 +382,167 @@ def _writable(path: Path) -> Path:
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ConfigurationError(f"{path} cannot be written; name another file")
     return path
+
+
+def list_invariants(
+    hook: str = "", *, kind: str = "", invariants: str | Path | None = None
+) -> InvariantList:
+    """Return which invariants a hook is held to, and where each is asked.
+
+    Args:
+        hook: ``module:attribute`` of the decorated function or cache, which is imported.
+        kind: name of a kind, for its own alone.
+        invariants: file of suggestions, confirmed or not.
+
+    Raises:
+        ConfigurationError: not one of hook and kind, or one that names nothing; a bad file.
+        TrustError: an invariant was changed after it was confirmed.
+    """
+    from .policies.registry import kind as kind_named
+    from .shadow.invariants.listing import listed
+    from .shadow.policy import hook_at
+
+    if bool(hook) == bool(kind):
+        raise ConfigurationError("name either a hook, as module:attribute, or a kind")
+    if kind:
+        return listed(kind_named(kind), file=invariants)
+    found = hook_at(hook)
+    return listed(found.kind, tuple(found.invariants), found.name, invariants)
+
+
+def check_invariants(
+    traces: str | Path = TRACES,
+    *,
+    hook: str | None = None,
+    incumbent: str | None = None,
+    invariants: str | Path | None = None,
+    show: int = 3,
+    ledger: str | Path | None = None,
+) -> InvariantCheck:
+    """Ask every decision invariant about every decision: recorded ones, or those of a replay.
+
+    Args:
+        traces, hook, invariants: as for :func:`opened`.
+        incumbent: ``recorded``, or a policy to replay; None takes what was recorded where decisions
+            were, else the incumbent as :func:`opened` finds it.
+        show: violations that are kept of each invariant.
+        ledger: file that takes an entry of the check, by :func:`acting`; None takes none.
+
+    Raises:
+        TraceError, ConfigurationError, LanguageError, TrustError: as :func:`opened`; or the policy's
+            decisions cannot be seen.
+    """
+    from .shadow.invariants.checking import check
+    from .shadow.invariants.decisions import decided
+
+    found = check(decided(traces, hook, incumbent, invariants), show)
+    if ledger is not None:
+        with closing(_ledger(ledger)) as book:
+            found.record(book, acting())
+    return found
+
+
+def _ledger(path: str | Path) -> Ledger:
+    from .policies.rollout.ledger import Ledger
+
+    return Ledger(Path(path))
+
+
+def suggest_invariants(
+    traces: str | Path = TRACES,
+    out: str | Path | None = None,
+    *,
+    hook: str | None = None,
+    incumbent: str | None = None,
+    invariants: str | Path | None = None,
+    seed: int = 0,
+) -> Suggested:
+    """Say which rules the decisions of a trace keep; none of them counts before somebody confirms it.
+
+    Args:
+        traces, hook, incumbent, invariants: as for :func:`check_invariants`.
+        out: file to be written; None writes none.
+        seed: of the other choices that rules are tried on.
+
+    Raises:
+        TraceError: too few decisions, or none had a choice; and as :func:`check_invariants`.
+        ConfigurationError: the file exists already; and as :func:`check_invariants`.
+    """
+    from .shadow.invariants.decisions import decided
+    from .shadow.invariants.mining import mine
+    from .shadow.invariants.suggesting import Suggested
+
+    path = _writable(Path(out)) if out is not None else None
+    if path is not None and path.exists():
+        raise ConfigurationError(f"{path} exists already; name another file, or remove it")
+    found = mine(decided(traces, hook, incumbent, invariants), seed)
+    if path is not None:
+        found.file.save(path)
+    return Suggested(found.file, path, found.tested, found.refuted, found.trivial, found.implied)
+
+
+def confirm_invariants(
+    file: str | Path,
+    names: Sequence[str],
+    *,
+    by: str = "",
+    severity: Severity = "block",
+    ledger: str | Path | None = None,
+) -> Suggested:
+    """Confirm suggestions of a file, so that they count from now on.
+
+    Args:
+        file: that :func:`suggest_invariants` wrote.
+        names: of the suggestions.
+        by: who confirms; see :func:`acting` when empty.
+        severity: ``block`` or ``warn``; what only describes the traffic warns in any case.
+        ledger: file that takes an entry of each; None takes none.
+
+    Raises:
+        ConfigurationError: no such file, suggestion or severity.
+        TrustError: a suggestion was changed after it was confirmed; or the ledger is none.
+    """
+    from .shadow.invariants.confirming import confirmed
+    from .shadow.invariants.suggesting import Suggested
+
+    with ExitStack() as stack:
+        book = stack.enter_context(closing(_ledger(ledger))) if ledger is not None else None
+        path = Path(file)
+        made = confirmed(path, names, by or acting(), severity, time.time_ns(), book)
+    return Suggested(made, path)
+
+
+def load_invariants(
+    marked: object, file: str | Path, *, ledger: str | Path | None = None
+) -> tuple[Invariant, ...]:
+    """Hold a hook to what somebody confirmed in a file of suggestions; for a service, beside the hook.
+
+    Args:
+        marked: the decorated function, or a cache.
+        file: that :func:`confirm_invariants` wrote.
+        ledger: file that must know every confirmation; None asks none.
+
+    Returns:
+        The invariants that were added.
+
+    Raises:
+        ConfigurationError: not a hook, a bad file, one for another hook, or a name that is taken.
+        TrustError: an invariant was changed after it was confirmed, or the ledger does not know it.
+    """
+    from .sdk.hook import held_by
+    from .sdk.rules.file import read_suggestions
+
+    hook = held_by(marked)
+    found = read_suggestions(file)
+    if ledger is not None:
+        from .shadow.invariants.confirming import require_recorded
+
+        with closing(existing_ledger(ledger)) as book:
+            require_recorded(found, Path(file), book)
+    made = found.invariants(hook.kind, hook.name)
+    for each in made:
+        hook.add_invariant(each)
+    return made
 
 
 def ship(
@@ -379,7 +576,8 @@ def ship(
         bundle_out: file that also receives the signed bundle.
 
     Raises:
-        TrustError: the ledger does not vouch for the verdict, or a key is wrong.
+        TrustError: the ledger does not vouch for the verdict, its evaluator is in quarantine, or a key is
+            wrong.
         ConfigurationError: a file is missing or wrong.
         RolloutError: the verdict is not an acceptance of this policy, or the control plane refuses.
         UnavailableError: the control plane does not answer.
@@ -388,11 +586,9 @@ def ship(
     from .policies.rollout.shipping import Ramp, sign_plan
     from .sdk.bundle import save_bundle
     from .shadow.bundling import bundle_for, naming, plan_for, require_whole
-    from .shadow.gates.verdict import load_verdict
     from .shadow.report.rollouts import Rollout, Shipped
 
-    with closing(existing_ledger(ledger)) as book:
-        found = load_verdict(_file(verdict), book)
+    found = _vouched(verdict, ledger)
     publisher, pinned = _keys(Path(publisher_key), rollout_key)
     given = Path(policy) if policy else None
     require_whole(given, publisher)
@@ -409,6 +605,17 @@ def ship(
             save_bundle(out, envelope)
         begun = client.create(envelope, sign_plan(payload, publisher), actor or acting())
     return Shipped(Rollout.of(begun), client.peer.address, found.digest, chosen.weights, out)
+
+
+def _vouched(verdict: Verdict | str | Path, ledger: str | Path) -> Verdict:
+    """Return a verdict that the ledger vouches for, and whose evaluator is not in quarantine."""
+    from .shadow.gates.evaluator import require_trusted
+    from .shadow.gates.verdict import load_verdict
+
+    with closing(existing_ledger(ledger)) as book:
+        found = load_verdict(_file(verdict), book)
+        require_trusted(book, found.evaluator, f"verdict {found.digest[:12]}")
+    return found
 
 
 def _keys(
@@ -529,10 +736,14 @@ def acting() -> str:
 
 __all__ = [
     "acting",
+    "check_invariants",
+    "confirm_invariants",
     "doctor",
     "evolve",
     "existing_ledger",
     "follow",
+    "list_invariants",
+    "load_invariants",
     "opened",
     "policy_named",
     "replay",
@@ -540,6 +751,7 @@ __all__ = [
     "rollout",
     "ship",
     "source_digest",
+    "suggest_invariants",
     "traces",
     "verify",
 ]

@@ -27,6 +27,7 @@ class PolicyCache(HookedCache[K, V]):
         threadsafe: whether threads may share it; False saves the lock.
         incumbent: policy in the service's own source: ``lru``, ``fifo`` or ``lfu``.
         sample: share of keys whose accesses are recorded, times the process's own.
+        limits: when a policy is taken back in this process; by default those of ``configure``.
 
     Raises:
         ValueError: maxsize is negative.

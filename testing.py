@@ -13,9 +13,9 @@ from .sdk.batches import unpacked
 from .sdk.cache.hook import CacheHook
 from .sdk.config import Clock, Settings
 from .sdk.errors import ConfigurationError
-from .sdk.guard import Limits
 from .sdk.hook import Hook, hook_behind
 from .sdk.kind import Kind
+from .sdk.limits import Limits
 from .sdk.records import INCUMBENT, Decision, Outcome, Record, Workload, WorkloadBatch
 from .sdk.runtime import RUNTIME
 

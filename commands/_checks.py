@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ..sdk import config
 from ..sdk.channel import Peer
 from ..sdk.errors import ConfigurationError, GnomonError, IsolationError, UnavailableError
+from ..sdk.isolation.layers import MISSING, ONLY_ROOT
 from ..shadow.report.shown import Part, Shown, Table
 from ._probes import Machine, standing
 
@@ -20,7 +21,6 @@ Answer = Literal["ok", "not installed", "warn", "fail"]
 KEYS = Path(".gnomon/keys")
 #: Variables of Gnomon's own beside those that a service's settings are read from.
 OTHERS = ("ACTOR", "MODULES", "TLS_ROOT", "TLS_CERT", "TLS_KEY", "TLS_INSECURE")
-_LAYERS = ("namespaces", "chroot", "uid", "parent_death", "no_new_privs", "landlock", "seccomp")
 _LEAST_FREE, _LITTLE_FREE = 100 << 20, 1 << 30
 _SKEW_S = 0.25  # what a ramp plan leaves at the end of a block by default
 _REQUIREMENT = re.compile(
@@ -171,20 +171,23 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def isolation(machine: Machine) -> Check:
-    """Check whether untrusted code can be run in strict isolation, by locking a process in."""
-    remedy = "use --isolation process, or run where the kernel allows seccomp"
+    """Check whether untrusted code can be run in strict isolation, by locking a process in.
+
+    Layers that only root can have are no reason to warn: the others stop what they stop.
+    """
+    remedy = (
+        "use --isolation process, which is weaker; or run where the kernel allows what is missing"
+    )
     try:
         held = machine.isolation()
-    except ImportError as error:
-        found = f"not looked at: {error.name} is not installed"
-        return Check(
-            "isolation", "not installed", found, "to verify policies: pip install 'gnomon[shadow]'"
-        )
     except (IsolationError, OSError) as error:
         return Check("isolation", "warn", f"strict cannot be had: {error}", remedy)
-    lacking = [layer for layer in _LAYERS if layer not in held]
-    without = f"; without {', '.join(lacking)}" if lacking else ""
-    return Check("isolation", "ok", f"strict: {', '.join(held)}{without}")
+    lacking = [layer for layer in MISSING if layer not in held]
+    missing = "".join(f"; without {layer}: {MISSING[layer][0]}" for layer in lacking)
+    found = f"strict: {', '.join(held)}{missing}"
+    remedies = dict.fromkeys(f"for {layer}: {MISSING[layer][1]}" for layer in lacking)
+    answer: Answer = "warn" if set(lacking) - set(ONLY_ROOT) else "ok"
+    return Check("isolation", answer, found, "; ".join(remedies))
 
 
 def clock(machine: Machine) -> Check:

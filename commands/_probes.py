@@ -72,7 +72,7 @@ class Machine:
         free_bytes: below a folder.
         writable: whether files can be made in a folder, or in the nearest one above that exists.
         clock: state of the clocks.
-        isolation: layers that a strict sandbox holds here; raises IsolationError or ImportError.
+        isolation: layers that a strict sandbox holds here; raises IsolationError.
         reach: waits until a control plane's connection stands; raises UnavailableError.
         reach_otlp: the same for an OTLP endpoint, as the variables say.
         forked: whether this process was forked after gRPC was used.
@@ -161,10 +161,9 @@ def _kernel() -> tuple[bool | None, float]:
 
 
 def _isolation() -> tuple[str, ...]:
-    from ..shadow.isolation.lockstep import lockstep_zygote
+    from ..sdk.isolation.probe import layers_here
 
-    with lockstep_zygote("strict") as clean:
-        return clean.layers
+    return layers_here()
 
 
 def _reach(peer: Peer) -> None:

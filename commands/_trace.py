@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,10 @@ Incumbent = Annotated[
         help="baseline:NAME, a file, recorded or module:attribute; else the hook's own function.",
         autocompletion=_complete.incumbents,
     ),
+]
+Invariants = Annotated[
+    Path | None,
+    typer.Option("--invariants", help="File of suggestions; those confirmed are held to as well."),
 ]
 Isolation = Annotated[
     str,

@@ -33,6 +33,7 @@ def evolve(
     traces: _trace.Traces = _trace.DEFAULT_TRACES,
     hook: _trace.HookName = None,
     incumbent: _trace.Incumbent = None,
+    invariants: _trace.Invariants = None,
     budget: Annotated[int, typer.Option(help="Most programs evaluated.")] = 300,
     seconds: Annotated[float, typer.Option(help="Most seconds, finalists included.")] = math.inf,
     seed: _trace.Seed = 0,
@@ -54,6 +55,9 @@ def evolve(
     out: Annotated[Path | None, typer.Option(help="Folder of the run; .gnomon/runs/HOOK.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     isolation: _trace.Isolation = "strict",
+    ledger: Annotated[
+        Path, typer.Option(help="Ledger that says which evaluators are in quarantine.")
+    ] = Path(".gnomon/ledger.db"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Search for a better policy; the winner is then for `gnomon verify` to judge.
@@ -84,8 +88,10 @@ def evolve(
             out,
             hook=hook,
             incumbent=incumbent,
+            invariants=invariants,
             options=options,
             engine=engine,
+            ledger=ledger,
             progress=report,
         )
     emit(result.as_json(), as_json, shown(result))

@@ -132,13 +132,14 @@ def _client(found: rollouts_pb2.Client) -> dict[str, Any]:
         "epoch": found.epoch,
         "connected": found.connected,
         "last_error": found.last_error,
+        "killed": found.killed,
     }
 
 
 def _print_clients(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    view = Table("service", "instance", "cell", "epoch", "connected", "last error")
+    view = Table("service", "instance", "cell", "epoch", "connected", "last error", "killed")
     for row in rows:
         view.add_row(*(str(value) for value in row.values()))
     console().print(folded(view))

@@ -27,6 +27,7 @@ def verify(
     traces: _trace.Traces = _trace.DEFAULT_TRACES,
     hook: _trace.HookName = None,
     incumbent: _trace.Incumbent = None,
+    invariants: _trace.Invariants = None,
     against: Annotated[
         list[Path] | None,
         typer.Option(
@@ -39,6 +40,9 @@ def verify(
     ledger: Annotated[Path, typer.Option(help="Ledger that takes the verdict.")] = Path(
         ".gnomon/ledger.db"
     ),
+    regressions: Annotated[
+        str, typer.Option(help="Folder of decisions that are asked first and added to; or none.")
+    ] = ".gnomon/regressions",
     isolation: _trace.Isolation = "strict",
     seed: _trace.Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
@@ -56,9 +60,11 @@ def verify(
         traces,
         hook=hook,
         incumbent=incumbent,
+        invariants=invariants,
         against=against or (),
         ledger=ledger,
         out=out,
+        regressions=None if regressions == "none" else regressions,
         options=VerifyOptions(isolation=known_mode(isolation), seed=seed),
         progress=_said,
     )

@@ -46,6 +46,8 @@ Answer = Callable[[Any, "Members", int], Verdict]
 _WRITTEN, _WEIGHT = 32, 1_000
 #: Prefix of the names in the service's expressions; a policy can have none with two underscores in a row.
 _OURS = "__"
+#: Of a short score, so many answers go unmeasured for each that is; a power of two less one.
+_UNTIMED = 63
 #: Fuel above which a score's own bound does not keep its answers far below the budget of time.
 _SHORT = 400
 #: What a row holds beside the kind's own features: what the host adds only where it matters, for
@@ -155,7 +157,8 @@ class Answering(Steps):
             lines += self._item(i, form)
         lines.append(f"_seen = {', '.join(f'_row{i}' for i in range(items))},")
         body = "".join(f"  {line}\n" for line in [*lines, *self._checks])
-        timed = "_clock()" if self._long else "0 if _number & 63 else _clock()"
+        timed = "_clock()" if self._long else f"0 if _number & {_UNTIMED} else _clock()"
+        stands_for = "" if self._long else f", {_UNTIMED + 1}"
         return f"""\
 def _answer(_items, _members, _number):
  _begin = {timed}
@@ -165,7 +168,7 @@ def _answer(_items, _members, _number):
   {_AGAIN}
  if _begin:
   _spent = _clock() - _begin
-  _guarded.took(_spent, _number)
+  _guarded.took(_begin, _spent, _number{stands_for})
   return _picked, "", _seen, _spent
  return _picked, "", _seen, -1
 """

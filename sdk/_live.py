@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
+from ._log import say
 from ._reader import Readers, extender
 from .arms import UNBORN, Arms, Moment, Sampling, Segment, Surroundings, segment
 from .config import Clock, Settings
@@ -26,7 +27,6 @@ from .records import Record
 from .ring import FieldRing, Tally
 from .spec import Spec
 
-_LOG = logging.getLogger("gnomon")
 _TALLIES = (
     "passed", "skipped", "failed", "raised", "slow", "features", "fault", "violation", "reports_dropped",
     "events_dropped", "breaker_trips", "missed_windows",
@@ -35,7 +35,8 @@ _OUTCOMES = (
     "outcomes", "missing_outcomes", "repeated_outcomes", "late_outcomes", "unknown_outcomes",
 )  # fmt: skip
 _SHADOW = (
-    "shadow_decisions", "shadow_diverged", "shadow_faults", "shadow_violations", "shadow_shed",
+    "shadow_decisions", "shadow_diverged", "shadow_faults", "shadow_violations", "shadow_warnings",
+    "shadow_shed",
 )  # fmt: skip
 PENDING_PER_RING = 4
 #: A drainer that comes at least so often, in seconds, looks ahead for the request path.
@@ -57,6 +58,7 @@ class Live:
         lock: held for every change of ``segment``, ``members`` and ``arms``; never on the path.
         invariants: of the kind and of the hook.
         delayed: whether an outcome was ever promised or reported beside a plain call.
+        killed: why the incumbent decides alone, whatever is installed; empty while it does not.
         identify: number of a decision to its id; set by the hook.
     """
 
@@ -71,6 +73,7 @@ class Live:
         self.numbers = Tally()
         self._events = 0
         self.delayed = False
+        self.killed = ""
         self.identify: Callable[[int], bytes] = _nameless
         self.invariants: tuple[Invariant, ...] = kind.invariants
         self._prepare = preparer(kind)
@@ -109,8 +112,8 @@ class Live:
             self._prepare,
             self._draw,
             self.clock.monotonic_ns,
-            settings.limits,
-            self.tallies["slow"].bump,
+            self.spec.limits or settings.limits,
+            self._slow,
         )
         self._lost = 0
         self.expander = self._expander()
@@ -121,10 +124,9 @@ class Live:
     def hold_to(self, invariants: tuple[Invariant, ...]) -> None:
         """Set the invariants of the hook."""
         self.invariants = invariants
-        # Checked like blocking ones, off the request path and with no other effect than a count.
-        self.expander.warns = tuple(
-            replace(i, severity="block") for i in invariants if i.severity == "warn"
-        )
+        # Checked off the request path and with no other effect than a count.
+        self.expander.warns = tuple(i for i in invariants if i.asked_of("decision", "warn"))
+        self.expander.shadow.warns = self.expander.warns
 
     def _fresh_generators(self) -> None:
         generator = self.settings.generator
@@ -141,6 +143,7 @@ class Live:
             self.clock.cpu_ns, self.clock.monotonic_ns, generator(f"{self.name} shadow").random
         )
         draw = generator(f"{self.name} recorded noise").random
+        shadow.stopped = bool(self.killed)
         expander = Expander(self.kind, draw, pending, shadow, Shape(self._layout, self._extend))
         expander.complain = self._complain
         return expander
@@ -189,6 +192,13 @@ class Live:
             self.arms = arms
             self.renew()
 
+    def kill(self, why: str) -> None:
+        """Have the incumbent decide alone from the next call on; an empty text ends that."""
+        with self.lock:
+            self.killed = why
+            self.expander.shadow.stopped = bool(why)
+            self.renew()
+
     def renew(self) -> None:
         """Look up afresh, at the next call, who decides."""
         with self.lock:
@@ -208,7 +218,12 @@ class Live:
         with self.lock:
             now = self._moment()
             surroundings = Surroundings(
-                self.spec.explore, _context_reader(), self.unasked, self.members.size, ahead
+                self.spec.explore,
+                _context_reader(),
+                self.unasked,
+                self.members.size,
+                ahead,
+                bool(self.killed),
             )
             held = segment(self.arms, now, self._sampling(), surroundings)
             held = self._whole(held, now)
@@ -249,6 +264,11 @@ class Live:
             if program is not None:
                 program.breaker.resume(number)
             self._asked = program
+
+    def _slow(self) -> None:
+        """Count a slow answer; those that follow are measured, one and all."""
+        self.tallies["slow"].bump()
+        self.renew()
 
     def _moment(self) -> Moment:
         """Return both clocks, read so close together that one can be told from the other."""
@@ -343,7 +363,8 @@ class Live:
         """Log the first failure; the counters tell of the others."""
         self._complaints += 1
         if self._complaints == 1:
-            _LOG.error("hook %r: a call was answered but not recorded: %s", self.name, error)
+            text = "hook %r: a call was answered but not recorded: %s"
+            say(logging.ERROR, text, self.name, error)
 
     # --- outcomes and the drain ---------------------------------------------------------------
 
@@ -427,6 +448,7 @@ class Live:
             "breaker_trips": tally["breaker_trips"],
             "missed_windows": tally["missed_windows"],
             "stale": expanded["stale"],
+            "killed": expanded["killed"],
             "warnings": expanded["warnings"],
             "bad_reports": expanded["bad_reports"],
             "reports_dropped": tally["reports_dropped"],

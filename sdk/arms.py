@@ -23,6 +23,8 @@ REVIEW_NS = 2_000_000_000
 #: So long before a window begins, the request path need not watch for it: the drainer comes before.
 FAR_NS = 1_500_000_000
 _CANDIDATE_PHASES = ("canary", "full", "shadow")
+#: Detail of decisions that the incumbent made because policies were killed in this process.
+KILLED = "killed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ class Surroundings:
         unasked: answers, as a segment's ``answer`` does, where no program is asked.
         items: how many there are at present.
         ahead: whether the drainer asks, and will ask again well before :data:`FAR_NS` have gone by.
+        killed: whether the incumbent decides alone, whatever was installed.
     """
 
     explore: float = 0.0
@@ -160,6 +163,7 @@ class Surroundings:
     unasked: Callable[..., Any] | None = None
     items: int = 0
     ahead: bool = False
+    killed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,15 +203,18 @@ def segment(
     surroundings: Surroundings,
 ) -> Segment:
     """Return the segment that holds now."""
-    explore = surroundings.explore
-    turn = _turn(arms, now)
+    killed = surroundings.killed
+    stopped = killed or arms.assignment.phase == "killed"
+    explore = 0.0 if stopped else surroundings.explore
+    turn = _Turn("incumbent", detail=KILLED) if killed else _turn(arms, now)
     program = _program(arms, turn)
     record = turn.block >= 0 or sampling.sampled(now.unix_ns)
     governed = program is not None or explore > 0.0
     skip = not record and not governed
     tracks = explore > 0.0 or _track(arms)
     length = _length(arms, now, sampling)
-    live = arms.assignment.phase == "shadow" and not turn.stale and not arms.breaker()
+    shadowed = arms.assignment.phase == "shadow" and not turn.stale
+    live = shadowed and not killed and not arms.breaker()
     return Segment(
         until=(now.monotonic_ns + length) / now.unit_ns,
         began=now.monotonic_ns / now.unit_ns,

@@ -8,7 +8,7 @@ import os
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from google.protobuf.message import DecodeError
 
@@ -16,6 +16,7 @@ from gnomon.v1 import policy_pb2
 
 from . import dsse
 from .errors import ConfigurationError, LanguageError, TrustError
+from .files import read_regular
 from .kind import Kind
 from .state import write_atomically
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 #: Golden vectors in every bundle of score form; fewer is refused.
 VECTORS = 256
 SUFFIX = ".bundle"
+_MOST_BYTES = 4 << 20  # of a bundle's file; delivery carries no more either
 
 
 def build_bundle(
@@ -53,7 +55,7 @@ def build_bundle(
     Raises:
         ConfigurationError: the program was checked against other inputs than the kind's.
     """
-    asked, answered = _golden(program, kind, seed)
+    golden = golden_of(program, kind, seed)
     bundle = policy_pb2.Bundle(
         hook=hook,
         kind=kind.name,
@@ -61,18 +63,39 @@ def build_bundle(
         form=kind.form,
         source=program.source,
         inputs=_inputs(kind),
-        vector_inputs=asked,
-        vector_outputs=[_canonical(value) for value in answered],
+        vector_inputs=golden.asked,
+        vector_outputs=golden.answered,
         evidence_digest=evidence_digest,
         provenance=provenance,
     )
     return bundle.SerializeToString(deterministic=True)
 
 
-def _golden(
-    program: Program | ArrayProgram, kind: Kind, seed: int
-) -> tuple[list[float], Sequence[float]]:
-    """Return what is asked, and what must be answered; of a program, the draws' seed asks."""
+class Golden(NamedTuple):
+    """Golden vectors of a score, or golden cases of a program, as a bundle holds them.
+
+    Attributes:
+        asked: rows, one after the other; of a program, the seed of its questions.
+        answered: a score for each row, NaN for a fault; of a program, its cases' numbers.
+    """
+
+    asked: list[float]
+    answered: list[float]
+
+    @property
+    def digest(self) -> str:
+        """sha256 hex of all of it."""
+        counts = struct.pack("<QQ", len(self.asked), len(self.answered))
+        numbers = struct.pack(f"<{sum(map(len, self))}d", *self.asked, *self.answered)
+        return hashlib.sha256(counts + numbers).hexdigest()
+
+
+def golden_of(program: Program | ArrayProgram, kind: Kind, seed: int = 0) -> Golden:
+    """Return what a bundle of this policy asks and what must be answered, as answered here.
+
+    Raises:
+        ConfigurationError: the program was checked against other inputs than the kind's.
+    """
     read = getattr(program, "inputs", ())
     if tuple(read) != (() if kind.form == "program" else kind.input_names):
         raise ConfigurationError(
@@ -81,11 +104,22 @@ def _golden(
     if kind.form == "program":
         from .programs.golden import golden_numbers
 
-        return [float(seed)], golden_numbers(cast("ArrayProgram", program), kind, seed)
+        return golden_cases(golden_numbers(cast("ArrayProgram", program), kind, seed), seed)
     from .language import golden_vectors
 
     vectors = golden_vectors(cast("Program", program), kind.inputs, VECTORS, seed)
-    return [value for row in vectors.rows for value in row], vectors.outputs
+    asked = [value for row in vectors.rows for value in row]
+    return Golden(asked, [_canonical(value) for value in vectors.outputs])
+
+
+def golden_cases(numbers: Sequence[float], seed: int = 0) -> Golden:
+    """Return a program's golden cases, whoever has asked it."""
+    return Golden([float(seed)], [_canonical(value) for value in numbers])
+
+
+def golden_in(bundle: policy_pb2.Bundle) -> Golden:
+    """Return the golden vectors that a bundle holds."""
+    return Golden(list(bundle.vector_inputs), list(map(_canonical, bundle.vector_outputs)))
 
 
 def _inputs(kind: Kind) -> tuple[str, ...]:
@@ -149,7 +183,7 @@ def load_bundle(path: str | os.PathLike[str]) -> policy_pb2.Envelope:
         ConfigurationError: it is missing or holds no bundle's envelope.
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_regular(path, _MOST_BYTES)
     except OSError as error:
         raise ConfigurationError(f"cannot read bundle {path}: {error.strerror}") from error
     try:

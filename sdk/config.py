@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import ConfigurationError
-from .guard import Limits
+from .limits import Limits, check_limits
+from .spec import check_name
 
 if TYPE_CHECKING:
     from .hook import Hook
@@ -68,6 +69,7 @@ class Settings:
         min_epoch: lowest manifest epoch that is accepted.
         disabled: whether all hooks stay off.
         isolation: of policies in program form: ``strict``, or ``process`` where that cannot be had.
+        kill: hooks whose policies may not decide; an empty name stands for all.
         limits: when a program is taken back in this process.
         clock: the clocks.
         seed: of exploration, noise and live shadow; None draws one.
@@ -86,6 +88,7 @@ class Settings:
     min_epoch: int = 0
     disabled: bool = False
     isolation: str = "strict"
+    kill: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     clock: Clock = field(default_factory=Clock)
     seed: int | None = None
@@ -100,6 +103,7 @@ class Settings:
             raise ConfigurationError(
                 f"isolation is {self.isolation!r}; it must be 'strict' or 'process'"
             )
+        check_limits(self.limits, "configure")
         if self.min_epoch < 0:
             raise ConfigurationError(f"min_epoch is {self.min_epoch}; it must be 0 or more")
 
@@ -139,6 +143,19 @@ def _flag(text: str) -> bool:
     return flag in _ON
 
 
+def _killed(text: str) -> tuple[str, ...]:
+    """Return the names of hooks that are killed: all of them, none, or those named."""
+    if text.lower() in (*_ON, *_OFF):
+        return ("",) if text.lower() in _ON else ()
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    for name in names:
+        try:
+            check_name(name)
+        except ConfigurationError as error:
+            raise ValueError(f"{error}; or 1 for all hooks") from error
+    return names
+
+
 def _paths(text: str) -> tuple[Path, ...]:
     return tuple(Path(part.strip()) for part in text.split(",") if part.strip())
 
@@ -153,6 +170,7 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "GNOMON_SAMPLE": ("sample", float),
     "GNOMON_MIN_EPOCH": ("min_epoch", int),
     "GNOMON_ISOLATION": ("isolation", str),
+    "GNOMON_KILL": ("kill", _killed),
     # The one for logs goes first: OpenTelemetry lets it win.
     "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": ("otlp_endpoint", str),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("otlp_endpoint", str),

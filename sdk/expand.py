@@ -9,8 +9,8 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .arms import Segment
-from .invariant import Invariant, violated
+from .arms import KILLED, Segment
+from .invariant import Invariant, refused_by, warned
 from .kind import HOST_FEATURES
 from .members import NOBODY, Members
 from .outcomes import Pending, RawReport
@@ -122,11 +122,12 @@ class Expander:
     Attributes:
         recorded: decisions so far.
         events: number of the next event; those that nobody recorded leave a gap.
-        counts: ``unreadable`` and ``stale`` decisions, ``bad_reports`` (values that are
+        counts: ``unreadable``, ``stale`` and ``killed`` decisions, ``bad_reports`` (values that are
             no numbers, or more than :data:`MOST_VALUES`), ``bad_events`` (not as the kind declares them), and ``warnings`` (invariants of severity ``warn`` that did not hold).
         announced, announced_ns: names of the items as last recorded, and when.
         complain: is told of a decision that cannot be read; set by the hook.
         warns: invariants of severity ``warn``.
+        broken: how often each invariant did not hold, by name.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class Expander:
         self.announced: tuple[str, ...] = ()
         self.announced_ns = 0
         self.warns: tuple[Invariant, ...] = ()
+        self.broken: Counter[str] = Counter()
 
     def expand(self, fields: list[Any], awaits: bool, into: list[Record]) -> None:
         """Append the records that fields from the ring come to.
@@ -202,6 +204,10 @@ class Expander:
         self.recorded += 1
         if segment.stale:
             self.counts["stale"] += 1
+        if decision.detail:
+            self.broken.update(refused_by(decision.detail))
+        if segment.detail == KILLED:
+            self.counts["killed"] += 1
         if inside and (self.warns or segment.shadow is not None):
             self._examine(segment, decision)
         return decision
@@ -336,9 +342,9 @@ class Expander:
         rows = [features[i : i + width] for i in range(0, len(features), width)]
         if self.warns:
             items = [*map(self._item, rows)]
-            self.counts["warnings"] += sum(
-                violated((warn,), items, decision.action) is not None for warn in self.warns
-            )
+            names = warned(self.warns, items, items[decision.action])
+            self.counts["warnings"] += len(names)
+            self.broken.update(names)
         if segment.shadow is not None:
             self.shadow.consider(segment.shadow, segment.shadow_rate, rows, decision.action)
 

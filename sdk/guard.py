@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any, Protocol
 
-from .invariant import Invariant, violated
+from .invariant import Invariant, violated, warned
 from .kind import Kind
+from .limits import Breaker, Limits
 
 Row = tuple[float, ...]
+#: Fuel that the items of one call may cost together. A policy's bound is per item, and nothing can stop an
+#: answer in the caller's thread: this keeps the longest one at some 15 ms.
+MOST_FUEL = 500_000
 Chooser = Callable[[Sequence[Sequence[float]]], int]
 Prepare = Callable[[Sequence[Any], Sequence[int], Callable[[], float]], "list[Row] | None"]
 #: (index or -1, why not, rows with host features or None, nanoseconds spent)
@@ -22,76 +24,6 @@ Answer = tuple[int, str, "list[Row] | None", int]
 Seen = tuple[Row, ...] | list[list[Any]]
 #: (index or -1, why not, what was seen, nanoseconds spent or -1 where they were not measured)
 Verdict = tuple[int, str, Seen, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a program is taken back in this process.
-
-    Attributes:
-        budget_ns: an answer that took longer is used, and counted as slow. Where a program's own bound
-            on its work keeps it far below, one answer in 64 is measured, and all of them for a while
-            after one that was slow.
-        faults: so many faults or violations trip the breaker,
-        slow: and so many slow answers,
-        window: when they lie within so many answers of the program.
-    """
-
-    budget_ns: int = 2_000_000
-    faults: int = 3
-    slow: int = 10
-    window: int = 100
-
-
-class Breaker:
-    """Trips once when failures of one program come too close together.
-
-    Answers are numbered. Who asks in turns with another program numbers decisions instead, and says
-    with :meth:`resume` and :meth:`pause` which of them are this program's.
-
-    Attributes:
-        reason: why it tripped; empty while it has not.
-        watched: answers of which each is measured, whatever the program's bound: so many more.
-    """
-
-    __slots__ = (
-        "_faults", "_on_trip", "_others", "_paused", "_slow", "_window", "reason", "watched",
-    )  # fmt: skip
-
-    def __init__(self, limits: Limits, on_trip: Callable[[str], None]) -> None:
-        self.watched = 0
-        self._others = 0
-        self._paused = 0
-        self._faults: deque[int] = deque(maxlen=limits.faults)
-        self._slow: deque[int] = deque(maxlen=limits.slow)
-        self._window = limits.window
-        self._on_trip = on_trip
-        self.reason = ""
-
-    def resume(self, number: int) -> None:
-        """Say that from a decision on this program answers."""
-        self._others += number - self._paused
-
-    def pause(self, number: int) -> None:
-        """Say that from a decision on another answers."""
-        self._paused = number
-
-    def fault(self, number: int, what: str) -> None:
-        """Note that an answer was a fault or broke an invariant."""
-        self._note(self._faults, number, what)
-
-    def slow(self, number: int) -> None:
-        """Note that an answer came late, and look closer for a while."""
-        self.watched = self._window
-        self._note(self._slow, number, "slow")
-
-    def _note(self, seen: deque[int], number: int, what: str) -> None:
-        answer = number - self._others
-        seen.append(answer)
-        full = len(seen) == seen.maxlen
-        if full and not self.reason and answer - seen[0] < self._window:
-            self.reason = f"{len(seen)} failures in {answer - seen[0] + 1} answers, last: {what}"
-            self._on_trip(self.reason)
 
 
 class Answers(Protocol):
@@ -121,9 +53,10 @@ class Guarded:
         breaker: of this program in this process.
         host: what the process lends to it.
         answers: makes what a hook's segment calls; set by the hook.
+        most: items that one call may have; with more the incumbent answers.
     """
 
-    __slots__ = ("_asked", "_item", "answers", "breaker", "choose", "host", "invariants")
+    __slots__ = ("_item", "answers", "breaker", "choose", "host", "invariants", "most")
 
     def __init__(
         self,
@@ -132,15 +65,16 @@ class Guarded:
         invariants: Sequence[Invariant],
         host: Host,
         breaker: Breaker,
+        fuel: int = 1,
     ) -> None:
         self.choose = choose
+        self.most = MOST_FUEL // max(fuel, 1)
         self.invariants = tuple(
             i for i in invariants if i.scope == "decision" and i.severity == "block"
         )
         self.breaker = breaker
         self.host = host
         self.answers: Answers | None = None
-        self._asked = count()
         self._item = kind.item_type._make
 
     def ask(self, rows: Sequence[Any], since: Sequence[int], number: int = -1) -> Answer:
@@ -154,24 +88,38 @@ class Guarded:
         clock = self.host.monotonic_ns
         begin = clock()
         full = self._checked(rows, since)
-        if not full:  # out of range, or no items: not the program's fault, so the breaker stays out
+        if (
+            not full
+        ):  # out of range, none, or too many: not the program's fault, so the breaker stays out
             return -1, "features", None, clock() - begin
-        number = next(self._asked) if number < 0 else number
+        number = self.breaker.number() if number < 0 else number
         index = self.choice(full)
         detail = self.objection(full, index)
         spent = clock() - begin
         if detail:
             self.breaker.fault(number, detail)
             return -1, detail, full, spent
-        self.took(spent, number)
+        self.took(begin, spent, number)
         return index, "", full, spent
 
-    def took(self, spent_ns: int, number: int) -> None:
-        """Note how long an answer took."""
-        self.breaker.watched -= self.breaker.watched > 0
-        if spent_ns > self.host.limits.budget_ns:
+    def took(self, begin_ns: int, spent_ns: int, number: int, answers: int = 1) -> None:
+        """Note how long an answer took.
+
+        Args:
+            begin_ns: when it began, on the host's clock.
+            spent_ns: time that it took.
+            number: as for :meth:`ask`.
+            answers: for how many it stands, because so many more are not measured; one that was slow
+                stands for itself, as those that follow it will be measured.
+        """
+        breaker, limits = self.breaker, self.host.limits
+        breaker.watched -= breaker.watched > 0
+        if spent_ns > limits.budget_ns:
+            breaker.slow(number)
             self.host.count_slow()
-            self.breaker.slow(number)
+            answers = 1
+        if spent_ns > limits.quick_ns:
+            breaker.charge(begin_ns + spent_ns, spent_ns * answers)
 
     def choice(self, full: list[Row]) -> int:
         """Return the index that the program picks, or -1 for any kind of failure."""
@@ -190,7 +138,14 @@ class Guarded:
         broken = violated(self.invariants, [*map(self._item, full)], index)
         return f"violation:{broken.name}" if broken else ""
 
+    def warnings(self, warns: Sequence[Invariant], full: list[Row], index: int) -> int:
+        """Return how many invariants of severity ``warn`` an answer does not meet."""
+        items = [*map(self._item, full)]
+        return len(warned(warns, items, items[index]))
+
     def _checked(self, rows: Sequence[Any], since: Sequence[int]) -> list[Row] | None:
+        if len(rows) > self.most:
+            return None
         try:
             return self.host.prepare(rows, since, self.host.draw)
         except Exception:  # noqa: BLE001 - what the service's accessor returned may be anything

@@ -15,9 +15,10 @@ from .assignment import Assignment
 from .config import Settings
 from .decide import AwaitedDecision, OpenDecision
 from .errors import ConfigurationError
-from .guard import Answers, Breaker, Chooser, Guarded
-from .invariant import Invariant, Severity
+from .guard import Answers, Chooser, Guarded
+from .invariant import Invariant, Scope, Severity, check_words
 from .kind import Kind
+from .limits import Breakers, Limits
 from .outcomes import PARTIAL
 from .records import Record
 from .runtime import RUNTIME, Runtime
@@ -103,6 +104,7 @@ class Hook:
         self.chooser: Callable[[Any, Kind], Chooser] = _chooser
         self._runtime = runtime
         self._installing = threading.RLock()
+        self._breakers = Breakers(self._tripped)
         self.live = Live(name, kind, how)
         self.live.identify = self.decision_id
         self.function = self._function()
@@ -116,6 +118,15 @@ class Hook:
     def invariants(self) -> tuple[Invariant, ...]:
         """Those of the kind and of the hook."""
         return self.live.invariants
+
+    @property
+    def broken(self) -> dict[str, int]:
+        """How often each invariant did not hold in this process, by name; see :attr:`counters`.
+
+        Of severity ``block`` answers of programs that were not used, of severity ``warn`` recorded
+        decisions, whoever made them.
+        """
+        return dict(self.live.expander.broken)
 
     @property
     def assignment(self) -> Assignment:
@@ -198,15 +209,25 @@ class Hook:
                 f"{self.kind.name!r} has paired arms: use its own adapter, for a cache PolicyCache"
             )
         with self._installing:  # programs are made ready meanwhile, which no call has to wait for
-            old = self.live.arms
-            kept = old if assignment.epoch == old.assignment.epoch else Arms()
             self.live.take(
                 Arms(
                     assignment,
-                    self._guarded(assignment.stable, kept.stable),
-                    self._guarded(assignment.candidate, kept.candidate),
+                    self._guarded(assignment.stable, "stable", assignment.epoch),
+                    self._guarded(assignment.candidate, "candidate", assignment.epoch),
                 )
             )
+
+    @property
+    def killed(self) -> str:
+        """Why policies may not decide in this process, whatever is installed; empty while they may."""
+        return self.live.killed
+
+    def kill(self, why: str) -> None:
+        """Have the function decide from the next call on; an empty text ends that."""
+        said = why != self.live.killed
+        self.live.kill(why)
+        if said:
+            self._runtime.said(self, why)
 
     def add_invariant(self, added: Invariant) -> None:
         """Hold every program to one more invariant; raises ConfigurationError for a taken name."""
@@ -240,7 +261,8 @@ class Hook:
 
     def _number(self, decision_id: bytes) -> int:
         """Return the number of one of this process's decisions; -1 for an id of another."""
-        own = len(decision_id) == 16 and decision_id[:8] == self._runtime.process_id
+        given = decision_id if isinstance(decision_id, bytes) else b""
+        own = len(given) == 16 and given[:8] == self._runtime.process_id
         return int.from_bytes(decision_id[8:], "big") if own else -1
 
     def event(self, name: str, /, **values: float | str) -> None:
@@ -258,17 +280,14 @@ class Hook:
         """Return what was recorded since the last time, in order, missing outcomes included."""
         return self.live.drain()
 
-    def _guarded(self, program: Any, before: Guarded | None) -> Guarded | None:
+    def _guarded(self, program: Any, arm: str, epoch: int) -> Guarded | None:
+        breaker = self._breakers.of(arm, epoch, self.live.host.limits)
         if program is None:
             return None
-        breaker = before.breaker if before is not None else self._breaker()
-        choose = self.chooser(program, self.kind)
-        made = Guarded(choose, self.kind, self.invariants, self.live.host, breaker)
+        choose, fuel = self.chooser(program, self.kind), getattr(program, "fuel_bound", 1)
+        made = Guarded(choose, self.kind, self.invariants, self.live.host, breaker, fuel)
         made.answers = _answers(made, program, self)
         return made
-
-    def _breaker(self) -> Breaker:
-        return Breaker(self.live.settings.limits, self._tripped)
 
     def _tripped(self, reason: str) -> None:
         self.live.tallies["breaker_trips"].bump()
@@ -320,6 +339,7 @@ def hook(
     question: Callable[..., Sequence[Any]] | None = None,
     answer: Callable[[Any], Any] | None = None,
     group: Group | None = None,
+    limits: Limits | None = None,
 ) -> Callable[[Callable[P, R_co]], Hooked[P, R_co]]:
     """Mark a function that picks one of several items, or answers a whole question, as a hook.
 
@@ -344,6 +364,7 @@ def hook(
         answer: program form: the one output's rows, or several outputs by name, to what the function
             returns; by default that itself.
         group: program form: processes that decide as one; by default each decides by itself.
+        limits: when a policy is taken back in this process; by default those of ``configure``.
 
     Raises:
         ConfigurationError: an argument cannot work with the function; names both.
@@ -367,11 +388,11 @@ def hook(
             from .programs.hook import ProgramHook  # not needed where nobody decides so
             from .programs.reading import ProgramSpec
 
-            read = ProgramSpec(question, item_features, answer, outcome, group)
+            read = ProgramSpec(question, item_features, answer, outcome, group, limits)
             made = ProgramHook(name, kind, read, function)
         else:
             read_item = cast("Callable[[Any], tuple[float, ...]]", item_features)
-            how = Spec(items, read_item, unit, item_name, outcome, explore, redact)
+            how = Spec(items, read_item, unit, item_name, outcome, explore, redact, limits)
             made = Hook(name, kind, how, function)
         RUNTIME.register(made)
         return cast("Hooked[P, R_co]", made.function)
@@ -391,40 +412,48 @@ def _misused(name: str, kind: Any, given: Sequence[str]) -> str:
 
 
 def invariant(
-    marked: object, *, severity: Severity = "block", name: str = "", description: str = ""
+    marked: object,
+    *,
+    scope: Scope = "decision",
+    severity: Severity = "block",
+    name: str = "",
+    description: str = "",
 ) -> Callable[[F], F]:
-    """Mark a predicate ``(items, picked) -> bool`` that every decision of a hook must meet.
+    """Mark a predicate that every decision of a hook must meet, or every replay of its traces.
 
-    Items are named tuples of the features, the host's included. The predicate stays a plain function.
+    Of a decision it is asked ``(items, picked)``, named tuples of the features, the host's included; of
+    program form ``(question, answer)``. Of a replay it is asked ``(summary)``, which holds what the kind's
+    simulator says of the whole; never in a service. The predicate stays a plain function.
 
     Args:
         marked: the decorated function.
-        severity: ``block`` gives the incumbent's answer instead; ``warn`` is only counted.
+        scope: ``decision`` or ``replay``.
+        severity: ``block`` gives the incumbent's answer instead, and refuses a candidate; ``warn`` is only
+            counted and reported.
         name: of the invariant; the predicate's own by default.
         description: one sentence for reports; the docstring's first line by default.
 
     Raises:
-        ConfigurationError: not a hook, not a predicate of two arguments, or a name that is taken.
+        ConfigurationError: not a hook, an unknown scope or severity, a predicate of other arguments, or a
+            name that is taken.
     """
-    target = hook_behind(marked)
-    if severity not in ("block", "warn"):
-        raise ConfigurationError(f"severity={severity!r}: use 'block' or 'warn'")
+    target = held_by(marked)
+    check_words(scope, severity)
 
     def mark(predicate: F) -> F:
-        try:
-            inspect.signature(predicate).bind(None, None)
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(
-                f"invariant {getattr(predicate, '__name__', predicate)!r}: it must take (items, picked)"
-            ) from error
         said = (inspect.getdoc(predicate) or "").partition("\n")[0]
-        own = name or predicate.__name__
-        target.add_invariant(
-            Invariant(own, predicate, severity=severity, description=description or said)
-        )
+        own = name or getattr(predicate, "__name__", "")
+        added = Invariant(own, predicate, scope, severity, description or said)
+        target.add_invariant(added)
         return predicate
 
     return mark
+
+
+def held_by(marked: object) -> Any:
+    """Return what can be held to an invariant: the hook of a function of either form, or of a cache."""
+    found = getattr(marked, "hook", marked)
+    return found if hasattr(found, "add_invariant") else hook_behind(marked)
 
 
 def hook_behind(marked: object) -> Hook | ProgramHook:

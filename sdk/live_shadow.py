@@ -10,6 +10,7 @@ from .guard import Row
 
 if TYPE_CHECKING:
     from .guard import Guarded
+    from .invariant import Invariant
 
 BURST_NS = 2_000_000
 
@@ -19,7 +20,8 @@ class LiveShadow:
 
     Attributes:
         counts: ``shadow_decisions``, ``shadow_diverged``, ``shadow_faults``,
-            ``shadow_violations`` and ``shadow_shed``.
+            ``shadow_violations``, ``shadow_warnings`` and ``shadow_shed``.
+        stopped: whether no candidate may be computed at all; what waits is shed.
     """
 
     def __init__(
@@ -30,10 +32,13 @@ class LiveShadow:
         share: float = 0.01,
     ) -> None:
         self.counts: Counter[str] = Counter()
+        self.stopped = False
         self._cpu_ns = cpu_ns
         self._monotonic_ns = monotonic_ns
         self._draw = draw
         self._share = share
+        #: Of severity ``warn``; counted in ``shadow_warnings``.
+        self.warns: tuple[Invariant, ...] = ()
         self._begin = monotonic_ns()
         self._spent = 0
 
@@ -49,7 +54,7 @@ class LiveShadow:
         if self._draw() >= rate:
             return
         allowed = BURST_NS + self._share * (self._monotonic_ns() - self._begin)
-        if self._spent >= allowed:
+        if self.stopped or self._spent >= allowed or len(rows) > candidate.most:
             self.counts["shadow_shed"] += 1
             return
         begin = self._cpu_ns()
@@ -63,3 +68,5 @@ class LiveShadow:
         self.counts["shadow_faults"] += objection == "fault"
         self.counts["shadow_violations"] += objection.startswith("violation:")
         self.counts["shadow_diverged"] += index != action
+        if self.warns and not objection:
+            self.counts["shadow_warnings"] += candidate.warnings(self.warns, rows, index)

@@ -12,16 +12,19 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ._log import say
 from .config import Settings, Sink
 from .errors import ConfigurationError
 from .feeding import Feed, feeds
+from .kill import KillFile, KillSwitch, of_environment
 
 if TYPE_CHECKING:
     from .records import Record
     from .telemetry.accounting import Account
 
-_LOG = logging.getLogger("gnomon")
 EXIT_DEADLINE_S = 2.0
+#: Seconds between two looks at the kill file, which is to be noticed within a second.
+LOOK_S = 0.25
 
 
 class Registered(Protocol):
@@ -63,6 +66,9 @@ class Registered(Protocol):
     def begin_again(self) -> None:
         """Start, while off, as a new process does."""
 
+    def kill(self, why: str) -> None:
+        """Run the incumbent from the next call on, whatever is installed; an empty text ends that."""
+
     def drain(self) -> list[Record]:
         """Return what was recorded since the last time."""
         ...
@@ -88,6 +94,7 @@ class Runtime:
         delivery: brings assignments from the control plane; None without one.
         failed_writes: how often a sink, a measure or a hook's drain raised since it was configured.
         at_start: called when the drainer starts, before anything else.
+        kills: in force in this process, and in its forks.
     """
 
     def __init__(self) -> None:
@@ -98,6 +105,8 @@ class Runtime:
         self._sinks: tuple[Feed, ...] = ()
         self._closed: tuple[Feed, ...] = ()
         self._make_delivery: Callable[[], Delivery] | None = None
+        self._kill_file: KillFile | None = None
+        self.kills = KillSwitch()
         self._fresh()
 
     def _fresh(self) -> None:
@@ -108,6 +117,7 @@ class Runtime:
         self._round = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self.kills.lock = threading.RLock()
 
     def register(self, hook: Registered) -> None:
         """Take up a hook; one of the same name is replaced only by its own function, reloaded.
@@ -124,6 +134,8 @@ class Runtime:
             if known is not None:
                 known.off()
             self.hooks[hook.name] = hook
+            with self.kills.lock:
+                hook.kill(self.kills.why(hook.name))
             if self.settings is not None:
                 hook.on(self.settings)
             if known is not None:
@@ -161,6 +173,9 @@ class Runtime:
             idle = not self._sinks and delivery is None
             self.settings = None if settings.disabled or idle else settings
             if self.settings is not None:
+                self._kill_file = KillFile(settings.state_dir)
+                self.kills.take("environment", of_environment(settings.kill))
+                self.look(afresh=True)
                 for hook in self.hooks.values():
                     hook.on(self.settings)
 
@@ -177,12 +192,52 @@ class Runtime:
                     name="gnomon",
                     daemon=True,
                 )
+                self.look()
+                watcher = threading.Thread(
+                    target=self._watch, args=(self._stopping,), name="gnomon-kill", daemon=True
+                )
                 with self._survived("drainer"):  # no thread can start while the interpreter ends
                     self._thread.start()
+                    watcher.start()
+
+    def look(self, *, afresh: bool = False) -> None:
+        """Take up what the kill file says now.
+
+        Args:
+            afresh: apply what is in force in any case.
+        """
+        file = self._kill_file
+        if file is None:
+            return
+        with self.kills.lock:
+            if self.kills.take("file", file.kills()) or afresh:
+                self.apply_kills()
+
+    def apply_kills(self) -> None:
+        """Have every hook do as the kills in force say, from its next call on."""
+        with self.kills.lock:
+            for hook in list(self.hooks.values()):
+                with self._survived("kill"):
+                    hook.kill(self.kills.why(hook.name))
+
+    def _watch(self, stopping: threading.Event) -> None:
+        """Look at the kill file, whatever the drainer, a sink or the network may be busy with."""
+        while not stopping.wait(LOOK_S):
+            with self._survived("kill file"):
+                self.look()
 
     def tripped(self, hook: Any, reason: str) -> None:
         """Say that a program was taken back in this process."""
-        _LOG.warning("hook %r: a program was taken back in this process: %s", hook.name, reason)
+        text = "hook %r: a program was taken back in this process: %s"
+        say(logging.WARNING, text, hook.name, reason)
+
+    def said(self, hook: Any, why: str) -> None:
+        """Say that the policies of a hook may not decide any more, or may again."""
+        if why:
+            text = "hook %r: its own function decides from now on: %s"
+            say(logging.WARNING, text, hook.name, why)
+        else:
+            say(logging.WARNING, "hook %r: no longer killed; policies may decide again", hook.name)
 
     def flush(self, timeout_s: float = 5.0) -> None:
         """Drain every hook and have the sinks hand on what they hold, within a time."""
@@ -300,7 +355,8 @@ class _Survived:
             return False
         self._runtime.failed_writes += 1
         if self._runtime.failed_writes == 1:
-            _LOG.error("%s failed, further failures are only counted: %s", self._what, error)
+            text = "%s failed, further failures are only counted: %s"
+            say(logging.ERROR, text, self._what, error)
         return True
 
 

@@ -87,6 +87,11 @@ class HookLike(Protocol):
         ...
 
     @property
+    def killed(self) -> str:
+        """Why policies may not decide in this process, whatever is installed; empty where they may."""
+        ...
+
+    @property
     def has_outcomes(self) -> bool:
         """Whether outcomes of its decisions can be expected."""
         ...
@@ -367,6 +372,7 @@ def hook_report(
         shadow=delivery_pb2.ShadowReport(**shadow),
         counters=counters,
         breaker=hook.breaker,
+        killed=hook.killed,
     )
     return delivery_pb2.ClientMessage(report=report)
 

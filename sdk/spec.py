@@ -11,6 +11,7 @@ from typing import Any
 from ._inline import inlined
 from .errors import ConfigurationError
 from .kind import Kind
+from .limits import Limits, check_limits
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-/]{0,127}")
 
@@ -27,6 +28,7 @@ class Spec:
         outcome: result of a plain call to metric values (``ok`` among them); None for none.
         explore: share of decisions given to a uniform draw among permitted items, 0 to 1.
         redact: applied to the unit before it is kept.
+        limits: when a policy is taken back; None for the process's own.
     """
 
     items: str
@@ -36,6 +38,7 @@ class Spec:
     outcome: Callable[[Any], Mapping[str, Any]] | None = None
     explore: float = 0.0
     redact: Callable[[str], str] | None = None
+    limits: Limits | None = None
 
 
 def check_name(name: object) -> None:
@@ -66,6 +69,7 @@ def check(name: str, kind: Kind, spec: Spec, function: Any) -> inspect.Signature
         raise ConfigurationError(f"hook {name!r}: explore={spec.explore!r} must lie in 0 to 1")
     for argument in ("item_features", "item_name", "outcome", "redact"):
         _one_argument(name, argument, getattr(spec, argument))
+    check_limits(spec.limits, f"hook {name!r}")
     unit_expression(name, spec, signature, {})
     return signature
 

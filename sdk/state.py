@@ -116,12 +116,19 @@ class StateStore:
         _log.warning("%s", message)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file so that a crash leaves the old content or the new, never a part."""
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace a file so that a crash leaves the old content or the new, never a part.
+
+    Args:
+        path: of the file.
+        data: all of it.
+        mode: permissions of the new file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

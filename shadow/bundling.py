@@ -63,6 +63,7 @@ def bundle_for(
     payload = bundles.build_bundle(
         program, verdict.hook, kind, verdict.digest, _provenance(verdict, override)
     )
+    _require_golden(verdict, bundles.read_bundle(payload), "this machine")
     return dsse.sign(dsse.BUNDLE_TYPE, payload, publisher)
 
 
@@ -208,12 +209,27 @@ def _given(verdict: Verdict, policy: Path, override: str) -> policy_pb2.Envelope
             f"{policy} is for hook {about.hook!r} of kind {about.kind} v{about.kind_version}, the "
             f"verdict for {verdict.hook!r} of {verdict.kind} v{verdict.kind_version}; verify again"
         )
+    _require_golden(verdict, about, policy)
     if override != about.provenance.get("override", ""):
         raise ConfigurationError(
             f"{policy} is signed already and its provenance holds another override; "
             "give the source file instead"
         )
     return envelope
+
+
+def _require_golden(verdict: Verdict, bundle: policy_pb2.Bundle, where: Path | str) -> None:
+    """Refuse other golden vectors than those that the candidate's own process gave when it was verified."""
+    if not verdict.golden:
+        if verdict.decision == "accepted":
+            raise RolloutError("the verdict accepts without golden vectors; verify again")
+        return  # refused before there were any, and shipped by an override
+    found = bundles.golden_in(bundle).digest
+    if found != verdict.golden:
+        raise RolloutError(
+            f"the golden vectors of {where} are {found[:12]}, those of the verdict "
+            f"{verdict.golden[:12]}: arithmetic or version differ; verify again there"
+        )
 
 
 def _require_same(verdict: Verdict, source: str, policy: Path | str) -> None:

@@ -55,10 +55,10 @@ def _helpers() -> dict[str, Any]:
         helpers[f"_{name}"] = _native(library, name, 1)
     for name in _BINARY:
         helpers[f"_{name}"] = _native(library, name, 2)
-    for name, function in (("_sqrt", _sqrt), ("_copysign", _copysign)):
-        helpers[name] = numba.njit(**_OPTIONS)(function)
-    for function in (_floor, _ceil, _trunc, _round):
-        helpers[function.__name__] = numba.njit(**_OPTIONS)(function)
+    # At once: compiled at their first use they would ask for the current folder, behind the lock.
+    for arity, functions in ((1, (_sqrt, _floor, _ceil, _trunc, _round)), (2, (_copysign,))):
+        for function in functions:
+            helpers[function.__name__] = numba.njit([_signature(arity)], **_OPTIONS)(function)
     return helpers
 
 

@@ -44,6 +44,11 @@ class Evaluation:
 class Engine(Protocol):
     """Runs evaluations in workers that can be killed; shaped like ``concurrent.futures``."""
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Isolation layers in force around every candidate; an evaluation with fewer is not believed."""
+        ...
+
     def submit(self, source: str, split: Split) -> Future[Evaluation]:
         """Evaluate a policy's source on a split; the future never raises for a candidate's fault."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ class Asked:
         trace: recorded.
         kind: of the hook where that was imported, else of the trace's name.
         incumbent: policy in production, as a text.
-        invariants: of the hook, or of the kind.
+        invariants: of the hook, or of the kind; and those of a file that somebody confirmed.
     """
 
     trace: Trace
@@ -37,7 +37,12 @@ class Asked:
     invariants: tuple[Invariant, ...]
 
 
-def asked(traces: str | Path, hook: str | None = None, incumbent: str | None = None) -> Asked:
+def asked(
+    traces: str | Path,
+    hook: str | None = None,
+    incumbent: str | None = None,
+    invariants: str | Path | None = None,
+) -> Asked:
     """Return a recorded trace, and who decided when it was recorded; as for :func:`opened`."""
     from ..policies.registry import kind as kind_named
     from .policy import has_function, hook_at
@@ -53,14 +58,81 @@ def asked(traces: str | Path, hook: str | None = None, incumbent: str | None = N
     if not len(trace):
         raise TraceError(f"trace {trace.hook!r} is empty; record some traffic first")
     kind = marked.kind if marked else kind_named(trace.kind)
-    own = hook if marked is not None and has_function(marked) else None
-    text = incumbent or own or simulator_for(kind).incumbent(trace)
-    invariants = marked.invariants if marked else kind.invariants
-    return Asked(trace, kind, text, tuple(invariants))
+    named = hook if marked is not None and has_function(marked) else None
+    text = incumbent or named or simulator_for(kind).incumbent(trace)
+    own = marked.invariants if marked else kind.invariants
+    return Asked(trace, kind, text, held_to(own, kind, trace.hook, invariants))
+
+
+def held_to(
+    own: Sequence[Invariant], kind: Kind, hook: str, file: str | Path | None
+) -> tuple[Invariant, ...]:
+    """Return a hook's own invariants and those of a file that somebody confirmed.
+
+    Raises:
+        ConfigurationError: the file is none, or for another hook; or two have one name.
+        TrustError: a rule of the file is another than the one that was confirmed.
+    """
+    from ..sdk.rules.file import read_suggestions
+
+    known = {each.name: each for each in own}
+    for each in read_suggestions(file).invariants(kind, hook) if file else ():
+        before = known.setdefault(each.name, each)
+        # whoever loads the file beside the hook, and names it here too, means the same
+        if (before.severity, before.description) != (each.severity, each.description):
+            raise ConfigurationError(
+                f"{file} has an invariant {each.name!r}, and hook {hook!r} has another of that name; "
+                "give one of them another name"
+            )
+    return tuple(known.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Contract:
+    """What a hook's name alone says of it.
+
+    Attributes:
+        hook: its name.
+        kind: what it decides; None where only the name is known.
+        invariants: of the hook where it was imported, else of the kind; and those of a file that
+            somebody confirmed.
+    """
+
+    hook: str
+    kind: Kind | None
+    invariants: tuple[Invariant, ...]
+
+
+def contract_of(hook: str, kind: str | None, invariants: str | Path | None = None) -> Contract:
+    """Return a hook's contract without any trace.
+
+    Args:
+        hook: its name, or ``module:attribute`` of the decorated function, which is imported.
+        kind: name of its kind, for a hook that is only named; None where nobody knows.
+        invariants: as for :func:`opened`.
+
+    Raises:
+        ConfigurationError: there is no such hook or kind.
+        TrustError: an invariant was changed after it was confirmed.
+    """
+    from ..policies.registry import kind as kind_named
+    from .policy import hook_at
+
+    if ":" in hook:
+        marked: Hook = hook_at(hook)
+        own = held_to(marked.invariants, marked.kind, marked.name, invariants)
+        return Contract(marked.name, marked.kind, own)
+    if kind is None:
+        return Contract(hook, None, ())
+    found = kind_named(kind)
+    return Contract(hook, found, held_to(found.invariants, found, hook, invariants))
 
 
 def opened(
-    traces: str | Path, hook: str | None = None, incumbent: str | None = None
+    traces: str | Path,
+    hook: str | None = None,
+    incumbent: str | None = None,
+    invariants: str | Path | None = None,
 ) -> tuple[Trace, Target]:
     """Return a recorded trace, and what a candidate on it would be for.
 
@@ -70,15 +142,17 @@ def opened(
             the kind, the invariants and the incumbent; None takes the store's only hook.
         incumbent: ``baseline:NAME``, a policy's file, ``recorded`` or ``module:attribute``; None takes
             the hook's own function if ``hook`` names one, else what the kind's simulator takes it for.
+        invariants: file of suggestions; those that somebody confirmed are added to the hook's own.
 
     Raises:
         TraceError: the trace cannot be read.
-        ConfigurationError: hook or incumbent name nothing that can be used.
+        ConfigurationError: hook, incumbent or invariants name nothing that can be used.
         LanguageError: the incumbent's file lies outside the policy language.
+        TrustError: an invariant was changed after it was confirmed.
     """
     from .gates.case import Target
 
-    found = asked(traces, hook, incumbent)
+    found = asked(traces, hook, incumbent, invariants)
     policy = policy_named(found.incumbent, found.kind)
     return found.trace, Target(found.trace.hook, found.kind, policy, found.invariants)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..sdk.errors import ConfigurationError
+from ..sdk.files import read_regular
 from ..sdk.kind import Baseline, Kind
 from ..sdk.language import check
 from .simulators import simulator_for
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Tier = Literal["built-in", "compiled", "plain Python", "out of process"]
 BASELINE = "baseline:"
 RECORDED = "recorded"
+_MOST_SOURCE = 1_000_000  # bytes; the policy language allows a fiftieth of it
 
 
 class Policy(ABC):
@@ -34,10 +36,12 @@ class Policy(ABC):
     Attributes:
         name: for tables.
         tier: how it runs.
+        layers: of isolation, around one that runs in a process of its own; none around others.
     """
 
     name: str
     tier: Tier
+    layers: tuple[str, ...] = ()
 
     @abstractmethod
     def replay(self, simulator: Simulator, trace: Trace, calibration: Any, seed: int) -> Replay:
@@ -99,6 +103,7 @@ class IsolatedPolicy(Policy):
         self.source = source
         self._kind = kind
         self._zygote = zygote
+        self.layers = zygote.layers
 
     def replay(self, simulator: Simulator, trace: Trace, calibration: Any, seed: int) -> Replay:
         """Replay in lockstep with the candidate's process."""
@@ -413,12 +418,16 @@ def hook_at(text: str) -> Any:
 
 
 def source_of(path: Path) -> str:
-    """Read a policy's source; raises ConfigurationError when that cannot be done."""
+    """Read a policy's source; raises ConfigurationError when that cannot be done.
+
+    Lines may end as on any system. What a file may not be is endless: a pipe, a device, too long.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        text = read_regular(path, _MOST_SOURCE).decode("utf-8")
     except OSError as error:
         raise ConfigurationError(
             f"cannot read policy {path} ({error.strerror}); name its source file"
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"policy {path} is no UTF-8 text; name its source file") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")

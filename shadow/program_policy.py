@@ -74,6 +74,7 @@ class IsolatedProgram(Policy):
         self.source = source
         self._kind = kind
         self._zygote = zygote
+        self.layers = zygote.layers
 
     def replay(self, simulator: Simulator, trace: Trace, calibration: Any, seed: int) -> Replay:
         """Replay with the candidate's process."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from ..sdk.errors import ConfigurationError
-from ..sdk.invariant import Invariant
+from ..sdk.invariant import Invariant, warned
 from ..sdk.isolation.program import ProgramProcess
 from ..sdk.isolation.program_wire import pack_terms
 from ..sdk.isolation.status import Status
@@ -18,7 +19,7 @@ from ..sdk.isolation.zygote import CandidateStopped
 from ..sdk.kind import Kind
 from ..sdk.language import Answer
 from ..sdk.language._arrays import size
-from ..sdk.programs.questions import Question, broken_by, outside, question_of
+from ..sdk.programs.questions import Question, objected, outside, question_of
 from .simulators.base import Replay
 
 #: Outputs by name; None for a policy that failed.
@@ -56,14 +57,21 @@ class ProgramWatch:
         kind: what is decided.
         invariants: that block.
         found: the first violations.
+        warns: that warn.
+        warned: how often each that warns did not hold.
     """
 
     kind: Kind
     invariants: Sequence[Invariant]
     found: list[ProgramViolation] = field(default_factory=list)
+    warns: Sequence[Invariant] = ()
+    warned: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, question: Question, outputs: Mapping[str, Any]) -> None:
         """Keep the answer if an invariant does not hold."""
+        if self.warns:
+            answer = self.kind.answer_type(**outputs)
+            self.warned.update(warned(self.warns, question.asked, answer))
         if len(self.found) < _MOST_VIOLATIONS:
             found = violation(self.kind, self.invariants, question, outputs)
             self.found += [found] if found is not None else []
@@ -73,7 +81,7 @@ def violation(
     kind: Kind, invariants: Sequence[Invariant], question: Question, outputs: Mapping[str, Any]
 ) -> ProgramViolation | None:
     """Return the first invariant that an answer breaks, with question and answer, or None."""
-    broken = broken_by(kind, invariants, question, outputs)
+    broken = objected(kind, invariants, question, outputs)
     if broken is None:
         return None
     detail = broken.description or broken.name

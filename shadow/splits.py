@@ -9,6 +9,7 @@ import numpy as np
 
 from ..sdk.errors import TraceError
 from .evaluation import Split
+from .limits import ratio_limits
 from .simulators.base import FloatArray, IntArray, Replay
 from .traces.trace import Trace
 
@@ -71,17 +72,19 @@ def paired_effect(
     block_s: float = 1.0,
     seed: int = 0,
     level: float = 0.95,
+    before: Sequence[tuple[Replay, Replay]] = (),
 ) -> Interval:
     """Return the relative change of the mean outcome against a base; negative is better.
 
-    Both are replays of the same arrivals with the same luck; blocks of time are resampled in pairs,
-    with all replicas of a block together.
+    Both are replays of the same arrivals with the same luck; blocks of time are pairs, with all replicas
+    of a block together. The limits are those of :func:`~gnomon.shadow.limits.ratio_limits`.
 
     Args:
         candidate, base: one replay each, or as many replicas.
         block_s: length of a block in seconds.
         seed: of the resampling.
         level: of the interval.
+        before: replays of both on earlier windows; how much they vary counts.
 
     Raises:
         TraceError: fewer than 8 blocks, or a policy that failed.
@@ -91,9 +94,13 @@ def paired_effect(
         raise TraceError("a policy failed in its replay, so there is no effect; see its fault")
     edges = _edges(ours[0], block_s)
     sums, bases = _sums(ours, edges), _sums(theirs, edges)
-    drawn = np.random.default_rng(seed).integers(0, len(edges), (RESAMPLES, len(edges)))
-    changes = relative_change(sums[drawn].sum(axis=1), bases[drawn].sum(axis=1))
-    return interval_of(float(relative_change(sums.sum(), bases.sum())), changes, level)
+    earlier = [
+        (_sums([one], starts), _sums([other], starts))
+        for one, other in before
+        for starts in (block_starts(one.time, block_s),)
+    ]
+    low, high = ratio_limits(sums, bases, (1.0 - level) / 2.0, seed, earlier)
+    return Interval(float(relative_change(sums.sum(), bases.sum())), low, high)
 
 
 def interval_of(estimate: float, samples: FloatArray, level: float) -> Interval:
@@ -131,10 +138,19 @@ def _replicas(replays: Replay | Sequence[Replay]) -> tuple[Replay, ...]:
 
 def _edges(replay: Replay, block_s: float) -> IntArray:
     """Return where each block of time begins; empty blocks have none."""
-    block = ((replay.time - replay.time[0]) / block_s).astype(np.int64)
-    edges = np.flatnonzero(np.diff(block, prepend=-1))
+    edges = block_starts(replay.time, block_s)
     require_blocks(len(edges), block_s)
     return edges
+
+
+def block_starts(time: FloatArray, block_s: float) -> IntArray:
+    """Return the index at which each block of time begins; empty blocks have none.
+
+    Less than half a block that is left over at the end belongs to the block before.
+    """
+    whole = max(round(float(time[-1] - time[0]) / block_s), 1)
+    block = np.minimum(((time - time[0]) / block_s).astype(np.int64), whole - 1)
+    return np.flatnonzero(np.diff(block, prepend=-1))
 
 
 def require_blocks(count: int, block_s: float) -> None:

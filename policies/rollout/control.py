@@ -225,6 +225,8 @@ class Control:
         """Take a process's report on one hook into account."""
         desk = self._desks.get(report.hook)
         seat = desk.seats.get(instance) if desk else None
+        if desk is not None and seat is not None and report.killed[:500] != seat.killed:
+            self._killed(desk, seat, report.killed[:500])
         if desk is None or seat is None or not desk.take(seat, report, self._clock()):
             return
         if report.breaker:
@@ -361,6 +363,14 @@ class Control:
             self._account()
             self._apply(desk, Nacked(seat.instance, ack.resource, seat.error))
         self._store.put_clients([_client_row(desk.hook, seat)])
+        self._notify(desk)
+
+    def _killed(self, desk: Desk, seat: Seat, why: str) -> None:
+        """Account for a process in which somebody stopped all policies by hand, or lets them go again."""
+        seat.killed = why
+        what = "delivery.killed" if why else "delivery.unkilled"
+        self._store.note(Happened(what, seat.instance, desk.hook, {"hook": desk.hook, "why": why}))
+        self._account()
         self._notify(desk)
 
     def _look(self, desk: Desk) -> None:

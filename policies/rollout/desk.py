@@ -32,6 +32,7 @@ class Seat:
         gone_ns: Unix time since which it is not.
         epoch: acknowledged.
         error: of the last NACK.
+        killed: why policies may not decide there, as last reported; empty where they may.
         counters: as last reported; the shadow's as ``shadow.NAME``.
     """
 
@@ -43,6 +44,7 @@ class Seat:
     gone_ns: int = 0
     epoch: int = 0
     error: str = ""
+    killed: str = ""
     counters: dict[str, int] = field(default_factory=dict)
 
 

@@ -35,6 +35,7 @@ _LINKS = (
     "bundle",
     "rollout",
     "holdout",
+    "evaluator",
 )
 
 _SCHEMA = """
@@ -284,7 +285,8 @@ class Ledger:
                 yield
                 self._connection.execute("commit")
             except BaseException:
-                self._connection.execute("rollback")
+                if self._connection.in_transaction:  # some errors have ended it
+                    self._connection.execute("rollback")
                 raise
 
     def _insert(self, texts: tuple[bytes, bytes, bytes], raw: bytes) -> _Row:
@@ -327,6 +329,9 @@ class Ledger:
             subject: only entries about exactly this digest or rollout.
             from_seq: only from this entry on.
             limit: at most so many, the newest ones; -1 for all.
+
+        Raises:
+            TrustError: the file is damaged where they stand.
         """
         where, values = ["seq >= ?"], [from_seq]
         parameters: list[Any] = list(values)

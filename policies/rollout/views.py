@@ -48,6 +48,7 @@ def client(seat: Seat) -> rollouts_pb2.Client:
         epoch=seat.epoch,
         connected=seat.connected,
         last_error=seat.error,
+        killed=seat.killed,
     )
 
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ..arms import check_assignment
 from ..assignment import Assignment
 from ..config import Settings
-from ..guard import Answer, Breaker, Chooser, Guarded, Host, preparer
-from ..invariant import Invariant
+from ..errors import ConfigurationError
+from ..guard import Answer, Chooser, Guarded, Host, preparer
+from ..invariant import Invariant, refused_by, warned
 from ..kind import Kind
+from ..limits import Breaker, Breakers, Limits
 from ..records import Record
 from ..runtime import RUNTIME, Runtime
 from .blocks import Blocks
@@ -24,7 +26,7 @@ from .scored import Ask
 if TYPE_CHECKING:
     from ..session import Measure
 
-_SHADOW = ("decisions", "diverged", "faults", "violations", "shed")
+_SHADOW = ("decisions", "diverged", "faults", "violations", "warnings", "shed")
 
 
 class CacheHook:
@@ -40,6 +42,7 @@ class CacheHook:
         incumbent: name of the policy in the service's own source.
         sample: share of keys that is recorded, on top of the process's own.
         ttl: seconds that an object has; 0 for ever.
+        limits: when a policy is taken back; None for the process's own.
 
     Attributes:
         changed: whether the cache should look up, at its next operation, what it runs.
@@ -47,7 +50,10 @@ class CacheHook:
         measure: set by delivery.
         blocks: lookups of a canary.
         counts: what happened, by name.
+        broken: how often each invariant did not hold, by name; of those of severity ``warn`` only answers
+            of programs are looked at.
         ended: whether the cache was closed, or is gone.
+        killed: why policies may not decide in this process, whatever is installed; empty while they may.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class CacheHook:
         incumbent: str,
         sample: float,
         ttl: float = 0.0,
+        limits: Limits | None = None,
     ) -> None:
         self.name = name
         self.kind = kind
@@ -65,6 +72,9 @@ class CacheHook:
         self.note: Note | None = None
         self.measure: Any = None
         self.ended = False
+        self.killed = ""
+        self._limits = limits
+        self._breakers = Breakers(self._tripped)
         self._maxsize = maxsize
         self._incumbent = incumbent
         self._share = sample
@@ -75,6 +85,7 @@ class CacheHook:
         self._on = False
         self._assignment = Assignment()
         self._said = ""
+        self._invariants = kind.invariants
         self.begin(Settings())
 
     @property
@@ -90,6 +101,7 @@ class CacheHook:
         """Go on with what delivery gave the hook that had the name before."""
         self.blocks = known.blocks
         self.measure = known.measure
+        self._breakers = known.handed_over(self._tripped)
         self.install(known.assignment)
 
     def watch(self, cache: object) -> None:
@@ -109,7 +121,8 @@ class CacheHook:
         self.clock = settings.clock
         self.blocks = Blocks(settings.clock.time_ns)
         self.counts: Counter[str] = Counter()
-        self.breakers = {arm: self._breaker(arm) for arm in ("stable", "candidate")}
+        self.broken: Counter[str] = Counter()
+        self._arm(self._assignment.epoch)
         self.log = self._log()
         self._said = ""
 
@@ -146,8 +159,17 @@ class CacheHook:
 
     @property
     def invariants(self) -> tuple[Invariant, ...]:
-        """Those of the kind."""
-        return self.kind.invariants
+        """Those of the kind and of the cache."""
+        return self._invariants
+
+    def add_invariant(self, added: Invariant) -> None:
+        """Hold every program to one more invariant; raises ConfigurationError for a taken name."""
+        if any(i.name == added.name for i in self._invariants):
+            raise ConfigurationError(
+                f"hook {self.name!r} already has an invariant {added.name!r}; pass another name="
+            )
+        self._invariants = (*self._invariants, added)
+        self.changed = True
 
     @property
     def assignment(self) -> Assignment:
@@ -189,6 +211,7 @@ class CacheHook:
             "slow": counts["slow"],
             "breaker_trips": counts["breaker_trips"],
             "stale": counts["stale"],
+            "warnings": counts["warnings"],
             **{f"shadow_{name}": counts[f"shadow_{name}"] for name in _SHADOW},
         }
 
@@ -208,10 +231,27 @@ class CacheHook:
         programs = [p for p in (assignment.stable, assignment.candidate) if p is not None]
         # Compiled here and not on the caller's thread.
         self._choosers = {id(program): self.chooser(program) for program in programs}
-        if assignment.epoch != self._assignment.epoch:
-            self.breakers = {arm: self._breaker(arm) for arm in ("stable", "candidate")}
+        self._arm(assignment.epoch)
         self._assignment = assignment
         self.changed = True
+
+    def kill(self, why: str) -> None:
+        """Run the incumbent from the next operation on, whatever is installed; an empty text ends that."""
+        said, self.killed = why != self.killed, why
+        if said:
+            self.changed = True
+            self._runtime.said(self, why)
+
+    def _arm(self, epoch: int) -> None:
+        """Have the breakers of an epoch: those that there are, where it is the same."""
+        limits = self._limits or self.settings.limits
+        arms = ("stable", "candidate")
+        self.breakers = {arm: self._breakers.of(arm, epoch, limits) for arm in arms}
+
+    def handed_over(self, tripped: Callable[[str], None]) -> Breakers:
+        """Return the breakers as they stand, which tell another hook from now on."""
+        self._breakers.tell(tripped)
+        return self._breakers
 
     def chooser(self, program: Any) -> Chooser:
         """Make a program ready to be asked."""
@@ -252,7 +292,7 @@ class CacheHook:
 
     def _plan(self, a: Assignment) -> Plan:
         stable = self._rule(a.stable, "stable")
-        if a.phase == "killed":
+        if self.killed or a.phase == "killed":
             return Plan()
         if a.phase == "stable" or self.clock.monotonic_ns() >= a.lease_until_ns:
             self.counts["stale"] += a.phase != "stable"
@@ -273,13 +313,14 @@ class CacheHook:
 
     def _rule(self, program: Any, role: str) -> Rule:
         """Return how a program is asked in one of its roles; the incumbent's rule once it was taken back."""
-        breaker = self.breakers.get(role) or Breaker(self.settings.limits, _nobody)
+        breaker = self.breakers.get(role) or Breaker(self._limits or self.settings.limits, _nobody)
         if program is None or breaker.reason:
             return Rule()
         choose, host = self.chooser(program), self._host
+        fuel = getattr(program, "fuel_bound", 1)
 
         def ready(generator: random.Random) -> Ask:
-            guarded = Guarded(choose, self.kind, self.invariants, host(generator), breaker)
+            guarded = Guarded(choose, self.kind, self.invariants, host(generator), breaker, fuel)
             return self._counted(guarded.ask, role)
 
         return Rule(program, ready)
@@ -289,7 +330,7 @@ class CacheHook:
             self._prepare,
             generator.random,
             self.clock.monotonic_ns,
-            self.settings.limits,
+            self._limits or self.settings.limits,
             lambda: self.counts.update(slow=1),
         )
 
@@ -299,21 +340,26 @@ class CacheHook:
             return ask
         counts, blocks, shadow = self.counts, self.blocks, role == "shadow"
         decisions = "shadow_decisions" if shadow else "decisions"
+        warns = [each for each in self._invariants if each.asked_of("decision", "warn")]
+        item = self.kind.item_type._make
 
         def counted(rows: list[tuple[float, ...]], since: list[int]) -> Answer:
             answer = ask(rows, since)
             counts[decisions] += 1
+            if warns and answer[0] >= 0 and answer[2]:
+                items = [*map(item, answer[2])]
+                names = warned(warns, items, items[answer[0]])
+                counts["shadow_warnings" if shadow else "warnings"] += len(names)
+                self.broken.update(() if shadow else names)
             if answer[1]:
                 reason = answer[1].partition(":")[0]
                 counts[f"shadow_{reason}s" if shadow else reason] += 1
+                self.broken.update(() if shadow else refused_by(answer[1]))
                 if role == "candidate":
                     blocks.fallback()
             return answer
 
         return counted
-
-    def _breaker(self, arm: str) -> Breaker:
-        return Breaker(self.settings.limits, self._tripped)
 
     def _tripped(self, reason: str) -> None:
         self.counts["breaker_trips"] += 1

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from ..errors import ConfigurationError
 from ..kind import Kind
+from ..limits import Limits, check_limits
 from ..runtime import RUNTIME
 from ..spec import check_name
 from .cell import MISSING, Cell
@@ -44,7 +45,9 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
         threadsafe: bool = True,
         incumbent: str = "lru",
         sample: float = 1.0,
+        limits: Limits | None = None,
     ) -> None:
+        check_limits(limits, f"cache {name!r}")
         _check(maxsize, name, incumbent, sample)
         self._maxsize = maxsize
         self._getsizeof = getsizeof
@@ -52,7 +55,8 @@ class HookedCache(MutableMapping[K, V], Generic[K, V]):
         self._ttl = ttl
         self._timer = timer
         self._lock = threading.RLock() if threadsafe else None
-        hook = CacheHook(name, self._kind, maxsize, incumbent, sample, _seconds(ttl))
+        seconds = _seconds(ttl)
+        hook = CacheHook(name, self._kind, maxsize, incumbent, sample, seconds, limits)
         self.hook = hook
         self._contents = self._begin(hook, incumbent)
         self._at: Cell | Contents = self._fastest()

@@ -16,5 +16,6 @@ are frames of fixed size: floats in, numbers out.
 
 * :mod:`.layers` names the layers, the modes and the limits, :mod:`.status` how it ends;
 * :mod:`.lockdown` and :mod:`.seccomp` put them in force, inside the fork;
-* :mod:`.zygote` starts the clean process and forks from it; :mod:`.frames` are its messages.
+* :mod:`.zygote` starts the clean process and forks from it, :mod:`.fork` is the handle on a fork,
+  :mod:`.frames` are its messages, :mod:`.probe` sees which layers a machine gives.
 """

@@ -23,8 +23,35 @@ LAYERS = (
     "no_new_privs",
     "landlock",
     "seccomp",
+    "capabilities",
+    "no_dump",
 )
 
+#: All that the mode ``process`` has.
+WEAK_LAYERS = ("process", "environment", "descriptors", "rlimits", "parent_death", "no_dump")
+#: What only a process that is started as root can have.
+ONLY_ROOT = ("namespaces", "chroot", "uid")
+#: What a layer that is missing leaves to the others, and what would bring it.
+MISSING = {
+    "namespaces": ("the network and IPC of the machine are left to seccomp", "start as root"),
+    "chroot": ("the file system is left to Landlock and seccomp", "start as root"),
+    "uid": ("a candidate runs as this user", "start as root"),
+    "parent_death": (
+        "a process may outlive its host for a moment",
+        "Linux on which prctl is allowed",
+    ),
+    "no_new_privs": ("strict does not start", "a container that allows prctl"),
+    "landlock": (
+        "files and connections are left to seccomp alone",
+        "Linux 5.13 or later with landlock in /sys/kernel/security/lsm, and a container that allows it",
+    ),
+    "seccomp": ("strict does not start", "a kernel and container that allow seccomp filters"),
+    "capabilities": (
+        "rights of this process are left to seccomp",
+        "a container that allows capset",
+    ),
+    "no_dump": ("a crash may leave memory in a core", "a container that allows prctl"),
+}
 #: Without these the mode ``strict`` does not start; the others are used where the machine has them.
 STRICT_NEEDS = ("rlimits", "no_new_privs", "seccomp")
 

@@ -1,27 +1,36 @@
 """What a fork does to itself before it looks at a candidate; nothing here can be undone.
 
 The order matters: a new root and user before the rights to set them are gone, the parent-death signal
-after the change of user (which clears it), Landlock before seccomp (which forbids its system calls).
+and the ban on dumps after the change of user (which undoes both), Landlock before seccomp (which forbids
+its system calls).
 """
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import resource
 import signal
 import sys
 from dataclasses import dataclass
+from functools import cache
 
 from . import seccomp
 from .layers import STRICT_NEEDS, IsolationMode, Limits
 
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+_CAPABILITY_VERSION = 0x20080522
+_OWN_CAPABILITIES = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+_NO_CAPABILITIES = (ctypes.c_uint32 * 6)()
+_NORMAL_PERSONALITY = 0
 _CLONE_NEWUTS, _CLONE_NEWIPC, _CLONE_NEWNET = 0x04000000, 0x08000000, 0x40000000
 _LANDLOCK_CREATE, _LANDLOCK_RESTRICT = 444, 446
 _LANDLOCK_VERSION = 1
 _NOBODY = 65534
 _MOST_DESCRIPTORS = 65536
+_MOST_ADDRESSES = 1 << 47  # bytes of address space that a process on x86-64 can have
 
 
 class _Ruleset(ctypes.Structure):
@@ -42,6 +51,7 @@ class Cell:
         memory: bytes of address space that the clean process had before the fork.
         root: an empty folder to be the file system's root.
         parent: process id of the clean process.
+        separated: whether the clean process left the machine's network, IPC and host name.
         compiles: whether memory may still be made executable (a second filter ends that).
     """
 
@@ -50,21 +60,46 @@ class Cell:
     memory: int
     root: str
     parent: int
+    separated: bool = False
     compiles: bool = False
 
 
+@cache
 def libc() -> ctypes.CDLL:
     """Return the C library of this process."""
     return ctypes.CDLL(None, use_errno=True)
 
 
 def address_space() -> int:
-    """Return the bytes of address space in use; 0 where the system does not tell."""
+    """Return the bytes of address space in use, also where there is no ``/proc`` to read them from."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[0]) * resource.getpagesize()
-    except OSError:
-        return 0
+    except (OSError, ValueError, IndexError):
+        return _tried_address_space()
+
+
+def _tried_address_space() -> int:
+    """Find the highest limit on the address space under which not one page more can be had."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    page = resource.getpagesize()
+    low, high = 0, (_MOST_ADDRESSES if hard == resource.RLIM_INFINITY else hard) // page
+    try:
+        while high - low > 1:
+            middle = (low + high) // 2
+            resource.setrlimit(resource.RLIMIT_AS, (middle * page, hard))
+            low, high = (low, middle) if _page_fits(page) else (middle, high)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    return low * page
+
+
+def _page_fits(page: int) -> bool:
+    try:
+        mmap.mmap(-1, page).close()
+    except (OSError, MemoryError):  # a small object may need memory, too
+        return False
+    return True
 
 
 def close_all_but(descriptor: int) -> None:
@@ -79,14 +114,15 @@ def close_all_but(descriptor: int) -> None:
 def limit(memory: int, limits: Limits) -> None:
     """Set the hard resource limits; ``memory`` is the address space already in use, in bytes."""
     wanted = {
+        resource.RLIMIT_AS: memory + (limits.memory_mb << 20),
         resource.RLIMIT_CPU: limits.cpu_s,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: 16,
         resource.RLIMIT_NPROC: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
     }
-    if memory:
-        wanted[resource.RLIMIT_AS] = memory + (limits.memory_mb << 20)
     for which, value in wanted.items():
         _lower(which, value)
 
@@ -99,7 +135,11 @@ def _lower(which: int, value: int) -> None:
 
 
 def separate(library: ctypes.CDLL) -> bool:
-    """Leave the network, IPC and host name of the machine; return whether that was possible."""
+    """Leave the network, IPC and host name of the machine; return whether that was possible.
+
+    The clean process does so, once for all its forks: making and freeing a network takes longer than all
+    other layers together.
+    """
     flags = _CLONE_NEWNET | _CLONE_NEWIPC | _CLONE_NEWUTS
     return os.geteuid() == 0 and library.unshare(flags) == 0
 
@@ -127,6 +167,17 @@ def drop_user() -> bool:
     except OSError:
         return False
     return True
+
+
+def drop_capabilities(library: ctypes.CDLL) -> bool:
+    """Give up every capability, which a process that is not root may have, too; return whether that holds."""
+    library.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    return bool(library.capset(_OWN_CAPABILITIES, _NO_CAPABILITIES) == 0)
+
+
+def forbid_dumps(library: ctypes.CDLL) -> bool:
+    """Leave no core, not even to a program that the machine pipes cores to; close memory to a debugger."""
+    return bool(library.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) == 0)
 
 
 def die_with_parent(library: ctypes.CDLL, parent: int) -> bool:
@@ -159,35 +210,50 @@ def _file_rights(version: int) -> int:
     return (1 << known.get(version, 16)) - 1
 
 
+def foresee(descriptor: int, cell: Cell) -> None:
+    """Make, before the fork, what every fork would have to make for itself; kept."""
+    if cell.mode == "strict" and seccomp.supported():
+        seccomp.made(descriptor, compiles=cell.compiles)
+
+
 def lock_down(descriptor: int, cell: Cell) -> set[str]:
     """Put every layer in force that the mode asks for; return those that hold.
 
     Raises:
         OSError: a layer that the mode cannot do without is missing; the message names it.
     """
-    held = {"process", "environment", "descriptors", "rlimits"}
     os.setsid()
     close_all_but(descriptor)
-    if cell.mode == "process":
-        limit(cell.memory, cell.limits)
-        return held
-    return held | _strict(descriptor, cell)
+    library = libc()
+    tried = dict.fromkeys(("process", "environment", "descriptors"), True)
+    if cell.mode == "strict":
+        tried |= _leave(library, cell)
+    limit(cell.memory, cell.limits)
+    tried["rlimits"] = True
+    if cell.mode == "strict":
+        tried |= {"uid": drop_user(), "capabilities": drop_capabilities(library)}
+    tried["parent_death"] = die_with_parent(library, cell.parent)
+    tried["no_dump"] = forbid_dumps(library)
+    if cell.mode == "strict":
+        tried |= _give_up(library, descriptor, cell)
+    return {layer for layer, holds in tried.items() if holds}
 
 
-def _strict(descriptor: int, cell: Cell) -> set[str]:
+def _leave(library: ctypes.CDLL, cell: Cell) -> dict[str, bool]:
+    """Leave what can be left while the rights to do so are there."""
     if sys.platform != "linux":
         raise OSError("strict isolation needs Linux")
-    library = libc()
-    tried = {"namespaces": separate(library), "chroot": change_root(cell.root)}
-    limit(cell.memory, cell.limits)
-    tried["uid"] = drop_user()
-    tried["parent_death"] = die_with_parent(library, cell.parent)
-    tried["no_new_privs"] = library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-    tried["landlock"] = deny_files_and_network(library)
-    if not tried["no_new_privs"]:
+    library.personality(_NORMAL_PERSONALITY)  # in another one, memory that is read can be executed
+    return {"namespaces": cell.separated, "chroot": change_root(cell.root)}
+
+
+def _give_up(library: ctypes.CDLL, descriptor: int, cell: Cell) -> dict[str, bool]:
+    """Give up all that is not computing; raises OSError where that cannot be."""
+    if library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError("the kernel refuses no_new_privs")
-    seccomp.install(library, descriptor, executable_memory=cell.compiles)
-    return {layer for layer, holds in tried.items() if holds} | {"seccomp"}
+    held = {"no_new_privs": True, "landlock": deny_files_and_network(library)}
+    seccomp.install(library, descriptor, compiles=cell.compiles)
+    return held | {"seccomp": True}
 
 
 def seal(descriptor: int, cell: Cell) -> None:

@@ -1,10 +1,9 @@
-"""The host's side of the clean process: start it, fork candidates from it, kill them."""
+"""The host's side of the clean process: start it, and fork candidates from it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import signal
 import socket
@@ -13,18 +12,21 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
-from ..errors import CandidateError, IsolationError
+from ..errors import IsolationError
 from . import frames, lockdown, zygote_main
+from .fork import CandidateStopped, Fork
 from .layers import IsolationMode, Limits, from_bits
-from .status import Status
+
+__all__ = ["CandidateStopped", "Fork", "Zygote"]
 
 _LENGTH = struct.Struct("<I")
 _START_S = 120.0  # a compiled tier may have to compile its skeletons first
+_FORK_S = 10.0  # for a fork to be there and locked in
+_UNTOLD = 0xFF  # in place of an error's number
 #: Packages that the clean process finds by path, so that no ``__init__`` pulls in more than needed.
 _PACKAGES = (
     "gnomon",
@@ -42,132 +44,6 @@ _ONE_THREAD = (
 )
 
 
-class CandidateStopped(CandidateError):
-    """A candidate's process can no longer answer.
-
-    Attributes:
-        status: why: ``rejected``, ``timeout``, ``died`` or ``fault``.
-    """
-
-    def __init__(self, status: Status, detail: str) -> None:
-        super().__init__(f"{status}: {detail}")
-        self.status = status
-        self.detail = detail
-
-
-class Fork:
-    """One fork of the clean process, and the only handle on it."""
-
-    def __init__(self, connection: socket.socket, handle: int, limits: Limits) -> None:
-        self._connection = connection
-        self._handle = handle
-        self._limits = limits
-        self._ends = math.inf
-        self.layers: tuple[str, ...] = ()
-
-    def start(self, layers: tuple[str, ...]) -> None:
-        """Note the layers in force; from now on the candidate's time counts."""
-        self.layers = layers
-        self._ends = time.monotonic() + self._limits.total_s
-
-    @property
-    def aged(self) -> bool:
-        """Whether more than half of its time is over."""
-        return self._ends - time.monotonic() < 0.5 * self._limits.total_s
-
-    def send(self, data: bytes) -> None:
-        """Send bytes within the deadline of one frame.
-
-        Raises:
-            CandidateStopped: the fork died, or does not read.
-        """
-        patience = self._patience()
-        try:
-            self._connection.settimeout(patience)
-            self._connection.sendall(data)
-        except TimeoutError:
-            raise self._stopped(Status.TIMEOUT) from None
-        except OSError:
-            raise self._stopped(Status.DIED) from None
-
-    def receive(self, count: int, seconds: float | None = None) -> bytes:
-        """Return exactly ``count`` bytes, waiting at most one frame's deadline (or ``seconds``).
-
-        Raises:
-            CandidateStopped: the fork died, or does not answer in time.
-        """
-        data = bytearray()
-        until = time.monotonic() + self._patience(seconds)
-        try:
-            while len(data) < count:
-                left = until - time.monotonic()
-                if left <= 0.0:
-                    raise TimeoutError
-                self._connection.settimeout(left)
-                more = self._connection.recv(count - len(data))
-                if not more:
-                    raise self._stopped(Status.DIED)
-                data += more
-        except TimeoutError:
-            raise self._stopped(Status.TIMEOUT) from None
-        except OSError:
-            raise self._stopped(Status.DIED) from None
-        return bytes(data)
-
-    def message(self, seconds: float | None = None) -> tuple[frames.Code, bytes]:
-        """Return the next message's code and body.
-
-        Raises:
-            CandidateStopped: as :meth:`receive`, or the bytes are no message.
-        """
-        try:
-            code, length = frames.unpack_head(self.receive(frames.HEAD_SIZE, seconds))
-        except ValueError:
-            raise self._stopped(Status.DIED) from None
-        return code, self.receive(length, seconds)
-
-    def kill(self) -> None:
-        """Kill the fork and free its handles; safe to call twice."""
-        if self._handle < 0:
-            return
-        try:
-            signal.pidfd_send_signal(self._handle, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        os.close(self._handle)
-        self._handle = -1
-        self._connection.close()
-
-    def end(self) -> None:
-        """Kill the fork and keep the handles: another thread may be reading, and sees its end."""
-        handle = self._handle
-        if handle >= 0:
-            with contextlib.suppress(OSError):  # that thread has just closed the handle
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-
-    def abandon(self) -> None:
-        """Close the handles on a fork that is another process's, as in a forked child, and do no more."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
-            self._connection.close()
-
-    def _patience(self, seconds: float | None = None) -> float:
-        frame = self._limits.frame_s if seconds is None else seconds
-        left = self._ends - time.monotonic()
-        if left <= 0.0:  # a socket waits a whole millisecond at least, and answers can be faster
-            raise self._stopped(Status.TIMEOUT)
-        return min(frame, left)
-
-    def _stopped(self, status: Status) -> CandidateStopped:
-        self.kill()
-        words = {
-            Status.TIMEOUT: "no answer within the deadline",
-            Status.DIED: "its process ended",
-        }
-        return CandidateStopped(status, words[status])
-
-
 class Zygote:
     """A clean process that forks one locked-in fork per candidate.
 
@@ -179,6 +55,11 @@ class Zygote:
         paths: folders that the clean process may import from, besides the standard library and
             gnomon itself.
         environment: variables it is given; by default none but those that fix threads and hashes.
+
+    Attributes:
+        mode: of isolation.
+        limits: of every fork.
+        layers: that held in a trial; a fork that holds fewer is never handed out.
 
     Raises:
         IsolationError: it does not start, or a layer that ``strict`` needs is missing.
@@ -197,11 +78,9 @@ class Zygote:
         _need_handles()
         self.mode: IsolationMode = mode
         self.limits = limits or Limits()
-        self._empty = tempfile.TemporaryDirectory(prefix="gnomon-empty-")
+        self.layers: tuple[str, ...] = ()
         self._lock = threading.Lock()
-        self._control, theirs = socket.socketpair()
-        with theirs:
-            self._process = _execute(theirs.fileno(), dict(environment or {}))
+        self._empty, self._control, self._process = _executed(dict(environment or {}))
         try:
             self._configure(entry, settings, list(paths))
             self.layers = self._trial()
@@ -215,15 +94,22 @@ class Zygote:
         Raises:
             IsolationError: the clean process has ended, or the fork could not lock itself in.
         """
-        connection, theirs = socket.socketpair()
+        try:
+            connection, theirs = socket.socketpair()
+        except OSError as error:
+            _cannot_fork(error.strerror or "", error)
         try:
             with theirs, self._lock:
                 handle = self._request(theirs.fileno())
         except BaseException:
             connection.close()
             raise
-        fork = Fork(connection, handle, self.limits)
-        fork.start(self._locked(fork))
+        fork = Fork(connection, handle, self.limits, self._plead)
+        try:
+            fork.start(self._locked(fork))
+        except BaseException:
+            fork.kill()
+            raise
         return fork
 
     def ended(self, seconds: float = 0.0) -> bool:
@@ -235,14 +121,16 @@ class Zygote:
         return True
 
     def close(self) -> None:
-        """End the clean process; its forks die with it in mode ``strict``."""
+        """End the clean process; its forks die with it."""
         self._control.close()
         try:
             self._process.wait(timeout=2.0)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._empty.cleanup()
+            with contextlib.suppress(PermissionError):  # it was started as root, and ends by itself
+                self._process.kill()
+                self._process.wait()
+        with contextlib.suppress(PermissionError):
+            self._empty.cleanup()
 
     def abandon(self) -> None:
         """Close the handles on a process that is another's, as in a forked child, and do no more."""
@@ -290,39 +178,93 @@ class Zygote:
         fork.kill()
         lacking = lockdown.missing(fork.layers, self.mode)
         if lacking:
-            raise IsolationError(_remedy(", ".join(lacking) + " missing"))
+            self._refuse(f"{', '.join(lacking)} missing")
         return fork.layers
 
     def _request(self, descriptor: int) -> int:
+        """Ask for a fork, and return a handle on it.
+
+        A clean process whose answer was not waited for is killed: else its late answer would be taken for that
+        to another request.
+        """
         try:
+            self._control.settimeout(_FORK_S)
             socket.send_fds(self._control, [b"f"], [descriptor])
             answer, handles, _, _ = socket.recv_fds(self._control, 1, 1)
+        except TimeoutError:
+            self._process.kill()
+            raise IsolationError(
+                f"the isolation process did not fork within {_FORK_S:g} s and was killed; try again"
+            ) from None
         except OSError as error:
             raise IsolationError("the isolation process has ended") from error
-        if answer != b"+" or not handles:
-            raise IsolationError("the isolation process cannot fork")
+        except BaseException:  # a signal's handler ended the wait
+            self._process.kill()
+            raise
+        if not answer:
+            raise IsolationError("the isolation process has ended")
+        if answer[0] or not handles:
+            _cannot_fork("" if answer[0] in (0, _UNTOLD) else os.strerror(answer[0]))
+        os.set_inheritable(handles[0], False)  # recv_fds() takes flags for that and ignores them
         return handles[0]
+
+    def _refuse(self, problem: str) -> NoReturn:
+        if self.mode == "strict":
+            raise IsolationError(
+                f"strict isolation cannot be had here ({problem}); use --isolation process, which is weaker"
+            )
+        raise IsolationError(f"isolation cannot be had here ({problem}); no mode does without it")
+
+    def _plead(self, handle: int) -> None:
+        """Have the clean process kill a fork; it says nothing to that, so nobody waits."""
+        with contextlib.suppress(OSError):  # where it has ended its forks have, too
+            socket.send_fds(self._control, [b"k"], [handle])
 
     def _locked(self, fork: Fork) -> tuple[str, ...]:
         try:
-            code, body = fork.message(seconds=10.0)
+            code, body = fork.message(seconds=_FORK_S)
         except CandidateStopped as error:
             raise IsolationError(f"a fork did not lock itself in: {error.detail}") from None
         if code is not frames.Code.LOCKED:
-            fork.kill()
-            raise IsolationError(_remedy(frames.plain(body.decode("ascii", "replace"))))
-        return from_bits(_LENGTH.unpack(body)[0])
+            self._refuse(frames.plain(body.decode("ascii", "replace")))
+        held = from_bits(_LENGTH.unpack(body)[0])
+        if lost := [layer for layer in self.layers if layer not in held]:
+            raise IsolationError(
+                f"a fork did not lock itself in: {', '.join(lost)} held before; the machine is short of "
+                "something, run again"
+            )
+        return held
 
 
-def _remedy(problem: str) -> str:
-    return (
-        f"strict isolation cannot be had here ({problem}); use --isolation process, which is weaker"
-    )
+def _cannot_fork(reason: str, cause: OSError | None = None) -> NoReturn:
+    raise IsolationError(
+        f"the isolation process cannot fork ({reason or 'no more files'}); free files, memory or processes"
+    ) from cause
 
 
 def _need_handles() -> None:
-    if not hasattr(os, "pidfd_open"):
-        raise IsolationError(f"isolation needs Linux 5.4 or later; this is {sys.platform}")
+    """Refuse a machine on which a process can only be named by a number that may become another's."""
+    try:
+        handle = os.pidfd_open(os.getpid())
+    except AttributeError:
+        raise IsolationError(
+            f"isolation needs Linux 5.4 or later; this is {sys.platform}"
+        ) from None
+    except OSError as error:
+        _no_handles("pidfd_open", error)
+    try:
+        signal.pidfd_send_signal(handle, 0)  # 0 asks whether it may
+    except OSError as error:
+        _no_handles("pidfd_send_signal", error)
+    finally:
+        os.close(handle)
+
+
+def _no_handles(call: str, error: OSError) -> NoReturn:
+    raise IsolationError(
+        f"isolation needs {call}, which this kernel or container refuses ({error.strerror}); use Linux 5.4 "
+        "or later and a container that allows it"
+    ) from error
 
 
 def _package_root() -> str:
@@ -330,19 +272,46 @@ def _package_root() -> str:
     return str(Path(__file__).resolve().parents[2])
 
 
-def _execute(descriptor: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def _executed(
+    environment: dict[str, str],
+) -> tuple[tempfile.TemporaryDirectory[str], socket.socket, subprocess.Popen[bytes]]:
+    """Return an empty folder, a connection and the clean process; raises IsolationError."""
+    try:
+        empty = tempfile.TemporaryDirectory(prefix="gnomon-empty-")
+        try:
+            return empty, *_execute(environment)
+        except BaseException:
+            empty.cleanup()
+            raise
+    except OSError as error:
+        raise IsolationError(
+            f"no isolation process can be executed from {sys.executable!r} ({error.strerror}); free "
+            "files, memory or processes, or run under an ordinary python"
+        ) from error
+
+
+def _execute(environment: dict[str, str]) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Execute the clean process; it inherits one descriptor and an environment of its own."""
     fixed = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", **dict.fromkeys(_ONE_THREAD, "1")}
+    ours, theirs = socket.socketpair()
     # not -I: it would ignore the hash seed, and the environment is ours anyway
-    command = [sys.executable, "-s", "-S", "-P", "-B", zygote_main.__file__, str(descriptor)]
-    return subprocess.Popen(
-        command,
-        env=fixed | environment,
-        pass_fds=[descriptor],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    flags = ("-s", "-S", "-P", "-B")
+    command = [sys.executable, *flags, zygote_main.__file__, str(theirs.fileno())]
+    try:
+        with theirs:
+            process = subprocess.Popen(
+                command,
+                env=fixed | environment,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # what a terminal tells the service is not told to it
+            )
+    except BaseException:
+        ours.close()
+        raise
+    return ours, process
 
 
 def _wait_all(connection: socket.socket, count: int) -> bytes:

@@ -20,7 +20,7 @@ class Parameter:
         unit: UCUM unit or a word in braces.
         description: one sentence.
         low, high: the range in which the host promises to keep every element, inclusive; golden
-            cases draw from it.
+            cases draw from it. An answer with an output outside of it is not used, and refused by the gates.
         dimensions: names of the lengths: none for a number, one for a vector, two for a matrix
             (rows, columns). Arrays that share a name share the length.
         integer: whether only whole numbers occur; of an output, whether it may hold nothing else

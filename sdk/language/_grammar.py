@@ -137,6 +137,8 @@ def _signature(function: ast.FunctionDef) -> None:
     for argument in arguments.args:
         check_identifier(argument.arg, argument)
         _annotation(argument.annotation)
+        if sum(other.arg == argument.arg for other in arguments.args) > 1:
+            refuse(argument, f"'{argument.arg}' is a parameter twice")
 
 
 def bound_names(function: ast.FunctionDef) -> dict[str, ast.AST]:

@@ -58,8 +58,27 @@ def golden_mismatch(
 
     It is asked in a process of its own, within the kind's limits, and twice its deadline in all.
     """
+    try:
+        found = isolated_numbers(source, kind, seed, isolation)
+    except CandidateStopped as stopped:
+        return stopped.detail
+    except GnomonError as error:
+        return f"they cannot be tried: {error}"
+    for index in range(CASES):
+        at = slice(PER_CASE * index, PER_CASE * (index + 1))
+        if not all(map(_same, found[at], numbers[at])):
+            return f"case {index}: gives {_words(found[at])}, not {_words(numbers[at])}"
+    return ""
+
+
+def isolated_numbers(source: str, kind: Kind, seed: int, isolation: IsolationMode) -> list[float]:
+    """Return the same as :func:`golden_numbers`, of a source that is asked in a locked process of its own.
+
+    Raises:
+        CandidateStopped: it died, or twice the kind's deadline was over; names the case.
+        IsolationError: the isolation cannot be had.
+    """
     shorter = _shorter(kind)
-    within_s = _OPENING * kind.deadline_s
     asked = 0
 
     def counted(*arguments: Any) -> Answer:
@@ -69,19 +88,13 @@ def golden_mismatch(
 
     try:
         with (
-            program_zygote(shorter, isolation, total_s=within_s) as zygote,
+            program_zygote(shorter, isolation, total_s=_OPENING * kind.deadline_s) as zygote,
             ProgramProcess(zygote, source, shorter) as process,
         ):
-            found = _numbers(counted, shorter, seed)
+            return _numbers(counted, shorter, seed)
     except CandidateStopped as stopped:
-        return f"case {max(asked - 1, 0)}: {stopped.detail}"
-    except GnomonError as error:
-        return f"they cannot be tried: {error}"
-    for index in range(CASES):
-        at = slice(PER_CASE * index, PER_CASE * (index + 1))
-        if not all(map(_same, found[at], numbers[at])):
-            return f"case {index}: gives {_words(found[at])}, not {_words(numbers[at])}"
-    return ""
+        detail = f"case {max(asked - 1, 0)}: {stopped.detail}"
+        raise CandidateStopped(stopped.status, detail) from stopped
 
 
 def _shorter(kind: Kind) -> Kind:

@@ -7,25 +7,24 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._log import say
 from ..errors import GnomonError, IsolationError
 from ..isolation.program import ProgramProcess
 from ..isolation.status import Status
 from ..isolation.zygote import CandidateStopped
 from ..language._arrays import unsuitable
 from .nursery import NURSERY
-from .questions import Question, broken_by, outside
+from .questions import Question, objected, outside
 
 if TYPE_CHECKING:
-    from ..guard import Breaker
     from ..invariant import Invariant
     from ..isolation.layers import IsolationMode
     from ..kind import Kind
     from ..language import ArrayProgram
+    from ..limits import Breaker
 
-_LOG = logging.getLogger("gnomon")
 #: Why an answer was not used, besides ``violation:NAME``.
 UNASKED, FAULT, TIMEOUT, WITHDRAWN = "features", "fault", "timeout", "withdrawn"
 #: Seconds that an installation waits for the process, and that an answer is given at least.
@@ -86,7 +85,6 @@ class ProgramGuard:
         )
         self._mode: IsolationMode = mode
         self._now = monotonic_ns
-        self._asked = count()
         self._lock = threading.Lock()
         self._state = threading.Lock()  # of the three that follow; never held for long
         self._process: ProgramProcess | None = None
@@ -95,10 +93,16 @@ class ProgramGuard:
         self._pid = os.getpid()
         self._closed = False
 
-    def start(self) -> None:
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Isolation layers in force around the program; none while it has no process."""
+        process = self._process
+        return process.layers if process is not None else ()
+
+    def start(self, *, wait: bool = True) -> None:
         """Make the process ready, or begin to; a failure is logged, and shows again when it is asked."""
         if self._process is None and not self._closed:
-            self._await(_PATIENCE_S)
+            self._await(_PATIENCE_S if wait else 0.0)
 
     def ask(self, question: Question) -> Verdict:
         """Return the program's answer, or why there is none; failures count towards the breaker."""
@@ -106,9 +110,9 @@ class ProgramGuard:
         outputs, detail = self.answer(question)
         spent = self._now() - begin
         if detail not in ("", UNASKED, WITHDRAWN):
-            self.breaker.fault(next(self._asked), detail)
+            self.breaker.fault(self.breaker.number(), detail)
         elif not detail:
-            next(self._asked)
+            self.breaker.number()
         return Verdict(outputs, detail, spent)
 
     def answer(self, question: Question) -> tuple[dict[str, Any] | None, str]:
@@ -118,7 +122,7 @@ class ProgramGuard:
         outputs, detail = self._told(question)
         if outputs is None:
             return None, detail
-        broken = broken_by(self._kind, self._invariants, question, outputs)
+        broken = objected(self._kind, self._invariants, question, outputs)
         return (None, f"violation:{broken.name}") if broken is not None else (outputs, "")
 
     def close(self) -> None:
@@ -207,7 +211,8 @@ class ProgramGuard:
         except (GnomonError, OSError) as error:
             self._failure = error
             if not self._closed:
-                _LOG.error("a program of kind %r cannot start: %s", self._kind.name, error)
+                text = "a program of kind %r cannot start: %s"
+                say(logging.ERROR, text, self._kind.name, error)
             return
         with self._state:
             if not self._closed:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..arms import UNBORN, Arms, Moment, Sampling, Segment, Surroundings, check_assignment, segment
 from ..assignment import Assignment
 from ..config import Settings
 from ..errors import ConfigurationError
-from ..guard import Breaker
 from ..invariant import Invariant
+from ..limits import Breakers
 from ..outcomes import PARTIAL
 from ..ring import Tally
 from ..runtime import RUNTIME, Runtime
@@ -41,6 +40,7 @@ class ProgramHook:
         function: the decorated function.
         measure: takes every drained record during a canary; None for nobody.
         segment: who decides now; None while the hook is off.
+        killed: why policies may not decide in this process, whatever is installed; empty while they may.
     """
 
     def __init__(
@@ -61,7 +61,9 @@ class ProgramHook:
         self.segment: Segment | None = None
         self.invariants: tuple[Invariant, ...] = kind.invariants
         self._runtime = runtime
+        self.killed = ""
         self._arms = Arms()
+        self._breakers = Breakers(self._tripped)
         self._numbers = Numbers(Tally(), Tally())
         self._delayed = False
         self.begin(Settings())
@@ -101,6 +103,14 @@ class ProgramHook:
         return self._arms.breaker()
 
     @property
+    def layers(self) -> tuple[str, ...]:
+        """Isolation layers in force around every program of this hook here; none while none has a process."""
+        held = [guard.layers for guard in _guards(self._arms) if guard.layers]
+        return (
+            tuple(layer for layer in held[0] if all(layer in one for one in held)) if held else ()
+        )
+
+    @property
     def has_outcomes(self) -> bool:
         """Whether outcomes can be expected; a hook without any cannot be shipped to."""
         return self._delayed or self.spec.outcome is not None
@@ -114,6 +124,11 @@ class ProgramHook:
         ``followed`` decisions that rank 0 of the group made and recorded.
         """
         return self.recording.counters()
+
+    @property
+    def broken(self) -> dict[str, int]:
+        """How often each invariant did not hold in this process, by name; as of a hook of score form."""
+        return dict(self.recording.broken)
 
     def new_measure(self) -> BlockMeasure:
         """Return a measure of this hook's outcomes per block and arm, with nothing in it yet."""
@@ -134,7 +149,10 @@ class ProgramHook:
         self.clock = settings.clock
         self._lock = threading.RLock()
         self._installing = threading.RLock()  # in a forked child another thread may hold the old
-        self.recording = Recording(self.name, self.kind, settings, self.invariants, self._numbers)
+        killed = bool(self.killed)
+        self.recording = Recording(
+            self.name, self.kind, settings, self.invariants, self._numbers, killed
+        )
 
     def begin_again(self) -> None:
         """Start, while off, as a new process does."""
@@ -174,8 +192,25 @@ class ProgramHook:
                 f"{self.kind.name!r} has paired arms: use its own adapter"
             )
         self._take(assignment)
-        for guard in _guards(self._arms):
-            guard.start()
+        if not self.killed:
+            for guard in _guards(self._arms):
+                guard.start()
+
+    def kill(self, why: str) -> None:
+        """Have the function decide from the next call on; an empty text ends that.
+
+        A call that waits for a program gets the function's answer at once, and the program's process ends.
+        """
+        with self._installing:
+            said, self.killed = why != self.killed, why
+            self.recording.kill(bool(why))
+            if said:
+                self._take(self.assignment)
+        if said and not why and self.segment is not None:
+            for guard in _guards(self._arms):
+                guard.start(wait=False)
+        if said:
+            self._runtime.said(self, why)
 
     def add_invariant(self, added: Invariant) -> None:
         """Hold every program to one more invariant; raises ConfigurationError for a taken name."""
@@ -186,8 +221,10 @@ class ProgramHook:
         self.invariants = (*self.invariants, added)
         self.recording.hold_to(self.invariants)
         assignment = self.assignment
-        self._take(Assignment())  # guards hold what they check
-        self._take(assignment)
+        with self._installing:
+            self._release(self._arms, Arms())  # guards hold what they check
+            self._arms = Arms()
+            self._take(assignment)
 
     def drain(self) -> list[Record]:
         """Return what was recorded since the last time, in order, missing outcomes included."""
@@ -241,7 +278,8 @@ class ProgramHook:
         if self.segment is None or not decision_id:
             return
         self._delayed = True
-        own = len(decision_id) == 16 and decision_id[:8] == self._runtime.process_id
+        given = decision_id if isinstance(decision_id, bytes) else b""
+        own = len(given) == 16 and given[:8] == self._runtime.process_id
         seq = int.from_bytes(decision_id[8:], "big") if own else -1
         self.recording.report(seq, ok, status, values)
 
@@ -262,7 +300,7 @@ class ProgramHook:
             now = Moment(self.clock.time_ns(), self.clock.monotonic_ns())
             s = self.settings
             sampling = Sampling(s.sample, int(s.window_s * 1e9), self.name, s.cell)
-            found = segment(self._arms, now, sampling, Surroundings())
+            found = segment(self._arms, now, sampling, Surroundings(killed=bool(self.killed)))
             if self.segment is not None:
                 self.segment = found
             return found
@@ -270,11 +308,11 @@ class ProgramHook:
     def _take(self, assignment: Assignment) -> None:
         with self._installing:
             old = self._arms
-            kept = old if assignment.epoch == old.assignment.epoch else Arms()
+            known = Arms() if self.killed else old  # a kill ends their processes
             new = Arms(
                 assignment,
-                self._guarded(assignment.stable, kept.stable, old),
-                self._guarded(assignment.candidate, kept.candidate, old),
+                self._guarded("stable", assignment, known),
+                self._guarded("candidate", assignment, known),
             )
             with self._lock:
                 self._arms = new
@@ -282,12 +320,14 @@ class ProgramHook:
                     self.segment = UNBORN
             self._release(old, new)
 
-    def _guarded(self, program: Any, before: Any, old: Arms) -> Any:
+    def _guarded(self, arm: str, assignment: Assignment, old: Arms) -> Any:
+        limits = self.spec.limits or self.settings.limits
+        breaker = self._breakers.of(arm, assignment.epoch, limits)
+        program: Any = getattr(assignment, arm)
         if program is None:
             return None
         from .guard import ProgramGuard  # brings the isolation; not before it is needed
 
-        breaker = before.breaker if before is not None else self._breaker()
         for known in _guards(old):
             if known.program is program:  # its process goes on
                 known.breaker = breaker
@@ -296,9 +336,6 @@ class ProgramHook:
         return ProgramGuard(
             program, self.kind, self.invariants, breaker, mode, self.clock.monotonic_ns
         )
-
-    def _breaker(self) -> Breaker:
-        return Breaker(self.settings.limits, partial(self._tripped))
 
     def _tripped(self, reason: str) -> None:
         self.recording.tallies["breaker_trips"].bump()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +13,13 @@ from ..language._arrays import Matrix, Term, accept, elements
 if TYPE_CHECKING:
     from ..kind import Kind
     from ..language import Parameter
+
+
+#: What holds for every kind of program form, whatever it declares beside.
+DECLARED_RANGE = Invariant(
+    "declared_range", lambda question, answer: True,
+    description="Every output lies within the range that its contract declares.",
+)  # fmt: skip
 
 
 class Question(NamedTuple):
@@ -65,6 +73,19 @@ def broken_by(
         except Exception:  # noqa: BLE001 - a user's predicate; its failure is a failed check
             return invariant
     return None
+
+
+def objected(
+    kind: Kind, invariants: Sequence[Invariant], question: Question, outputs: Mapping[str, Any]
+) -> Invariant | None:
+    """Return why a program's answer may not be used: declared ranges first, then the invariants; or None."""
+    assert kind.program is not None, "a kind of program form"
+    for each in kind.program.outputs:
+        rows = outputs[each.name]
+        flat = itertools.chain.from_iterable(rows) if each.rank > 1 else rows
+        if not all(each.low <= number <= each.high for number in flat):
+            return DECLARED_RANGE
+    return broken_by(kind, invariants, question, outputs)
 
 
 def outputs_of(kind: Kind, result: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
+from ..limits import Limits, check_limits
 from ..spec import check_name, function_signature
 from .questions import Question, question_of
 
@@ -29,6 +30,7 @@ class ProgramSpec:
             function returns; None gives the rows (the mapping).
         outcome: result of a plain call to metric values (``ok`` among them); None for none.
         group: of processes that decide as one; None for each by itself.
+        limits: when a policy is taken back; None for the process's own.
     """
 
     question: Callable[..., Sequence[Any]] | None = None
@@ -36,6 +38,7 @@ class ProgramSpec:
     answer: Callable[[Any], Any] | None = None
     outcome: Callable[[Any], Mapping[str, Any]] | None = None
     group: Group | None = None
+    limits: Limits | None = None
 
 
 class Reader:
@@ -66,6 +69,7 @@ class Reader:
         for argument in ("answer", "outcome"):
             _one_argument(name, argument, getattr(spec, argument))
         _check_group(name, spec.group)
+        check_limits(spec.limits, f"hook {name!r}")
 
     def question(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Question:
         """Return what a call asks; raises what the service's own functions raise, or ConfigurationError."""

@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..arms import Segment
+from .._log import say
+from ..arms import KILLED, Segment
 from ..expand import MOST_VALUES, span_of
+from ..invariant import refused_by, warned
 from ..live_shadow import LiveShadow
 from ..outcomes import Pending
 from ..records import INCUMBENT, Decision, Outcome, Record, Workload
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from .guard import ProgramGuard
     from .questions import Question
 
-_LOG = logging.getLogger("gnomon")
 _TALLIES = (
     "passed", "skipped", "failed", "raised", "features", "fault", "timeout", "violation", "withdrawn",
     "collective", "followed", "reports_dropped", "events_dropped", "breaker_trips",
@@ -32,7 +33,8 @@ _OUTCOMES = (
     "outcomes", "missing_outcomes", "repeated_outcomes", "late_outcomes", "unknown_outcomes",
 )  # fmt: skip
 _SHADOW = (
-    "shadow_decisions", "shadow_diverged", "shadow_faults", "shadow_violations", "shadow_shed",
+    "shadow_decisions", "shadow_diverged", "shadow_faults", "shadow_violations", "shadow_warnings",
+    "shadow_shed",
 )  # fmt: skip
 _PENDING_PER_RING = 4
 #: Calls in a row that a group may let pass in silence, each as long as its two steps may take.
@@ -83,11 +85,13 @@ class Recording:
         settings: in force.
         invariants: of the hook.
         numbers: of the hook.
+        killed: whether no candidate may be computed beside.
 
     Attributes:
         numbers: of decisions.
         tallies: counters that the request path bumps.
         silences: calls in a row in which the group was not heard.
+        broken: how often each invariant did not hold, by name.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class Recording:
         settings: Settings,
         invariants: Sequence[Invariant],
         numbers: Numbers,
+        killed: bool = False,
     ) -> None:
         self.numbers = numbers.decisions
         self._before = int(numbers.decisions)
@@ -111,6 +116,7 @@ class Recording:
         self._draining = threading.Lock()
         self._beside = threading.Semaphore(_MOST_BESIDE)
         self._counts: Counter[str] = Counter()
+        self.broken: Counter[str] = Counter()
         self._fields = {e.name: sorted(e.fields) for e in kind.workload if e.source == "event"}
         objective = kind.objective
         deadline_ns = int(kind.outcome_deadline_s * 1e9)
@@ -119,11 +125,17 @@ class Recording:
         draw = settings.generator(f"{name} shadow").random
         # A program's time is that of another process, so the wall clock says what it cost.
         self._shadow = LiveShadow(self._clock.monotonic_ns, self._clock.monotonic_ns, draw)
+        self._shadow.stopped = killed
         self.hold_to(invariants)
 
     def hold_to(self, invariants: Sequence[Invariant]) -> None:
         """Set the invariants of the hook; those that only warn are tested here, with no other effect."""
-        self._warns = tuple(i for i in invariants if i.severity == "warn")
+        self._warns = tuple(i for i in invariants if i.asked_of("decision", "warn"))
+        self._shadow.warns = self._warns
+
+    def kill(self, killed: bool) -> None:
+        """Compute no candidate beside any more, or again."""
+        self._shadow.stopped = killed
 
     def note(self, noted: Noted, question: Question, picked: Any) -> bool:
         """Keep a decision; question and answer too, where they are to be looked at later.
@@ -138,7 +150,9 @@ class Recording:
         looked = wanted and self._beside.acquire(blocking=False)
         beside = (question, picked) if looked else None
         context = sys.modules.get("opentelemetry.context")
-        kept = context.get_current() if context is not None else None
+        # A module that another thread is just importing lacks what it will have.
+        current = getattr(context, "get_current", None)
+        kept = current() if current is not None else None
         if self._ring.offer((noted, beside, kept)):
             return True
         self._ring.drop()
@@ -164,21 +178,23 @@ class Recording:
         """Log the first failure; the counters tell of the others."""
         self._complaints += 1
         if self._complaints == 1:
-            _LOG.error("hook %r: a call was answered but not recorded: %s", self._name, error)
+            text = "hook %r: a call was answered but not recorded: %s"
+            say(logging.ERROR, text, self._name, error)
 
     def heard(self, group: bool) -> None:
         """Note whether the group was heard in a call; silences are counted until it is."""
         self.silences = 0 if group else self.silences + 1
         if self.silences == MOST_SILENCES:
-            _LOG.error(
+            text = (
                 "hook %r: its group was silent in %d calls in a row; it is not waited for any more, until "
-                "the hook is configured anew", self._name, self.silences,
-            )  # fmt: skip
+                "the hook is configured anew"
+            )
+            say(logging.ERROR, text, self._name, self.silences)
 
     def fell_back(self, why: str) -> None:
         """Count a call in which the group did not agree; the first is logged."""
         if self.tallies["collective"].bump() == 0:
-            _LOG.warning("hook %r: the group fell back together: %s", self._name, why)
+            say(logging.WARNING, "hook %r: the group fell back together: %s", self._name, why)
 
     def drain(self, awaits: bool) -> list[Record]:
         """Return what was recorded since the last time, missing outcomes included.
@@ -224,6 +240,7 @@ class Recording:
             "collective": tally["collective"],
             "breaker_trips": tally["breaker_trips"],
             "stale": self._counts["stale"],
+            "killed": self._counts["killed"],
             "warnings": self._counts["warnings"],
             "bad_reports": self._counts["bad_reports"],
             "reports_dropped": tally["reports_dropped"],
@@ -240,6 +257,8 @@ class Recording:
         trace_id, span_id = span_of(context)
         self._counts["recorded"] += 1
         self._counts["stale"] += held.stale
+        self.broken.update(refused_by(detail))
+        self._counts["killed"] += detail == KILLED
         if beside is not None:
             self._beside.release()
             self._examine(held, *beside)
@@ -269,21 +288,23 @@ class Recording:
     def _examine(self, held: Segment, question: Question, picked: Any) -> None:
         """Test what only warns, and ask the candidate of a live shadow, within its budget."""
         if self._warns:
-            self._counts["warnings"] += self._broken(question, picked)
+            names = self._warned(question, picked)
+            self._counts["warnings"] += len(names)
+            self.broken.update(names)
         if held.shadow is None:
             return
         guard: Any = held.shadow
         asked: Any = _Beside(guard, self._kind)
         self._shadow.consider(asked, held.shadow_rate, [question], picked)  # type: ignore[list-item]
 
-    def _broken(self, question: Question, picked: Any) -> int:
-        from .questions import broken_by, outputs_of
+    def _warned(self, question: Question, picked: Any) -> tuple[str, ...]:
+        from .questions import outputs_of
 
         try:
-            outputs = outputs_of(self._kind, picked)
+            answer = self._kind.answer_type(**outputs_of(self._kind, picked))
         except Exception:  # noqa: BLE001 - what the service's function returned may be anything
-            return 0
-        return sum(broken_by(self._kind, (w,), question, outputs) is not None for w in self._warns)
+            return ()
+        return warned(self._warns, question.asked, answer)
 
     def _outcome(self, told: _Report) -> Outcome | None:
         try:
@@ -309,6 +330,9 @@ class Recording:
 class _Beside:
     """A candidate as a live shadow asks it: its answer is compared with what was picked."""
 
+    #: One question at a time, within the kind's own limits.
+    most = 1
+
     def __init__(self, guard: ProgramGuard, kind: Kind) -> None:
         self._guard = guard
         self._kind = kind
@@ -318,6 +342,12 @@ class _Beside:
         """Return the answer in the form in which the incumbent's are compared; None for a failure."""
         outputs, self._detail = self._guard.answer(rows[0])
         return None if outputs is None else _Compared(self._kind, outputs)
+
+    def warnings(
+        self, warns: Sequence[Invariant], rows: Sequence[Question], index: _Compared
+    ) -> int:
+        """Return how many invariants of severity ``warn`` the answer does not meet."""
+        return len(warned(warns, rows[0].asked, self._kind.answer_type(**index.outputs)))
 
     def objection(self, rows: Sequence[Question], index: Any) -> str:
         """Return why the answer could not be used; a late one is a fault."""
@@ -329,13 +359,13 @@ class _Compared:
 
     def __init__(self, kind: Kind, outputs: dict[str, Any]) -> None:
         self._kind = kind
-        self._outputs = outputs
+        self.outputs = outputs
 
     def __eq__(self, picked: object) -> bool:
         from .questions import outputs_of
 
         try:
-            return bool(outputs_of(self._kind, picked) == self._outputs)
+            return bool(outputs_of(self._kind, picked) == self.outputs)
         except Exception:  # noqa: BLE001 - what the service's function returned may be anything
             return False
 

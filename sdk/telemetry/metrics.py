@@ -27,6 +27,11 @@ class Counted(Protocol):
         """Its counters by name."""
         ...
 
+    @property
+    def killed(self) -> str:
+        """Why no policy may decide in this process; empty where one may."""
+        ...
+
 
 #: Instrument, unit, description, and per value of ``gnomon.reason`` the hook's counter.
 _COUNTERS: tuple[tuple[str, str, str, Mapping[str, str]], ...] = (
@@ -54,6 +59,12 @@ _COUNTERS: tuple[tuple[str, str, str, Mapping[str, str]], ...] = (
         "{outcome}",
         "Outcomes that had not come by their deadline.",
         {"": "missing_outcomes"},
+    ),
+    (
+        names.METRIC_TRIPS,
+        "{program}",
+        "Programs that this process took back.",
+        {"": "breaker_trips"},
     ),
 )
 
@@ -86,6 +97,12 @@ def register(
         "Records by what became of them; with those still pending they are all there are.",
     )
     meter.create_observable_gauge(
+        names.METRIC_KILLED,
+        [_killed_callback(hooks)],
+        "1",
+        "1 while no policy may decide in this process by order of its operator, else 0.",
+    )
+    meter.create_observable_gauge(
         names.METRIC_STALENESS,
         [_staleness_callback(stale_s)],
         "s",
@@ -105,6 +122,16 @@ def _hook_callback(hooks: Iterable[Counted], counters: Mapping[str, str]) -> Cal
                     attributes[names.METRIC_REASON] = reason
                 if counter in values:
                     yield Observation(values[counter], attributes)
+
+    return observe
+
+
+def _killed_callback(hooks: Iterable[Counted]) -> Callback:
+    from opentelemetry.metrics import Observation
+
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        for hook in tuple(hooks):
+            yield Observation(int(bool(hook.killed)), {names.FLAG_KEY: hook.name})
 
     return observe
 

@@ -71,6 +71,8 @@ METRIC_FALLBACKS = "gnomon.fallbacks"
 METRIC_VIOLATIONS = "gnomon.invariant.violations"
 METRIC_OUTCOMES_MISSING = "gnomon.outcomes.missing"
 METRIC_STALENESS = "gnomon.policy.staleness"
+METRIC_TRIPS = "gnomon.breaker.trips"
+METRIC_KILLED = "gnomon.policy.killed"
 METRIC_EXPORTED = "gnomon.records.exported"
 
 # Attributes of instruments.

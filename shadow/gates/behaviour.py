@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ...sdk.bundle import VECTORS, Golden, golden_of
 from ...sdk.errors import LanguageError
 from ...sdk.isolation.zygote import CandidateStopped
 from ...sdk.language import ArrayProgram, Program, golden_vectors
@@ -42,7 +43,7 @@ def _most_fuel(program: Program | ArrayProgram) -> int:
 
 def determinism(case: Case) -> GateResult:
     """Refuse a candidate that answers the same question differently, in any tier."""
-    rows = _question_rows(case)
+    rows, golden = _question_rows(case)
     batch = case.observed[:_RECORDED_DECISIONS]
     with case.candidate() as one, case.candidate() as two:
         first, second = one.scores(rows), two.scores(rows)
@@ -50,6 +51,7 @@ def determinism(case: Case) -> GateResult:
         reference = one.scores(rows, reference=True)
     answers = {"second run": second, "reference interpreter": reference}
     answers["compiled"] = _compiled(case, rows)
+    answers["golden vectors"] = np.concatenate((golden.answered, first[VECTORS:]))
     for name, other in answers.items():
         differ = np.flatnonzero(~_same(first, other))
         if len(differ):
@@ -62,17 +64,22 @@ def determinism(case: Case) -> GateResult:
     summary = (
         f"Two runs and three tiers agree on {len(rows)} rows and {len(batch)} recorded decisions."
     )
-    return GateResult("determinism", "passed", summary, {"rows": len(rows), "faults": faults})
+    evidence = {"rows": len(rows), "faults": faults, "golden": golden.digest}
+    return GateResult("determinism", "passed", summary, evidence)
 
 
-def _question_rows(case: Case) -> Floats:
-    """Return generated rows, edges included, and recorded ones."""
+def _question_rows(case: Case) -> tuple[Floats, Golden]:
+    """Return rows of the golden vectors, of others drawn the same way, recorded and stored ones."""
     assert isinstance(case.program, Program), "the language gate comes first"
-    generated = golden_vectors(
-        case.program, case.kind.inputs, _GENERATED_ROWS, case.options.seed
+    golden = golden_of(case.program, case.kind)
+    drawn = golden_vectors(
+        case.program, case.kind.inputs, _GENERATED_ROWS, case.options.seed + 1
     ).rows
     recorded = case.observed.reshape(-1, case.observed.shape[-1])[:_GENERATED_ROWS]
-    return np.vstack([np.array(generated, dtype=np.float64), recorded])
+    stored = [known.question for known in case.known("")]
+    case.ran.regressions += len(stored)
+    asked = np.array(golden.asked, dtype=np.float64).reshape(-1, recorded.shape[1])
+    return np.vstack([asked, np.array(drawn, dtype=np.float64), recorded, *stored]), golden
 
 
 def _same(one: Floats, other: Floats) -> npt.NDArray[np.bool_]:
@@ -85,6 +92,7 @@ def _compiled(case: Case, rows: Floats) -> Floats:
     """Return the compiled tier's scores of the rows."""
     options = CompiledOptions(workers=1, isolation=case.options.isolation)
     trace = case.splits["train"].rows(slice(0, _RECORDED_DECISIONS))
+    case.ran.used(case.calibrations[:1])
     with CompiledEngine(case.kind, {"train": trace}, case.calibrations[:1], options) as engine:
         answer = engine.scores(case.source, rows).result()
     if isinstance(answer, Evaluation):

@@ -1,11 +1,13 @@
-"""How much better or worse, with intervals: paired blocks of one continuous replay, resampled.
+"""How much better or worse, with intervals: paired blocks of one continuous replay.
 
 Candidate and base are replayed over the same arrivals with the same luck, so their blocks are pairs. A
-block is drawn as a whole, with all calibrations, because decisions within it depend on each other.
+block counts as a whole, with all calibrations, because decisions within it depend on each other; blocks
+that follow each other are taken together too, because a slow spell need not end with a block.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,13 +16,14 @@ import numpy.typing as npt
 
 from ...sdk.errors import TraceError
 from ...sdk.kind import Statistic
+from ..limits import drawn_counts, expansion, merges
 from ..simulators.base import Replay
-from ..splits import paired_effect, relative_change
+from ..splits import block_starts, paired_effect, relative_change
 
 Floats = npt.NDArray[np.float64]
 
-RESAMPLES = 2000
-#: Resampling fewer blocks than this is too sure of itself for a verdict.
+RESAMPLES = 1000
+#: Fewer blocks than this do not carry a verdict.
 LEAST_BLOCKS = 16
 _MOST_BLOCKS = 40
 _CHUNK = 100  # resamples at once, so that memory stays small
@@ -45,15 +48,19 @@ def block_length(span_s: float) -> float:
     return max(0.2, span_s / _MOST_BLOCKS)
 
 
-def _edges(replay: Replay, block_s: float) -> npt.NDArray[np.int64]:
+def _edges(replay: Replay) -> npt.NDArray[np.int64]:
     """Return where each block starts, and the end; empty blocks are left out."""
-    blocks = ((replay.time - replay.time[0]) / block_s).astype(np.int64)
-    starts = np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1))
-    return np.append(starts, len(blocks))
+    starts = block_starts(replay.time, block_length(float(np.ptp(replay.time))))
+    _enough(len(starts))
+    return np.append(starts, len(replay.time))
 
 
 def worst_mean_effect(
-    candidate: Sequence[Replay], base: Sequence[Replay], alpha: float, seed: int
+    candidate: Sequence[Replay],
+    base: Sequence[Replay],
+    alpha: float,
+    seed: int,
+    before: Sequence[tuple[Sequence[Replay], Sequence[Replay]]] = (),
 ) -> Effect:
     """Return the relative change of the mean outcome: over calibrations, the widest of all intervals.
 
@@ -61,15 +68,23 @@ def worst_mean_effect(
         candidate, base: replays of the same decisions, one per calibration.
         alpha: one-sided error of either limit.
         seed: of the resampling.
+        before: the same of earlier windows, which say how much long stretches of time differ.
 
     Raises:
         TraceError: too few blocks.
     """
+    _edges(candidate[0])
     block_s = block_length(float(np.ptp(candidate[0].time)))
-    _enough(len(_edges(candidate[0], block_s)) - 1)
     effects = [
-        paired_effect(one, other, block_s, seed, 1.0 - 2.0 * alpha)
-        for one, other in zip(candidate, base, strict=True)
+        paired_effect(
+            candidate[index],
+            base[index],
+            block_s,
+            seed,
+            1.0 - 2.0 * alpha,
+            [(ours[index], theirs[index]) for ours, theirs in before],
+        )
+        for index in range(len(candidate))
     ]
     return Effect(
         float(np.median([effect.estimate for effect in effects])),
@@ -88,11 +103,6 @@ def _limits(samples: Floats, alpha: float) -> tuple[float, float]:
 def _enough(blocks: int) -> None:
     if blocks < LEAST_BLOCKS:
         raise TraceError(f"{blocks} blocks are too few for a verdict; capture a longer trace")
-
-
-def _drawn(blocks: int, seed: int) -> npt.NDArray[np.int64]:
-    _enough(blocks)
-    return np.random.default_rng(seed).integers(0, blocks, (RESAMPLES, blocks))
 
 
 def statistic_effect(
@@ -118,12 +128,20 @@ def statistic_effect(
     Raises:
         TraceError: too few blocks.
     """
-    edges = _edges(candidate[0], block_length(float(np.ptp(candidate[0].time))))
-    drawn = _drawn(len(edges) - 1, seed)
-    ours = _resampled(_values(candidate, statistic, metric), edges, drawn, statistic)
-    theirs = _resampled(_values(base, statistic, metric), edges, drawn, statistic)
-    change = relative_change(ours, theirs) if relative else ours - theirs
-    return Effect(float(change[0]), *_limits(change[1:], alpha))
+    edges = _edges(candidate[0])
+    ours, theirs = (_values(each, statistic, metric) for each in (candidate, base))
+    estimate, low, high = np.nan, np.inf, -np.inf
+    for many in merges(len(edges) - 1):
+        batches = np.append(edges[:-1][: (len(edges) - 1) // many * many : many], edges[-1])
+        weights = _weights(len(batches) - 1, seed)
+        one, other = (_resampled(each, batches, weights, statistic) for each in (ours, theirs))
+        change = relative_change(one, other) if relative else one - other
+        estimate, wider = float(change[0]), expansion(len(batches) - 1, alpha)
+        for limit in _limits(change[1:], alpha):
+            finite = math.isfinite(limit) and math.isfinite(estimate)
+            reach = estimate + wider * (limit - estimate) if finite else limit
+            low, high = min(low, reach), max(high, reach)
+    return Effect(estimate, low, high)
 
 
 def _values(replays: Sequence[Replay], statistic: Statistic, metric: str) -> Floats:
@@ -136,28 +154,21 @@ def _values(replays: Sequence[Replay], statistic: Statistic, metric: str) -> Flo
     return outcomes
 
 
+def _weights(batches: int, seed: int) -> Floats:
+    """Return ones for all that there is, and below how often each resample drew each batch."""
+    return np.vstack([np.ones(batches), drawn_counts(batches, RESAMPLES, seed)])
+
+
 def _resampled(
-    values: Floats,
-    edges: npt.NDArray[np.int64],
-    drawn: npt.NDArray[np.int64],
-    statistic: Statistic,
+    values: Floats, edges: npt.NDArray[np.int64], weights: Floats, statistic: Statistic
 ) -> Floats:
     """Return the statistic of all values first, then of every resample."""
-    weights = np.vstack([np.ones(drawn.shape[1]), _counts(drawn)])
     if statistic != "p99":
         sums = np.add.reduceat(values.sum(axis=1), edges[:-1])
         sizes = np.diff(edges) * values.shape[1]
         mean: Floats = (weights @ sums) / (weights @ sizes)
         return mean
     return _weighted_p99(values, edges, weights)
-
-
-def _counts(drawn: npt.NDArray[np.int64]) -> Floats:
-    """Return how often each resample drew each block."""
-    blocks = drawn.shape[1]
-    flat = drawn + blocks * np.arange(len(drawn))[:, None]
-    counts = np.bincount(flat.ravel(), minlength=blocks * len(drawn))
-    return counts.reshape(len(drawn), blocks).astype(np.float64, copy=False)
 
 
 def _weighted_p99(values: Floats, edges: npt.NDArray[np.int64], weights: Floats) -> Floats:

@@ -8,7 +8,9 @@ that share a moment share its luck, however little their content or their digest
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from ...policies.rollout.ledger import Entries, Entry, Ledger
@@ -20,6 +22,8 @@ ALPHA = 0.05
 #: A grant below this cannot be answered by resampling; the holdout counts as spent.
 LEAST_GRANT = 0.001
 OPENED = "holdout.opened"
+#: How many candidates can be judged on one holdout: the next one's grant would be too little.
+MOST_OPENINGS = int(math.log2(ALPHA / LEAST_GRANT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Grant:
 
 def granted(opening: int) -> Grant:
     """Return the grant of the n-th opening of a holdout, from 1."""
-    alpha = ALPHA / 2.0**opening
+    alpha = ALPHA / 2.0 ** min(opening, 100)
     return Grant(opening, alpha if alpha >= LEAST_GRANT else 0.0)
 
 
@@ -71,10 +75,104 @@ class Holdout:
         """Return whether an opening in the ledger was of this holdout, or of some of its time."""
         if entry.subject == self.digest:
             return True
-        body = entry.body
-        if body.get("hook") != self.hook:
+        if entry.body.get("hook") != self.hook:
             return False
-        return bool(body["start_ns"] <= self.end_ns and self.start_ns <= body["end_ns"])
+        start, end = _whole(entry, "start_ns"), _whole(entry, "end_ns")
+        return start <= self.end_ns and self.start_ns <= end
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What has been asked of a holdout, and what can still be.
+
+    Attributes:
+        holdout: which decisions.
+        openings: of it, or of any of its time.
+        spent: chance of a false acceptance that these have used up, of :data:`ALPHA`.
+        more: candidates that it can still judge; then traffic after its end is required.
+    """
+
+    holdout: Holdout
+    openings: int
+    spent: float
+    more: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as JSON values."""
+        return {
+            "hook": self.holdout.hook,
+            "holdout": self.holdout.digest,
+            "start_ns": self.holdout.start_ns,
+            "end_ns": self.holdout.end_ns,
+            "openings": self.openings,
+            "spent": self.spent,
+            "of": ALPHA,
+            "more": self.more,
+        }
+
+    def words(self) -> str:
+        """Return what a person should know before asking again."""
+        after = day(self.holdout.end_ns)
+        ahead = (
+            f"it can judge {self.more} more, then traffic after {after} is required"
+            if self.more
+            else f"for the next candidate traffic after {after} is required"
+        )
+        return f"Opened {self.openings} times with this one; {ahead}."
+
+
+def day(time_ns: int) -> str:
+    """Return a Unix time for people, in UTC to the minute; one that no calendar has as its nanoseconds."""
+    try:
+        return datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ns} ns"
+
+
+def account(ledger: Ledger, holdout: Holdout) -> Account:
+    """Return what a holdout has been asked so far; raises TrustError for a damaged ledger."""
+    return _account(ledger.list(kind=OPENED), holdout)
+
+
+def accounts(ledger: Ledger, hook: str = "") -> tuple[Account, ...]:
+    """Return every holdout that was opened, of one hook or of all, by hook and time.
+
+    Raises:
+        TrustError: the ledger does not hold.
+    """
+    check = ledger.verify()
+    if not check.ok:
+        raise TrustError(f"ledger {ledger.path} does not hold ({check.problem}); restore it first")
+    entries = ledger.list(kind=OPENED)
+    known = {
+        entry.subject: Holdout(
+            str(entry.body["hook"]),
+            entry.subject,
+            _whole(entry, "start_ns"),
+            _whole(entry, "end_ns"),
+        )
+        for entry in entries
+        if entry.body.get("hook") and hook in ("", entry.body["hook"])
+    }
+    ordered = sorted(known.values(), key=lambda one: (one.hook, one.start_ns, one.digest))
+    return tuple(_account(entries, one) for one in ordered)
+
+
+def _account(entries: Entries, holdout: Holdout) -> Account:
+    shared = [entry for entry in entries if holdout.shares(entry)]
+    spent = sum(granted(_whole(entry, "opening")).alpha for entry in shared)
+    more = sum(not granted(k).spent for k in range(len(shared) + 1, MOST_OPENINGS + 1))
+    return Account(holdout, len(shared), spent, more)
+
+
+def _whole(entry: Entry, name: str) -> int:
+    """Return a number of an opening; raises TrustError where there is none."""
+    found = entry.body.get(name)
+    if type(found) is not int or (name == "opening" and found < 1):
+        raise TrustError(
+            f"entry {entry.seq} of the ledger opens a holdout without {name}; restore the ledger"
+        )
+    return found
 
 
 def open_holdout(ledger: Ledger, holdout: Holdout, question: str, actor: str) -> Grant:
@@ -111,7 +209,7 @@ def _grant(earlier: Entries, holdout: Holdout, question: str) -> tuple[Grant, bo
     shared = [entry for entry in earlier if holdout.shares(entry)]
     for entry in shared:
         if entry.subject == holdout.digest and entry.body.get("question") == question:
-            return granted(int(entry.body["opening"])), True
+            return granted(_whole(entry, "opening")), True
     return granted(len(shared) + 1), False
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,15 +13,21 @@ import numpy as np
 from ...sdk.invariant import Violation
 from ...sdk.kind import Feature
 from ..isolation.lockstep import LockstepCandidate
+from .asking import picked_badly
 from .case import Case
+from .counterexample import (
+    broken_words,
+    known_again,
+    known_evidence,
+    known_words,
+    smaller,
+    stale_words,
+)
+from .shrink import LEAST_ITEMS, Rows
 from .verdict import GateResult
 from .watch import as_case, broken_by
 
-Rows = list[tuple[float, ...]]
-Breaks = Callable[[Rows], bool]
-
-_LEAST_ITEMS, _MOST_ITEMS = 2, 8
-_HALVINGS = 40
+_MOST_ITEMS = 8
 #: Factor by which recorded ranges are widened.
 WIDENED = 3.0
 _TABLES, _ITEMS = 256, 4  # over the whole ranges
@@ -35,27 +41,30 @@ def invariants(case: Case) -> GateResult:
     incumbent; how often that would be is part of the evidence.
     """
     if not case.invariants:
-        summary = "No decision-level invariant blocks for this hook."
-        return GateResult("invariants", "skipped", summary)
+        summary = f"No decision-level invariant blocks for this hook.{stale_words(case)}"
+        return GateResult("invariants", "skipped", summary, known_evidence(case))
     features = _envelope(case)
     with case.candidate() as candidate:
-        broken = _search(case, candidate, features)
-        if broken is not None:
-            found = {"counterexample": as_case(case.kind, broken, case.source)}
-            summary = f"{broken.invariant} broken: {broken.detail}"
-            return GateResult("invariants", "failed", summary, found)
+        again = known_again(case, candidate)
+        broken = again or _search(case, candidate, features)
+        if isinstance(broken, Violation):
+            known = again is not None
+            found = {"counterexample": as_case(case.kind, broken, case.source), "known": known}
+            return GateResult(
+                "invariants", "failed", broken_words(broken, known), found | known_evidence(case)
+            )
         beyond = _beyond(case, candidate)
     names = ", ".join(invariant.name for invariant in case.invariants)
     summary = (
-        f"{names} held on {case.options.examples} generated item tables; over the features' whole "
-        f"ranges the guard would step in for {beyond:.1%}."
+        f"{names} held on {case.options.examples} generated item tables{known_words(case)}; over the "
+        f"features' whole ranges the guard would step in for {beyond:.1%}.{stale_words(case)}"
     )
     evidence = {
         "examples": case.options.examples,
         "guarded_beyond": beyond,
         "envelope": {feature.name: [feature.low, feature.high] for feature in features},
     }
-    return GateResult("invariants", "passed", summary, evidence)
+    return GateResult("invariants", "passed", summary, evidence | known_evidence(case))
 
 
 def _envelope(case: Case) -> tuple[Feature, ...]:
@@ -95,7 +104,7 @@ def _search(
     from hypothesis.errors import NoSuchExample
 
     def breaks(rows: Rows) -> bool:
-        return _broken(case, candidate, rows) is not None
+        return picked_badly(case.kind, case.invariants, candidate, rows) is not None
 
     check = hypothesis.HealthCheck
     settings = hypothesis.settings(
@@ -115,67 +124,8 @@ def _search(
         )
     except NoSuchExample:
         return None
-    return _broken(case, candidate, _smallest(rows, features, breaks))
-
-
-def _smallest(rows: Rows, features: Sequence[Feature], breaks: Breaks) -> Rows:
-    """Leave out items and simplify values for as long as the rest still breaks the invariant."""
-    rows = _fewest(rows, breaks)
-    for item in range(len(rows)):
-        for column, feature in enumerate(features):
-            rows = _simplest(rows, (item, column), feature, breaks)
-    return _fewest(rows, breaks)
-
-
-def _fewest(rows: Rows, breaks: Breaks) -> Rows:
-    for index in reversed(range(len(rows))):
-        rest = rows[:index] + rows[index + 1 :]
-        if len(rest) >= _LEAST_ITEMS and breaks(rest):
-            rows = rest
-    return rows
-
-
-def _simplest(rows: Rows, cell: tuple[int, int], feature: Feature, breaks: Breaks) -> Rows:
-    """Replace one value by the first simpler one that still breaks the invariant."""
-    for value in _simpler(rows[cell[0]][cell[1]], feature):
-        changed = _with(rows, cell, value)
-        if breaks(changed):
-            return changed
-    return _lowest(rows, cell, feature, breaks)
-
-
-def _simpler(value: float, feature: Feature) -> Iterator[float]:
-    for simple in (0.0, 1.0, feature.low):
-        if feature.low <= simple <= feature.high and simple != value:
-            yield simple
-
-
-def _lowest(rows: Rows, cell: tuple[int, int], feature: Feature, breaks: Breaks) -> Rows:
-    """Halve the way from a whole number that does not break to the value that does."""
-    bad = float(round(rows[cell[0]][cell[1]]))
-    good = max(feature.low, 0.0)
-    if not good < bad or not breaks(_with(rows, cell, bad)):
-        return rows
-    for _ in range(_HALVINGS):
-        middle = float((good + bad) // 2.0)
-        if not good < middle < bad:
-            break
-        good, bad = (good, middle) if breaks(_with(rows, cell, middle)) else (middle, bad)
-    return _with(rows, cell, bad)
-
-
-def _with(rows: Rows, cell: tuple[int, int], value: float) -> Rows:
-    item, column = cell
-    row = (*rows[item][:column], value, *rows[item][column + 1 :])
-    return [*rows[:item], row, *rows[item + 1 :]]
-
-
-def _broken(
-    case: Case, candidate: LockstepCandidate, rows: Sequence[Sequence[float]]
-) -> Violation | None:
-    pick = int(candidate.choose(np.array([rows], dtype=np.float64))[0])
-    # on a fault the incumbent answers, so there is nothing to break
-    return broken_by(case.kind, case.invariants, rows, pick) if pick >= 0 else None
+    broken = picked_badly(case.kind, case.invariants, candidate, rows)
+    return broken and smaller(case, candidate, broken, features)
 
 
 def _tables(features: Sequence[Feature]) -> Any:
@@ -184,7 +134,7 @@ def _tables(features: Sequence[Feature]) -> Any:
 
     return st.lists(
         st.tuples(*(_values(feature) for feature in features)),
-        min_size=_LEAST_ITEMS,
+        min_size=LEAST_ITEMS,
         max_size=_MOST_ITEMS,
     )
 

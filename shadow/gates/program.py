@@ -6,13 +6,23 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from ...sdk.bundle import Golden, golden_cases, golden_of
 from ...sdk.isolation.program import ProgramProcess, program_zygote
 from ...sdk.language import ArrayProgram
-from ...sdk.language._arrays import size
 from ...sdk.language._cases import same_answer
+from ...sdk.programs.golden import isolated_numbers
 from ...sdk.programs.questions import Question, question_of
 from ..programs import ProgramViolation, as_case, drawn_questions, violation
 from .case import Case
+from .counterexample import (
+    broken_words,
+    known_again,
+    known_evidence,
+    known_words,
+    smaller_program,
+    stale_words,
+)
+from .shrink import allowed, question_size
 from .verdict import Answer, GateResult
 
 #: Generated questions and recorded ones that are asked twice, and of each put to the reference too.
@@ -28,11 +38,14 @@ def determinism(case: Case) -> GateResult:
         drawn_questions(case.kind, _ASKED, case.options.seed),
         _observed(case)[:_OBSERVED],
     )
+    stored = [allowed(case.kind, known.question) for known in case.known("")]
+    again = [question for question in stored if question is not None]
+    case.ran.regressions += len(again)
     faults = 0
     with ExitStack() as stack:
         one = stack.enter_context(case.process())
         two = stack.enter_context(_other(case, stack))
-        for index, question in enumerate((*asked, *observed)):
+        for index, question in enumerate((*asked, *observed, *again)):
             first, second = (each.ask_terms(question.terms) for each in (one, two))
             if not same_answer(first, second):
                 return _differs("a second process", question, index)
@@ -40,12 +53,24 @@ def determinism(case: Case) -> GateResult:
             if near and not same_answer(first, one.ask_terms(question.terms, reference=True)):
                 return _differs("the reference interpreter", question, index)
             faults += not first.ok
+    golden = _golden(case)
+    if golden is None:
+        summary = "Its golden cases have another answer in its own process than here."
+        return GateResult("determinism", "failed", summary)
     summary = (
         f"Two processes agree on {len(asked)} generated and {len(observed)} recorded questions, and "
         "the reference interpreter where it was asked."
     )
     evidence = {"generated": len(asked), "recorded": len(observed), "faults": faults}
-    return GateResult("determinism", "passed", summary, evidence)
+    return GateResult("determinism", "passed", summary, evidence | {"golden": golden.digest})
+
+
+def _golden(case: Case) -> Golden | None:
+    """Return the golden cases that its own locked process gives; None where this one gives others."""
+    assert isinstance(case.program, ArrayProgram), "the language gate comes first"
+    mode = case.options.isolation
+    golden = golden_cases(isolated_numbers(case.source, case.kind, 0, mode))
+    return golden if golden.digest == golden_of(case.program, case.kind).digest else None
 
 
 def invariants(case: Case) -> GateResult:
@@ -54,24 +79,33 @@ def invariants(case: Case) -> GateResult:
     The smallest such question that was found is the counterexample.
     """
     if not case.invariants:
-        summary = "No decision-level invariant blocks for this hook."
-        return GateResult("invariants", "skipped", summary)
-    asked = [
-        *drawn_questions(case.kind, case.options.examples, case.options.seed),
-        *_observed(case),
-    ]
+        summary = f"No decision-level invariant blocks for this hook.{stale_words(case)}"
+        return GateResult("invariants", "skipped", summary, known_evidence(case))
+    observed = _observed(case)
+    asked = [*drawn_questions(case.kind, case.options.examples, case.options.seed), *observed]
     with case.process() as process:
-        broken, faults = _broken(case, process, asked)
-    if broken:
-        found = min(broken, key=lambda each: (_size(case, each), repr(each.asked)))
-        counterexample = {"counterexample": as_case(case.kind, found, case.source)}
-        summary = f"{found.invariant} broken: {found.detail}"
-        return GateResult("invariants", "failed", summary, counterexample)
+        found = known_again(case, process)
+        known, faults = found is not None, 0
+        if found is None:
+            broken, faults = _broken(case, process, asked)
+            if broken:
+                least = min(broken, key=lambda each: (_size(case, each), repr(each.asked)))
+                found = smaller_program(case, process, least)
+    if isinstance(found, ProgramViolation):
+        evidence = {"counterexample": as_case(case.kind, found, case.source), "known": known}
+        return GateResult(
+            "invariants", "failed", broken_words(found, known), evidence | known_evidence(case)
+        )
     names = ", ".join(invariant.name for invariant in case.invariants)
-    evidence = {"examples": case.options.examples, "recorded": len(asked), "faults": faults}
+    evidence = {
+        "examples": case.options.examples,
+        "recorded": len(observed),
+        "faults": faults,
+        **known_evidence(case),
+    }
     summary = (
-        f"{names} held on {len(asked)} questions; on {faults} the program faults, and the incumbent "
-        "would answer."
+        f"{names} held on {len(asked)} questions{known_words(case)}; on {faults} the program faults, "
+        f"and the incumbent would answer.{stale_words(case)}"
     )
     return GateResult("invariants", "passed", summary, evidence)
 
@@ -127,7 +161,7 @@ def _broken(
 
 
 def _size(case: Case, broken: ProgramViolation) -> int:
-    return sum(size(term) for term in question_of(case.kind, tuple(broken.asked)).terms.values())
+    return question_size(question_of(case.kind, tuple(broken.asked)))
 
 
 def _other(case: Case, stack: ExitStack) -> ProgramProcess:

@@ -50,6 +50,11 @@ def invariant_digest(invariant: Invariant) -> str:
     return _joined((*words, _code_of(invariant.holds)))
 
 
+def code_digest(value: Any) -> str:
+    """Return a digest of a function's code, constants, defaults and closure."""
+    return _joined((_code_of(value),))
+
+
 def _code_of(value: Any, depth: int = _DEPTH) -> str:
     """Describe a function by its code, constants, defaults and closure; no path, line or address."""
     if isinstance(value, partial):

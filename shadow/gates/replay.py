@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,24 +12,23 @@ import numpy as np
 from ...sdk.errors import TraceError
 from ...sdk.invariant import Violation
 from ...sdk.kind import Guardrail, Kind
+from ..evaluation import Split
 from ..programs import ProgramViolation
-from ..programs import as_case as program_case
 from ..report.shown import percent, plain
 from ..simulators.base import Replay
 from ..splits import relative_change
 from .case import Case
+from .counterexample import counterexample
 from .effects import Effect, statistic_effect, worst_mean_effect
-from .holdout import Holdout, open_holdout
+from .evaluator import Beyond, beyond, quarantine, standing
+from .holdout import Grant, Holdout, account, day, open_holdout
 from .questions import question
 from .verdict import Answer, GateResult
-from .watch import as_case
 
 #: A first part of the validation window is enough to see gross damage.
 SAMPLED_DECISIONS = 500
 #: Twice the incumbent's mean on the first part is gross.
 GROSS = 2.0
-#: A policy may reach a tight bound; two sums of the same outcomes then differ by rounding.
-ROUNDING = 1e-9
 #: One-sided error of a guardrail's limit.
 GUARDRAIL_ALPHA = 0.05
 
@@ -40,6 +40,8 @@ def sampled(case: Case) -> GateResult:
     if broken:
         return _broken("sampled replay", case, broken)
     base = case.base("sampled", trace, most=1)
+    if (left_out := _left_out("sampled replay", replays, base)) is not None:
+        return left_out
     ratio = replays[0].mean / base[0].mean if base[0].mean > 0.0 else 1.0 + replays[0].mean
     evidence = {
         "decisions": len(trace),
@@ -62,13 +64,15 @@ def in_unit(value: float, kind: Kind) -> str:
 def validation(case: Case) -> GateResult:
     """Refuse a candidate that does not beat the incumbent under every calibration of validation."""
     trace = case.splits["validation"]
-    replays, broken = case.replays(trace)
+    replays, broken = case.window("validation")
     if broken:
         return _broken("full replay", case, broken)
     unfit = _unfit(case, replays) or _unfit_before(case)
     if unfit:
         return GateResult("full replay", "failed", unfit)
     base = case.base("validation", trace)
+    if (left_out := _left_out("full replay", replays, base)) is not None:
+        return left_out
     changes = [
         float(relative_change(np.float64(one.mean), np.float64(other.mean)))
         for one, other in zip(replays, base, strict=True)
@@ -83,8 +87,12 @@ def validation(case: Case) -> GateResult:
         f"Changes the mean by {percent(min(changes))} to {percent(max(changes))} under "
         f"{len(changes)} calibrations."
     )
-    answer: Answer = "passed" if max(changes) < 0.0 else "failed"
-    return GateResult("full replay", answer, summary, evidence)
+    if max(changes) >= 0.0:
+        return GateResult("full replay", "failed", summary, evidence)
+    _, broken = case.window("train")
+    if broken:
+        return _broken("full replay", case, broken)
+    return GateResult("full replay", "passed", summary, evidence)
 
 
 def holdout(case: Case) -> tuple[GateResult, dict[str, dict[str, float]]]:
@@ -96,30 +104,59 @@ def holdout(case: Case) -> tuple[GateResult, dict[str, dict[str, float]]]:
     trace = case.splits["holdout"]
     opened = Holdout.of(trace)
     grant = open_holdout(case.ledger, opened, question(case), case.options.actor)
+    spent = account(case.ledger, opened)
+    evidence = {"opening": grant.opening, "account": spent.as_json()}
     if grant.spent:
         summary = (
             f"This time of the hook was opened as holdout {grant.opening - 1} times and is spent; "
-            "a newer trace is required."
+            f"a newer trace is required, of traffic after {day(opened.end_ns)}."
         )
-        return GateResult("holdout", "inconclusive", summary, {"opening": grant.opening}), {}
-    replays, broken = case.holdout_replays()
+        return GateResult("holdout", "inconclusive", summary, evidence), {}
+    result, predicted = _opened(case, grant)
+    evidence |= result.evidence
+    return replace(
+        result, summary=f"{result.summary} {spent.words()}", evidence=evidence
+    ), predicted
+
+
+def _opened(case: Case, grant: Grant) -> tuple[GateResult, dict[str, dict[str, float]]]:
+    replays, broken = case.window("holdout")
     if broken:
         return _broken("holdout", case, broken), {}
     unfit = _unfit(case, replays)
     if unfit:
         return GateResult("holdout", "failed", unfit), {}
+    base = case.base("holdout", case.splits["holdout"])
+    if (left_out := _left_out("holdout", replays, base)) is not None:
+        return left_out, {}
     try:
-        return _judged(case, replays, grant.alpha, {"opening": grant.opening})
+        return judged(case, replays, grant.alpha, {"opening": grant.opening})
     except TraceError as error:  # too few blocks to say how much blocks vary
         summary = f"Too little data: {error}."
         return GateResult("holdout", "inconclusive", summary), {}
 
 
-def _judged(
+def judged(
     case: Case, replays: Sequence[Replay], alpha: float, evidence: dict[str, Any]
 ) -> tuple[GateResult, dict[str, dict[str, float]]]:
+    """Answer from the candidate's replays of the holdout, whoever opened it.
+
+    Args:
+        case: the candidate's.
+        replays: of the holdout, one per calibration.
+        alpha: one-sided error that the answer may have.
+        evidence: what is known of the opening; the figures are added.
+
+    Returns:
+        as :func:`holdout`.
+
+    Raises:
+        TraceError: too few blocks.
+    """
     base = case.base("holdout", case.splits["holdout"])
-    effect = worst_mean_effect(replays, base, alpha, case.options.seed)
+    windows: tuple[Split, ...] = ("train", "validation")
+    before = [(case.window(name)[0], case.base(name, case.splits[name])) for name in windows]
+    effect = worst_mean_effect(replays, base, alpha, case.options.seed, before)
     means = {"candidate": _mean(replays), "incumbent": _mean(base)}
     effects = {"incumbent": effect} | _others(case, replays, alpha, means)
     finite = {name: each for name, each in effects.items() if math.isfinite(each.high)}
@@ -188,35 +225,73 @@ def _mean(replays: Sequence[Replay]) -> float:
     return float(np.median([replay.mean for replay in replays]))
 
 
+def set_aside(case: Case, name: str) -> GateResult | None:
+    """Return the answer of a gate whose evaluator is in quarantine, so that nothing it says counts."""
+    found = standing(case.ledger, case.evaluator.digest)
+    if found is None:
+        return None
+    summary = (
+        f"The evaluator {found.evaluator[:16]} is in quarantine ({found.why}): nothing that it says "
+        "counts until somebody finds the fault and releases it with `gnomon quarantine release`."
+    )
+    return GateResult(name, "inconclusive", summary, {"blame": "evaluator", **found.as_json()})
+
+
 def bound(case: Case) -> GateResult:
     """Quarantine the evaluator when a score is beyond what any policy can reach."""
+    if found := set_aside(case, "bound"):  # by another verification, while this one ran
+        return found
     if not case.kind.has_bound:
         summary = f"No bound is proven for kind {case.kind.name}."
         return GateResult("bound", "skipped", summary)
     trace = case.splits["holdout"]
-    replays = case.kept_holdout
+    replays, _ = case.window("holdout")
+    case.ran.saw("holdout", trace)
+    case.ran.used(case.calibrations)
     limits = [
-        case.simulator.bound(trace, calibration, case.seed(index))
+        case.simulator.bound(trace, calibration, case.seed(index, trace))
         for index, calibration in enumerate(case.calibrations)
     ]
     if not np.isfinite(limits).any():
         summary = "No bound is proven for a trace like this one."
         return GateResult("bound", "skipped", summary, {"proven": False})
     evidence = {"bounds": limits, "means": [replay.mean for replay in replays]}
-    beyond = [
-        one.mean < limit - ROUNDING * abs(limit) for one, limit in zip(replays, limits, strict=True)
-    ]
-    if any(beyond):
+    passed = [beyond(one.mean, limit) for one, limit in zip(replays, limits, strict=True)]
+    if any(passed):
         summary = (
             "The score is beyond what any policy can reach: the evaluator is broken, "
-            "and nothing it says counts."
+            "and nothing it says counts. It is in quarantine now."
         )
+        worst = passed.index(True)
+        caught(case, replays[worst].mean, float(limits[worst]))
         return GateResult("bound", "failed", summary, evidence | {"blame": "evaluator"})
     means, bounds = np.median(evidence["means"]), np.median(limits)
     gap = (
         f"{means / bounds:.2f} times the bound" if bounds > 0.0 else "No better than the bound of 0"
     )
     return GateResult("bound", "passed", f"{gap}.", evidence)
+
+
+def caught(case: Case, mean: float, limit: float) -> None:
+    """Put the evaluator in quarantine, with what it was caught at."""
+    unit = case.kind.objective.unit
+    at = Beyond(mean, limit, case.source, case.trace.digest, case.splits["holdout"].digest, unit)
+    quarantine(case.ledger, case.evaluator, at, case.options.actor)
+
+
+def _left_out(name: str, replays: Sequence[Replay], base: Sequence[Replay]) -> GateResult | None:
+    """Blame the evaluator where a replay does not account for the very decisions of the incumbent's."""
+    for one, other in zip(replays, base, strict=True):
+        whole = len(one.outcome) == len(one.ok) == len(one.time)
+        if max(one.fault, other.fault) >= 0 or (whole and np.array_equal(one.time, other.time)):
+            continue
+        summary = (
+            f"The replay accounts for {len(one.outcome)} decisions and the incumbent's for "
+            f"{len(other.outcome)}, or for other ones: something was left out, the evaluator is broken, "
+            "and nothing it says counts."
+        )
+        return GateResult(name, "failed", summary, {"blame": "evaluator"})
+    return None
 
 
 def _unfit(case: Case, replays: Sequence[Replay]) -> str:
@@ -246,13 +321,7 @@ def _holds(predicate: Any, replay: Replay) -> bool:
 
 
 def _broken(name: str, case: Case, broken: list[Violation] | list[ProgramViolation]) -> GateResult:
-    first = broken[0]
-    told = (
-        program_case(case.kind, first, case.source)
-        if isinstance(first, ProgramViolation)
-        else as_case(case.kind, first, case.source)
-    )
-    evidence = {"counterexample": told}
+    evidence = {"counterexample": counterexample(case, broken[0])}
     return GateResult(name, "failed", f"{broken[0].invariant} broken: {broken[0].detail}", evidence)
 
 

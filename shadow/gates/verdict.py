@@ -6,19 +6,22 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ...policies.rollout.ledger import Ledger
 from ...sdk.errors import TrustError
+from ...sdk.files import read_regular, strict_json
 from ...sdk.state import write_atomically
 from ..report.shown import Part, Shown, Table, plain
+from .fields import checked_fields
 
 Decision = Literal["accepted", "refused", "inconclusive"]
 Answer = Literal["passed", "failed", "inconclusive", "skipped"]
 
-FORMAT = 1
+FORMAT = 2
+_MOST_BYTES = 64_000_000  # of a file; a counterexample of program form may be long
 _MOST_SHOWN = 100  # characters of one argument in a table; the file holds all of it
 KIND = "verdict"  # of the ledger's entry
 #: Names of all gates, in the order in which they are asked.
@@ -83,6 +86,9 @@ class Verdict(Shown):
         seed: of all draws.
         tool: version of gnomon.
         created_ns: Unix time.
+        evaluator: digest of what scored it, see :class:`~gnomon.shadow.gates.evaluator.Evaluator`; empty
+            where nothing was asked to.
+        golden: digest of the golden vectors that a bundle of it must hold; empty when they were not made.
         path: of the file that it was written to or read from; no part of what the file says.
     """
 
@@ -106,6 +112,8 @@ class Verdict(Shown):
     seed: int
     tool: str
     created_ns: int
+    evaluator: str = ""
+    golden: str = ""
     path: Path | None = field(default=None, compare=False)
 
     @property
@@ -159,6 +167,7 @@ class Verdict(Shown):
             "kind": self.kind,
             "source_digest": self.source_digest,
             "trace": self.trace,
+            "evaluator": self.evaluator,
             "holdout": self.splits.get("holdout", "") if self._asked("holdout") else "",
         }
         ledger.append(KIND, actor, self.digest, body)
@@ -171,9 +180,10 @@ def load_verdict(path: Path, ledger: Ledger) -> Verdict:
         TrustError: the ledger does not hold, or does not know a verdict of exactly these bytes.
     """
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise TrustError(f"{path} cannot be read ({error.strerror}); verify again") from error
+        data = read_regular(path, _MOST_BYTES)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise TrustError(f"{path} cannot be read ({why}); verify again") from error
     digest = hashlib.sha256(data).hexdigest()
     check = ledger.verify()
     if not check.ok:
@@ -188,24 +198,18 @@ def load_verdict(path: Path, ledger: Ledger) -> Verdict:
 
 def _parse(data: bytes, path: Path) -> Verdict:
     try:
-        stored = json.loads(data)
-        if stored.pop("format") != FORMAT:
+        values = strict_json(data)
+        stored = values if isinstance(values, dict) else {}
+        if (found := stored.pop("format", None)) != FORMAT or isinstance(found, bool):
             raise TrustError(f"{path} has a format of another version; verify again or upgrade")
-        stored["gates"] = tuple(GateResult(**gate) for gate in stored["gates"])
-        stored["layers"] = tuple(stored["layers"])
-        names = [each.name for each in fields(Verdict) if each.name != "path"]
-        found = Verdict(**{name: stored[name] for name in names}, path=path)
-        if found.to_bytes() != data:
-            raise ValueError("its bytes are not those of its content")
-        found.parts()
-    except _NONE as error:
-        reason = " ".join(str(error).split())[:200]
-        raise TrustError(f"{path} is not a verdict ({reason}); verify again") from error
+        said = checked_fields(stored)
+        said["gates"] = tuple(GateResult(**gate) for gate in said["gates"])
+        found = Verdict(**said, path=path)
+        if found.to_bytes() != data:  # its digest would be another than the one that is vouched for
+            raise ValueError("not as gnomon writes one")
+    except ValueError as error:
+        raise TrustError(f"{path} is not a verdict ({error}); verify again") from error
     return found
-
-
-#: What reading or showing a file of another form raises.
-_NONE = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 def _gates(gates: tuple[GateResult, ...]) -> Table:
@@ -221,14 +225,23 @@ def _counterexample(gates: tuple[GateResult, ...]) -> tuple[Table, ...]:
     case = gates[-1].evidence.get("counterexample") if gates else None
     if not case:
         return ()
-    if "question" in case:
-        return (_answered(case),)
+    try:
+        return (_answered(case) if "question" in case else _picked(case),)
+    except (KeyError, TypeError, ValueError, AttributeError):  # a file may say anything there
+        return (Table(("counterexample",), ((_short(case),),)),)
+
+
+def _picked(case: Mapping[str, Any]) -> Table:
+    """Return an item table and which item was picked, an item a line."""
+    width = len(case["inputs"])
     rows = tuple(
         (f"{index} picked" if index == case["action"] else str(index), *(f"{v:g}" for v in row))
         for index, row in enumerate(case["items"])
     )
+    if any(len(row) != width + 1 for row in rows):
+        raise ValueError("rows of another length")
     title = f"counterexample: {case['invariant']}"
-    return (Table(("item", *case["inputs"]), rows, title),)
+    return Table(("item", *map(str, case["inputs"])), rows, title)
 
 
 def _answered(case: Mapping[str, Any]) -> Table:

@@ -23,7 +23,11 @@ from .behaviour import language, stopped
 from .case import Case, Target, VerifyOptions
 from .fidelity import fidelity
 from .invariants import invariants
-from .replay import bound, holdout, sampled, validation
+from .keeping import keep
+from .ran import Ran
+from .regressions import Regressions
+from .replay import bound, holdout, sampled, set_aside, validation
+from .told import told
 from .verdict import GATES, Decision, GateResult, Verdict
 
 Progress = Callable[[GateResult], None]
@@ -39,6 +43,7 @@ def verify(
     ledger: Ledger,
     against: Mapping[str, str] | None = None,
     options: VerifyOptions | None = None,
+    regressions: Regressions | None = None,
     progress: Progress | None = None,
 ) -> Verdict:
     """Put a candidate through the gates and record the verdict.
@@ -50,6 +55,8 @@ def verify(
         ledger: takes the verdict, and counts openings of the holdout.
         against: sources of other policies to compare with, for example the one in production.
         options: how to run.
+        regressions: cases of earlier candidates, which are asked, and what is found now is added to; None
+            for none.
         progress: is called with every gate's answer as it comes.
 
     Returns:
@@ -65,6 +72,7 @@ def verify(
     chosen = replace(chosen, actor=chosen.actor or "verify")
     _check(trace, target, chosen)
     with _case(trace, source, target, ledger, _digests(against or {}), chosen) as case:
+        case.regressions = regressions
         gates, predicted = _ask(case, progress or _silent)
         verdict = _verdict(case, gates, predicted)
     verdict.record(ledger, chosen.actor)
@@ -111,7 +119,7 @@ def _ask(case: Case, progress: Progress) -> tuple[list[GateResult], Predicted]:
         language,
         ours.determinism,
         gate_program.invariants if case.kind.form == "program" else invariants,
-        fidelity,
+        trusted,
         sampled,
         validation,
         opened,
@@ -127,13 +135,26 @@ def _ask(case: Case, progress: Progress) -> tuple[list[GateResult], Predicted]:
     return answers, predicted
 
 
+def trusted(case: Case) -> GateResult:
+    """Ask whether the evaluator is set aside, and if not, whether it reproduces what was recorded."""
+    case.ran.saw("whole", case.trace)
+    return set_aside(case, "fidelity") or fidelity(case)
+
+
 def _timed(name: str, gate: Callable[[Case], GateResult], case: Case) -> GateResult:
+    """Return a gate's answer with its duration, what it ran, and the case that it found, which is kept."""
     start = case.options.timer()
+    case.ran = Ran()
     try:
         result = gate(case)
     except CandidateStopped as error:
         result = stopped(name, error)
-    return replace(result, seconds=round(case.options.timer() - start, 3))
+    ran = case.ran.as_json(case.evaluator.digest, case.options.seed)
+    evidence = {**result.evidence, "ran": ran} | keep(case, result)
+    if warnings := case.take_warnings():
+        evidence["warnings"] = warnings
+    seconds = round(case.options.timer() - start, 3)
+    return replace(result, evidence=evidence, seconds=seconds)
 
 
 def _verdict(case: Case, gates: list[GateResult], predicted: Predicted) -> Verdict:
@@ -143,12 +164,12 @@ def _verdict(case: Case, gates: list[GateResult], predicted: Predicted) -> Verdi
     return Verdict(
         decision=decision,
         reason=reason,
-        summary=_summary(decision, last, predicted, case),
+        summary=told(decision, reason, gates, predicted, case),
         hook=case.target.hook,
         kind=case.kind.name,
         kind_version=case.kind.version,
         source=case.source,
-        source_digest=hashlib.sha256(case.source.encode()).hexdigest(),
+        source_digest=hashlib.sha256(case.source.encode("utf-8", "surrogatepass")).hexdigest(),
         form=case.kind.form,
         gates=tuple(gates),
         fidelity=next((gate.evidence for gate in gates if gate.name == "fidelity"), {}),
@@ -162,7 +183,15 @@ def _verdict(case: Case, gates: list[GateResult], predicted: Predicted) -> Verdi
         seed=case.options.seed,
         tool=_tool(),
         created_ns=case.options.clock(),
+        evaluator=case.evaluator.digest,
+        golden=_golden(gates),
     )
+
+
+def _golden(gates: list[GateResult]) -> str:
+    """Return the digest of the golden vectors that the determinism gate made in the candidate's process."""
+    made = (str(gate.evidence.get("golden", "")) for gate in gates if gate.name == "determinism")
+    return next(made, "")
 
 
 def _decision(last: GateResult) -> Decision:
@@ -171,22 +200,10 @@ def _decision(last: GateResult) -> Decision:
     return "inconclusive" if last.answer == "inconclusive" else "refused"
 
 
-def _summary(decision: Decision, last: GateResult, predicted: Predicted, case: Case) -> str:
-    if decision != "accepted":
-        word = "Refused" if decision == "refused" else "Inconclusive"
-        return f"{word} at gate {last.name}: {last.summary}"
-    effect = predicted["incumbent"]
-    return (
-        f"Accepted: on traffic that no search has seen it changes the mean "
-        f"{case.kind.objective.name} by {effect['estimate']:+.1%} "
-        f"({effect['low']:+.1%} to {effect['high']:+.1%}) against the incumbent."
-    )
-
-
 def _digests(against: Mapping[str, str]) -> dict[str, str]:
     """Return the sources by name; a name that is empty becomes the source's digest."""
     return {
-        name or hashlib.sha256(source.encode()).hexdigest(): source
+        name or hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest(): source
         for name, source in against.items()
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...sdk.invariant import Invariant, Violation, violated
+from ...sdk.invariant import Invariant, Violation, violated, warned
 from ...sdk.kind import Kind
 
 Floats = npt.NDArray[np.float64]
@@ -24,14 +25,27 @@ def blocking(invariants: Sequence[Invariant]) -> tuple[Invariant, ...]:
 
 @dataclass
 class Watch:
-    """Checks the decision invariants on every decision of a replay."""
+    """Checks the decision invariants on every decision of a replay.
+
+    Attributes:
+        kind: what is decided.
+        invariants: that block.
+        warns: that warn; they are asked in the first of several replays only.
+        found: the first violations.
+        warned: how often each that warns did not hold.
+    """
 
     kind: Kind
     invariants: Sequence[Invariant]
     found: list[Violation] = field(default_factory=list)
+    warns: Sequence[Invariant] = ()
+    warned: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, stream: int, rows: Floats, pick: int) -> None:
         """Keep the decision if an invariant of severity ``block`` does not hold."""
+        if self.warns and stream == 0:
+            items = [self.kind.item_type(*row) for row in rows.tolist()]
+            self.warned.update(warned(self.warns, items, items[pick]))
         if len(self.found) >= _MOST_VIOLATIONS:
             return
         broken = broken_by(self.kind, self.invariants, rows.tolist(), pick)

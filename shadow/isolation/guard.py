@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
-from ...sdk.invariant import Invariant
+from ...sdk.invariant import Invariant, broken_over
 from ...sdk.isolation.layers import IsolationMode, Limits
+from ...sdk.isolation.zygote import Zygote
 from ...sdk.kind import Kind
 from ..gates.watch import Watch
 from ..simulators import simulator_for
@@ -14,6 +16,8 @@ from .lockstep import LockstepCandidate, lockstep_zygote, run_lockstep
 
 #: A sample: the gates check every decision of every replay.
 GUARDED_DECISIONS = 300
+#: Of these at least a hook's own invariants over a replay are asked; the kind's are asked of every replay.
+GUARDED_REPLAY = 2_000
 
 
 class InvariantGuard:
@@ -21,7 +25,7 @@ class InvariantGuard:
 
     Args:
         kind: what is decided.
-        invariants: decision-level ones that block.
+        invariants: that block; those over a replay are asked of more decisions.
         trace: whose first decisions are replayed.
         calibration: to replay them under.
         mode: of isolation.
@@ -36,9 +40,13 @@ class InvariantGuard:
         mode: IsolationMode,
     ) -> None:
         self._kind = kind
-        self._invariants = invariants
-        self._trace = trace.rows(slice(0, GUARDED_DECISIONS))
+        self._invariants = tuple(each for each in invariants if each.scope == "decision")
+        self._whole = tuple(each for each in invariants if each.scope == "replay")
+        most = GUARDED_REPLAY if self._whole else GUARDED_DECISIONS
+        self._trace = trace.rows(slice(0, most))
         self._calibration = calibration
+        self._mode: IsolationMode = mode
+        self._lock = threading.Lock()
         self._zygote = lockstep_zygote(mode, Limits())
 
     def broken(self, source: str) -> str:
@@ -50,9 +58,20 @@ class InvariantGuard:
         """
         watch = Watch(self._kind, self._invariants)
         stream = simulator_for(self._kind).stream(self._trace, self._calibration, 0)
-        with LockstepCandidate(self._zygote, source, self._kind) as candidate:
-            run_lockstep(candidate, [stream], watch)
-        return f"{watch.found[0].invariant}: {watch.found[0].detail}" if watch.found else ""
+        with LockstepCandidate(self._living(), source, self._kind) as candidate:
+            (replay,) = run_lockstep(candidate, [stream], watch if self._invariants else None)
+        if watch.found:
+            return f"{watch.found[0].invariant}: {watch.found[0].detail}"
+        broken = broken_over(replay.summary(), self._whole)
+        return f"{broken[0].name}: {broken[0].description}" if broken else ""
+
+    def _living(self) -> Zygote:
+        """Return the clean process, or a fresh one in the place of one that ended."""
+        with self._lock:
+            if self._zygote.ended():
+                self._zygote.close()
+                self._zygote = lockstep_zygote(self._mode, Limits())
+            return self._zygote
 
     def close(self) -> None:
         """End the clean process."""

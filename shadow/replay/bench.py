@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from ...policies.registry import kind as kind_named
+from ...sdk.invariant import Invariant
+from ...sdk.kind import Kind
 from ..fidelity import Fidelity, Row, compared
-from ..opening import isolated, policy_named
-from ..policy import Policy
+from ..gates.questions import invariant_digest
+from ..opening import Asked, held_to, isolated, policy_named
+from ..policy import Policy, hook_at
 from ..simulators import load_calibrations, simulator_for
 from ..simulators.base import Simulator
 from ..traces.trace import Trace, saved_kind
@@ -36,7 +39,7 @@ from .cells import (
 )
 
 #: Of what a cell's result looks like and how it is computed; another one makes kept cells stale.
-_RESULTS = 2
+_RESULTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,39 @@ class Entrant:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What replays are held to besides the kind's invariants, as any process can find it.
+
+    Attributes:
+        hook: ``module:attribute`` whose own they are; empty for none.
+        name: of the hook.
+        file: of suggestions; empty for none.
+        digest: over what they are.
+    """
+
+    hook: str = ""
+    name: str = ""
+    file: str = ""
+    digest: str = ""
+
+    def invariants(self, kind: Kind) -> tuple[Invariant, ...]:
+        """Return all that hold over a replay, the kind's included."""
+        own = hook_at(self.hook).invariants if self.hook else kind.invariants
+        return held_to(own, kind, self.name, self.file or None)
+
+
+def held_of(found: Asked, hook: str | None, file: Path | None) -> Held:
+    """Return what the replays of a trace are held to; as little as there is, so that cells are kept."""
+    own = [each for each in found.invariants if each not in found.kind.invariants]
+    if not any(each.scope == "replay" for each in own):
+        return Held()
+    digests = "".join(map(invariant_digest, own))
+    marked = hook if hook and ":" in hook else ""
+    digest = hashlib.sha256(digests.encode()).hexdigest()
+    return Held(marked, found.trace.hook, str(file or ""), digest)
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A cell.
 
@@ -71,6 +107,7 @@ class Job:
         bounded: whether the bound is wanted too.
         isolation: of files.
         files: all files that are compared, which share a clean process.
+        held: what replays are held to.
     """
 
     trace: str
@@ -84,6 +121,7 @@ class Job:
     bounded: bool
     isolation: str
     files: tuple[str, ...]
+    held: Held = Held()
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -94,6 +132,7 @@ class Job:
         """Return what :meth:`as_json` was made of."""
         slos = tuple(Slo(**slo) for slo in data["slos"])
         rest = {"slos": slos, "files": tuple(data["files"]), "entrant": Entrant(**data["entrant"])}
+        rest["held"] = Held(**data["held"])
         return Job(**{**data, **rest})
 
     def key(self, trace: str, calibration: str, code: str = "") -> str:
@@ -115,6 +154,7 @@ class Job:
             "seeds": [self.first, self.count],
             "slos": [asdict(slo) for slo in self.slos],
             "asked": [self.faithful, self.bounded, self.isolation],
+            "held": self.held.digest,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -185,7 +225,9 @@ class Bench:
 
     def run(self, job: Job) -> Result:
         """Measure a cell; raises what opening and replaying raise."""
-        setting = replace(self._setting(job), slos=job.slos)
+        setting = self._setting(job)
+        held = job.held.invariants(setting.simulator.kind)
+        setting = replace(setting, slos=job.slos, invariants=held)
         policy = self._policy(job, setting)
         seeds = range(job.first, job.first + job.count)
         bound = bound_of(setting, seeds) if job.bounded else None

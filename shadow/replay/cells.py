@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...sdk.errors import CandidateError, ConfigurationError
+from ...sdk.invariant import Invariant, broken_over
 from ...sdk.kind import Kind
 from ..policy import Policy
 from ..simulators.base import IntArray, Replay, Simulator
@@ -68,12 +69,14 @@ class Setting:
         simulator: of its kind.
         calibration: fitted to the trace.
         slos: levels of service that a decision must all meet to count as good.
+        invariants: that are asked of every replay; None for the kind's.
     """
 
     trace: Trace
     simulator: Simulator
     calibration: Any
     slos: tuple[Slo, ...] = ()
+    invariants: tuple[Invariant, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class Numbers:
         good: part of the decisions that met every level of service; NaN where none is asked for.
         good_per_s: how many did, per second of the trace.
         broken: replay invariants of severity ``block`` that did not hold.
+        warned: those of severity ``warn``.
     """
 
     mean: float
@@ -101,6 +105,7 @@ class Numbers:
     good: float
     good_per_s: float
     broken: tuple[str, ...]
+    warned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,8 @@ class Measured:
         replicas: numbers of each.
         blocks: indices of the blocks of time in which anything was decided, ascending.
         sums: outcomes per block, all replicas together.
-        fault: what went wrong; then nothing else is there.
+        fault: what went wrong; then there is nothing else but the layers.
+        layers: of isolation that were in force.
     """
 
     tier: str
@@ -120,6 +126,7 @@ class Measured:
     blocks: tuple[int, ...] = ()
     sums: tuple[float, ...] = ()
     fault: str = ""
+    layers: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it as values that :meth:`of_json` takes back, bit for bit."""
@@ -129,7 +136,9 @@ class Measured:
     def of_json(data: dict[str, Any]) -> Measured:
         """Return what :meth:`as_json` was made of."""
         replicas = tuple(Numbers(**{k: _frozen(v) for k, v in n.items()}) for n in data["replicas"])
-        plain = {name: _frozen(data[name]) for name in ("tier", "blocks", "sums", "fault")}
+        plain = {
+            name: _frozen(data[name]) for name in ("tier", "blocks", "sums", "fault", "layers")
+        }
         return Measured(replicas=replicas, **plain)
 
 
@@ -145,9 +154,10 @@ def measured(policy: Policy, setting: Setting, seeds: Sequence[int]) -> Measured
     """
     try:
         tier = tier_of(policy, setting.simulator)
-        return merged([_of(tier, run, setting) for run in replayed(policy, setting, seeds)])
+        found = merged([_of(tier, run, setting) for run in replayed(policy, setting, seeds)])
     except CandidateError as error:
-        return Measured(policy.tier, fault=str(error))
+        found = Measured(policy.tier, fault=str(error))
+    return replace(found, layers=policy.layers)
 
 
 def tier_of(policy: Policy, simulator: Simulator) -> str:
@@ -198,6 +208,9 @@ def merged(parts: Sequence[Measured]) -> Measured:
         tuple(numbers for part in parts for numbers in part.replicas),
         blocks,
         tuple(totals[block] for block in blocks),
+        layers=tuple(
+            each for each in parts[0].layers if all(each in part.layers for part in parts)
+        ),
     )
 
 
@@ -211,6 +224,10 @@ def _of(tier: str, replay: Replay, setting: Setting) -> Measured:
 def _numbers(replay: Replay, setting: Setting) -> Numbers:
     p50, p99 = np.quantile(replay.outcome, (0.50, 0.99))
     good = _good(replay, setting)
+    asked = setting.invariants
+    broken = broken_over(
+        replay.summary(), setting.simulator.kind.invariants if asked is None else asked
+    )
     span = setting.trace.span_s
     return Numbers(
         mean=replay.mean,
@@ -225,7 +242,8 @@ def _numbers(replay: Replay, setting: Setting) -> Numbers:
         },
         good=good / len(replay.time) if setting.slos else math.nan,
         good_per_s=good / span if setting.slos and span > 0.0 else math.nan,
-        broken=_broken(replay, setting.simulator.kind),
+        broken=tuple(each.name for each in broken if each.severity == "block"),
+        warned=tuple(each.name for each in broken if each.severity == "warn"),
     )
 
 
@@ -242,16 +260,6 @@ def _good(replay: Replay, setting: Setting) -> int:
             )
         good = good & (known[slo.metric] <= slo.limit)
     return int(good.sum())
-
-
-def _broken(replay: Replay, kind: Kind) -> tuple[str, ...]:
-    summary = replay.summary()
-    return tuple(
-        invariant.name
-        for invariant in kind.invariants
-        if invariant.scope == "replay" and invariant.severity == "block"
-        if not invariant.holds(summary)
-    )
 
 
 def _block_sums(replay: Replay, trace: Trace) -> tuple[tuple[int, ...], tuple[float, ...]]:

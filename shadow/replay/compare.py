@@ -203,6 +203,7 @@ def _jobs(
         bounded=True,
         isolation=options.isolation,
         files=tuple(p.text for p in plan.policies if not p.text.startswith(BASELINE)),
+        held=recorded.held,
     )
     batches = [
         (options.seed + at, min(BATCH, options.replicas - at))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from ...sdk.kind import Kind
 from ..evaluation import require_seed
 from ..opening import asked, checked_source, policy_named
 from ..policy import BASELINE, FunctionPolicy, baseline_policy
-from .bench import Entrant, module_source
+from .bench import Entrant, Held, held_of, module_source
 from .cells import Slo, slo_of
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class ReplayOptions:
         isolation: of policies from files: ``strict`` or ``process``.
         sizes: shares of what the workload touches, above 0 and at most 1, that the service is brought to
             in turn; none for the size as it was recorded.
+        invariants: file of suggestions; what was confirmed is asked of every replay too.
         slo: ``VALUE`` of the objective or ``METRIC=VALUE``; a good decision meets all of them.
         workers: processes; the result is the same.
         out: folder that finished cells, table and report are kept in; None keeps nothing.
@@ -47,6 +48,7 @@ class ReplayOptions:
     isolation: str = "strict"
     sizes: tuple[float, ...] = ()
     slo: tuple[str, ...] = ()
+    invariants: Path | None = None
     workers: int = 1
     out: Path | None = None
     resume: bool = False
@@ -82,6 +84,7 @@ class Recorded:
         trace: as it was recorded.
         kind: its own, of the hook where that was imported.
         incumbent: policy.
+        held: what policies are held to, as any process can find it.
     """
 
     label: str
@@ -89,6 +92,7 @@ class Recorded:
     trace: Trace
     kind: Kind
     incumbent: Entrant
+    held: Held = field(default_factory=Held)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +135,21 @@ def planned(
     Raises:
         TraceError, ConfigurationError, LanguageError: something named cannot be used.
     """
-    named = [(source, asked(source, hook, incumbent)) for source, hook in _pairs(traces, hooks)]
-    labels = _labels([(source, found.trace.hook) for source, found in named])
+    named = [
+        (source, hook, asked(source, hook, incumbent, options.invariants))
+        for source, hook in _pairs(traces, hooks)
+    ]
+    labels = _labels([(source, found.trace.hook) for source, _, found in named])
     recorded = tuple(
-        Recorded(label, source, found.trace, found.kind, _trusted(found.incumbent, found.kind))
-        for label, (source, found) in zip(labels, named, strict=True)
+        Recorded(
+            label,
+            source,
+            found.trace,
+            found.kind,
+            _trusted(found.incumbent, found.kind),
+            held_of(found, hook, options.invariants),
+        )
+        for label, (source, hook, found) in zip(labels, named, strict=True)
     )
     _require_others(recorded)
     kind = _one_kind(recorded)

@@ -30,6 +30,7 @@ class PolicyRow:
         change: of the mean against the incumbent, relative, with a 95 % interval; None when the
             policy failed or is the incumbent.
         broken: names of replay invariants of severity ``block`` that did not hold in some replica.
+        warned: those of severity ``warn``, likewise.
         fault: what went wrong; empty when nothing did.
         together: as ``change``, with an interval so wide that those of all policies of the table hold
             at once with 95 %.
@@ -37,6 +38,7 @@ class PolicyRow:
         good: part of the decisions that met every level of service; NaN where none is asked for.
         good_per_s: how many did, per second of the trace.
         segments: mean outcome of 20 stretches of equally many decisions.
+        layers: of isolation around a policy that ran out of process; none around others.
     """
 
     policy: str
@@ -54,6 +56,8 @@ class PolicyRow:
     good: float = math.nan
     good_per_s: float = math.nan
     segments: tuple[float, ...] = ()
+    warned: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +259,8 @@ def _row(name: str, one: Measured, alone: Interval | None, together: Interval | 
         good=mean("good"),
         good_per_s=mean("good_per_s"),
         segments=_means([replica.segments for replica in one.replicas]),
+        warned=tuple(sorted({name for replica in one.replicas for name in replica.warned})),
+        layers=one.layers,
     )
 
 
@@ -269,7 +275,9 @@ def _figures(replicas: Sequence[Numbers]) -> dict[str, float]:
 
 def _failed(name: str, one: Measured) -> PolicyRow:
     nan = math.nan
-    return PolicyRow(name, one.tier, nan, nan, nan, nan, (), None, fault=one.fault)
+    return PolicyRow(
+        name, one.tier, nan, nan, nan, nan, (), None, fault=one.fault, layers=one.layers
+    )
 
 
 def _overall(

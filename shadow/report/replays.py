@@ -102,7 +102,8 @@ def _change(row: PolicyRow) -> str:
     if row.fault:
         return row.fault
     change = _interval(row.change) if row.change else "incumbent"
-    return f"{change}, breaks {', '.join(row.broken)}" if row.broken else change
+    told = (("breaks", row.broken), ("warned by", row.warned))
+    return ", ".join([change, *(f"{verb} {', '.join(names)}" for verb, names in told if names)])
 
 
 def _interval(change: Interval) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from ...sdk.errors import ConfigurationError, SearchError
 from ...sdk.kind import Kind
 from ..evaluation import Engine, Evaluation, Split, Status
+from ..gates.evaluator import beyond
 from .core import WINDOW, Search
 from .finals import Finals
 from .log import RunLog
@@ -111,6 +112,34 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """Holds scores to the proven limit of their window.
+
+    Attributes:
+        of: returns the limit of a window, ``-inf`` where none is proven; asked once for each.
+        caught: is told source, window, score and limit of every score beyond it; the program counts as one
+            that the evaluator failed on.
+    """
+
+    of: Callable[[Split], float] = lambda _: -math.inf
+    caught: Callable[[str, Split, float, float], None] = lambda *_: None
+    _known: dict[Split, float] = field(default_factory=dict)
+
+    def held(self, source: str, split: Split, found: Evaluation) -> Evaluation:
+        """Return an evaluation, or what the evaluator's own failure is where its score is beyond the limit."""
+        if found.status is not Status.OK:
+            return found
+        if split not in self._known:
+            self._known[split] = self.of(split)
+        limit = self._known[split]
+        if not beyond(found.score, limit):
+            return found
+        self.caught(source, split, found.score, limit)
+        detail = f"a score of {found.score:.6g} beyond the proven bound of {limit:.6g}"
+        return Evaluation(Status.EVALUATOR_ERROR, detail=detail, layers=found.layers)
+
+
 def evolve(
     kind: Kind,
     engine: Engine,
@@ -119,6 +148,7 @@ def evolve(
     *,
     progress: Report = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
+    bounds: Bounds | None = None,
 ) -> EvolveResult:
     """Search for a better policy and score the finalists on validation.
 
@@ -127,6 +157,7 @@ def evolve(
         out: folder of the run; holds the log, under a lock.
         progress: called after every evaluation.
         clock: seconds; only for the budget and the report, never in the log.
+        bounds: what no score can be better than, and who is told of one that is; None knows of none.
 
     Raises:
         ConfigurationError: a setting is wrong, or another run has the folder.
@@ -135,11 +166,13 @@ def evolve(
     """
     space = Space(kind, options.scales)
     chosen = strategy(options.strategy, seeds(space, options.start, options.incumbent))
-    with RunLog(out, options.header(kind), resume=options.resume) as log:
+    config = options.header(kind) | {"layers": list(engine.layers)}
+    with RunLog(out, config, resume=options.resume) as log:
         search = Search(
             space, chosen, log, budget=options.budget, seed=options.seed, window=options.window
         )
-        return _Run(engine, options, search, log, progress, clock).result()
+        pool = Pool(engine, bounds)
+        return _Run(pool, options, search, log, progress, clock).result()
 
 
 class _Run:
@@ -147,7 +180,7 @@ class _Run:
 
     def __init__(
         self,
-        engine: Engine,
+        pool: Pool,
         options: Options,
         search: Search,
         log: RunLog,
@@ -160,7 +193,7 @@ class _Run:
         self._progress = progress
         self._clock = clock
         self._began = clock()
-        self._pool = Pool(engine)
+        self._pool = pool
         self._told = 0
 
     def result(self) -> EvolveResult:
@@ -176,7 +209,8 @@ class _Run:
                 self._log.finish(finals.summary(stopped))
         seconds = self._clock() - self._began
         scores = self._options.incumbent_scores
-        return finals.result(stopped, self._log.hash, seconds, scores)
+        result = finals.result(stopped, self._log.hash, seconds, scores)
+        return replace(result, layers=self._pool.layers)
 
     def _searched(self) -> str:
         try:
@@ -227,10 +261,17 @@ class _Run:
 
 
 class Pool:
-    """Evaluations in flight, each submitted once more when the evaluator itself failed."""
+    """Evaluations in flight, each submitted once more when the evaluator itself failed.
 
-    def __init__(self, engine: Engine) -> None:
+    Attributes:
+        layers: of isolation, that every evaluation must have run under.
+        flying: by future.
+    """
+
+    def __init__(self, engine: Engine, bounds: Bounds | None = None) -> None:
         self._engine = engine
+        self._bounds = bounds or Bounds()
+        self.layers = engine.layers
         self.flying: dict[Future[Evaluation], _Flight] = {}
         self._errors = 0
 
@@ -252,7 +293,8 @@ class Pool:
         results = []
         for future in ended:
             flight = self.flying.pop(future)
-            evaluation = _evaluation(future)
+            believed = _believed(_evaluation(future), self.layers)
+            evaluation = self._bounds.held(flight.source, flight.split, believed)
             if evaluation.status is Status.EVALUATOR_ERROR and not flight.again:
                 self._start(replace(flight, again=True))
             else:
@@ -283,3 +325,12 @@ def _evaluation(future: Future[Evaluation]) -> Evaluation:
         return future.result()
     except Exception as error:  # noqa: BLE001 - an engine's own failure must not end the search
         return Evaluation(Status.EVALUATOR_ERROR, detail=f"{type(error).__name__}: {error}"[:200])
+
+
+def _believed(evaluation: Evaluation, layers: tuple[str, ...]) -> Evaluation:
+    """Return an evaluation, or an error in the place of one that was less isolated than the run's header says."""
+    lost = [layer for layer in layers if layer not in evaluation.layers]
+    if not lost or evaluation.status is Status.EVALUATOR_ERROR:
+        return evaluation
+    detail = f"it ran without {', '.join(lost)}, which the run began with"
+    return Evaluation(Status.EVALUATOR_ERROR, detail=detail, layers=evaluation.layers)

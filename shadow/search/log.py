@@ -2,7 +2,8 @@
 
 The first line is the header with the run's whole configuration, then comes one line per proposal in
 the order of submission, then, once the budget is spent and the finalists are scored, one line that
-closes the log. Neither times nor machine properties are in it, so the same configuration gives the same bytes.
+closes the log. Neither times nor machine properties are in it, but for the isolation layers that all its
+evaluations ran under, in the header; so the same configuration under the same isolation gives the same bytes.
 """
 
 from __future__ import annotations

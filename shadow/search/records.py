@@ -119,8 +119,8 @@ def program_id(source: str) -> str:
 def evaluated(proposal: Proposal, evaluation: Evaluation) -> Record:
     """Return the record of an evaluated proposal.
 
-    The evaluation's detail and layers stay out: they may hold times and machine properties, and the
-    log must be the same wherever and however often a seed is run.
+    The evaluation's detail stays out: it may hold times and machine properties, and the log must be the
+    same however often a seed is run. Its layers are those of the log's header, or it is not believed.
     """
     draft = proposal.draft
     fine = evaluation.status is Status.OK and math.isfinite(evaluation.score)

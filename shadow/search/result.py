@@ -60,6 +60,7 @@ class EvolveResult(Shown):
             interrupted.
         log_hash: of the log; the same for the same configuration and results.
         seconds: wall time.
+        layers: of isolation that every evaluation ran under.
         folder: that holds ``log.jsonl``, ``result.json`` and, when there is a winner, ``best.py``.
     """
 
@@ -76,6 +77,7 @@ class EvolveResult(Shown):
     diagnosis: tuple[str, ...]
     log_hash: str
     seconds: float
+    layers: tuple[str, ...] = ()
     folder: Path | None = None
 
     @property
@@ -99,6 +101,7 @@ class EvolveResult(Shown):
         return (
             _scores(self),
             f"proposals: {counts}; stopped: {self.stopped}; log {self.log_hash[:16]}",
+            f"isolation: {', '.join(self.layers) or 'none'}",
             *(f"- {sentence}" for sentence in self.diagnosis),
             *_ending(self),
         )

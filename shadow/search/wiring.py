@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...policies.rollout.ledger import Ledger
+from ...sdk.errors import SearchError
 from ...sdk.kind import Kind
 from ..evaluation import Split
+from ..gates.evaluator import Beyond, Evaluator, quarantine, require_trusted
 from ..isolation.compiled import CompiledEngine, CompiledOptions
 from ..isolation.programs import ProgramEngine
 from ..policy import Policy
 from ..simulators import simulator_for
 from ..splits import split
 from ..traces.trace import Trace
-from .driver import Options, Report, evolve
+from .driver import Bounds, Options, Report, evolve
 from .result import EvolveResult
 
 #: Calibrations drawn from the fit's uncertainty; candidates are ranked by the worst.
@@ -84,6 +89,22 @@ class Arena:
             if (column > 0).any()
         }
 
+    def bound(self, window: Split) -> float:
+        """Return a score on a window that no policy beats; ``-inf`` where none is proven.
+
+        A score is the worst of the means under all calibrations, so the bound under any of them holds.
+        """
+        if not self.kind.has_bound:
+            return -math.inf
+        simulator, trace = simulator_for(self.kind), self.windows[window]
+        found = float(simulator.bound(trace, self.draws[0], self.engine.seed))
+        return found if math.isfinite(found) else -math.inf
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """What scores here."""
+        return Evaluator.of(self.trace.hook, self.kind, simulator_for(self.kind))
+
     def subject(self) -> dict[str, str]:
         """Return what a search here is about, for its log."""
         calibrations = ",".join(draw.digest[:16] for draw in self.draws)
@@ -97,6 +118,8 @@ def search(
     *,
     incumbent: Policy | None = None,
     progress: Report = lambda _: None,
+    ledger: Path | None = None,
+    actor: str = "evolve",
 ) -> EvolveResult:
     """Search on a trace and leave ``log.jsonl``, ``result.json`` and ``best.py`` in a folder.
 
@@ -106,21 +129,49 @@ def search(
         out: folder of the run.
         incumbent: the policy in production, for the comparison.
         progress: called after every evaluation.
+        ledger: file that says which evaluators are in quarantine, if it is there, and takes it when this one
+            gives a score beyond a proven bound; None looks at none.
+        actor: who searches, for the ledger.
 
     Raises:
         IsolationError: the isolation cannot be had.
+        TrustError: the evaluator is in quarantine, or was put there by this search: nothing it says counts.
         ConfigurationError, SearchError, TraceError: as :func:`.driver.evolve`.
     """
+    _require_trusted(arena, ledger)
     measured = None
     if incumbent is not None:
         measured = (arena.score(incumbent, "train"), arena.score(incumbent, "validation"))
     options = replace(
         options, incumbent_scores=measured, scales=arena.scales(), subject=arena.subject()
     )
+
+    def caught(source: str, window: Split, score: float, limit: float) -> None:
+        where = (arena.trace.digest, arena.windows[window].digest, arena.kind.objective.unit)
+        if ledger is not None:
+            _quarantine(arena, ledger, actor, Beyond(score, limit, source, *where))
+
+    bounds = Bounds(arena.bound, caught)
     with arena.open() as engine:
-        result = evolve(arena.kind, engine, options, out, progress=progress)
+        try:
+            result = evolve(arena.kind, engine, options, out, progress=progress, bounds=bounds)
+        except SearchError:  # the quarantine says more than that the evaluator failed
+            _require_trusted(arena, ledger)
+            raise
+    _require_trusted(arena, ledger)
     write(result, out)
     return result
+
+
+def _require_trusted(arena: Arena, path: Path | None) -> None:
+    if path is not None and path.is_file():
+        with closing(Ledger(path)) as ledger:
+            require_trusted(ledger, arena.evaluator.digest, "this search")
+
+
+def _quarantine(arena: Arena, path: Path, actor: str, at: Beyond) -> None:
+    with closing(Ledger(path)) as ledger:
+        quarantine(ledger, arena.evaluator, at, actor)
 
 
 def write(result: EvolveResult, out: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import gnomon
 from gnomon.sdk.assignment import NEVER_NS
-from gnomon.sdk.guard import Limits
+from gnomon.sdk.limits import Limits
 from gnomon.testing import FakeClock, recording
 
 from .common import SECOND, cache, fetch, install, program, switchback

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 import gnomon
 from gnomon.sdk.cache.cell import MISSING
 from gnomon.sdk.cache.scored import ScoredCell
-from gnomon.sdk.guard import Breaker, Guarded, Host, Limits, preparer
+from gnomon.sdk.guard import Guarded, Host, preparer
 from gnomon.sdk.language import chooser
+from gnomon.sdk.limits import Breaker, Limits
 from gnomon.testing import recording
 
 from .common import cache, fetch, install, program

@@ -17,7 +17,7 @@ import pytest
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.policies.rollout.ledger import Ledger
 from gnomon.recorder.schema import VERSION_KEY
-from gnomon.sdk.bundle import save_bundle
+from gnomon.sdk.bundle import golden_of, save_bundle
 from gnomon.sdk.keys import load_private
 from gnomon.shadow.bundling import bundle_for
 from gnomon.shadow.gates.verdict import GATES, GateResult, Verdict
@@ -48,6 +48,7 @@ VERDICT = Verdict(
     seed=0,
     tool="test",
     created_ns=1,
+    golden=golden_of(load_balancer.checked(PEAK), load_balancer).digest,
 )
 
 

@@ -23,7 +23,7 @@ from gnomon.commands._checks import Check, Diagnosis, diagnose, within
 from gnomon.commands._probes import ClockState, Machine, standing, this_machine
 from gnomon.policies import registry
 from gnomon.sdk.errors import ConfigurationError, IsolationError, UnavailableError
-from gnomon.sdk.isolation.layers import LAYERS
+from gnomon.sdk.isolation.layers import LAYERS, MISSING, ONLY_ROOT, WEAK_LAYERS
 from gnomon.sdk.keys import generate, save
 
 from .conftest import Folder
@@ -118,15 +118,21 @@ LACKING: list[tuple[str, dict[str, Any], str, str, str]] = [
         "strict cannot be had: seccomp is refused",
         "--isolation process",
     ),
+    ("compiled code", {"version": VERSIONS.get}, "not installed", "numba", ""),
     (
         "isolation",
-        {"isolation": raising(ModuleNotFoundError("", name="numpy"))},
-        "not installed",
-        "numpy is not installed",
-        "gnomon[shadow]",
+        {"isolation": lambda: tuple(set(LAYERS) - set(ONLY_ROOT))},
+        "ok",
+        "without uid: a candidate runs as this user",
+        "for uid: start as root",
     ),
-    ("compiled code", {"version": VERSIONS.get}, "not installed", "numba", ""),
-    ("isolation", {"isolation": lambda: LAYERS[:-2]}, "ok", "without landlock, seccomp", ""),
+    (
+        "isolation",
+        {"isolation": lambda: tuple(set(LAYERS) - {"landlock"})},
+        "warn",
+        "without landlock: files and connections are left to seccomp alone",
+        "/sys/kernel/security/lsm",
+    ),
     ("clock", {"clock": lambda: replace(STEADY, backwards=True)}, "fail", "went back", "repair"),
     ("clock", {"clock": lambda: replace(STEADY, step_s=3.0)}, "warn", "stepped by 3 s", "slew"),
     (
@@ -162,6 +168,16 @@ def test_what_is_lacking_is_said_with_a_remedy(
     assert diagnosis.ok is (answer != "fail")
     if answer != "ok" and remedy:
         assert f"{name}: {check.remedy}" in str(diagnosis)
+
+
+@pytest.mark.parametrize("layer", sorted(set(LAYERS) - set(WEAK_LAYERS) | {"no_dump"}))
+def test_every_layer_that_can_be_missing_is_told_with_its_meaning(
+    machine: Machine, layer: str
+) -> None:
+    held = tuple(each for each in LAYERS if each != layer)
+    check = only(diagnose(replace(machine, isolation=lambda: held)), "isolation")
+    meaning, remedy = MISSING[layer]
+    assert f"without {layer}: {meaning}" in check.found and remedy in check.remedy
 
 
 @pytest.mark.parametrize(
@@ -312,7 +328,7 @@ def test_the_base_install_is_enough(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
-    assert checks["isolation"]["found"] == "not looked at: numpy is not installed"
+    assert checks["isolation"]["found"].startswith("strict: process, ")
 
 
 numbers = st.lists(st.integers(0, 50), min_size=1, max_size=3)

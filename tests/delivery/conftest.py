@@ -195,6 +195,7 @@ class FakeHook:
         self.kind = kind
         self.counters = {"decisions": 5, "shadow_decisions": 4, "shadow_faults": 1}
         self.breaker = ""
+        self.killed = ""
         self.has_outcomes = True
         self.measure: Any = None
         self.installed: list[Assignment] = []

@@ -175,7 +175,7 @@ from gnomon.sdk.manifest import Anchors
 from gnomon.sdk.measure import BlockMeasure
 
 class Hook:
-    name, kind, counters, breaker, measure = "h", load_balancer, {}, "", None
+    name, kind, counters, breaker, killed, measure = "h", load_balancer, {}, "", "", None
     has_outcomes = True
     def install(self, assignment): pass
     def new_measure(self): return BlockMeasure(self.kind)

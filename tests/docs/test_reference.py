@@ -69,6 +69,13 @@ def test_counters() -> None:
     assert sorted(documented) == sorted(Hook.of(pick).counters)
 
 
+def test_limits() -> None:
+    text = HOOK.read_text("utf-8")
+    for field in fields(gnomon.Limits):
+        row = re.search(rf"^\| `{field.name}` \| ([\d.,]+) \|", text, re.MULTILINE)
+        assert row and float(row[1].replace(",", "")) == field.default, field.name
+
+
 def test_counters_of_a_cache() -> None:
     cache: gnomon.PolicyCache[str, str] = gnomon.PolicyCache(1, name="docs.cache")
     try:
@@ -200,5 +207,8 @@ def test_details_of_a_fallback() -> None:
         pick([-1.0])
         for _ in range(4):
             pick([0.0])
+        gnomon.kill(pick, reason="a test")
+        pick([0.0])
+    gnomon.unkill(pick)
     seen = {decision.detail for decision in recorded.decisions}
-    assert seen == {"features", "fault", "breaker"} == set(rows) - {"violation:NAME"}
+    assert seen == {"features", "fault", "breaker", "killed"} == set(rows) - {"violation:NAME"}

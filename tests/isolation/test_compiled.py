@@ -16,6 +16,7 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError, IsolationError
 from gnomon.sdk.invariant import Invariant
 from gnomon.sdk.language import check
+from gnomon.sdk.language._names import BUILTINS, MATH
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.evaluation import Engine, Evaluation, Status
 from gnomon.shadow.isolation.compiled import CompiledEngine, CompiledOptions
@@ -109,6 +110,24 @@ def test_compiled_scores_of_rows_equal_the_interpreter(engine: CompiledEngine) -
     assert np.array_equal(got, expected, equal_nan=True) and np.isnan(got).sum() == 2
 
 
+def _call(name: str) -> str:
+    arity = MATH.get(name, 1)
+    called = f"math.{name}" if name in MATH else name
+    argument = "(inflight, ewma_ms)" if name in ("max", "min", "sum") else "inflight, ewma_ms"
+    return f"{called}({argument if arity == 2 or name in ('max', 'min', 'sum') else 'inflight'})"
+
+
+@pytest.mark.parametrize("name", sorted({*MATH, *BUILTINS}))
+def test_every_function_of_the_language_compiles_behind_the_lock(
+    engine: CompiledEngine, name: str
+) -> None:
+    source = f"import math\ndef score(inflight, ewma_ms):\n    return {_call(name)}\n"
+    row = np.array([[0.75, 2.5, 1.0, 1.0, 0.5]])
+    got = engine.scores(source, row).result()
+    expected = check(source, load_balancer.input_names).interpret(*row[0])
+    assert got.tolist() == [expected]
+
+
 @pytest.mark.parametrize("name", attacks.STOPPED_BY_LANGUAGE)
 def test_what_lies_outside_the_language_is_rejected(engine: CompiledEngine, name: str) -> None:
     got = engine.submit(attacks.STOPPED_BY_LANGUAGE[name], "validation").result()
@@ -164,7 +183,7 @@ def test_a_worker_killed_from_outside_is_our_fault_and_replaced(
     trace: DecisionTrace, calibrations: tuple[Any, ...]
 ) -> None:
     with _small(trace, calibrations) as engine:
-        os.kill(engine._workers[0]._zygote.pid, signal.SIGKILL)
+        os.kill(engine._zygote.pid, signal.SIGKILL)
         assert engine.submit(PEAK, "train").result().status is Status.EVALUATOR_ERROR
         assert engine.submit(PEAK, "train").result().status is Status.OK
 
@@ -175,11 +194,37 @@ def test_a_worker_killed_under_a_candidate_is_our_fault_too(
     long = replace(trace, **_tiled(trace, 200))
     with _small(long, calibrations) as engine:
         future = engine.submit(SLOW, "train")
-        while engine._workers[0]._fork is None:
+        while not engine._running:
             time.sleep(0.001)
         time.sleep(0.2)
-        os.kill(engine._workers[0]._zygote.pid, signal.SIGKILL)
+        os.kill(engine._zygote.pid, signal.SIGKILL)
         assert future.result().status is Status.EVALUATOR_ERROR
+
+
+def test_a_fresh_worker_with_fewer_layers_is_not_used(
+    trace: DecisionTrace, calibrations: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _small(trace, calibrations) as engine:
+        weaker = CompiledOptions(workers=1, isolation="process")
+        monkeypatch.setattr(engine, "_options", weaker)
+        os.kill(engine._zygote.pid, signal.SIGKILL)
+        assert engine.submit(PEAK, "train").result().status is Status.EVALUATOR_ERROR
+        assert engine.submit(PEAK, "train").result().status is Status.EVALUATOR_ERROR
+        monkeypatch.undo()
+        assert engine.submit(PEAK, "train").result().status is Status.EVALUATOR_ERROR
+        found = engine.submit(PEAK, "train").result()
+        assert found.status is Status.OK and set(engine.layers) <= set(found.layers)
+
+
+def test_what_looks_for_violations_is_replaced_when_it_was_killed(
+    trace: DecisionTrace, calibrations: tuple[Any, ...]
+) -> None:
+    always = Invariant("always", lambda items, picked: True, description="Nothing.")
+    with _small(trace, calibrations, invariants=(always,)) as engine:
+        assert engine._guard is not None
+        os.kill(engine._guard._zygote.pid, signal.SIGKILL)
+        assert engine._guard._zygote.ended(5.0)
+        assert engine.submit(PEAK, "train").result().status is Status.OK
 
 
 def _tiled(trace: DecisionTrace, times: int) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from gnomon.sdk._answer import Answering
 from gnomon.sdk.errors import LanguageError
-from gnomon.sdk.guard import Breaker, Guarded, Host, Limits, preparer
+from gnomon.sdk.guard import Guarded, Host, preparer
 from gnomon.sdk.invariant import Invariant
 from gnomon.sdk.kind import Feature, Kind, Metric
 from gnomon.sdk.language import check, chooser
+from gnomon.sdk.limits import Breaker, Limits
 from gnomon.sdk.members import join
 
 from .test_tiers import ROWS, sources
@@ -225,10 +226,10 @@ def test_after_a_slow_answer_the_next_ones_are_measured() -> None:
     both = Both(WIDE, "def score(a):\n    return a\n", READINGS["written out"], ())
     both.answering.of(1)
     assert both.answering.ready(1) is not both.slow
-    both.fused.took(3_000_000, 1)  # ns
+    both.fused.took(0, 3_000_000, 1)  # ns
     assert both.answering.ready(1) == both.slow
     for number in range(100):
-        both.fused.took(1, number)
+        both.fused.took(0, 1, number)
     assert both.answering.ready(1) is both.answering.of(1)
     assert both.answering.ready(2) == both.slow  # not made yet
     assert both.answering.of(1000) == both.slow  # too many to be written out

@@ -18,6 +18,7 @@ from gnomon.sdk.assignment import Assignment, Switchback
 from gnomon.sdk.config import Settings
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.sdk.hook import hook, invariant
+from gnomon.sdk.isolation.layers import STRICT_NEEDS, WEAK_LAYERS
 from gnomon.sdk.kind import Kind
 from gnomon.sdk.language import check_program
 from gnomon.sdk.programs.hook import ProgramHook
@@ -192,6 +193,15 @@ def test_a_killed_process_is_replaced_at_the_next_call(kept: Kept) -> None:
     assert assign(WORK, 2) == [1, 1, 1]
     assert assign(WORK, 2) == BY_LONGEST
     assert details(kept) == ["", "fault", ""]
+
+
+def test_a_hook_says_which_layers_hold_around_its_programs(kept: Kept) -> None:
+    assign = marked()
+    assert assign.hook.layers == ()
+    target = install(assign, LONGEST)
+    assert set(STRICT_NEEDS) <= set(target.layers)
+    target.off()
+    assert target.layers == ()
 
 
 def test_a_clean_process_that_was_killed_is_replaced_too(kept: Kept) -> None:
@@ -457,7 +467,7 @@ def test_the_weaker_mode_serves_too(kept: Kept) -> None:
     target = install(assign, LONGEST)
     assert assign(WORK, 2) == BY_LONGEST
     process = target._arms.candidate._process
-    assert process.layers == ("process", "environment", "descriptors", "rlimits")
+    assert process.layers == target.layers == WEAK_LAYERS
     with pytest.raises(ConfigurationError, match="isolation is 'none'"):
         Settings(isolation="none")
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gnomon.sdk.errors import ConfigurationError, IsolationError
 from gnomon.sdk.isolation.frames import Code
+from gnomon.sdk.isolation.layers import WEAK_LAYERS
 from gnomon.sdk.isolation.program import ProgramProcess, program_zygote
 from gnomon.sdk.isolation.program_wire import (
     contract_of,
@@ -180,7 +181,7 @@ def test_a_killed_process_says_that_it_died(zygote: Zygote) -> None:
 
 def test_the_weaker_mode_answers_alike() -> None:
     with program_zygote(jobs, "process") as clean, ProgramProcess(clean, LONGEST, jobs) as process:
-        assert process.layers == ("process", "environment", "descriptors", "rlimits")
+        assert process.layers == WEAK_LAYERS
         assert process.ask(([3.0, 1.0, 2.0], 2, [0, 0, 0])).outputs == {"machine": [0, 1, 1]}
 
 

@@ -80,6 +80,8 @@ def test_only_fractions_are_tuned() -> None:
 class Counting:
     """An engine that likes programs with many constants; it never runs them."""
 
+    layers = ()
+
     def submit(self, source: str, split: Split) -> Future[Evaluation]:
         score = 10.0 / (1.0 + len(ProgramDialect(jobs).constants(source))) + len(source) / 1e5
         done: Future[Evaluation] = Future()

@@ -21,6 +21,7 @@ class FakeHook:
     kind: Any = field(default_factory=lambda: SimpleNamespace(name="load_balancer", version=1))
     process_id: str = "00c0ffee00c0ffee"
     counters: dict[str, int] = field(default_factory=dict)
+    killed: str = ""
 
 
 def decision(seq: int, time_ns: int = 1_700_000_000_000_000_000, **changes: Any) -> Decision:

@@ -123,6 +123,7 @@ class Process:
         self.counters: dict[str, int] = {"decisions": 0, "fallbacks": 0}
         self.shadow: dict[str, int] = {}
         self.breaker = ""
+        self.killed = ""
         self.reported = 0
 
     @property
@@ -143,6 +144,7 @@ class Process:
             shadow=delivery_pb2.ShadowReport(**self.shadow),
             counters=self.counters,
             breaker=self.breaker,
+            killed=self.killed,
         )
 
     def blocks(

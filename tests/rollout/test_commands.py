@@ -22,7 +22,7 @@ from gnomon.policies.rollout.client import acknowledged
 from gnomon.policies.rollout.ledger import Ledger
 from gnomon.policies.rollout.server import ControlPlane, ServerSettings
 from gnomon.sdk import keys
-from gnomon.sdk.bundle import load_bundle, save_bundle
+from gnomon.sdk.bundle import golden_of, load_bundle, save_bundle
 from gnomon.sdk.errors import ConfigurationError, UnavailableError
 from gnomon.shadow.gates.verdict import GATES, GateResult, Verdict
 from gnomon.shadow.report.rollouts import Rollout
@@ -54,6 +54,7 @@ ACCEPTED = Verdict(
     seed=0,
     tool="test",
     created_ns=1,
+    golden=golden_of(load_balancer.checked(SOURCE), load_balancer).digest,
 )
 
 

@@ -147,6 +147,22 @@ def test_a_breaker_aborts_everywhere(world: Any) -> None:
     assert "process aa took the candidate back" in world.control.get().transitions[-1].cause
 
 
+def test_a_process_that_was_killed_by_hand_is_shown_and_accounted_for(world: Any) -> None:
+    world.ship()
+    world.run(20, BETTER, until="CANARY")
+    process = world.processes[0]
+    process.killed = "killed (file) by ann: pages are slow"
+    for _ in range(2):
+        world.control.report("aa", process.report())
+    assert {s.instance: s.killed for s in world.control.clients()}["aa"] == process.killed
+    process.killed = ""
+    world.control.report("aa", process.report())
+    (told,) = world.ledger.list(kind="delivery.killed")
+    assert (told.actor, told.subject) == ("aa", "router.pick")
+    assert "pages are slow" in str(told.body)
+    assert len(world.ledger.list(kind="delivery.unkilled")) == 1
+
+
 def test_exclusions_reach_pairs_that_were_judged(world: Any) -> None:
     world.ship()
     world.run(20, BETTER, until="CANARY")

@@ -349,6 +349,7 @@ class Cached:
     """A hook of a kind that the product has never heard of, with both arms at work."""
 
     breaker = ""
+    killed = ""
     has_outcomes = True
     measure: Any = None
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gnomon
-from gnomon.sdk.guard import Limits, preparer
+from gnomon.sdk.guard import preparer
+from gnomon.sdk.limits import Limits
 from gnomon.testing import FakeClock, force, recording
 
 from .common import KIND, READ, Item, accounted, items, run

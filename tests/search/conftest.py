@@ -41,6 +41,7 @@ class RankEngine:
 
     Attributes:
         calls: evaluations by (source, split).
+        layers: that it claims for every evaluation.
         before: called with a source and how often it was submitted; may give another result.
     """
 
@@ -51,6 +52,7 @@ class RankEngine:
     ) -> None:
         self.calls: Counter[tuple[str, Split]] = Counter()
         self.before = before
+        self.layers: tuple[str, ...] = ()
         self._pool = ThreadPoolExecutor(workers)
         self._lock = threading.Lock()
 

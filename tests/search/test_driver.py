@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import random
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -292,3 +293,53 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path, rank_engine: type[R
     with pytest.raises(ConfigurationError, match=r"--seed 3, not 5"):
         run(rank_engine(), tmp_path / "a", SMALL)
         run(rank_engine(), tmp_path / "a", replace(SMALL, seed=5, resume=True))
+
+
+LAYERS = ("process", "rlimits", "seccomp")
+
+
+def isolated(engine: RankEngine, *lost: str, times: int = 10**9) -> RankEngine:
+    """Have an engine claim layers, and evaluate without some of them the first times."""
+    engine.layers = LAYERS
+    held = tuple(layer for layer in LAYERS if layer not in lost)
+    score = engine.submit
+
+    def submit(source: str, split: Any) -> Any:
+        told = score(source, split).result()
+        layers = held if sum(engine.calls.values()) <= times else LAYERS
+        done: Future[Evaluation] = Future()
+        done.set_result(replace(told, layers=layers))
+        return done
+
+    engine.submit = submit  # type: ignore[method-assign]
+    return engine
+
+
+def test_the_run_says_under_which_layers_it_was_made(
+    tmp_path: Path, rank_engine: type[RankEngine]
+) -> None:
+    result = run(isolated(rank_engine()), tmp_path / "a")
+    header = read_log(tmp_path / "a" / "log.jsonl")[0][0]
+    assert header["config"]["layers"] == list(LAYERS) and result.layers == LAYERS
+    assert result.to_json()["layers"] == list(LAYERS)
+    assert "isolation: process, rlimits, seccomp" in str(result)
+
+
+def test_an_evaluation_under_fewer_layers_is_not_believed(
+    tmp_path: Path, rank_engine: type[RankEngine]
+) -> None:
+    plain = run(isolated(rank_engine()), tmp_path / "a")
+    once = run(isolated(rank_engine(), "seccomp", times=1), tmp_path / "b")
+    assert once.log_hash == plain.log_hash  # it was asked for again
+    with pytest.raises(SearchError, match="it ran without rlimits, seccomp, which the run began"):
+        run(isolated(rank_engine(), "seccomp", "rlimits"), tmp_path / "c")
+    scored = [r for r in proposals(tmp_path / "c" / "log.jsonl") if r.outcome is Outcome.OK]
+    assert scored == []
+
+
+def test_a_run_goes_on_under_the_layers_it_began_with(
+    tmp_path: Path, rank_engine: type[RankEngine]
+) -> None:
+    run(isolated(rank_engine()), tmp_path / "a")
+    with pytest.raises(ConfigurationError, match=r"layers=.*seccomp.*, not \[\]"):
+        run(rank_engine(), tmp_path / "a", replace(SMALL, resume=True))

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from gnomon.commands import replay as command
 from gnomon.policies.load_balancer import load_balancer
+from gnomon.sdk.isolation.layers import WEAK_LAYERS
 from gnomon.shadow.policy import ScorePolicy, baseline_policy
 from gnomon.shadow.replay.compare import replay
 from gnomon.shadow.simulators import register_simulator, simulator_for
@@ -94,6 +95,7 @@ def test_the_command_prints_tables_and_json(
     assert rows[str(candidate)]["tier"] == "out of process"
     assert rows[str(candidate)]["mean"] == rows["peak_ewma"]["mean"]
     assert rows["peak_ewma"]["tier"] == "compiled"
+    assert rows[str(candidate)]["layers"] == list(WEAK_LAYERS) and rows["peak_ewma"]["layers"] == []
     shown = CliRunner().invoke(app, [*common, "baseline:round_robin", *mine])
     assert shown.exit_code == 1  # that is not what ran
     assert "beyond tolerance" in shown.stdout

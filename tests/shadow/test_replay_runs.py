@@ -92,6 +92,7 @@ def test_all_traces_are_compared_and_summed_up(alone: dict[str, Any]) -> None:
     by_name = {row["policy"]: row for row in alone["rows"]}
     assert by_name["mine.py"]["mean"] == by_name["peak_ewma"]["mean"]  # the same rule
     assert by_name["mine.py"]["tier"] == "out of process"
+    assert "rlimits" in by_name["mine.py"]["layers"]
     assert all(len(row["segments"]) == 20 for row in alone["rows"])
     json.dumps(alone, allow_nan=False)
 

@@ -59,7 +59,7 @@ def test_the_interval_covers_no_effect_about_as_often_as_it_says() -> None:
         one, other = (replay(load * rng.lognormal(0, 0.5, 1000)) for _ in range(2))
         effect = paired_effect(one, other, seed=seed)
         covered += effect.low <= 0.0 <= effect.high
-    assert 0.88 <= covered / 200 <= 0.99
+    assert 0.90 <= covered / 200
 
 
 def test_replicas_narrow_the_interval() -> None:
@@ -98,6 +98,10 @@ def test_nothing_against_nothing_is_no_change_and_something_is_infinitely_more()
     same = paired_effect(none, none)
     assert (same.estimate, same.low, same.high) == (0.0, 0.0, 0.0)
     more = paired_effect(few, none)
-    assert (more.estimate, more.low, more.high) == (np.inf, 0.0, np.inf)  # some draws miss the few
+    assert (more.estimate, more.high) == (np.inf, np.inf)
+    assert more.low < 0.0  # two blocks with a miss may be luck
     less = paired_effect(none, few)
-    assert (less.estimate, less.low, less.high) == (-1.0, -1.0, 0.0)
+    assert (less.estimate, less.low) == (-1.0, -1.0)
+    assert less.high > 0.0
+    many = _misses(*range(0, 1000, 50))
+    assert paired_effect(many, none).low > 0.0 > paired_effect(none, many).high

@@ -95,7 +95,7 @@ class ShadowReport(_message.Message):
     def __init__(self, decisions: _Optional[int] = ..., diverged: _Optional[int] = ..., faults: _Optional[int] = ..., violations: _Optional[int] = ..., shed: _Optional[int] = ...) -> None: ...
 
 class HookReport(_message.Message):
-    __slots__ = ("hook", "epoch", "blocks", "shadow", "counters", "breaker")
+    __slots__ = ("hook", "epoch", "blocks", "shadow", "counters", "breaker", "killed")
     class CountersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -109,13 +109,15 @@ class HookReport(_message.Message):
     SHADOW_FIELD_NUMBER: _ClassVar[int]
     COUNTERS_FIELD_NUMBER: _ClassVar[int]
     BREAKER_FIELD_NUMBER: _ClassVar[int]
+    KILLED_FIELD_NUMBER: _ClassVar[int]
     hook: str
     epoch: int
     blocks: _containers.RepeatedCompositeFieldContainer[BlockReport]
     shadow: ShadowReport
     counters: _containers.ScalarMap[str, int]
     breaker: str
-    def __init__(self, hook: _Optional[str] = ..., epoch: _Optional[int] = ..., blocks: _Optional[_Iterable[_Union[BlockReport, _Mapping]]] = ..., shadow: _Optional[_Union[ShadowReport, _Mapping]] = ..., counters: _Optional[_Mapping[str, int]] = ..., breaker: _Optional[str] = ...) -> None: ...
+    killed: str
+    def __init__(self, hook: _Optional[str] = ..., epoch: _Optional[int] = ..., blocks: _Optional[_Iterable[_Union[BlockReport, _Mapping]]] = ..., shadow: _Optional[_Union[ShadowReport, _Mapping]] = ..., counters: _Optional[_Mapping[str, int]] = ..., breaker: _Optional[str] = ..., killed: _Optional[str] = ...) -> None: ...
 
 class ClientMessage(_message.Message):
     __slots__ = ("hello", "ack", "report")

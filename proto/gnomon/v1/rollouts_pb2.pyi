@@ -210,20 +210,22 @@ class ListClientsRequest(_message.Message):
     def __init__(self, hook: _Optional[str] = ...) -> None: ...
 
 class Client(_message.Message):
-    __slots__ = ("service", "instance", "cell", "epoch", "connected", "last_error")
+    __slots__ = ("service", "instance", "cell", "epoch", "connected", "last_error", "killed")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     CELL_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
     LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
+    KILLED_FIELD_NUMBER: _ClassVar[int]
     service: str
     instance: str
     cell: str
     epoch: int
     connected: bool
     last_error: str
-    def __init__(self, service: _Optional[str] = ..., instance: _Optional[str] = ..., cell: _Optional[str] = ..., epoch: _Optional[int] = ..., connected: bool = ..., last_error: _Optional[str] = ...) -> None: ...
+    killed: str
+    def __init__(self, service: _Optional[str] = ..., instance: _Optional[str] = ..., cell: _Optional[str] = ..., epoch: _Optional[int] = ..., connected: bool = ..., last_error: _Optional[str] = ..., killed: _Optional[str] = ...) -> None: ...
 
 class ListClientsResponse(_message.Message):
     __slots__ = ("clients",)

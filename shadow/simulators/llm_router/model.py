@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from ....policies.llm_router import llm_router
 from ....sdk.errors import TraceError
 from ...traces.prompt_trace import PromptTrace
 from ..base import FloatArray, IntArray, Replay, ReplaySummary
+from ..fitted import Fitted
 from ..load_balancer.books import between
 from ..native import native, uniform
 from . import kernel
@@ -25,7 +25,7 @@ SPEED_SPREAD = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class LlmRouterCalibration:
+class LlmRouterCalibration(Fitted):
     """What replicas are; r of them.
 
     Attributes:
@@ -45,19 +45,6 @@ class LlmRouterCalibration:
     slots: IntArray
     cache_blocks: IntArray
     block_tokens: FloatArray
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 hex of all parameters."""
-        digest = hashlib.sha256()
-        for name, array in self.arrays().items():
-            digest.update(f"{name}{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return all parameters by name."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def describe(self) -> dict[str, Any]:
         """Return speeds, slots and caches per replica, as JSON values."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from ....sdk.errors import TraceError
 from ...traces.trace import DecisionTrace
 from ..base import FloatArray, IntArray
+from ..fitted import Fitted
 from . import kernel
 
 #: Decisions among which every process is looked for first.
@@ -21,7 +21,7 @@ _SOON = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class LoadBalancerCalibration:
+class LoadBalancerCalibration(Fitted):
     """Fitted parameters; m members, k quantiles, s levels.
 
     Attributes:
@@ -53,19 +53,6 @@ class LoadBalancerCalibration:
     refresh_s: FloatArray = field(default_factory=lambda: np.zeros(1))
     refresh_from_s: FloatArray = field(default_factory=lambda: np.zeros(0))
     shared: IntArray = field(default_factory=lambda: np.zeros(1, np.int64))
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 hex of all parameters."""
-        digest = hashlib.sha256()
-        for name, array in self.arrays().items():
-            digest.update(f"{name}{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return all parameters by name."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def describe(self) -> dict[str, Any]:
         """Return slots, overhead, mean service, levels and shares per member, as JSON values."""

@@ -1,0 +1,38 @@
+"""What a program answers is looked at before it is used; the same in the gates and in a service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gnomon.sdk.programs.questions import objected, question_of
+from gnomon.shadow.programs import violation
+
+from .conftest import Kept
+from .jobs import jobs, kind_of
+from .test_program_hook import WORK, details, install, marked
+
+
+def test_an_output_outside_of_its_declared_range_is_not_used(kept: Kept) -> None:
+    """Without any invariant of the kind's own, a machine that no service has would reach it."""
+    assign = marked(kind_of("bare_jobs", invariants=()), "jobs.bare")
+    for epoch, written in enumerate(("8", "-1", "2 ** 40"), 1):
+        install(assign, f"def decide(machine):\n    machine[0] = {written}\n", epoch=epoch)
+        assert assign(WORK, 2) == [1, 1, 1]
+    assert details(kept) == ["violation:declared_range"] * 3
+    install(assign, "def decide(machine):\n    machine[0] = 7\n", epoch=9)
+    assert assign(WORK, 2) == [7, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("machine", "name"), [([0, 7, 8], "declared_range"), ([0, 2, 1], "in_range")]
+)
+def test_the_gates_object_to_the_same(machine: list[int], name: str) -> None:
+    question = question_of(jobs, (WORK, 2, [0, 0, 0]))
+    outputs: dict[str, Any] = {"machine": machine}
+    broken = objected(jobs, jobs.invariants, question, outputs)
+    found = violation(jobs, jobs.invariants, question, outputs)
+    assert broken is not None and found is not None
+    assert broken.name == found.invariant == name
+    assert objected(jobs, jobs.invariants, question, {"machine": [0, 1, 1]}) is None
