@@ -114,6 +114,7 @@ class Live:
             self.clock.monotonic_ns,
             self.spec.limits or settings.limits,
             self._slow,
+            self.renew,
         )
         self._lost = 0
         self.expander = self._expander()

@@ -113,7 +113,10 @@ class Guarded:
                 stands for itself, as those that follow it will be measured.
         """
         breaker, limits = self.breaker, self.host.limits
-        breaker.watched -= breaker.watched > 0
+        if breaker.watched > 0:
+            breaker.watched -= 1
+            if not breaker.watched:
+                self.host.calm()
         if spent_ns > limits.budget_ns:
             breaker.slow(number)
             self.host.count_slow()
@@ -162,6 +165,7 @@ class Host:
         monotonic_ns: clock for the time budget.
         limits: when to take a program back.
         count_slow: called for every slow answer.
+        calm: called when every answer was measured for a while, and need not be any more.
     """
 
     prepare: Prepare
@@ -169,6 +173,7 @@ class Host:
     monotonic_ns: Callable[[], int]
     limits: Limits
     count_slow: Callable[[], object]
+    calm: Callable[[], object] = bool
 
 
 def preparer(kind: Kind) -> Prepare:
