@@ -122,7 +122,9 @@ class Guarded:
             self.host.count_slow()
             answers = 1
         if spent_ns > limits.quick_ns:
-            breaker.charge(begin_ns + spent_ns, spent_ns * answers)
+            # Longer than that a thread waits for others, as where many want the interpreter.
+            most = 2 * limits.budget_ns
+            breaker.charge(begin_ns + spent_ns, min(spent_ns, most) * answers)
 
     def choice(self, full: list[Row]) -> int:
         """Return the index that the program picks, or -1 for any kind of failure."""

@@ -428,7 +428,7 @@ def guard_machine(examples: int, steps: int) -> None:
 
 
 def test_the_service_is_never_hurt() -> None:
-    guard_machine(20, 25)
+    guard_machine(15, 25)
 
 
 @pytest.mark.soak
