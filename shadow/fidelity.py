@@ -343,4 +343,18 @@ def _of_blocks(measure: Measure, starts: IntArray, n: int) -> _Resampled:
         sums = np.add.reduceat(each(*run), starts)
         return lambda drawn: float(sums[drawn].sum() / sizes[drawn].sum())
 
-    return whole if each is None else mean
+    def ranked(run: _Run) -> Callable[[IntArray], float]:
+        assert measure.quantile is not None
+        place, order = measure.quantile, np.argsort(run[0], kind="stable")
+        ordered, owner = run[0][order], np.repeat(np.arange(len(starts)), sizes)[order]
+
+        def of(drawn: IntArray) -> float:
+            upto = np.cumsum(np.bincount(drawn, minlength=len(starts))[owner])
+            at = int(np.searchsorted(upto, place * (upto[-1] - 1), side="right"))
+            return float(ordered[at])
+
+        return of
+
+    if each is not None:
+        return mean
+    return whole if measure.quantile is None else ranked

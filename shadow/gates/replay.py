@@ -12,6 +12,7 @@ import numpy as np
 from ...sdk.errors import TraceError
 from ...sdk.invariant import Violation
 from ...sdk.kind import Guardrail, Kind
+from ..evaluation import Split
 from ..programs import ProgramViolation
 from ..report.shown import percent, plain
 from ..simulators.base import Replay
@@ -39,6 +40,8 @@ def sampled(case: Case) -> GateResult:
     if broken:
         return _broken("sampled replay", case, broken)
     base = case.base("sampled", trace, most=1)
+    if (left_out := _left_out("sampled replay", replays, base)) is not None:
+        return left_out
     ratio = replays[0].mean / base[0].mean if base[0].mean > 0.0 else 1.0 + replays[0].mean
     evidence = {
         "decisions": len(trace),
@@ -61,13 +64,15 @@ def in_unit(value: float, kind: Kind) -> str:
 def validation(case: Case) -> GateResult:
     """Refuse a candidate that does not beat the incumbent under every calibration of validation."""
     trace = case.splits["validation"]
-    replays, broken = case.replays(trace)
+    replays, broken = case.window("validation")
     if broken:
         return _broken("full replay", case, broken)
     unfit = _unfit(case, replays) or _unfit_before(case)
     if unfit:
         return GateResult("full replay", "failed", unfit)
     base = case.base("validation", trace)
+    if (left_out := _left_out("full replay", replays, base)) is not None:
+        return left_out
     changes = [
         float(relative_change(np.float64(one.mean), np.float64(other.mean)))
         for one, other in zip(replays, base, strict=True)
@@ -82,8 +87,12 @@ def validation(case: Case) -> GateResult:
         f"Changes the mean by {percent(min(changes))} to {percent(max(changes))} under "
         f"{len(changes)} calibrations."
     )
-    answer: Answer = "passed" if max(changes) < 0.0 else "failed"
-    return GateResult("full replay", answer, summary, evidence)
+    if max(changes) >= 0.0:
+        return GateResult("full replay", "failed", summary, evidence)
+    _, broken = case.window("train")
+    if broken:
+        return _broken("full replay", case, broken)
+    return GateResult("full replay", "passed", summary, evidence)
 
 
 def holdout(case: Case) -> tuple[GateResult, dict[str, dict[str, float]]]:
@@ -111,12 +120,15 @@ def holdout(case: Case) -> tuple[GateResult, dict[str, dict[str, float]]]:
 
 
 def _opened(case: Case, grant: Grant) -> tuple[GateResult, dict[str, dict[str, float]]]:
-    replays, broken = case.holdout_replays()
+    replays, broken = case.window("holdout")
     if broken:
         return _broken("holdout", case, broken), {}
     unfit = _unfit(case, replays)
     if unfit:
         return GateResult("holdout", "failed", unfit), {}
+    base = case.base("holdout", case.splits["holdout"])
+    if (left_out := _left_out("holdout", replays, base)) is not None:
+        return left_out, {}
     try:
         return judged(case, replays, grant.alpha, {"opening": grant.opening})
     except TraceError as error:  # too few blocks to say how much blocks vary
@@ -142,7 +154,9 @@ def judged(
         TraceError: too few blocks.
     """
     base = case.base("holdout", case.splits["holdout"])
-    effect = worst_mean_effect(replays, base, alpha, case.options.seed)
+    windows: tuple[Split, ...] = ("train", "validation")
+    before = [(case.window(name)[0], case.base(name, case.splits[name])) for name in windows]
+    effect = worst_mean_effect(replays, base, alpha, case.options.seed, before)
     means = {"candidate": _mean(replays), "incumbent": _mean(base)}
     effects = {"incumbent": effect} | _others(case, replays, alpha, means)
     finite = {name: each for name, each in effects.items() if math.isfinite(each.high)}
@@ -231,7 +245,7 @@ def bound(case: Case) -> GateResult:
         summary = f"No bound is proven for kind {case.kind.name}."
         return GateResult("bound", "skipped", summary)
     trace = case.splits["holdout"]
-    replays = case.kept_holdout
+    replays, _ = case.window("holdout")
     case.ran.saw("holdout", trace)
     case.ran.used(case.calibrations)
     limits = [
@@ -263,6 +277,21 @@ def caught(case: Case, mean: float, limit: float) -> None:
     unit = case.kind.objective.unit
     at = Beyond(mean, limit, case.source, case.trace.digest, case.splits["holdout"].digest, unit)
     quarantine(case.ledger, case.evaluator, at, case.options.actor)
+
+
+def _left_out(name: str, replays: Sequence[Replay], base: Sequence[Replay]) -> GateResult | None:
+    """Blame the evaluator where a replay does not account for the very decisions of the incumbent's."""
+    for one, other in zip(replays, base, strict=True):
+        whole = len(one.outcome) == len(one.ok) == len(one.time)
+        if max(one.fault, other.fault) >= 0 or (whole and np.array_equal(one.time, other.time)):
+            continue
+        summary = (
+            f"The replay accounts for {len(one.outcome)} decisions and the incumbent's for "
+            f"{len(other.outcome)}, or for other ones: something was left out, the evaluator is broken, "
+            "and nothing it says counts."
+        )
+        return GateResult(name, "failed", summary, {"blame": "evaluator"})
+    return None
 
 
 def _unfit(case: Case, replays: Sequence[Replay]) -> str:

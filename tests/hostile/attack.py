@@ -28,6 +28,8 @@ LAYERS: Mapping[str, str] = {
     "uid": "the process has no right to it",
     "namespaces": "the machine that it sees is an empty one",
     "rlimits": "memory, descriptors, processes or file size run out",
+    "capabilities": "every right beyond its user's own was given up",
+    "no_dump": "it leaves no core, and its memory is closed to others",
     "environment": "the process was executed without the host's variables",
     "descriptors": "every descriptor but one was closed, and the standard streams lead nowhere",
     "process": "what it changes or ends is a fork of its own",

@@ -169,8 +169,8 @@ NPROC = frozenset({"fork", "start a thread", "run a program", "run a shell"})
 _ALSO: dict[str, tuple[str, ...]] = {
     "read a file": ("landlock", "chroot"),
     "read itself": ("landlock", "chroot"),
-    "read the parent's memory": ("landlock", "chroot", "uid"),
-    "read the parent's variables": ("landlock", "chroot", "uid"),
+    "read the parent's memory": ("landlock", "chroot", "uid", "capabilities"),
+    "read the parent's variables": ("landlock", "chroot", "uid", "capabilities"),
     "list the root": ("landlock",),
     "look at a file": ("chroot",),
     "write a file": ("landlock", "chroot", "rlimits"),
@@ -182,7 +182,7 @@ _ALSO: dict[str, tuple[str, ...]] = {
     "run a program": ("landlock", "chroot"),
     "run a shell": ("landlock", "chroot"),
     "signal the parent": ("landlock", "uid"),
-    "change the root": ("uid",),
+    "change the root": ("uid", "capabilities"),
 }
 
 KERNEL: tuple[Attack, ...] = tuple(

@@ -48,7 +48,16 @@ INSIDE = str(Path(__file__).parent / "inside")
 SECRET_VARIABLE = "GNOMON_HOSTILE_SECRET"
 SECRETS = {"HOSTILE_SECRET": ["s3cret"]}  # a list, so that the collector knows of the dictionary
 #: Layers of the kernel, each of which can be taken away.
-REMOVABLE = ("seccomp", "landlock", "chroot", "uid", "namespaces", "rlimits")
+REMOVABLE = (
+    "seccomp",
+    "landlock",
+    "chroot",
+    "uid",
+    "namespaces",
+    "rlimits",
+    "capabilities",
+    "no_dump",
+)
 ROUND_ROBIN = load_balancer.baselines["round_robin"].source or ""
 ORDERLY = Invariant(
     "orderly",
