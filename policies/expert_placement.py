@@ -225,6 +225,7 @@ def conservation(summary: Any) -> bool:
         summary.completions == summary.decisions
         and summary.unserved == 0.0
         and summary.lowest_outcome >= 1.0 - 1e-9
+        and summary.wrong_outcomes == 0
     )
 
 

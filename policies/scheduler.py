@@ -42,8 +42,12 @@ QUEUED = Feature("queued", "{job}", "Jobs in the queue, this one included.", 1.0
 
 
 def conservation(summary: Any) -> bool:
-    """Return whether every job ran exactly once and to its end, none before it arrived."""
-    return bool(summary.completions == summary.jobs and summary.shortest_wait_ms >= 0.0)
+    """Return whether every job ran exactly once and to its end, none before it arrived, and is reported so."""
+    return bool(
+        summary.completions == summary.jobs
+        and summary.shortest_wait_ms >= 0.0
+        and summary.wrong_outcomes == 0
+    )
 
 
 def littles_law(summary: Any) -> bool:
@@ -132,7 +136,10 @@ PROCESSOR_SHARING = Baseline(
 def invariants() -> tuple[Invariant, ...]:
     """Return what holds for every queue before a few workers, over a whole replay."""
     asked = (
-        (conservation, "Every job runs once and to its end, and not before it arrived."),
+        (
+            conservation,
+            "Every job runs once and to its end, not before it arrived, and counts as what it was.",
+        ),
         (littles_law, "The jobs in the system, over time, add up to the latencies."),
         (busy_time, "The workers are busy for as long as the jobs take, one job at a time each."),
         (work_conservation, "No worker idles while a job waits, but to dispatch it."),

@@ -209,7 +209,8 @@ class Case:
         Raises:
             CandidateStopped: the policy faulted, died or took too long.
         """
-        self.replaying(trace, "candidate", most)
+        self._looked_at(trace, most)
+        self.ran.replayed("candidate", len(self.calibrations[:most]))
         streams = [
             self.simulator.stream(trace, calibration, self.seed(index, trace))
             for index, calibration in enumerate(self.calibrations[:most])
@@ -258,11 +259,10 @@ class Case:
         self._warned = _nothing_warned()
         return taken
 
-    def replaying(self, trace: Trace, whose: str, most: int | None = None) -> None:
-        """Count replays of a window, one under each calibration (or the first few)."""
+    def _looked_at(self, trace: Trace, most: int | None) -> None:
+        """Count a window and the calibrations that it is replayed under."""
         self.ran.saw(self._named(trace), trace)
         self.ran.used(self.calibrations[:most])
-        self.ran.replayed(whose, len(self.calibrations[:most]))
 
     def _named(self, trace: Trace) -> str:
         """Return the name of a window, or of the one that it is a part of."""
@@ -281,12 +281,13 @@ class Case:
 
     def base(self, name: str, trace: Trace, most: int | None = None) -> list[Replay]:
         """Replay the incumbent on a window under every calibration (or the first few); kept by name."""
-        self.replaying(trace, "incumbent", most)
+        self._looked_at(trace, most)
         return [self._base(name, trace, index) for index in range(len(self.calibrations[:most]))]
 
     def _base(self, name: str, trace: Trace, index: int) -> Replay:
         key = (name, index)
         if key not in self._bases:
+            self.ran.replayed("incumbent")
             self._bases[key] = self.target.incumbent.replay(
                 self.simulator, trace, self.calibrations[index], self.seed(index, trace)
             )

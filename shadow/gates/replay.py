@@ -40,6 +40,8 @@ def sampled(case: Case) -> GateResult:
     if broken:
         return _broken("sampled replay", case, broken)
     base = case.base("sampled", trace, most=1)
+    if (left_out := _left_out("sampled replay", replays, base)) is not None:
+        return left_out
     ratio = replays[0].mean / base[0].mean if base[0].mean > 0.0 else 1.0 + replays[0].mean
     evidence = {
         "decisions": len(trace),
@@ -69,6 +71,8 @@ def validation(case: Case) -> GateResult:
     if unfit:
         return GateResult("full replay", "failed", unfit)
     base = case.base("validation", trace)
+    if (left_out := _left_out("full replay", replays, base)) is not None:
+        return left_out
     changes = [
         float(relative_change(np.float64(one.mean), np.float64(other.mean)))
         for one, other in zip(replays, base, strict=True)
@@ -122,6 +126,9 @@ def _opened(case: Case, grant: Grant) -> tuple[GateResult, dict[str, dict[str, f
     unfit = _unfit(case, replays)
     if unfit:
         return GateResult("holdout", "failed", unfit), {}
+    base = case.base("holdout", case.splits["holdout"])
+    if (left_out := _left_out("holdout", replays, base)) is not None:
+        return left_out, {}
     try:
         return judged(case, replays, grant.alpha, {"opening": grant.opening})
     except TraceError as error:  # too few blocks to say how much blocks vary
@@ -270,6 +277,21 @@ def caught(case: Case, mean: float, limit: float) -> None:
     unit = case.kind.objective.unit
     at = Beyond(mean, limit, case.source, case.trace.digest, case.splits["holdout"].digest, unit)
     quarantine(case.ledger, case.evaluator, at, case.options.actor)
+
+
+def _left_out(name: str, replays: Sequence[Replay], base: Sequence[Replay]) -> GateResult | None:
+    """Blame the evaluator where a replay does not account for the very decisions of the incumbent's."""
+    for one, other in zip(replays, base, strict=True):
+        whole = len(one.outcome) == len(one.ok) == len(one.time)
+        if max(one.fault, other.fault) >= 0 or (whole and np.array_equal(one.time, other.time)):
+            continue
+        summary = (
+            f"The replay accounts for {len(one.outcome)} decisions and the incumbent's for "
+            f"{len(other.outcome)}, or for other ones: something was left out, the evaluator is broken, "
+            "and nothing it says counts."
+        )
+        return GateResult(name, "failed", summary, {"blame": "evaluator"})
+    return None
 
 
 def _unfit(case: Case, replays: Sequence[Replay]) -> str:

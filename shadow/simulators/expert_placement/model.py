@@ -92,6 +92,7 @@ class PlacementSummary:
         unserved: load of experts that no slot held, tokens.
         split: groups on several nodes where they have to stay on one, over all layers and decisions.
         lowest_outcome: the smallest imbalance; 1 without any.
+        wrong_outcomes: outcomes that are not the imbalance of the loads that the ranks had.
     """
 
     decisions: int
@@ -99,6 +100,7 @@ class PlacementSummary:
     unserved: float
     split: int
     lowest_outcome: float
+    wrong_outcomes: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,12 @@ class PlacementReplay(Replay):
     Attributes:
         unserved: load of experts that no slot held, tokens.
         split: groups on several nodes where they have to stay on one, over all layers and decisions.
+        ranks: load of the fullest and of the mean rank in each window, f8[n, 2]; None where nobody kept it.
     """
 
     unserved: float = 0.0
     split: int = 0
+    ranks: FloatArray | None = None
 
     def summary(self) -> PlacementSummary:
         """Return what replay-level invariants see."""
@@ -121,6 +125,19 @@ class PlacementReplay(Replay):
             unserved=self.unserved,
             split=self.split,
             lowest_outcome=float(self.outcome.min(initial=CLIP)) if len(self.outcome) else 1.0,
+            wrong_outcomes=self._wrong(),
+        )
+
+    def _wrong(self) -> int:
+        """Count the windows whose outcome does not follow from what the ranks had to carry."""
+        if self.ranks is None:
+            return 0
+        if len(self.ranks) != len(self.outcome):
+            return len(self.ranks)
+        found = zip(self.outcome.tolist(), self.ok.tolist(), self.ranks.tolist(), strict=True)
+        return sum(
+            outcome != (imbalance(fullest, mean) if served else CLIP)
+            for outcome, served, (fullest, mean) in found
         )
 
 
@@ -132,6 +149,7 @@ class Judge:
     current: IntArray
     outcome: list[float] = field(default_factory=list)
     served: list[bool] = field(default_factory=list)
+    ranks: list[tuple[float, float]] = field(default_factory=list)
     moved: list[float] = field(default_factory=list)
     unserved: float = 0.0
     split: int = 0
@@ -145,6 +163,7 @@ class Judge:
         trace = self.trace
         self.outcome.append(imbalance(fullest, mean) if unserved == 0.0 else CLIP)
         self.served.append(unserved == 0.0)
+        self.ranks.append((fullest, mean))
         fetched = kernel.fetched(self.current, placement, trace.ranks)
         self.moved.append(fetched / placement.size)
         self.unserved += unserved
@@ -167,6 +186,7 @@ class Judge:
             extra={"moved": np.array(self.moved, np.float64)},
             unserved=self.unserved,
             split=self.split,
+            ranks=np.array(self.ranks, np.float64).reshape(n, 2),
         )
 
 

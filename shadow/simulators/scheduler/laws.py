@@ -33,6 +33,8 @@ class JobSummary:
         overlap_s: time in which a worker had more than one job.
         idle_s: time in which a worker was idle and a job waited.
         dispatching_s: time that dispatching took, at most.
+        wrong_outcomes: outcomes that are neither the clipped latency of their job nor, of a lost one, the
+            clip; and jobs that were late and count as a success although being late is a failure.
     """
 
     jobs: int
@@ -48,6 +50,7 @@ class JobSummary:
     overlap_s: float
     idle_s: float
     dispatching_s: float
+    wrong_outcomes: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -255,13 +255,28 @@ class JobReplay(Replay):
 
     Attributes:
         course: of all jobs, those before a window included.
+        own: which of them count, in the order of the outcomes; an index.
+        due: seconds when each job that counts is late, f8[n], where being late is a failure; else None.
     """
 
     course: Course
+    own: Any
+    due: FloatArray | None = None
 
     def summary(self) -> JobSummary:
         """Return the sums that the laws of queues relate."""
-        return summary_of(self.course)
+        return replace(summary_of(self.course), wrong_outcomes=self._wrong())
+
+    def _wrong(self) -> int:
+        """Count outcomes that are not what the job went through, and late jobs that count as a success."""
+        taken = np.minimum(self.course.latency_s[self.own] * 1e3, CLIP_MS)
+        if len(taken) != len(self.outcome):
+            return len(taken)
+        lost = ~self.ok & (self.outcome == CLIP_MS)
+        wrong = ~lost & (self.outcome != taken)
+        if self.due is not None:
+            wrong |= self.ok & (self.course.done[self.own] > self.due)
+        return int(wrong.sum())
 
 
 def course_of(
@@ -342,4 +357,6 @@ def replay_of(
             }
         ),
         course=course,
+        own=own,
+        due=trace.due[jobs] if calibration.late_fails[0] else None,
     )

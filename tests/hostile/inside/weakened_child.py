@@ -24,6 +24,8 @@ _TAKEN_AWAY: dict[str, tuple[Any, str, Any]] = {
     "chroot": (lockdown, "change_root", lambda *_a: True),
     "uid": (lockdown, "drop_user", lambda *_a: True),
     "namespaces": (lockdown, "separate", lambda *_a: True),
+    "capabilities": (lockdown, "drop_capabilities", lambda *_a: True),
+    "no_dump": (lockdown, "forbid_dumps", lambda *_a: True),
     "rlimits": (lockdown, "limit", lambda *_a: None),
 }
 
