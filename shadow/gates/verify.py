@@ -169,7 +169,7 @@ def _verdict(case: Case, gates: list[GateResult], predicted: Predicted) -> Verdi
         kind=case.kind.name,
         kind_version=case.kind.version,
         source=case.source,
-        source_digest=hashlib.sha256(case.source.encode()).hexdigest(),
+        source_digest=hashlib.sha256(case.source.encode("utf-8", "surrogatepass")).hexdigest(),
         form=case.kind.form,
         gates=tuple(gates),
         fidelity=next((gate.evidence for gate in gates if gate.name == "fidelity"), {}),
