@@ -417,6 +417,7 @@ def check_invariants(
     incumbent: str | None = None,
     invariants: str | Path | None = None,
     show: int = 3,
+    ledger: str | Path | None = None,
 ) -> InvariantCheck:
     """Ask every decision invariant about every decision: recorded ones, or those of a replay.
 
@@ -425,6 +426,7 @@ def check_invariants(
         incumbent: ``recorded``, or a policy to replay; None takes what was recorded where decisions
             were, else the incumbent as :func:`opened` finds it.
         show: violations that are kept of each invariant.
+        ledger: file that takes an entry of the check, by :func:`acting`; None takes none.
 
     Raises:
         TraceError, ConfigurationError, LanguageError, TrustError: as :func:`opened`; or the policy's
@@ -433,7 +435,17 @@ def check_invariants(
     from .shadow.invariants.checking import check
     from .shadow.invariants.decisions import decided
 
-    return check(decided(traces, hook, incumbent, invariants), show)
+    found = check(decided(traces, hook, incumbent, invariants), show)
+    if ledger is not None:
+        with closing(_ledger(ledger)) as book:
+            found.record(book, acting())
+    return found
+
+
+def _ledger(path: str | Path) -> Ledger:
+    from .policies.rollout.ledger import Ledger
+
+    return Ledger(Path(path))
 
 
 def suggest_invariants(
@@ -490,12 +502,11 @@ def confirm_invariants(
         ConfigurationError: no such file, suggestion or severity.
         TrustError: a suggestion was changed after it was confirmed; or the ledger is none.
     """
-    from .policies.rollout.ledger import Ledger
     from .shadow.invariants.confirming import confirmed
     from .shadow.invariants.suggesting import Suggested
 
     with ExitStack() as stack:
-        book = stack.enter_context(closing(Ledger(Path(ledger)))) if ledger is not None else None
+        book = stack.enter_context(closing(_ledger(ledger))) if ledger is not None else None
         path = Path(file)
         made = confirmed(path, names, by or acting(), severity, time.time_ns(), book)
     return Suggested(made, path)
@@ -575,13 +586,9 @@ def ship(
     from .policies.rollout.shipping import Ramp, sign_plan
     from .sdk.bundle import save_bundle
     from .shadow.bundling import bundle_for, naming, plan_for, require_whole
-    from .shadow.gates.evaluator import require_trusted
-    from .shadow.gates.verdict import load_verdict
     from .shadow.report.rollouts import Rollout, Shipped
 
-    with closing(existing_ledger(ledger)) as book:
-        found = load_verdict(_file(verdict), book)
-        require_trusted(book, found.evaluator, f"verdict {found.digest[:12]}")
+    found = _vouched(verdict, ledger)
     publisher, pinned = _keys(Path(publisher_key), rollout_key)
     given = Path(policy) if policy else None
     require_whole(given, publisher)
@@ -598,6 +605,17 @@ def ship(
             save_bundle(out, envelope)
         begun = client.create(envelope, sign_plan(payload, publisher), actor or acting())
     return Shipped(Rollout.of(begun), client.peer.address, found.digest, chosen.weights, out)
+
+
+def _vouched(verdict: Verdict | str | Path, ledger: str | Path) -> Verdict:
+    """Return a verdict that the ledger vouches for, and whose evaluator is not in quarantine."""
+    from .shadow.gates.evaluator import require_trusted
+    from .shadow.gates.verdict import load_verdict
+
+    with closing(existing_ledger(ledger)) as book:
+        found = load_verdict(_file(verdict), book)
+        require_trusted(book, found.evaluator, f"verdict {found.digest[:12]}")
+    return found
 
 
 def _keys(

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +24,8 @@ from platform import python_version
 from typing import Any
 
 import numpy as np
-from results import REFERENCE_CALL_NS, Peer, Row
+from _scaling import bare_call_ns, scaled
+from results import Peer, Row
 
 REPEATS = 5
 CANDIDATES = 40
@@ -77,29 +78,7 @@ def measured(section: str) -> list[Row]:
         rows = [*_length(int(length))]
     else:
         rows = [*{"cache": _cache, "cores": _cores, "compile": _compile}[section]()]
-    return [_scaled(row, _bare_call_ns()) for row in rows]
-
-
-def _scaled(row: Row, bare_ns: float) -> Row:
-    if row.target is None or row.unit == "x" or row.scale != 1.0:
-        return row
-    slower = bare_ns / REFERENCE_CALL_NS
-    scale = slower if row.better == "lower" else 1.0 / slower
-    note = f"target scaled by {scale:.2f}: a bare call takes {bare_ns:.0f} ns here"
-    return replace(row, scale=scale, note="; ".join(filter(None, (row.note, note))))
-
-
-def _bare_call_ns() -> float:
-    def bare(a: float, b: float, c: float) -> float:
-        return a
-
-    def loop() -> float:
-        begin = time.thread_time()
-        for _ in range(200_000):
-            bare(1.0, 2.0, 3.0)
-        return (time.thread_time() - begin) / 200_000 * 1e9
-
-    return statistics.median(loop() for _ in range(REPEATS))
+    return [scaled(row, bare_call_ns()) for row in rows]
 
 
 # --- caches ------------------------------------------------------------------------------------------

@@ -13,6 +13,9 @@ from ._wanted import Wanted
 if TYPE_CHECKING:
     from ..recorder.importers import Deployment, ImportedLoads
 
+#: What nothing in a file says, as an example of each.
+_NEEDED = ("slots=72", "ranks=8")
+
 
 def run(wanted: Wanted) -> None:
     """Import recorded routing and say what it came to; raises as the importer does."""
@@ -47,10 +50,11 @@ def deployment_of(settings: Sequence[str]) -> Deployment:
                 f"--set {setting} is no setting of a deployment; give NAME=N with one of {', '.join(known)}"
             )
         given[name] = int(value)
-    missing = {"slots", "ranks"} - given.keys()
+    missing = [each for each in _NEEDED if each.partition("=")[0] not in given]
     if missing:
+        names = " and ".join(each.partition("=")[0] for each in missing)
         raise ConfigurationError(
-            f"a deployment has {' and '.join(sorted(missing))}; give --set slots=72 --set ranks=8"
+            f"nothing says how many {names} the deployment has; give --set {' --set '.join(missing)}"
         )
     return Deployment(**given)
 

@@ -71,7 +71,12 @@ def replay(
     seed: _trace.Seed = 0,
     sizes: Sizes = None,
     slo: Levels = None,
-    workers: Annotated[int, typer.Option(help="Processes that replay; same result.")] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes that replay; same result. Of 1, Ctrl-C waits for the replay at hand."
+        ),
+    ] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder of the run, for --resume.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     plot: Annotated[Path | None, typer.Option(help="File of the plot: .svg or .png.")] = None,

@@ -53,6 +53,11 @@ def conservation(summary: Any) -> bool:
     )
 
 
+def no_phantom_hit(summary: Any) -> bool:
+    """Return whether nothing was found that nobody had brought since it was last removed."""
+    return bool(summary.phantom_hits == 0)
+
+
 def _baselines(*baselines: Baseline) -> Mapping[str, Baseline]:
     return MappingProxyType({baseline.name: baseline for baseline in baselines})
 
@@ -127,6 +132,12 @@ cache = Kind(
             conservation,
             scope="replay",
             description="Every lookup hits or misses, and no more is held than the capacity.",
+        ),
+        Invariant(
+            "no_phantom_hit",
+            no_phantom_hit,
+            scope="replay",
+            description="No lookup hits what nobody had brought since it was last removed.",
         ),
     ),
     baselines=_baselines(

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..sdk.invariant import Invariant
 from ..sdk.kind import Baseline, Feature, Guardrail, Kind, Metric, WorkloadEvent
+from .load_balancer import no_starvation
 
 #: A pick is a pile-up when it has more than this many times the fewest outstanding requests, plus 16.
 PILE_UP, PILE_UP_FROM = 4.0, 16.0
@@ -182,6 +183,14 @@ llm_router = Kind(
             scope="replay",
             description="Every request gets its first token once, hits no block that was not sent before, is "
             "prefilled in order as soon as its replica can, and times in the system add up.",
+        ),
+        Invariant(
+            "no_starvation",
+            no_starvation,
+            scope="replay",
+            severity="warn",  # prefixes that lie together may leave a replica without work for good reason
+            description="No replica goes unpicked for more than 500 decisions per replica, or nine tenths "
+            "of a shorter replay.",
         ),
     ),
     baselines=_baselines(

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..sdk.invariant import Invariant
 from ..sdk.kind import Baseline, Feature, Guardrail, Kind, Metric, WorkloadEvent
-from .scheduler import LONGEST_MS, PRIORITY, QUEUED, ROUNDING, SLACK, littles_law
+from .scheduler import LONGEST_MS, PRIORITY, QUEUED, ROUNDING, SLACK, STARVED, littles_law
 
 MOST_TOKENS = 10_000_000.0
 
@@ -53,6 +53,14 @@ def no_token_lost(summary: Any) -> bool:
 def work_conservation(summary: Any) -> bool:
     """Return whether the engine worked whenever there was a request, but for rounding."""
     return bool(abs(summary.busy_s - summary.occupied_s) <= ROUNDING * max(summary.occupied_s, 1.0))
+
+
+def no_starvation(summary: Any) -> bool:
+    """Return whether no request was overtaken by more than ``STARVED`` times as many as ever waited at once.
+
+    In order of arrival it waits for those who wait before it, and is overtaken by nobody.
+    """
+    return bool(summary.most_overtaken <= STARVED * max(summary.most_waiting, 1))
 
 
 def _baselines(*baselines: Baseline) -> Mapping[str, Baseline]:
@@ -165,6 +173,10 @@ llm_scheduler = Kind(
                 "Exactly the tokens that were asked for are made; all memory comes back.",
             ),
             (work_conservation, "The engine works whenever there is a request."),
+            (
+                no_starvation,
+                f"No request is overtaken by more than {STARVED:g} times as many as ever wait at once.",
+            ),
         )
     ),
     baselines=_baselines(

@@ -11,6 +11,7 @@ import numpy as np
 from ..sdk.errors import TraceError
 from .policy import Policy
 from .simulators.base import FloatArray, IntArray, Measure, Replay, Simulator
+from .splits import block_starts
 from .traces.trace import Trace
 
 Answer = Literal["ok", "beyond tolerance", "inconclusive", "nothing recorded"]
@@ -20,6 +21,12 @@ REPLICAS = 20
 WIDEST = 2.0
 #: A half with fewer decisions cannot either.
 LEAST_IN_HALF = 100
+#: Relative error of how much dearer busy times are than quiet ones.
+RESPONSE_TOLERANCE = 0.05
+#: Busy times have at least this many times the decisions of quiet ones, or there is nothing to respond to.
+LEAST_CONTRAST = 1.1
+#: Blocks of busy, and of quiet, time that say how they vary.
+LEAST_BUSY_BLOCKS = 8
 _RESAMPLES = 300
 _SOME = 4  # replicas in a resample; all of them would only cost more
 _Z = 1.96
@@ -31,8 +38,8 @@ class Row:
 
     Attributes:
         metric: ``mean``, ``p50``, ``p99`` of the objective, the same of another metric with its name
-            before, or ``share MEMBER``.
-        stretch: ``first half`` or ``second half`` of the trace's time, or ``whole``.
+            before, ``share MEMBER``, or ``busy over quiet``.
+        stretch: ``first half`` or ``second half`` of the trace's time, ``whole``, or ``thirds by load``.
         recorded: in the objective's unit, or a part of all decisions.
         simulated: mean of the replicas.
         error: relative, or a difference of shares.
@@ -157,6 +164,7 @@ def compared(
         for measure in measures
         if known[measure.of]
     )
+    rows += _response(trace, runs, rng)
     answer = _worst([row.answer for row in rows if row.stretch != "whole"])
     return Fidelity(rows, answer, policy, len(runs), calibration)
 
@@ -211,6 +219,70 @@ def _row(stretch: _Stretch, measure: Measure, rng: np.random.Generator) -> Row:
         tolerance=measure.tolerance,
         answer=_answer(error, width, measure.tolerance, len(stretch.time)),
     )
+
+
+def _response(trace: Trace, runs: Sequence[Replay], rng: np.random.Generator) -> tuple[Row, ...]:
+    """Return a row for how much dearer busy times are than quiet ones; none where loads hardly differ.
+
+    Blocks of time are ranked by how much there was to decide, which no policy changes. A model that is right
+    on average and wrong about load is wrong about every policy that loads members otherwise: what slows down
+    with load in the service and not in the model shows as too dear when quiet and too cheap when busy. Too
+    little data to tell counts as ok here; the other rows ask for enough.
+    """
+    found = _by_load(trace)
+    if found is None:
+        return ()
+    starts, level = found
+    size = np.diff(np.append(starts, len(trace.time))).astype(np.float64)
+    counts = rng.multinomial(len(starts), np.full(len(starts), 1.0 / len(starts)), _RESAMPLES)
+    weights = np.vstack([np.ones(len(starts)), counts])
+
+    def ratio(outcome: FloatArray) -> FloatArray:
+        """Return busy over quiet, of all blocks first, then of every resample."""
+        cost = np.add.reduceat(outcome, starts)
+        busy, quiet = (
+            weights[:, level == third] @ np.column_stack((cost, size))[level == third]
+            for third in (1, -1)
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray((busy[:, 0] / busy[:, 1]) / (quiet[:, 0] / quiet[:, 1]))
+
+    recorded, simulated = ratio(trace.outcome), np.array([ratio(run.outcome) for run in runs])
+    some = simulated[rng.integers(0, len(runs), (_SOME, _RESAMPLES)), np.arange(1, 1 + _RESAMPLES)]
+    errors = some.mean(axis=0) / recorded[1:] - 1.0
+    error = float(simulated[:, 0].mean() / recorded[0] - 1.0)
+    width = _Z * float(np.std(errors))
+    if not np.isfinite(width + error):  # quiet times cost nothing, or a resample has none
+        return ()
+    answer: Answer = "beyond tolerance" if abs(error) - width > RESPONSE_TOLERANCE else "ok"
+    return (
+        Row(
+            metric="busy over quiet",
+            stretch="thirds by load",
+            recorded=float(recorded[0]),
+            simulated=float(simulated[:, 0].mean()),
+            error=error,
+            low=error - width,
+            high=error + width,
+            tolerance=RESPONSE_TOLERANCE,
+            answer=answer,
+        ),
+    )
+
+
+def _by_load(trace: Trace) -> tuple[IntArray, IntArray] | None:
+    """Return where blocks of time start, and whether each is of the busy (1), quiet (-1) or other (0) third."""
+    starts = block_starts(trace.time, trace.block_s)
+    third = len(starts) // 3
+    if third < LEAST_BUSY_BLOCKS or not np.isfinite(trace.outcome).all():
+        return None
+    size = np.diff(np.append(starts, len(trace.time)))
+    order = np.argsort(size, kind="stable")
+    level = np.zeros(len(starts), np.int64)
+    level[order[:third]], level[order[-third:]] = -1, 1
+    if size[level == 1].sum() < LEAST_CONTRAST * size[level == -1].sum():
+        return None
+    return starts, level
 
 
 def _error(measure: Measure, simulated: float, recorded: float) -> float:
@@ -271,4 +343,18 @@ def _of_blocks(measure: Measure, starts: IntArray, n: int) -> _Resampled:
         sums = np.add.reduceat(each(*run), starts)
         return lambda drawn: float(sums[drawn].sum() / sizes[drawn].sum())
 
-    return whole if each is None else mean
+    def ranked(run: _Run) -> Callable[[IntArray], float]:
+        assert measure.quantile is not None
+        place, order = measure.quantile, np.argsort(run[0], kind="stable")
+        ordered, owner = run[0][order], np.repeat(np.arange(len(starts)), sizes)[order]
+
+        def of(drawn: IntArray) -> float:
+            upto = np.cumsum(np.bincount(drawn, minlength=len(starts))[owner])
+            at = int(np.searchsorted(upto, place * (upto[-1] - 1), side="right"))
+            return float(ordered[at])
+
+        return of
+
+    if each is not None:
+        return mean
+    return whole if measure.quantile is None else ranked

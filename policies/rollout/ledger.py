@@ -143,6 +143,11 @@ class _Row(NamedTuple):
     hash: bytes
 
 
+_ROW_TYPES = (int, int, bytes, bytes, bytes, bytes, bytes, bytes)
+#: What SQLite raises on a damaged file; it also fails to decode the names that it complains of.
+_DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError)
+
+
 def canonical(body: Mapping[str, Any]) -> bytes:
     """Return the canonical JSON of a body: sorted keys, no spaces, ASCII, finite numbers only.
 
@@ -195,9 +200,10 @@ class Ledger:
         self._connection = _connected(self.path)
         try:
             self._prepare()
-        except sqlite3.DatabaseError as error:
+        except _DAMAGED as error:
             self._connection.close()
-            raise TrustError(f"{self.path} is not a ledger: {error}; name another file") from error
+            reason = " ".join(str(error).split())[:200]
+            raise TrustError(f"{self.path} is not a ledger: {reason}; name another file") from error
         except TrustError:
             self._connection.close()
             raise
@@ -336,11 +342,8 @@ class Ledger:
             where.append("subject = ?")
             parameters.append(subject)
         clause = f"where {' and '.join(where)} order by seq desc limit ?"
-        try:
-            rows = list(self._rows(clause, (*parameters, limit)))
-            return [_entry(row) for row in reversed(rows)]
-        except (sqlite3.DatabaseError, ValueError) as error:
-            raise TrustError(f"ledger {self.path} is damaged: {error}; restore it") from error
+        rows = list(self._rows(clause, (*parameters, limit)))
+        return [_entry(row) for row in reversed(rows)]
 
     def naming(self, name: str, from_seq: int = 0) -> Entries:
         """Return the entries about a digest or rollout, or whose body names it anywhere."""
@@ -363,12 +366,16 @@ class Ledger:
         self._connection.close()
 
     def _rows(self, clause: str, parameters: tuple[Any, ...] = ()) -> Iterator[_Row]:
-        with self._lock:
-            cursor = self._connection.execute(
-                f"select {_COLUMNS} from entries {clause}", parameters
-            )
-            rows = cursor.fetchall()
+        question = f"select {_COLUMNS} from entries {clause}"
+        try:
+            with self._lock:
+                rows = self._connection.execute(question, parameters).fetchall()
+        except _DAMAGED as error:
+            reason = " ".join(str(error).split())[:200]
+            raise TrustError(f"unreadable: {reason}; restore {self.path}") from error
         for row in rows:
+            if tuple(map(type, row)) != _ROW_TYPES:
+                raise TrustError(f"unreadable: a row that is no entry; restore {self.path}")
             yield _Row(*row)
 
 
@@ -431,8 +438,8 @@ def _check(rows: Iterable[_Row], anchor: str) -> LedgerCheck:
             if problem:
                 return LedgerCheck(False, count, previous, problem, count + 1)
             previous, count = row.hash, count + 1
-    except sqlite3.DatabaseError as error:
-        return LedgerCheck(False, count, previous, f"unreadable: {error}", count + 1)
+    except TrustError as error:
+        return LedgerCheck(False, count, previous, str(error), count + 1)
     if wanted and wanted[0] > count:
         problem = f"the anchor names entry {wanted[0]}, the ledger ends at {count}"
         return LedgerCheck(False, count, previous, problem, count + 1)

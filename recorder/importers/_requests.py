@@ -119,6 +119,10 @@ class ImportedRequests:
     settings: dict[str, int]
 
 
+#: What reading a file of another form raises.
+_NOT_IT = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
 def import_requests(store: TraceStore, request: RequestImport) -> ImportedRequests:
     """Write a public trace of requests into a store as the workload of a hook of the kind ``llm_scheduler``.
 
@@ -139,7 +143,7 @@ def import_requests(store: TraceStore, request: RequestImport) -> ImportedReques
     refuse_existing(store, request.hook)
     try:
         found = read(request.file)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _NOT_IT as error:
         raise broken(request.file, error) from error
     return _written(store, request, found)
 

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 
 from ..errors import CandidateError
 from . import frames
@@ -29,9 +30,23 @@ class CandidateStopped(CandidateError):
 
 
 class Fork:
-    """One fork of the clean process, and the only handle on it."""
+    """One fork of the clean process, and the only handle on it.
 
-    def __init__(self, connection: socket.socket, handle: int, limits: Limits) -> None:
+    Args:
+        connection: to it.
+        handle: on its process.
+        limits: that it is held to.
+        plead: has the clean process kill it by its handle; for a host that has lost the right to.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        handle: int,
+        limits: Limits,
+        plead: Callable[[int], None] = lambda _handle: None,
+    ) -> None:
+        self._plead = plead
         self._connection = connection
         self._handle = handle
         self._limits = limits
@@ -103,10 +118,7 @@ class Fork:
         """Kill the fork and free its handles; safe to call twice."""
         if self._handle < 0:
             return
-        try:
-            signal.pidfd_send_signal(self._handle, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        self._signal(self._handle)
         os.close(self._handle)
         self._handle = -1
         self._connection.close()
@@ -116,7 +128,15 @@ class Fork:
         handle = self._handle
         if handle >= 0:
             with contextlib.suppress(OSError):  # that thread has just closed the handle
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                self._signal(handle)
+
+    def _signal(self, handle: int) -> None:
+        try:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        except PermissionError:  # a service that was root when the clean process started
+            self._plead(handle)
 
     def abandon(self) -> None:
         """Close the handles on a fork that is another process's, as in a forked child, and do no more."""

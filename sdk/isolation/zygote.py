@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -103,8 +104,12 @@ class Zygote:
         except BaseException:
             connection.close()
             raise
-        fork = Fork(connection, handle, self.limits)
-        fork.start(self._locked(fork))
+        fork = Fork(connection, handle, self.limits, self._plead)
+        try:
+            fork.start(self._locked(fork))
+        except BaseException:
+            fork.kill()
+            raise
         return fork
 
     def ended(self, seconds: float = 0.0) -> bool:
@@ -121,9 +126,11 @@ class Zygote:
         try:
             self._process.wait(timeout=2.0)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._empty.cleanup()
+            with contextlib.suppress(PermissionError):  # it was started as root, and ends by itself
+                self._process.kill()
+                self._process.wait()
+        with contextlib.suppress(PermissionError):
+            self._empty.cleanup()
 
     def abandon(self) -> None:
         """Close the handles on a process that is another's, as in a forked child, and do no more."""
@@ -175,18 +182,25 @@ class Zygote:
         return fork.layers
 
     def _request(self, descriptor: int) -> int:
-        """Ask for a fork; a clean process that does not answer is of no use any more, and is killed."""
+        """Ask for a fork, and return a handle on it.
+
+        A clean process whose answer was not waited for is killed: else its late answer would be taken for that
+        to another request.
+        """
         try:
             self._control.settimeout(_FORK_S)
             socket.send_fds(self._control, [b"f"], [descriptor])
             answer, handles, _, _ = socket.recv_fds(self._control, 1, 1)
         except TimeoutError:
-            self._process.kill()  # else its late answer would be taken for that to another request
+            self._process.kill()
             raise IsolationError(
                 f"the isolation process did not fork within {_FORK_S:g} s and was killed; try again"
             ) from None
         except OSError as error:
             raise IsolationError("the isolation process has ended") from error
+        except BaseException:  # a signal's handler ended the wait
+            self._process.kill()
+            raise
         if not answer:
             raise IsolationError("the isolation process has ended")
         if answer[0] or not handles:
@@ -201,17 +215,20 @@ class Zygote:
             )
         raise IsolationError(f"isolation cannot be had here ({problem}); no mode does without it")
 
+    def _plead(self, handle: int) -> None:
+        """Have the clean process kill a fork; it says nothing to that, so nobody waits."""
+        with contextlib.suppress(OSError):  # where it has ended its forks have, too
+            socket.send_fds(self._control, [b"k"], [handle])
+
     def _locked(self, fork: Fork) -> tuple[str, ...]:
         try:
             code, body = fork.message(seconds=_FORK_S)
         except CandidateStopped as error:
             raise IsolationError(f"a fork did not lock itself in: {error.detail}") from None
         if code is not frames.Code.LOCKED:
-            fork.kill()
             self._refuse(frames.plain(body.decode("ascii", "replace")))
         held = from_bits(_LENGTH.unpack(body)[0])
         if lost := [layer for layer in self.layers if layer not in held]:
-            fork.kill()
             raise IsolationError(
                 f"a fork did not lock itself in: {', '.join(lost)} held before; the machine is short of "
                 "something, run again"

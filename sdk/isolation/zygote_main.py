@@ -4,8 +4,9 @@ It is told what to be over the one descriptor it inherits: ``argv[1]``. It never
 ends when the host closes that connection or has ended itself, even where another process still holds
 the host's end.
 
-A request is one byte and a descriptor for the fork; the answer is one byte, 0 with a handle on the fork or
-the number of the error that kept it from being made.
+A request is one byte and a descriptor: ``f`` and the fork's connection, or ``k`` and a handle on a fork that
+is to be killed. The answer to the first is one byte, 0 with a handle on the fork or the number of the
+error that kept it from being made; to the second there is none.
 """
 
 from __future__ import annotations
@@ -157,10 +158,19 @@ def _requests(control: socket.socket, host: int) -> Any:
         if not asked:
             return
         _reap()
-        if descriptors:  # none, where this process cannot take one more; the host hears of it
+        if asked == b"k":
+            _kill(descriptors)
+        elif descriptors:  # none, where this process cannot take one more; the host hears of it
             yield descriptors[0]
         else:
             control.sendall(b"\xff")
+
+
+def _kill(handles: list[int]) -> None:
+    for handle in handles:
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        os.close(handle)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ..errors import LanguageError
 from ._grammar import Outline, body_of, refuse
+from ._names import REMAINDER_FUEL, WHOLE_LIMIT
 from ._text import MAX_DEPTH, depth
 
 #: Statements and expressions nested, followed through calls.
@@ -100,12 +101,17 @@ def range_constants(iterable: ast.expr, constants: dict[str, float]) -> tuple[in
     """Return start, stop and step of a range of whole constants, or None."""
     assert isinstance(iterable, ast.Call)
     values = [_literal(argument, constants) for argument in iterable.args]
-    whole = [int(value) for value in values if value is not None and value == math.floor(value)]
+    whole = [int(value) for value in values if value is not None and _is_whole(value)]
     if len(whole) != len(values):
         return None
     if len(whole) == 1:
         return 0, whole[0], 1
     return whole[0], whole[1], whole[2] if len(whole) == 3 else 1
+
+
+def _is_whole(value: float) -> bool:
+    # Beyond the limit every range faults when it runs, in every tier.
+    return abs(value) <= WHOLE_LIMIT and value == math.floor(value)
 
 
 def _literal(node: ast.expr, constants: dict[str, float]) -> float | None:
@@ -178,6 +184,11 @@ class _Meter:
                 return own.plus(self._ranged(part.iter, body))
             case ast.Call(func=ast.Name(id=name)) if name in self._analysis.functions:
                 own = own.plus(self._analysis.costs[name])
+            case (
+                ast.BinOp(op=ast.FloorDiv() | ast.Mod())
+                | ast.AugAssign(op=ast.FloorDiv() | ast.Mod())
+            ):
+                own = own.plus(Cost(REMAINDER_FUEL, REMAINDER_FUEL))
         return own.plus(self._children(node))
 
     def _children(self, node: ast.AST) -> Cost:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -69,6 +70,7 @@ class Calls:
 
     def __init__(self, hook: ProgramHook) -> None:
         self._hook = hook
+        self._turn = threading.Lock()  # a group makes one call at a time
 
     def made(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Made:
         """Make one decision on the caller's thread."""
@@ -133,7 +135,12 @@ class Calls:
     def _answered(self, begun: _Begun | None) -> _Told:
         """Return what the program that decides answers, or the group."""
         group = self._hook.spec.group
-        outputs, detail, spent = self._ask(begun)
+        try:
+            outputs, detail, spent = self._ask(begun)
+        except BaseException:  # a signal's handler ended the wait, and the others wait for this one
+            if group is not None:
+                self._shared(group, None, None, MARGIN_S)
+            raise
         if group is None:
             self._count(detail)
             return self._given_back(outputs, detail, spent)
@@ -172,19 +179,26 @@ class Calls:
         if detail:
             self._hook.recording.tallies[detail.partition(":")[0]].bump()
 
-    def _shared(self, group: Group, question: Question | None, outputs: Any) -> Shared:
+    def _shared(
+        self, group: Group, question: Question | None, outputs: Any, patience_s: float = 0.0
+    ) -> Shared:
         """Return what the group came to; a fallback of all is counted once, as that.
 
         A group that was silent time and again is not waited for any more: whoever takes the incumbent's
-        answer makes all others take it.
+        answer makes all others take it. A call that was cancelled may still be at it on another thread.
         """
-        recording, patience_s = self._hook.recording, self._patience_s
+        recording, patience_s = self._hook.recording, patience_s or self._patience_s
         if recording.silences >= MOST_SILENCES:
             shared = Shared(None, False, "it is not waited for any more")
+        elif not self._turn.acquire(timeout=2.0 * patience_s):
+            shared = Shared(None, False, "an earlier call still waits for it")
         else:
-            give, begin = self._hook.reader.given_back, time.monotonic()
-            shared = share(group, self._contract, question, outputs, patience_s, give)
-            silent = not shared.agreed and time.monotonic() - begin >= patience_s
+            try:
+                give, begin = self._hook.reader.given_back, time.monotonic()
+                shared = share(group, self._contract, question, outputs, patience_s, give)
+                silent = not shared.agreed and time.monotonic() - begin >= patience_s
+            finally:
+                self._turn.release()
             recording.heard(not silent)
         if shared.why:
             recording.fell_back(shared.why)

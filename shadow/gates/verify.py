@@ -203,7 +203,7 @@ def _decision(last: GateResult) -> Decision:
 def _digests(against: Mapping[str, str]) -> dict[str, str]:
     """Return the sources by name; a name that is empty becomes the source's digest."""
     return {
-        name or hashlib.sha256(source.encode()).hexdigest(): source
+        name or hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest(): source
         for name, source in against.items()
     }
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 #: Decisions of a replay that are looked at, and the numbers that they may hold together.
 MOST_REPLAYED, _MOST_NUMBERS = 20_000, 8_000_000
 
@@ -50,6 +51,8 @@ class Picks:
         picked: index of the picked one among all items, i8[n].
         places: which decision each is, in words; empty for its number.
         policies: who decided each; empty where it was always the same.
+        ruled: which were made by the policy that made most, and not drawn at random, bool[n]; None where
+            all were.
     """
 
     kind: Kind
@@ -58,18 +61,19 @@ class Picks:
     picked: Ints
     places: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
+    ruled: Bools | None = None
 
     def __len__(self) -> int:
         """Return how many decisions there are."""
         return len(self.picked)
 
     @cached_property
-    def sound(self) -> npt.NDArray[np.bool_]:
-        """Which decisions had items, all of whose features are finite, bool[n]."""
+    def telling(self) -> Bools:
+        """Which decisions say what a policy does: with items, finite features and :attr:`ruled`, bool[n]."""
         bad = np.concatenate(([0], np.cumsum(~np.isfinite(self.items).all(axis=1))))
         low, high = self.edge[:-1], self.edge[1:]
-        fine: npt.NDArray[np.bool_] = (high > low) & (bad[high] == bad[low])
-        return fine
+        fine: Bools = (high > low) & (bad[high] == bad[low])
+        return fine if self.ruled is None else fine & self.ruled
 
     def some(self, rows: Sequence[int] | Ints) -> Picks:
         """Return some of the decisions."""
@@ -242,13 +246,20 @@ def _of_table(rows: pa.Table, kind: Kind, hook: str) -> Picks:
     flat = pc.list_flatten(rows["features"]).to_numpy().astype(np.float64)
     ids = (value.hex() for value in rows["decision_id"].to_pylist())
     policies = tuple(map(str, rows["policy"].to_pylist()))
-    return Picks(kind, flat.reshape(-1, width), edge, edge[:-1] + action, tuple(ids), policies)
+    usual = Counter(policies).most_common(1)[0][0]
+    reasons = rows["reason"].to_pylist()
+    ruled = np.array(
+        [p == usual and r != "explore" for p, r in zip(policies, reasons, strict=True)]
+    )
+    items, picked = flat.reshape(-1, width), edge[:-1] + action
+    return Picks(kind, items, edge, picked, tuple(ids), policies, ruled)
 
 
 def _of_trace(trace: DecisionTrace, kind: Kind) -> Picks:
     n, m, width = trace.features.shape
     edge = np.arange(n + 1, dtype=np.int64) * m
-    return Picks(kind, trace.features.reshape(-1, width), edge, edge[:-1] + trace.action)
+    items, picked = trace.features.reshape(-1, width), edge[:-1] + trace.action
+    return Picks(kind, items, edge, picked, ruled=trace.propensity > 0.5)  # else it may be drawn
 
 
 def replayed(trace: Trace, kind: Kind, incumbent: str) -> Picks | Answers:

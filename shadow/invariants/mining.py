@@ -112,9 +112,10 @@ def _tells(rule: Rule, forbids: Bools) -> bool:
 def _parts(found: Decided) -> tuple[Picks | Answers, Picks | Answers, Picks | Answers]:
     whole = found.decisions
     most = _MOST_PICKS if isinstance(whole, Picks) else _MOST_ANSWERS
-    rows = np.arange(len(whole))[:: len(whole) // most + 1]
+    rows = np.arange(len(whole))
     if isinstance(whole, Picks):
-        rows = rows[whole.sound[rows]]
+        rows = rows[whole.telling]
+    rows = rows[:: len(rows) // most + 1]
     n = len(rows)
     if n < LEAST:
         raise TraceError(

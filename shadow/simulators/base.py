@@ -132,6 +132,7 @@ class Measure:
         each: where the number is a mean, what it is the mean of, f8[n]; resampling is then cheap.
         of: what stands for the outcomes: a name of the trace's ``metrics`` and of a replay's ``extra``;
             empty for the objective.
+        quantile: where the number is a quantile of the outcomes, which; resampling is then cheap, too.
     """
 
     name: str
@@ -140,6 +141,7 @@ class Measure:
     relative: bool = True
     each: Callable[[FloatArray, IntArray], FloatArray] | None = None
     of: str = ""
+    quantile: float | None = None
 
 
 class Simulator(ABC):
@@ -250,6 +252,7 @@ _STATISTICS: dict[str, tuple[Callable[[FloatArray], float], float]] = {
     "p50": (lambda outcome: float(np.quantile(outcome, 0.50)), 0.10),
     "p99": (lambda outcome: float(np.quantile(outcome, 0.99)), 0.20),
 }
+_QUANTILES = {"p50": 0.50, "p99": 0.99}
 SHARE_TOLERANCE = 0.05  # as a part of all decisions
 
 
@@ -271,7 +274,14 @@ def _statistic(name: str, of: str = "") -> Measure:
     take, tolerance = _STATISTICS[name]
     each = (lambda outcome, _: outcome) if name == "mean" else None
     said = f"{of} {name}".strip()
-    return Measure(said, lambda outcome, _: take(outcome), tolerance, each=each, of=of)
+    return Measure(
+        said,
+        lambda outcome, _: take(outcome),
+        tolerance,
+        each=each,
+        of=of,
+        quantile=_QUANTILES.get(name),
+    )
 
 
 def shares(members: tuple[str, ...]) -> tuple[Measure, ...]:

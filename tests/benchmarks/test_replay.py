@@ -26,14 +26,14 @@ def test_sections_are_those_whose_modules_are_there(
 def test_an_absolute_target_is_scaled_and_a_ratio_is_not(replay: ModuleType) -> None:
     rate = replay.Row("a", 3.0, "M requests/s", "higher", 4.0, (3.0, 3.0))
     assert rate.met is False
-    slow = replay._scaled(rate, 60.0)  # a machine of half the speed
+    slow = replay.scaled(rate, 60.0)  # a machine of half the speed
     assert slow.met is True and "scaled by 0.50" in slow.note
-    assert replay._scaled(slow, 60.0) == slow
+    assert replay.scaled(slow, 60.0) == slow
     spent = replay.Row("b", 3.0, "ms", "lower", 2.0, (3.0, 3.0))
-    assert replay._scaled(spent, 60.0).met is True
+    assert replay.scaled(spent, 60.0).met is True
     ratio = replay._times("c", [100.0, 90.0, 110.0], 5.0, 30.0)
     assert (ratio.value, ratio.spread, ratio.met) == (20.0, (18.0, 22.0), False)
-    assert replay._scaled(ratio, 60.0) is ratio
+    assert replay.scaled(ratio, 60.0) is ratio
 
 
 def test_the_generator_is_pinned_and_skewed(replay: ModuleType) -> None:

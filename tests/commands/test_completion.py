@@ -71,7 +71,7 @@ def test_every_shell_is_offered_the_commands(shell: str) -> None:
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_an_option_is_one_line_whatever_its_help(shell: str) -> None:
     lines = completed("gnomon replay --", shell)
-    assert len(lines) == 15  # fourteen options and --help
+    assert len(lines) == 16  # fourteen options and --help
     assert all("--" in line for line in lines)
 
 

@@ -45,8 +45,8 @@ def _file(changes: bytes) -> None:
             return
         try:
             _opened(ledger)
-        except (GnomonError, sqlite3.DatabaseError):
-            pass
+        except GnomonError as error:
+            assert "\n" not in str(error), error
         finally:
             ledger.close()
 

@@ -12,9 +12,72 @@ from google.protobuf.message import DecodeError, Message
 
 _TOKEN = re.compile(r"[A-Za-z_]\w*|\d[\d.eE]*|\*\*=?|//=?|[<>=!]=|\n[ \t]*|[ \t]+|.", re.DOTALL)
 _WORDS = (
-    *"+ - * / // % ** < <= > >= == != ( ) [ ] , : = += and or not if else for in while".split(),
-    *"break continue pass return def import math . float int abs min max sum round range".split(),
-    *"lambda True None 0 1 -1 0.5 1e308 9007199254740993 1e999 a b c x i".split(),
+    *[
+        "+",
+        "-",
+        "*",
+        "/",
+        "//",
+        "%",
+        "**",
+        "<",
+        "<=",
+        ">",
+        ">=",
+        "==",
+        "!=",
+        "(",
+        ")",
+        "[",
+        "]",
+        ",",
+        ":",
+        "=",
+        "+=",
+        "and",
+        "or",
+        "not",
+        "if",
+        "else",
+        "for",
+        "in",
+        "while",
+    ],
+    *[
+        "break",
+        "continue",
+        "pass",
+        "return",
+        "def",
+        "import",
+        "math",
+        ".",
+        "float",
+        "int",
+        "abs",
+        "min",
+        "max",
+        "sum",
+        "round",
+        "range",
+    ],
+    *[
+        "lambda",
+        "True",
+        "None",
+        "0",
+        "1",
+        "-1",
+        "0.5",
+        "1e308",
+        "9007199254740993",
+        "1e999",
+        "a",
+        "b",
+        "c",
+        "x",
+        "i",
+    ],
     *(
         "\n",
         "\n    ",
@@ -45,7 +108,9 @@ def source(text: str, random: Random) -> str:
     tokens = _TOKEN.findall(text) or ["\n"]
     for _ in range(random.choice((1, 1, 2, 4))):
         at, other = random.randrange(len(tokens)), random.randrange(len(tokens))
-        match random.randrange(7):
+        match random.randrange(12):
+            case 7 | 8 | 9 | 10 | 11:
+                _exchange(tokens, random)
             case 0:
                 tokens[at] = random.choice(_WORDS)
             case 1:
@@ -62,6 +127,69 @@ def source(text: str, random: Random) -> str:
                 _nest(tokens, at, random)
         tokens = tokens or ["\n"]
     return "".join(tokens)
+
+
+_ALIKE = (
+    ["+", "-", "*", "/", "//", "%", "**"],
+    ["<", "<=", ">", ">=", "==", "!="],
+    ["+=", "-=", "*=", "/=", "//=", "%=", "**="],
+    ["and", "or"],
+    ["break", "continue", "pass"],
+    ["min", "max", "sum"],
+    ["abs", "int", "round", "float"],
+    [
+        "atan",
+        "ceil",
+        "cos",
+        "exp",
+        "expm1",
+        "fabs",
+        "floor",
+        "log",
+        "log10",
+        "log1p",
+        "log2",
+        "sin",
+        "sqrt",
+        "tanh",
+        "trunc",
+    ],
+    ["sort", "argsort", "reverse", "cumsum", "nonzero", "copy", "zeros", "ones", "arange"],
+    [
+        "mean",
+        "any",
+        "all",
+        "argmin",
+        "argmax",
+        "len",
+        "shape0",
+        "shape1",
+        "row_sums",
+        "column_sums",
+        "transpose",
+        "flatten",
+    ],
+    ["minimum", "maximum", "take", "concat", "repeat", "column", "dot", "bincount"],
+)
+_RESERVED = frozenset(word for group in _ALIKE for word in group) | frozenset(_WORDS)
+
+
+def _exchange(tokens: list[str], random: Random) -> None:
+    """Replace one token by another of its sort, so that the text most often stays valid."""
+    at = random.randrange(len(tokens))
+    for at in random.sample(range(len(tokens)), min(len(tokens), 20)):
+        if not tokens[at].isspace():
+            break
+    token = tokens[at]
+    if token[0].isdigit():
+        tokens[at] = random.choice(("0", "1", "2", "3", "7", "0.5", "1e-3", "1e200", "709.5", "16"))
+        return
+    groups = [group for group in _ALIKE if token in group]
+    names = [each for each in tokens if each.isidentifier() and each not in _RESERVED]
+    if groups:
+        tokens[at] = random.choice(groups[0])
+    elif token.isidentifier() and token not in _RESERVED and names:
+        tokens[at] = random.choice(names)
 
 
 def _nest(tokens: list[str], at: int, random: Random) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests"))
 
-from fuzz import corpus  # noqa: E402 - found by the line above
+from fuzz import corpus
 
 BUILD = ROOT / "build" / "fuzz"
 #: Seconds of one input, MiB of one process: beyond either the property is broken.

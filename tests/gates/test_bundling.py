@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,19 @@ import pytest
 from gnomon.policies import registry
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk import dsse, keys
-from gnomon.sdk.bundle import build_bundle, golden_of, read_bundle, save_bundle
-from gnomon.sdk.errors import RolloutError
+from gnomon.sdk.bundle import (
+    build_bundle,
+    golden_in,
+    golden_of,
+    open_bundle,
+    read_bundle,
+    save_bundle,
+)
+from gnomon.sdk.errors import RolloutError, TrustError
 from gnomon.sdk.invariant import Invariant
 from gnomon.sdk.language import check
 from gnomon.shadow.bundling import bundle_for
+from gnomon.shadow.gates import behaviour
 from gnomon.shadow.gates.verdict import GATES, Answer, GateResult, Verdict
 
 from .conftest import INPUTS, PEAK, ROUND_ROBIN
@@ -121,6 +130,62 @@ def test_a_bundle_of_another_hook_or_kind_is_refused(
 def test_a_verdict_whose_source_is_not_the_one_it_names_is_refused() -> None:
     with pytest.raises(RolloutError, match="the verdict is on"):
         bundle_for(replace(VERDICT, source=ROUND_ROBIN), KEY)
+
+
+def test_a_bundle_holds_the_golden_vectors_of_its_verdict() -> None:
+    payload = bundle_for(VERDICT, KEY).payload
+    assert golden_in(read_bundle(payload)).digest == VERDICT.golden
+
+
+def test_an_acceptance_without_golden_vectors_is_refused() -> None:
+    with pytest.raises(RolloutError, match="without golden vectors"):
+        bundle_for(replace(VERDICT, golden=""), KEY)
+
+
+def test_other_golden_vectors_than_those_of_the_verdict_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the publisher's machine computes otherwise than the one that verified."""
+    curved = "import math\ndef score(inflight):\n    return math.exp(-inflight)\n"
+    digest = hashlib.sha256(curved.encode()).hexdigest()
+    here = golden_of(load_balancer.checked(curved), load_balancer).digest
+    verdict = replace(VERDICT, source=curved, source_digest=digest, golden=here)
+    bundle = bundle_for(verdict, KEY)
+    honest = math.exp
+    monkeypatch.setattr(math, "exp", lambda x: math.nextafter(honest(x), math.inf))
+    with pytest.raises(RolloutError, match="arithmetic or version differ"):
+        bundle_for(verdict, KEY)
+    # and a service that computes so refuses the honest bundle, before it could run it
+    with pytest.raises(TrustError, match="golden vectors differ here"):
+        open_bundle(bundle, [KEY.public_key()], verdict.hook, load_balancer)
+    # a bundle file that was built there is refused as well
+    payload = build_bundle(
+        load_balancer.checked(curved), verdict.hook, load_balancer, verdict.digest, {}
+    )
+    save_bundle(tmp_path / "p.bundle", dsse.sign(dsse.BUNDLE_TYPE, payload, KEY))
+    with pytest.raises(RolloutError, match=r"the golden vectors of .*p\.bundle"):
+        bundle_for(verdict, KEY, tmp_path / "p.bundle")
+
+
+def test_golden_vectors_are_those_of_the_candidates_own_process(make: Any) -> None:
+    result = behaviour.determinism(make(PEAK))
+    assert result.evidence["golden"] == VERDICT.golden
+
+
+def test_a_process_that_computes_otherwise_does_not_pass(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = behaviour.golden_of
+
+    def differing(program: Any, kind: Any) -> Any:
+        golden = honest(program, kind)
+        answered = [*golden.answered]
+        answered[7] = math.nextafter(answered[7], math.inf)
+        return golden._replace(answered=answered)
+
+    monkeypatch.setattr(behaviour, "golden_of", differing)
+    result = behaviour.determinism(make(PEAK))
+    assert result.answer == "failed" and result.evidence["tier"] == "golden vectors"
 
 
 @pytest.mark.parametrize("decision", ["refused", "inconclusive"])

@@ -227,6 +227,8 @@ def _reached(*_: Any, **__: Any) -> Any:
 class _Engine:
     """Gives every program a score by its length; and one of them an impossible one."""
 
+    layers: tuple[str, ...] = ()
+
     def __init__(self, cheat: str) -> None:
         self.cheat = cheat
 

@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 
 from gnomon.policies.rollout.ledger import Ledger
 from gnomon.sdk.errors import TrustError
-from gnomon.shadow.gates.holdout import ALPHA, LEAST_GRANT, OPENED, Grant, Holdout, granted
+from gnomon.shadow.gates.holdout import (
+    ALPHA,
+    LEAST_GRANT,
+    MOST_OPENINGS,
+    OPENED,
+    Grant,
+    Holdout,
+    account,
+    accounts,
+    day,
+    granted,
+)
 from gnomon.shadow.gates.holdout import open_holdout as opened
 from gnomon.shadow.gates.verdict import GateResult, Verdict, finite, load_verdict
 from gnomon.shadow.traces.trace import DecisionTrace
@@ -118,6 +129,66 @@ def test_two_at_the_same_time_get_different_openings(tmp_path: Path) -> None:
     waiting = threading.Barrier(4)
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(ask, range(4))) == [1, 2, 3, 4]
+
+
+def test_an_account_says_what_was_spent_and_what_is_left(ledger: Ledger) -> None:
+    for number in range(1, MOST_OPENINGS + 1):
+        open_holdout(ledger, "h", f"q{number}", "me")
+        found = account(ledger, window("h", 150, 400))
+        assert (found.openings, found.more) == (number, MOST_OPENINGS - number)
+        assert found.spent == pytest.approx(ALPHA * (1.0 - 0.5**number))
+        assert "can judge" in found.words() or number == MOST_OPENINGS
+    assert "traffic after" in found.words()
+    assert account(ledger, window("h", 201, 400)).openings == 0
+    assert open_holdout(ledger, "h", "one more", "me").spent
+
+
+def test_accounts_are_by_hook_and_time(ledger: Ledger) -> None:
+    for hook, start, end in (("h", 300, 400), ("h", 100, 200), ("g", 1, 2), ("h", 150, 350)):
+        opened(ledger, window(hook, start, end), f"{hook}{start}", "me")
+    found = accounts(ledger)
+    assert [(one.holdout.hook, one.holdout.start_ns) for one in found] == [
+        ("g", 1), ("h", 100), ("h", 150), ("h", 300),
+    ]  # fmt: skip
+    assert [one.openings for one in found] == [1, 2, 3, 2]
+    assert [one.holdout.hook for one in accounts(ledger, "g")] == ["g"]
+    assert json.dumps([one.as_json() for one in found])
+
+
+@given(st.integers(-(2**80), 2**80))
+def test_any_time_can_be_shown(time_ns: int) -> None:
+    assert day(time_ns).endswith((" UTC", " ns"))
+
+
+@pytest.mark.parametrize("body", [{"start_ns": "x"}, {"start_ns": None}, {"end_ns": 1.5}, {"opening": 0}, {"opening": "1"}])  # fmt: skip
+def test_an_opening_that_says_nothing_is_refused(ledger: Ledger, body: dict[str, Any]) -> None:
+    whole = {"hook": "h", "start_ns": 100, "end_ns": 200, "opening": 1, "question": "q"}
+    ledger.append(OPENED, "me", "h-100-200", whole | body)
+    with pytest.raises(TrustError, match="opens a holdout without"):
+        accounts(ledger)
+    if "opening" in body:
+        with pytest.raises(TrustError, match="without opening"):
+            open_holdout(ledger, "h", "q", "me")
+
+
+def test_openings_on_the_command_line(ledger: Ledger) -> None:
+    from typer.testing import CliRunner
+
+    from gnomon.cli import app
+
+    def run(*words: str) -> Any:
+        return CliRunner().invoke(app, ["holdout", *words, "--ledger", str(ledger.path)])
+
+    assert "no holdout was opened" in run().stdout
+    for number in range(MOST_OPENINGS):
+        open_holdout(ledger, "h", f"q{number}", "me")
+        open_holdout(ledger, "g", "q", "me")
+    shown = run()
+    assert shown.exit_code == 3 and "none: capture newer traffic" in shown.stdout
+    assert run("--hook", "g").exit_code == 0
+    (said,) = json.loads(run("--hook", "g", "--json").stdout)
+    assert (said["openings"], said["more"], said["of"]) == (1, 4, ALPHA)
+    assert CliRunner().invoke(app, ["holdout", "--ledger", "nowhere.db"]).exit_code == 2
 
 
 def test_a_holdout_is_named_by_its_wall_clock(trace: DecisionTrace) -> None:

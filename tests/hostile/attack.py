@@ -29,6 +29,7 @@ LAYERS: Mapping[str, str] = {
     "capabilities": "rights beyond those of any user are given up",
     "namespaces": "the machine that it sees is an empty one",
     "rlimits": "memory, descriptors, processes or file size run out",
+    "no_dump": "it leaves no core, and its memory is closed to others",
     "environment": "the process was executed without the host's variables",
     "descriptors": "every descriptor but one was closed, and the standard streams lead nowhere",
     "process": "what it changes or ends is a fork of its own",

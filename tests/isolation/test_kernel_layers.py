@@ -171,6 +171,7 @@ _NARROWED = {
     "shared memory": "mmap.mmap(-1, 4096, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)",
     "locked memory": "mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x2000)",
     "merging pages": "mmap.mmap(-1, 4096, flags=34).madvise(12)",
+    "passing a descriptor": "libc.sendmsg(FD, None, 0)",
     "a lock of the kernel's": "libc.syscall(202, ctypes.byref(ctypes.c_int()), 6, 0, None) or 'locked'",
 }
 

@@ -188,6 +188,29 @@ def test_a_stopped_clean_process_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
             zygote.fork()
 
 
+def test_a_wait_for_a_fork_that_a_signal_ends_mixes_up_nothing() -> None:
+    """As in a notebook: the answer that comes too late must not be given to the next request."""
+
+    class Interrupted(BaseException):
+        pass
+
+    def handler(*_: object) -> None:
+        raise Interrupted
+
+    with raw_zygote("process", Limits()) as zygote:
+        os.kill(zygote.pid, signal.SIGSTOP)
+        before = signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        try:
+            with pytest.raises(Interrupted):
+                zygote.fork()
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert zygote.ended(5.0)
+        with pytest.raises(IsolationError, match="has ended"):
+            zygote.fork()
+
+
 # --- what dies -------------------------------------------------------------------------------------------
 
 
@@ -252,6 +275,48 @@ def test_dead_forks_do_not_pile_up(strict: Zygote) -> None:
     with forked(strict):
         children = Path(f"/proc/{strict.pid}/task/{strict.pid}/children").read_text().split()
     assert len(children) <= 3  # the last ones that nobody has asked after yet
+
+
+def test_a_host_that_has_dropped_its_rights_since_can_still_kill() -> None:
+    """As a server that starts as root and serves as somebody else."""
+    if os.geteuid() != 0:
+        pytest.skip("only root has rights to drop")
+    dropping = """
+        import os
+        from tests.isolation.driving import raw_zygote
+        from tests.isolation.test_lifetimes import LOOPS, begin, gone, pid_of, soon
+        from gnomon.sdk.isolation.layers import Limits
+        zygote = raw_zygote("process", Limits(frame_s=0.3))
+        fork = zygote.fork()
+        begin(fork, LOOPS)
+        pid = pid_of(fork)
+        os.setresuid(1234, 1234, 1234)
+        fork.kill()
+        print(soon(lambda: gone(pid)))
+        zygote.close()
+    """
+    assert _elsewhere(dropping) == "True"
+
+
+# --- what is not as it should be -----------------------------------------------------------------------
+
+
+_FRAMES = {
+    "half a head, then silence": ("os.write(FD, b'\\x05')\n    while True: pass", "timeout"),
+    "half a head, then the end": ("os.write(FD, b'\\x05')\n    os._exit(0)", "died"),
+    "a body that is cut": ("os.write(FD, b'\\x05\\x10\\0\\0\\0x')\n    os._exit(0)", "died"),
+    "a body too long": ("os.write(FD, b'\\x05\\xff\\xff\\xff\\xff')\n    return ''", "died"),
+    "no such message": ("os.write(FD, b'\\x77\\0\\0\\0\\0')\n    return ''", "died"),
+    "more than is read": ("os.write(FD, b'\\x05\\1\\0\\0\\0x' * 10**6)\n    return ''", "result"),
+}
+
+
+@pytest.mark.parametrize("what", _FRAMES)
+def test_frames_that_are_none_are_the_candidates_fault(strict: Zygote, what: str) -> None:
+    does, status = _FRAMES[what]
+    how, text = attack(strict, f"import os\ndef attack():\n    {does}\n")
+    assert how == status and text in ("", "x")
+    assert attack(strict, NOTHING) == ("result", "")
 
 
 # --- what is short ------------------------------------------------------------------------------------

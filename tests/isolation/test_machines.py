@@ -137,24 +137,29 @@ def _needs_root() -> None:
         pytest.skip("only root can become another user")
 
 
+def _runs_as_nobody(python: str) -> bool:
+    reads = f"import json; open({ROOT + '/tests/isolation/attacks.py'!r}).close()"
+    try:
+        done = subprocess.run(
+            [python, "-B", "-c", reads],
+            user=65534,
+            group=65534,
+            extra_groups=[],
+            capture_output=True,
+            check=False,
+        )
+    except OSError:  # not there, or behind a folder that is closed to others
+        return False
+    return done.returncode == 0
+
+
 @pytest.fixture(scope="module")
 def for_all() -> str:
     """An interpreter that another user can run, with sources that he can read."""
     _needs_root()
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for python in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
-        reads = ["-B", "-c", f"import json; open({ROOT + '/tests/isolation/attacks.py'!r}).close()"]
-        if (
-            Path(python).exists()
-            and not subprocess.run(
-                [python, *reads],
-                user=65534,
-                group=65534,
-                extra_groups=[],
-                capture_output=True,
-                check=False,
-            ).returncode
-        ):
+        if _runs_as_nobody(python):
             return python
     pytest.skip("no interpreter, or these sources, can be read by another user")
 

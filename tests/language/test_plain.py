@@ -74,4 +74,4 @@ def test_the_differences_are_these(
     found = check(f"def score(a, b):\n    return {text}\n", INPUTS).bind()(*row, 0.0)
     assert same_bits(found, ours)
     if theirs is not None:
-        assert same_bits(float(eval(text, {"a": row[0], "b": row[1]})), theirs)  # noqa: S307
+        assert same_bits(float(eval(text, {"a": row[0], "b": row[1]})), theirs)

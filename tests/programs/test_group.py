@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -293,6 +294,77 @@ def test_a_rank_that_hangs_makes_the_others_fall_back_and_is_in_step_later(
     assert in_threads([lambda i=i: call(i) for i in range(SIZE)]) == [(answer, True)] * SIZE
 
 
+class Interrupted(BaseException):
+    """As a signal's handler raises it."""
+
+
+def interrupted(group: SocketGroup, where: str) -> None:
+    """Make a call that ends somewhere in its midst."""
+    if where == "ask":
+        return
+    with contextlib.suppress(OSError):  # without any time it ends where it would have waited
+        group.broadcast(b"late" if group.rank == 0 else None, 0.2 if where == "vote" else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("rank", "where"),
+    [(0, "ask"), (0, "broadcast"), (0, "vote"), (1, "broadcast"), (1, "vote")],
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_after_a_rank_was_interrupted_the_group_is_in_step_again(
+    groups: list[SocketGroup], rank: int, where: str, times: int
+) -> None:
+    assert jobs.program is not None
+    contract = jobs.program
+    answer = {"machine": [0, 1, 1]}
+
+    def call(i: int, number: int, timeout_s: float) -> Any:
+        question = question_of(jobs, ([3.0, 1.0, 2.0 + number], 2, [0, 0, 0]))
+        given = answer if i == 0 else None
+        return came_to(share(groups[i], contract, question, given, timeout_s))
+
+    others = [i for i in range(SIZE) if i != rank]
+    for number in range(times):
+        away = [lambda: interrupted(groups[rank], where)]
+        found = in_threads([*away, *(lambda i=i, n=number: call(i, n, 0.2) for i in others)])
+        assert found[1:] == [(None, False)] * len(others)
+    found = []
+    for number in range(times, times + 3):
+        found = in_threads([lambda i=i, n=number: call(i, n, 2.0) for i in range(SIZE)])
+        assert found in ([(None, False)] * SIZE, [(answer, True)] * SIZE)  # never some of them
+    assert found == [(answer, True)] * SIZE
+
+
+def test_rank_0_tells_the_others_that_it_was_interrupted(
+    kept: Kept, groups: list[SocketGroup], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for an answer that will not come, and the next call is answered by the program."""
+    ranks = [marked(group, f"group.{i}") for i, group in enumerate(groups)]
+    assert jobs.program is not None
+    program: Any = check_program(LONGEST, jobs.program)
+    ranks[0].hook.install(Assignment(1, "full", candidate=program, candidate_digest="c" * 64))
+    guard = ranks[0].hook._arms.candidate
+    ask = guard.ask
+
+    def interrupt(question: Any) -> Any:
+        monkeypatch.setattr(guard, "ask", ask)
+        raise Interrupted
+
+    monkeypatch.setattr(guard, "ask", interrupt)
+
+    def first() -> Any:
+        with contextlib.suppress(Interrupted):
+            return ranks[0](WORK, 2)
+
+    begin = time.monotonic()
+    others = [lambda rank=rank: rank(WORK, 2) for rank in ranks[1:]]
+    assert in_threads([first, *others]) == [None, *[[1, 1, 1]] * (SIZE - 1)]
+    assert time.monotonic() - begin < 2.0 * jobs.deadline_s
+    assert in_threads([lambda rank=rank: rank(WORK, 2) for rank in ranks]) == [[0, 1, 1]] * SIZE
+    counters = ranks[0].hook.counters
+    assert (counters["raised"], counters["collective"]) == (1, 0)
+
+
 def test_a_rank_that_went_makes_the_others_fall_back(groups: list[SocketGroup]) -> None:
     groups[2].close()
     assert jobs.program is not None
@@ -308,7 +380,7 @@ def test_a_rank_that_went_makes_the_others_fall_back(groups: list[SocketGroup]) 
 def test_a_rank_that_lies_about_its_vote_takes_neither_memory_nor_time() -> None:
     near, far = socket.socketpair()
     first = SocketGroup(0, 2, [near])
-    far.sendall(struct.pack("<QI", 2, 200 << 20) + bytes(1000))  # and never the rest
+    far.sendall(struct.pack("<QI", 3, 200 << 20) + bytes(1000))  # and never the rest
     begin = time.monotonic()
     first.broadcast(b"map", 5.0)
     assert not first.agree(True, 5.0)

@@ -236,10 +236,11 @@ def test_the_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--set", "slots=12"], "a deployment has ranks"),
+        (["--set", "slots=12"], "how many ranks the deployment has; give --set ranks=8"),
+        (["--set", "ranks=4"], "how many slots the deployment has; give --set slots=72"),
         (["--set", "slots=many"], "--set slots=many is no setting"),
         (["--set", "gpus=3"], "give NAME=N with one of slots, ranks, groups, nodes, delay, window"),
-        ([], "a deployment has ranks and slots"),
+        ([], "how many slots and ranks the deployment has; give --set slots=72 --set ranks=8"),
     ],
 )
 def test_the_command_refuses_other_settings(tmp_path: Path, words: list[str], says: str) -> None:

@@ -14,7 +14,7 @@ from gnomon.sdk.kind import Metric
 from gnomon.shadow.fidelity import compared, fidelity
 from gnomon.shadow.policy import Policy, RecordedPolicy, ScorePolicy, baseline_policy
 from gnomon.shadow.simulators import Measure, simulator_for
-from gnomon.shadow.simulators.base import metric_statistics
+from gnomon.shadow.simulators.base import Replay, metric_statistics
 from gnomon.shadow.traces.trace import DecisionTrace
 
 from .queueing import demo
@@ -37,9 +37,11 @@ def test_the_policy_that_ran_is_reproduced(seed: int, incumbent: Policy) -> None
     found = fidelity(demo(seed, seconds=40.0), incumbent, SIMULATOR)
     assert found.answer == "ok", [row for row in found.rows if row.answer != "ok"]
     assert found.replicas == 20
-    names = {row.metric for row in found.rows}
+    *halves, response = found.rows
+    names = {row.metric for row in halves}
     assert names == {"mean", "p50", "p99", *(f"share backend-{at}" for at in range(4))}
-    assert {row.stretch for row in found.rows} == {"first half", "second half", "whole"}
+    assert {row.stretch for row in halves} == {"first half", "second half", "whole"}
+    assert (response.metric, response.stretch) == ("busy over quiet", "thirds by load")
     for row in found.rows:
         assert row.low <= row.error <= row.high
 
@@ -72,6 +74,42 @@ def test_an_error_in_one_half_of_time_blocks(trace: DecisionTrace, incumbent: Po
     assert found.answer == "beyond tolerance"
     assert answers["p50", "first half"] == "ok"
     assert answers["p50", "second half"] == "beyond tolerance"
+
+
+def bursty(trace: DecisionTrace, drag: float) -> DecisionTrace:
+    """Thin every other stretch of two seconds, and make what is left dearer the busier it is."""
+    busy = (trace.time // 2.0) % 2 == 1
+    kept = busy | (np.arange(len(trace)) % 3 == 0)
+    outcome = np.where(busy, trace.outcome * (1.0 + drag), trace.outcome)
+    columns = {name: getattr(trace, name) for name in trace.COLUMNS} | {"outcome": outcome}
+    return dataclasses.replace(trace, **{name: column[kept] for name, column in columns.items()})
+
+
+def response(trace: DecisionTrace, replayed: DecisionTrace) -> Any:
+    """Compare a recording with replays that are another one; return the row about load."""
+    run = Replay(replayed.time, replayed.outcome, replayed.ok, replayed.action.astype(np.int64), 4)
+    rows = compared(trace, [run] * 2, SIMULATOR, policy="p", calibration="c").rows
+    return next((row for row in rows if row.metric == "busy over quiet"), None)
+
+
+def test_a_wrong_response_to_load_is_found_out(trace: DecisionTrace) -> None:
+    recorded = bursty(trace, 0.25)
+    wrong = response(recorded, bursty(trace, 0.0))
+    assert wrong.answer == "beyond tolerance"
+    assert wrong.error == pytest.approx(
+        -0.2, abs=0.01
+    )  # busy times are a quarter dearer than in the model
+    same = response(recorded, recorded)
+    assert (same.answer, same.error) == ("ok", 0.0)
+    assert same.high - same.low < 1e-9
+
+
+def test_where_load_hardly_differs_there_is_no_response(trace: DecisionTrace) -> None:
+    steady = trace.rows(slice(0, 4000))
+    even = dataclasses.replace(steady, time=np.arange(len(steady)) / 100.0)
+    assert response(even, even) is None
+    short = bursty(trace.window(0.0, 15.0), 0.25)  # fewer than eight blocks of busy time
+    assert response(short, short) is None
 
 
 def test_too_little_data_is_inconclusive(trace: DecisionTrace, incumbent: Policy) -> None:

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ....sdk.errors import TraceError
-from ...traces.access_trace import DELETE, SET, AccessTrace, parts
+from ...traces.access_trace import DELETE, LOOKUP, SET, AccessTrace, parts
 from ..base import FloatArray, IntArray, Replay
 from ..fitted import Fitted
+from ..native import native
 from . import kernel
 from .lists import Accesses
 
@@ -181,6 +182,7 @@ class CacheSummary:
         lowest_outcome: the smallest outcome; 0 without any.
         most_held: the most that the fullest cache held at a time, in the unit of the sizes.
         capacity: of that cache.
+        phantom_hits: hits of objects that nobody had brought since they were last removed.
     """
 
     decisions: int
@@ -188,6 +190,7 @@ class CacheSummary:
     lowest_outcome: float
     most_held: float
     capacity: float
+    phantom_hits: int = 0
 
 
 @dataclass(frozen=True)
@@ -198,11 +201,13 @@ class CacheReplay(Replay):
         size: of the object that each lookup asked for, 0 where nobody knows, f8[n].
         asked: decisions that the policy was asked for, those before the first counted lookup included.
         most_held: the most that the fullest cache held at a time, and its capacity.
+        phantom_hits: hits of objects that nobody had brought since they were last removed.
     """
 
     size: FloatArray | None = None
     asked: int = 0
     most_held: tuple[float, float] = (0.0, math.inf)
+    phantom_hits: int = 0
 
     @property
     def byte_mean(self) -> float:
@@ -219,6 +224,7 @@ class CacheReplay(Replay):
             lowest_outcome=float(self.outcome.min(initial=0.0)),
             most_held=self.most_held[0],
             capacity=self.most_held[1],
+            phantom_hits=self.phantom_hits,
         )
 
 
@@ -261,7 +267,40 @@ def outcomes(
         size=trace.weight[:n],
         asked=asked,
         most_held=most_held,
+        phantom_hits=_phantom_hits(
+            trace.op, trace.key, trace.size, trace.hit, miss, min(reached, len(miss)), trace.keys
+        ),
     )
+
+
+@native
+def _phantom_hits(
+    op: npt.NDArray[np.int8],
+    key: npt.NDArray[np.int32],
+    size: npt.NDArray[np.float64],
+    recorded: npt.NDArray[np.int8],
+    miss: npt.NDArray[np.uint8],
+    end: int,
+    keys: int,
+) -> int:
+    """Count hits, up to an access, of objects that cannot be there, whatever a policy kept.
+
+    What was recorded as a hit before anything else happened to its key was there from the beginning.
+    """
+    known, there = np.zeros(keys, np.bool_), np.zeros(keys, np.bool_)
+    phantoms = 0
+    for index in range(end):
+        of = key[index]
+        if not known[of]:
+            known[of] = True
+            there[of] = recorded[index] == 1
+        if op[index] == LOOKUP:
+            if miss[index] == 0 and not there[of]:
+                phantoms += 1
+            there[of] = there[of] or not np.isnan(size[index])
+        else:
+            there[of] = op[index] == SET
+    return phantoms
 
 
 def per_cache(start: Start, caches: int) -> Iterator[tuple[IntArray | slice, Accesses, int]]:

@@ -15,6 +15,7 @@ from ....sdk.errors import TraceError
 from ...traces.job_trace import RequestTrace
 from ..base import FloatArray, IntArray, Replay
 from ..fitted import Fitted
+from ..native import native
 from . import kernel
 
 CLIP_MS = llm_scheduler.objective.clip
@@ -176,6 +177,8 @@ class RequestSummary:
         tokens_made, tokens_asked: of the answers.
         busy_s: sum of the steps.
         occupied_s: time with a request in the system.
+        most_overtaken: the most requests that came after one and were admitted before it.
+        most_waiting: the most that waited at a time, where that was.
     """
 
     requests: int
@@ -194,6 +197,8 @@ class RequestSummary:
     tokens_asked: int
     busy_s: float
     occupied_s: float
+    most_overtaken: int = 0
+    most_waiting: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,8 +243,15 @@ class RequestReplay(Replay):
                 "occupied_s",
             )
         }
+        worst = max(
+            found,
+            key=lambda each: each.most_overtaken / max(each.most_waiting, 1),
+            default=None,
+        )
         return RequestSummary(
             **total,
+            most_overtaken=worst.most_overtaken if worst else 0,
+            most_waiting=worst.most_waiting if worst else 0,
             in_order=all(each.in_order for each in found),
             most_tokens=max((each.most_tokens for each in found), default=0),
             token_limit=max((each.token_limit for each in found), default=0),
@@ -277,7 +289,44 @@ def _summary(course: RequestCourse) -> RequestSummary:
         tokens_asked=int(model.output.sum()),
         busy_s=float(state.clock[kernel.BUSY]),
         occupied_s=occupied_s,
+        most_overtaken=int(_most_overtaken(model.arrival, state.admitted)),
+        most_waiting=int(_most_waiting(model.arrival, state.admitted)),
     )
+
+
+@native
+def _most_overtaken(arrival: FloatArray, admitted: FloatArray) -> int:
+    """Return the most requests that arrived after one and were admitted before it.
+
+    Requests are in order of arrival, those that arrived together among themselves in no order. Counted in a
+    Fenwick tree over the order of admission, from the last arrival to the first.
+    """
+    n = len(arrival)
+    when = np.where(np.isnan(admitted), np.inf, admitted)
+    rank = np.searchsorted(np.sort(when), when)  # how many were admitted strictly before
+    tree, most, later = np.zeros(n + 1, np.int64), 0, n
+    for index in range(n - 1, -1, -1):
+        while later > index + 1 and arrival[later - 1] > arrival[index]:
+            later -= 1
+            place = rank[later] + 1
+            while place <= n:
+                tree[place] += 1
+                place += place & -place
+        place, before = rank[index], 0
+        while place > 0:
+            before += tree[place]
+            place -= place & -place
+        most = max(most, before)
+    return most
+
+
+def _most_waiting(arrival: FloatArray, admitted: FloatArray) -> int:
+    """Return the most requests that waited at a time; who is admitted at once waited alone."""
+    left = np.where(np.isnan(admitted), np.inf, admitted)
+    time = np.concatenate((arrival, left))
+    order = np.argsort(time, kind="stable")  # an arrival before whoever leaves then
+    steps = np.concatenate((np.ones(len(arrival)), -np.ones(len(left))))
+    return int(np.cumsum(steps[order]).max(initial=0.0))
 
 
 def _present(arrival: FloatArray, last: FloatArray) -> tuple[float, float]:
