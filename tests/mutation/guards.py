@@ -636,7 +636,7 @@ _HOST = (
         (
             "a program has a deadline",
             "        until = time.monotonic() + (self._deadline_s if within_s is None else within_s) * slower",
-            "        until = time.monotonic() + 3600.0",
+            "        until = time.monotonic() + 12.0",
             "a late answer",
         ),
     ),
@@ -679,12 +679,6 @@ _SERVICE = (
             "        return index if type(index) is int and 0 <= index < len(full) else -1",
             "        return index if 0 <= index < len(full) else -1",
             "a truth",
-        ),
-        (
-            "an answer is no item from the end",
-            "        return index if type(index) is int and 0 <= index < len(full) else -1",
-            "        return index if type(index) is int and index < len(full) else -1",
-            "tests/sdk/test_guard.py",
         ),
         (
             "an answer is an item that is there",
@@ -771,15 +765,9 @@ _SERVICE = (
             "tests/sdk/test_kill.py",
         ),
         (
-            "an empty kill file is odd",
-            "    if not data.strip():",
-            "    if False:",
-            "tests/sdk/test_kill.py",
-        ),
-        (
-            "a kill file is not too long",
-            "    if len(data) > _MOST_BYTES:",
-            "    if False:",
+            "a kill file that is odd kills",
+            '            return (Kill(reason=odd, since_ns=time.time_ns(), source="file"),)',
+            "            return ()",
             "tests/sdk/test_kill.py",
         ),
     ),
