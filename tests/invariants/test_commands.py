@@ -215,6 +215,22 @@ def test_a_policy_whose_decisions_nobody_sees_is_refused(here: Path) -> None:
     assert run("check", "--traces", "c.npz", "--incumbent", "baseline:sampled_lru").exit_code == 0
 
 
+def test_a_service_loads_them_without_what_only_shadow_needs(store: Path, here: Path) -> None:
+    gnomon.suggest_invariants(store, "rules.json")
+    gnomon.confirm_invariants("rules.json", ["inflight_near_least"], ledger="ledger.db")
+    code = (
+        "import sys, gnomon\n"
+        f'@gnomon.hook("{HOOK}", kind=gnomon.load_balancer, items="b", item_features=lambda x: x)\n'
+        "def pick(b): return b[0]\n"
+        'assert gnomon.load_invariants(pick, "rules.json", ledger="ledger.db")\n'
+        'print(sorted({"numpy", "pyarrow", "numba", "grpc", "rich"} & sys.modules.keys()))\n'
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=False
+    )
+    assert (ended.stdout.strip(), ended.stderr) == ("[]", "")
+
+
 def test_a_ledger_that_does_not_know_a_confirmation_is_believed(store: Path, here: Path) -> None:
     gnomon.suggest_invariants(store, "rules.json")
     gnomon.confirm_invariants("rules.json", ["inflight_near_least"])
