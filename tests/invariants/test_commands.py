@@ -190,6 +190,20 @@ def test_the_incumbent_s_decisions_of_a_replay(here: Path) -> None:
     assert gnomon.check_invariants("t.npz").whose == "recorded"
 
 
+def test_a_candidate_that_breaks_what_was_confirmed_is_refused(here: Path) -> None:
+    recorded(40.0, seed=1).save(here / "t.npz")
+    given = {"incumbent": "baseline:least_outstanding"}
+    gnomon.suggest_invariants("t.npz", "rules.json", **given)
+    gnomon.confirm_invariants("rules.json", ["inflight_among_lowest_1"])
+    Path("random.py").write_text("def score(noise):\n    return noise\n")
+    verdict = gnomon.verify(Path("random.py"), "t.npz", invariants="rules.json", **given)
+    assert (verdict.decision, verdict.reason) == ("refused", "invariants")
+    case = verdict.gates[-1].evidence["counterexample"]
+    assert case["invariant"] == "inflight_among_lowest_1"
+    inflight = [row[0] for row in case["items"]]
+    assert inflight[case["action"]] > min(inflight)
+
+
 def test_programs_answers_are_looked_at_in_a_replay(here: Path) -> None:
     made = loads(100)
     made.save(here / "moe.npz")
