@@ -586,13 +586,9 @@ def ship(
     from .policies.rollout.shipping import Ramp, sign_plan
     from .sdk.bundle import save_bundle
     from .shadow.bundling import bundle_for, naming, plan_for, require_whole
-    from .shadow.gates.evaluator import require_trusted
-    from .shadow.gates.verdict import load_verdict
     from .shadow.report.rollouts import Rollout, Shipped
 
-    with closing(existing_ledger(ledger)) as book:
-        found = load_verdict(_file(verdict), book)
-        require_trusted(book, found.evaluator, f"verdict {found.digest[:12]}")
+    found = _vouched(verdict, ledger)
     publisher, pinned = _keys(Path(publisher_key), rollout_key)
     given = Path(policy) if policy else None
     require_whole(given, publisher)
@@ -609,6 +605,17 @@ def ship(
             save_bundle(out, envelope)
         begun = client.create(envelope, sign_plan(payload, publisher), actor or acting())
     return Shipped(Rollout.of(begun), client.peer.address, found.digest, chosen.weights, out)
+
+
+def _vouched(verdict: Verdict | str | Path, ledger: str | Path) -> Verdict:
+    """Return a verdict that the ledger vouches for, and whose evaluator is not in quarantine."""
+    from .shadow.gates.evaluator import require_trusted
+    from .shadow.gates.verdict import load_verdict
+
+    with closing(existing_ledger(ledger)) as book:
+        found = load_verdict(_file(verdict), book)
+        require_trusted(book, found.evaluator, f"verdict {found.digest[:12]}")
+    return found
 
 
 def _keys(

@@ -51,6 +51,7 @@ def replay(
     policy: Annotated[
         Path | None, typer.Argument(help="Source to ask; each case's own candidate if left out.")
     ] = None,
+    invariants: _trace.Invariants = None,
     folder: Folder = DEFAULT,
     isolation: _trace.Isolation = "strict",
     as_json: Json = False,
@@ -66,7 +67,8 @@ def replay(
     kept = Regressions(folder)
     name = contract_of(hook, None).hook
     stored = kept.of(name)
-    contract = contract_of(hook, next((each.case.kind for each in stored if each.case), None))
+    kind = next((each.case.kind for each in stored if each.case), None)
+    contract = contract_of(hook, kind, invariants)
     if contract.kind is None:
         found = tuple(Again(each, "not asked", each.problem) for each in stored)
     else:

@@ -69,7 +69,14 @@ def search(this: Run) -> EvolveResult:
             note = f"{now.phase}: best {best.score:.1f} ms" if best else now.phase
             show(now.done / max(now.total, 1), note)
 
-        found = api.evolve(this.capture, out, hook=this.hook, options=options, progress=glance)
+        found = api.evolve(
+            this.capture,
+            out,
+            hook=this.hook,
+            options=options,
+            ledger=this.ledger,
+            progress=glance,
+        )
     assert found.winner is not None
     screen.source(found.winner.source)
     counts = ", ".join(f"{count} {name}" for name, count in sorted(found.counts.items()))
@@ -154,6 +161,7 @@ def verify(
             against=against or {},
             ledger=this.ledger,
             out=path,
+            regressions=this.folder / "regressions",
             progress=gate,
         )
     this.summary.setdefault("verdicts", {})[name] = {

@@ -1,15 +1,17 @@
 """One-sided limits of a ratio from few blocks that depend on each other and may be skewed.
 
-A percentile bootstrap of 40 blocks is too sure of itself three times over: with few blocks, with blocks
-that follow each other in a spell, and with a rare block that is much worse. So three limits are asked, and
-the widest counts: Student's t over batches of blocks (batch means, Schmeiser, Operations Research 30 (3),
-1982), the same over batches of twice and four times the length, and the bootstrap-t, which sees skew (Efron
-and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 12).
+A percentile bootstrap of 40 blocks is too sure of itself three times over: with few blocks, with blocks that
+follow each other in a spell, and with a rare block that is much worse. So several limits are asked, and the
+widest counts: Student's t over blocks; the bootstrap-t, which sees skew (Efron and Tibshirani, An Introduction
+to the Bootstrap, 1993, chapter 12); and Student's t over batches of a quarter of the length (batch means,
+Schmeiser, Operations Research 30 (3), 1982) of everything that came before, too: how much worse long stretches
+can be is not to be learnt from four of them. Where nothing came before, batches of two and four blocks do.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -17,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+#: Sums of the blocks of a window, of one policy and of another.
+Pair = tuple[Floats, Floats]
 
 #: Draws of a bootstrap-t; the smallest share asked for is 0.0016 of them.
 RESAMPLES = 4000
@@ -24,6 +28,8 @@ RESAMPLES = 4000
 LEAST_BATCHES = 8
 #: Batches hold 1, 2 and 4 blocks.
 _MERGES = (1, 2, 4)
+#: Batches of a window, where there are others to compare it with.
+_PARTS = 4
 #: Relative size below which differences are rounding.
 _ROUNDING = 1e-12
 _GRID = 20_001
@@ -46,7 +52,9 @@ def batched(sums: Floats, many: int) -> Floats:
     return merged
 
 
-def ratio_limits(ours: Floats, theirs: Floats, alpha: float, seed: int) -> tuple[float, float]:
+def ratio_limits(
+    ours: Floats, theirs: Floats, alpha: float, seed: int, before: Sequence[Pair] = ()
+) -> tuple[float, float]:
     """Return limits of ``sum(ours) / sum(theirs) - 1`` that are each wrong with probability ``alpha``.
 
     Infinite where a single block decides whether there is a difference.
@@ -55,19 +63,52 @@ def ratio_limits(ours: Floats, theirs: Floats, alpha: float, seed: int) -> tuple
         ours, theirs: sums of blocks in order of time, in pairs, not below 0, f8[blocks].
         alpha: one-sided error of either limit.
         seed: of the resampling.
+        before: the same of earlier windows: how far they lie to either side of this one's ratio counts.
     """
     if not (ours.sum() > 0.0 and theirs.sum() > 0.0):
         return _one_sided(int((ours + theirs > 0.0).sum()), alpha, bool(ours.sum() > 0.0))
     ratio = float(ours.sum() / theirs.sum())
     if _error(ours, theirs, ratio) <= _ROUNDING * ratio:
         return ratio - 1.0, ratio - 1.0
+    down, up = _reaches(ours, theirs, ratio, alpha, before)
+    low, high = _bootstrap_t(ours, theirs, ratio, alpha, seed)
+    return max(min(low, ratio - down), 0.0) - 1.0, max(high, ratio + up) - 1.0
+
+
+def _reaches(
+    ours: Floats, theirs: Floats, ratio: float, alpha: float, before: Sequence[Pair]
+) -> tuple[float, float]:
+    """Return how far the limits by Student's t are below and above the ratio."""
+    over_all = _reaches_over_all(ours, theirs, ratio, alpha, before)
     half = max(
         student(alpha, len(ours) // many - 1)
         * _error(batched(ours, many), batched(theirs, many), ratio)
-        for many in merges(len(ours))
+        for many in (merges(len(ours)) if over_all is None else (1,))
     )
-    low, high = _bootstrap_t(ours, theirs, ratio, alpha, seed)
-    return max(min(low, ratio - half), 0.0) - 1.0, max(high, ratio + half) - 1.0
+    down, up = over_all or (0.0, 0.0)
+    return max(half, down), max(half, up)
+
+
+def _reaches_over_all(
+    ours: Floats, theirs: Floats, ratio: float, alpha: float, before: Sequence[Pair]
+) -> tuple[float, float] | None:
+    """Return the same from long batches of all windows; None where there are too few.
+
+    To either side only the batches on that side of the ratio count, as if the others were their mirror image:
+    that a policy won much more at some time does not speak against its winning at all.
+    """
+    many = max(len(ours) // _PARTS, 1)
+    windows = [pair for pair in (*before, (ours, theirs)) if len(pair[0]) >= many]
+    one, other = (
+        np.concatenate([batched(pair[side], many) for pair in windows]) for side in (0, 1)
+    )
+    if not before or len(one) < LEAST_BATCHES:
+        return None
+    rest = one - ratio * other
+    scale = math.sqrt(2.0 / len(rest) * (len(ours) // many)) / float(theirs.sum())
+    below, above = (float(np.linalg.norm(np.maximum(side * rest, 0.0))) for side in (-1.0, 1.0))
+    wide = student(alpha, len(rest) - 1) * scale
+    return wide * below, wide * above
 
 
 def _one_sided(blocks: int, alpha: float, worse: bool) -> tuple[float, float]:

@@ -94,7 +94,8 @@ class Contract:
     Attributes:
         hook: its name.
         kind: what it decides; None where only the name is known.
-        invariants: of the hook where it was imported, else of the kind.
+        invariants: of the hook where it was imported, else of the kind; and those of a file that
+            somebody confirmed.
     """
 
     hook: str
@@ -102,26 +103,29 @@ class Contract:
     invariants: tuple[Invariant, ...]
 
 
-def contract_of(hook: str, kind: str | None) -> Contract:
+def contract_of(hook: str, kind: str | None, invariants: str | Path | None = None) -> Contract:
     """Return a hook's contract without any trace.
 
     Args:
         hook: its name, or ``module:attribute`` of the decorated function, which is imported.
         kind: name of its kind, for a hook that is only named; None where nobody knows.
+        invariants: as for :func:`opened`.
 
     Raises:
         ConfigurationError: there is no such hook or kind.
+        TrustError: an invariant was changed after it was confirmed.
     """
     from ..policies.registry import kind as kind_named
     from .policy import hook_at
 
     if ":" in hook:
         marked: Hook = hook_at(hook)
-        return Contract(marked.name, marked.kind, tuple(marked.invariants))
+        own = held_to(marked.invariants, marked.kind, marked.name, invariants)
+        return Contract(marked.name, marked.kind, own)
     if kind is None:
         return Contract(hook, None, ())
     found = kind_named(kind)
-    return Contract(hook, found, tuple(found.invariants))
+    return Contract(hook, found, held_to(found.invariants, found, hook, invariants))
 
 
 def opened(

@@ -72,6 +72,7 @@ def paired_effect(
     block_s: float = 1.0,
     seed: int = 0,
     level: float = 0.95,
+    before: Sequence[tuple[Replay, Replay]] = (),
 ) -> Interval:
     """Return the relative change of the mean outcome against a base; negative is better.
 
@@ -83,6 +84,7 @@ def paired_effect(
         block_s: length of a block in seconds.
         seed: of the resampling.
         level: of the interval.
+        before: replays of both on earlier windows; how much they vary counts.
 
     Raises:
         TraceError: fewer than 8 blocks, or a policy that failed.
@@ -92,7 +94,12 @@ def paired_effect(
         raise TraceError("a policy failed in its replay, so there is no effect; see its fault")
     edges = _edges(ours[0], block_s)
     sums, bases = _sums(ours, edges), _sums(theirs, edges)
-    low, high = ratio_limits(sums, bases, (1.0 - level) / 2.0, seed)
+    earlier = [
+        (_sums([one], starts), _sums([other], starts))
+        for one, other in before
+        for starts in (block_starts(one.time, block_s),)
+    ]
+    low, high = ratio_limits(sums, bases, (1.0 - level) / 2.0, seed, earlier)
     return Interval(float(relative_change(sums.sum(), bases.sum())), low, high)
 
 

@@ -105,7 +105,11 @@ class Zygote:
             connection.close()
             raise
         fork = Fork(connection, handle, self.limits, self._plead)
-        fork.start(self._locked(fork))
+        try:
+            fork.start(self._locked(fork))
+        except BaseException:
+            fork.kill()
+            raise
         return fork
 
     def ended(self, seconds: float = 0.0) -> bool:
@@ -178,18 +182,25 @@ class Zygote:
         return fork.layers
 
     def _request(self, descriptor: int) -> int:
-        """Ask for a fork; a clean process that does not answer is of no use any more, and is killed."""
+        """Ask for a fork, and return a handle on it.
+
+        A clean process whose answer was not waited for is killed: else its late answer would be taken for that
+        to another request.
+        """
         try:
             self._control.settimeout(_FORK_S)
             socket.send_fds(self._control, [b"f"], [descriptor])
             answer, handles, _, _ = socket.recv_fds(self._control, 1, 1)
         except TimeoutError:
-            self._process.kill()  # else its late answer would be taken for that to another request
+            self._process.kill()
             raise IsolationError(
                 f"the isolation process did not fork within {_FORK_S:g} s and was killed; try again"
             ) from None
         except OSError as error:
             raise IsolationError("the isolation process has ended") from error
+        except BaseException:  # a signal's handler ended the wait
+            self._process.kill()
+            raise
         if not answer:
             raise IsolationError("the isolation process has ended")
         if answer[0] or not handles:
@@ -215,11 +226,9 @@ class Zygote:
         except CandidateStopped as error:
             raise IsolationError(f"a fork did not lock itself in: {error.detail}") from None
         if code is not frames.Code.LOCKED:
-            fork.kill()
             self._refuse(frames.plain(body.decode("ascii", "replace")))
         held = from_bits(_LENGTH.unpack(body)[0])
         if lost := [layer for layer in self.layers if layer not in held]:
-            fork.kill()
             raise IsolationError(
                 f"a fork did not lock itself in: {', '.join(lost)} held before; the machine is short of "
                 "something, run again"

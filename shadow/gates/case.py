@@ -117,7 +117,7 @@ class Case:
     program: Program | ArrayProgram | None = None
     ran: Ran = field(default_factory=Ran)
     _bases: dict[tuple[str, int], Replay] = field(default_factory=dict)
-    _holdout: list[Replay] = field(default_factory=list)
+    _windows: dict[Split, tuple[list[Replay], Any]] = field(default_factory=dict)
     _warned: dict[str, Counter[str]] = field(default_factory=_nothing_warned)
 
     @property
@@ -209,7 +209,8 @@ class Case:
         Raises:
             CandidateStopped: the policy faulted, died or took too long.
         """
-        self.replaying(trace, "candidate", most)
+        self._looked_at(trace, most)
+        self.ran.replayed("candidate", len(self.calibrations[:most]))
         streams = [
             self.simulator.stream(trace, calibration, self.seed(index, trace))
             for index, calibration in enumerate(self.calibrations[:most])
@@ -258,11 +259,10 @@ class Case:
         self._warned = _nothing_warned()
         return taken
 
-    def replaying(self, trace: Trace, whose: str, most: int | None = None) -> None:
-        """Count replays of a window, one under each calibration (or the first few)."""
+    def _looked_at(self, trace: Trace, most: int | None) -> None:
+        """Count a window and the calibrations that it is replayed under."""
         self.ran.saw(self._named(trace), trace)
         self.ran.used(self.calibrations[:most])
-        self.ran.replayed(whose, len(self.calibrations[:most]))
 
     def _named(self, trace: Trace) -> str:
         """Return the name of a window, or of the one that it is a part of."""
@@ -273,24 +273,21 @@ class Case:
                 return f"part of {name}"
         return "a window"
 
-    def holdout_replays(self) -> tuple[list[Replay], list[Violation] | list[ProgramViolation]]:
-        """Replay the candidate on the holdout; its replays are kept for the gates after."""
-        self._holdout, broken = self.replays(self.splits["holdout"])
-        return self._holdout, broken
-
-    @property
-    def kept_holdout(self) -> list[Replay]:
-        """The candidate's replays on the holdout, as the holdout gate saw them."""
-        return self._holdout
+    def window(self, name: Split) -> tuple[list[Replay], list[Violation] | list[ProgramViolation]]:
+        """Replay the candidate on a window under every calibration, as :meth:`replays`; kept by name."""
+        if name not in self._windows:
+            self._windows[name] = self.replays(self.splits[name])
+        return self._windows[name]
 
     def base(self, name: str, trace: Trace, most: int | None = None) -> list[Replay]:
         """Replay the incumbent on a window under every calibration (or the first few); kept by name."""
-        self.replaying(trace, "incumbent", most)
+        self._looked_at(trace, most)
         return [self._base(name, trace, index) for index in range(len(self.calibrations[:most]))]
 
     def _base(self, name: str, trace: Trace, index: int) -> Replay:
         key = (name, index)
         if key not in self._bases:
+            self.ran.replayed("incumbent")
             self._bases[key] = self.target.incumbent.replay(
                 self.simulator, trace, self.calibrations[index], self.seed(index, trace)
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -18,15 +18,16 @@ from .case import Case
 from .shrink import Rows, allowed, keepable, narrowed, smallest, smallest_question
 from .watch import as_case
 
+_MOST_S = 20.0  # for making one case small
+
 
 def counterexample(case: Case, broken: Violation | ProgramViolation) -> dict[str, Any]:
     """Return a violation that a replay found as JSON values, shrunk where it happens again by itself."""
     if isinstance(broken, ProgramViolation):
-        with suppress(CandidateStopped), case.process() as process:
+        with case.process() as process:
             broken = smaller_program(case, process, broken)
         return program_case(case.kind, broken, case.source)
-    # a candidate that stops here has broken the invariant all the same
-    with suppress(CandidateStopped), case.candidate() as candidate:
+    with case.candidate() as candidate:
         features = narrowed(case.kind.inputs, broken.items)
         broken = smaller(case, candidate, broken, features)
     return as_case(case.kind, broken, case.source)
@@ -43,8 +44,8 @@ def smaller(
         broken: the decision to begin with.
         features: with the ranges that values may have.
 
-    Raises:
-        CandidateStopped: it died, or took too long.
+    Returns:
+        the decision to begin with where the process stops meanwhile: it has broken the invariant already.
     """
     invariant = named(case.invariants, broken.invariant)
     fair = keepable(case.kind, invariant, broken.items)
@@ -55,10 +56,17 @@ def smaller(
         return picked_badly(case.kind, (invariant,), candidate, rows) is not None
 
     rows = list(broken.items)
-    if not breaks(rows):
-        return broken
-    found = picked_badly(case.kind, (invariant,), candidate, smallest(rows, features, breaks))
-    return found or broken
+    with suppress(CandidateStopped):
+        if breaks(rows):
+            least = smallest(rows, features, _in_time(case, breaks))
+            return picked_badly(case.kind, (invariant,), candidate, least) or broken
+    return broken
+
+
+def _in_time(case: Case, breaks: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Return the same question, answered with no once it took too long in all."""
+    timer, until = case.options.timer, case.options.timer() + _MOST_S
+    return lambda found: timer() < until and breaks(found)
 
 
 def smaller_program(
@@ -66,41 +74,40 @@ def smaller_program(
 ) -> ProgramViolation:
     """Return the smallest question found on which the same program breaks the same invariant.
 
-    A question is only made smaller while a published program keeps the invariant on it.
+    A question is only made smaller while every published program that kept the invariant keeps it: where
+    they do not, it is most likely none that a service would ask, whatever its contract allows.
 
-    Raises:
-        CandidateStopped: it died, or took too long.
+    Returns:
+        as :func:`smaller`.
     """
     invariant = named(case.invariants, broken.invariant)
     asked: Mapping[str, Any] = broken.asked._asdict()
-    with ExitStack() as stack:
-        keeper = _keeper(case, stack, invariant, broken)
-        if keeper is None:
+    with suppress(CandidateStopped), ExitStack() as stack:
+        keepers = _keepers(case, stack, invariant, broken)
+        if not keepers:
             return broken
 
         def found(question: Question) -> ProgramViolation | None:
             return answered_badly(case.kind, (invariant,), process, question)
 
         def breaks(question: Question) -> bool:
-            return found(question) is not None and _keeps(case, keeper, invariant, question)
+            if found(question) is None:
+                return False
+            return all(_keeps(case, each, invariant, question) for each in keepers)
 
-        values = smallest_question(case.kind, asked, breaks)
-        question = allowed(case.kind, values)
+        question = allowed(case.kind, smallest_question(case.kind, asked, _in_time(case, breaks)))
         return (found(question) if question is not None else None) or broken
+    return broken
 
 
-def _keeper(
+def _keepers(
     case: Case, stack: ExitStack, invariant: Invariant, broken: ProgramViolation
-) -> ProgramProcess | None:
-    """Return the process of a published program that keeps the invariant where the candidate broke it."""
+) -> list[ProgramProcess]:
+    """Return the published programs, running, that keep the invariant where the candidate broke it."""
     question = allowed(case.kind, broken.asked._asdict())
-    for baseline in case.kind.baselines.values():
-        if baseline.source is None or question is None:
-            continue
-        process = stack.enter_context(case.process(baseline.source))
-        if _keeps(case, process, invariant, question):
-            return process
-    return None
+    sources = [each.source for each in case.kind.baselines.values() if each.source]
+    running = [stack.enter_context(case.process(source)) for source in sources]
+    return [each for each in running if question and _keeps(case, each, invariant, question)]
 
 
 def _keeps(case: Case, process: ProgramProcess, invariant: Invariant, question: Question) -> bool:

@@ -56,7 +56,11 @@ def _edges(replay: Replay) -> npt.NDArray[np.int64]:
 
 
 def worst_mean_effect(
-    candidate: Sequence[Replay], base: Sequence[Replay], alpha: float, seed: int
+    candidate: Sequence[Replay],
+    base: Sequence[Replay],
+    alpha: float,
+    seed: int,
+    before: Sequence[tuple[Sequence[Replay], Sequence[Replay]]] = (),
 ) -> Effect:
     """Return the relative change of the mean outcome: over calibrations, the widest of all intervals.
 
@@ -64,6 +68,7 @@ def worst_mean_effect(
         candidate, base: replays of the same decisions, one per calibration.
         alpha: one-sided error of either limit.
         seed: of the resampling.
+        before: the same of earlier windows, which say how much long stretches of time differ.
 
     Raises:
         TraceError: too few blocks.
@@ -71,8 +76,15 @@ def worst_mean_effect(
     _edges(candidate[0])
     block_s = block_length(float(np.ptp(candidate[0].time)))
     effects = [
-        paired_effect(one, other, block_s, seed, 1.0 - 2.0 * alpha)
-        for one, other in zip(candidate, base, strict=True)
+        paired_effect(
+            candidate[index],
+            base[index],
+            block_s,
+            seed,
+            1.0 - 2.0 * alpha,
+            [(ours[index], theirs[index]) for ours, theirs in before],
+        )
+        for index in range(len(candidate))
     ]
     return Effect(
         float(np.median([effect.estimate for effect in effects])),

@@ -186,7 +186,7 @@ def quarantine(ledger: Ledger, evaluator: Evaluator, at: Beyond, actor: str) -> 
         **evaluator.as_json(),
         "bound": at.bound,
         "mean": at.mean,
-        "candidate": hashlib.sha256(at.source.encode()).hexdigest(),
+        "candidate": hashlib.sha256(at.source.encode("utf-8", "surrogatepass")).hexdigest(),
         "trace": at.trace,
         "window": at.window,
     }

@@ -20,7 +20,7 @@ from ...sdk.files import read_regular, strict_json
 from ...sdk.invariant import Invariant
 from ...sdk.kind import Kind
 from ...sdk.state import write_atomically
-from .shrink import allowed
+from .shrink import allowed, keepable
 from .watch import blocking
 
 FORMAT = 1
@@ -157,25 +157,30 @@ def usable(
         kind: what the hook decides now.
         invariants: of the hook now.
     """
-    names = {each.name for each in blocking(tuple(invariants))}
+    known = {each.name: each for each in blocking(tuple(invariants))}
     marked = [
-        Stored(each.path, each.case, each.problem or _stale(each.case, kind, names))
+        Stored(each.path, each.case, each.problem or _stale(each.case, kind, known))
         for each in stored
     ]
     return [e for e in marked if not e.problem], [e for e in marked if e.problem]
 
 
-def _stale(case: Regression | None, kind: Kind, names: set[str]) -> str:
+def _stale(case: Regression | None, kind: Kind, known: Mapping[str, Invariant]) -> str:
     assert case is not None, "a file without a case has a problem"
     if (case.kind, case.kind_version, case.form) != (kind.name, kind.version, kind.form):
         return f"for {case.kind} v{case.kind_version}, the hook decides {kind.name} v{kind.version}"
-    if case.invariant and case.invariant not in names:
+    if case.invariant and case.invariant not in known:
         return f"no invariant {case.invariant!r} blocks for this hook any more"
     if kind.program is not None:
         fits = isinstance(case.question, dict) and allowed(kind, case.question) is not None
     else:
         fits = case.inputs == kind.input_names and _is_table(case.question, len(kind.inputs))
-    return "" if fits else "no question that the kind's contract allows"
+    if not fits:
+        return "no question that the kind's contract allows"
+    fair = kind.program is not None or not case.invariant
+    if fair or keepable(kind, known[case.invariant], case.question):
+        return ""
+    return "no pick would keep the invariant"
 
 
 def _is_table(question: Any, width: int) -> bool:

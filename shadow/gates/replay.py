@@ -12,6 +12,7 @@ import numpy as np
 from ...sdk.errors import TraceError
 from ...sdk.invariant import Violation
 from ...sdk.kind import Guardrail, Kind
+from ..evaluation import Split
 from ..programs import ProgramViolation
 from ..report.shown import percent, plain
 from ..simulators.base import Replay
@@ -63,7 +64,7 @@ def in_unit(value: float, kind: Kind) -> str:
 def validation(case: Case) -> GateResult:
     """Refuse a candidate that does not beat the incumbent under every calibration of validation."""
     trace = case.splits["validation"]
-    replays, broken = case.replays(trace)
+    replays, broken = case.window("validation")
     if broken:
         return _broken("full replay", case, broken)
     unfit = _unfit(case, replays) or _unfit_before(case)
@@ -86,8 +87,12 @@ def validation(case: Case) -> GateResult:
         f"Changes the mean by {percent(min(changes))} to {percent(max(changes))} under "
         f"{len(changes)} calibrations."
     )
-    answer: Answer = "passed" if max(changes) < 0.0 else "failed"
-    return GateResult("full replay", answer, summary, evidence)
+    if max(changes) >= 0.0:
+        return GateResult("full replay", "failed", summary, evidence)
+    _, broken = case.window("train")
+    if broken:
+        return _broken("full replay", case, broken)
+    return GateResult("full replay", "passed", summary, evidence)
 
 
 def holdout(case: Case) -> tuple[GateResult, dict[str, dict[str, float]]]:
@@ -115,7 +120,7 @@ def holdout(case: Case) -> tuple[GateResult, dict[str, dict[str, float]]]:
 
 
 def _opened(case: Case, grant: Grant) -> tuple[GateResult, dict[str, dict[str, float]]]:
-    replays, broken = case.holdout_replays()
+    replays, broken = case.window("holdout")
     if broken:
         return _broken("holdout", case, broken), {}
     unfit = _unfit(case, replays)
@@ -149,7 +154,9 @@ def judged(
         TraceError: too few blocks.
     """
     base = case.base("holdout", case.splits["holdout"])
-    effect = worst_mean_effect(replays, base, alpha, case.options.seed)
+    windows: tuple[Split, ...] = ("train", "validation")
+    before = [(case.window(name)[0], case.base(name, case.splits[name])) for name in windows]
+    effect = worst_mean_effect(replays, base, alpha, case.options.seed, before)
     means = {"candidate": _mean(replays), "incumbent": _mean(base)}
     effects = {"incumbent": effect} | _others(case, replays, alpha, means)
     finite = {name: each for name, each in effects.items() if math.isfinite(each.high)}
@@ -238,7 +245,7 @@ def bound(case: Case) -> GateResult:
         summary = f"No bound is proven for kind {case.kind.name}."
         return GateResult("bound", "skipped", summary)
     trace = case.splits["holdout"]
-    replays = case.kept_holdout
+    replays, _ = case.window("holdout")
     case.ran.saw("holdout", trace)
     case.ran.used(case.calibrations)
     limits = [

@@ -169,7 +169,7 @@ def _verdict(case: Case, gates: list[GateResult], predicted: Predicted) -> Verdi
         kind=case.kind.name,
         kind_version=case.kind.version,
         source=case.source,
-        source_digest=hashlib.sha256(case.source.encode()).hexdigest(),
+        source_digest=hashlib.sha256(case.source.encode("utf-8", "surrogatepass")).hexdigest(),
         form=case.kind.form,
         gates=tuple(gates),
         fidelity=next((gate.evidence for gate in gates if gate.name == "fidelity"), {}),
@@ -203,7 +203,7 @@ def _decision(last: GateResult) -> Decision:
 def _digests(against: Mapping[str, str]) -> dict[str, str]:
     """Return the sources by name; a name that is empty becomes the source's digest."""
     return {
-        name or hashlib.sha256(source.encode()).hexdigest(): source
+        name or hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest(): source
         for name, source in against.items()
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -87,23 +86,25 @@ def test_two_that_find_the_same_case_keep_it_once(folder: Path) -> None:
     assert stored.problem == "" and not list(stored.path.parent.glob(".*"))
 
 
-def killed_once(folder: Path, when: Callable[[Ledger], bool]) -> None:
-    """Kill a verification as soon as the ledger says so."""
+def killed_once(folder: Path, when: Callable[[Ledger], bool]) -> bool:
+    """Kill a verification as soon as the ledger says so; return whether that came before its end."""
     Ledger(folder / "l.db").close()
     process = started(folder, "peak.py", "--out", "v.json")
     ledger, until = Ledger(folder / "l.db"), time.monotonic() + 60.0
     while not when(ledger) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.005)
     ledger.close()
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.communicate()
+    return process.returncode == -signal.SIGKILL
 
 
 def test_a_killed_verification_runs_again_and_its_opening_counts_once(folder: Path) -> None:
-    killed_once(folder, lambda ledger: bool(ledger.list(kind=OPENED)))
+    in_time = killed_once(folder, lambda ledger: bool(ledger.list(kind=OPENED)))
     ledger = Ledger(folder / "l.db")
     assert len(ledger.list(kind=OPENED)) == 1
-    assert not ledger.list(kind=KIND) and not (folder / "v.json").exists()
+    if in_time:  # on a busy machine it may have ended first
+        assert not ledger.list(kind=KIND) and not (folder / "v.json").exists()
     code, said = ended(started(folder, "peak.py", "--out", "v.json"))
     assert code == 0 and said["decision"] == "accepted"
     holdout = next(gate for gate in said["gates"] if gate["name"] == "holdout")

@@ -108,10 +108,12 @@ def test_what_no_longer_applies_is_said_and_not_asked(kept: Regressions) -> None
         "for load_balancer v99": replace(CASE, kind_version=99),
         "for cache v": replace(CASE, kind="cache"),
         "no question": replace(CASE, question=[[1.0]]),
+        "no pick would keep": replace(CASE, question=[[9.0] * 5], invariant="calm"),
         "no question that": replace(CASE, inputs=("a", "b", "c", "d", "e")),
     }
     stored = [Stored(kept.add(case), case) for case in wanted.values()]
-    good, stale = usable(stored, load_balancer, (*load_balancer.invariants, SPARE))
+    calm = Invariant("calm", lambda items, picked: picked.inflight < 2)
+    good, stale = usable(stored, load_balancer, (*load_balancer.invariants, SPARE, calm))
     assert [each.case for each in good] == [CASE]
     for says, each in zip([*wanted][1:], stale, strict=True):
         assert each.problem.startswith(says), each.problem
@@ -372,3 +374,28 @@ def test_cases_on_the_command_line(kept: Regressions, tmp_path: Path) -> None:
     assert _run("remove", "12345678", *where).exit_code == 2
     assert _run("remove", CASE.digest[:12], "--json", *where).exit_code == 0
     assert not path.exists()
+
+
+def test_a_candidate_that_dies_while_its_case_is_made_small_is_refused_with_the_first(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gnomon.sdk.isolation.zygote import CandidateStopped
+    from gnomon.shadow.evaluation import Status
+    from gnomon.shadow.gates import counterexample
+
+    def dies(*_: Any) -> Any:
+        raise CandidateStopped(Status.DIED, "killed from outside")
+
+    monkeypatch.setattr(counterexample, "smallest", dies)
+    result = sampled(make(GREEDY, target(SPARE)))
+    assert result.answer == "failed" and "spare broken" in result.summary
+    assert len(result.evidence["counterexample"]["items"]) == 4  # as recorded
+
+
+def test_making_a_case_small_has_an_end(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gnomon.shadow.gates import counterexample
+
+    monkeypatch.setattr(counterexample, "_MOST_S", 0.0)
+    result = sampled(make(GREEDY, target(SPARE)))
+    assert result.answer == "failed"
+    assert len(result.evidence["counterexample"]["items"]) == 4

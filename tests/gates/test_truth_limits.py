@@ -57,6 +57,69 @@ def wrong(regime: Callable[[np.random.Generator], Blocks], runs: int, alpha: flo
     return found
 
 
+def long_spells(rng: np.random.Generator, blocks: int) -> Blocks:
+    """What one policy does differently lasts for four blocks, a tenth of the window."""
+    drawn = rng.normal(size=(2, blocks + 50))
+    keep = math.exp(-1.0 / 4.0)
+    for at in range(1, blocks + 50):
+        drawn[:, at] = keep * drawn[:, at - 1] + math.sqrt(1.0 - keep**2) * drawn[:, at]
+    ours, theirs = np.exp(0.3 * drawn[:, 50:])
+    return ours, theirs
+
+
+def rare_bursts(rng: np.random.Generator, blocks: int) -> Blocks:
+    """One policy is better but for one block in twenty, in which it is four times as dear."""
+    on = rng.random(blocks) < 0.05
+    ours = np.where(on, 4.0, 1.0) / 1.15 * rng.gamma(50.0, 0.02, blocks)
+    return ours, rng.gamma(50.0, 0.02, blocks)
+
+
+def wrong_with_history(
+    regime: Callable[[np.random.Generator, int], Blocks], runs: int, history: bool
+) -> int:
+    """Count how often an equal policy seems to be better where three quarters came before."""
+    found = 0
+    for run in range(runs):
+        ours, theirs = regime(np.random.default_rng((33, run)), 4 * BLOCKS)
+        edges = [slice(0, 2 * BLOCKS), slice(2 * BLOCKS, 3 * BLOCKS)] if history else []
+        before = [(ours[edge], theirs[edge]) for edge in edges]
+        last = slice(3 * BLOCKS, None)
+        found += ratio_limits(ours[last], theirs[last], 0.025, 0, before)[1] < 0.0
+    return found
+
+
+@pytest.mark.parametrize(("regime", "share"), [(long_spells, 0.025), (rare_bursts, 0.025)])
+def test_what_came_before_tells_how_much_long_stretches_differ(
+    regime: Callable[[np.random.Generator, int], Blocks], share: float
+) -> None:
+    assert wrong_with_history(regime, 300, history=True) <= most(300, share)
+    assert wrong_with_history(regime, 300, history=False) >= 24  # the window alone cannot know
+
+
+@given(seed=st.integers(0, 200), factor=st.floats(0.3, 3.0))
+def test_what_a_policy_won_before_does_not_count_and_what_it_lost_does(
+    seed: int, factor: float
+) -> None:
+    ours, theirs = alike(np.random.default_rng(seed))
+    equal = [(ours, theirs)] * 2
+    low, high = ratio_limits(ours, theirs, 0.025, 0, equal)
+    other = ratio_limits(ours, theirs, 0.025, 0, [(factor * ours, theirs)] * 2)
+    blocks = student(0.025, BLOCKS - 1) * (ours / theirs).std() / math.sqrt(BLOCKS)
+    assert other[0] <= other[1] and other[1] - other[0] >= blocks
+    if factor > 1.5:
+        assert other[1] > high and other[1] > 0.0
+    if factor < 0.6:
+        assert other[0] < low and other[0] < 0.0
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("regime", "share"), [(long_spells, 0.025), (rare_bursts, 0.025)])
+def test_what_came_before_tells_in_many_runs(
+    regime: Callable[[np.random.Generator, int], Blocks], share: float
+) -> None:
+    assert wrong_with_history(regime, 6000, history=True) <= most(6000, share)
+
+
 def most(runs: int, share: float) -> int:
     """Return a count that a binomial of this share exceeds in one of a thousand runs."""
     return math.floor(runs * share + 3.1 * math.sqrt(runs * share * (1.0 - share)) + 1.0)

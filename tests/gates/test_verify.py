@@ -176,3 +176,9 @@ def test_a_trace_of_another_kind_is_bad_input(trace: DecisionTrace, ledger: Ledg
 def test_few_calibrations_are_bad_input(trace: DecisionTrace, ledger: Ledger) -> None:
     with pytest.raises(ConfigurationError, match="at least 8"):
         judged(trace, PEAK, ledger, options=replace(OPTIONS, calibrations=2))
+
+
+def test_a_source_that_is_no_text_is_refused(trace: DecisionTrace, ledger: Ledger) -> None:
+    """As a proposer may make one: half of a surrogate pair cannot be written as UTF-8."""
+    verdict = judged(trace, "# \ud800\n" + PEAK, ledger)
+    assert (verdict.decision, verdict.reason) == ("refused", "language")

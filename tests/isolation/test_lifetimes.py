@@ -188,6 +188,29 @@ def test_a_stopped_clean_process_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
             zygote.fork()
 
 
+def test_a_wait_for_a_fork_that_a_signal_ends_mixes_up_nothing() -> None:
+    """As in a notebook: the answer that comes too late must not be given to the next request."""
+
+    class Interrupted(BaseException):
+        pass
+
+    def handler(*_: object) -> None:
+        raise Interrupted
+
+    with raw_zygote("process", Limits()) as zygote:
+        os.kill(zygote.pid, signal.SIGSTOP)
+        before = signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        try:
+            with pytest.raises(Interrupted):
+                zygote.fork()
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert zygote.ended(5.0)
+        with pytest.raises(IsolationError, match="has ended"):
+            zygote.fork()
+
+
 # --- what dies -------------------------------------------------------------------------------------------
 
 
