@@ -49,7 +49,9 @@ def test_an_acceptance_says_what_ran_and_what_it_means(
     assert ran["sampled replay"]["windows"][0]["window"] == "part of validation"
     assert ran["sampled replay"]["asked"] == 500
     assert ran["fidelity"]["windows"][0]["digest"] == trace.digest
-    assert ran["full replay"]["replays"] == {"candidate": 9, "incumbent": 8}  # train, too
+    full = ran["full replay"]
+    assert full["replays"]["candidate"] > 8 <= full["replays"]["incumbent"]
+    assert {each["window"] for each in full["windows"]} == {"validation", "train"}
     assert ran["bound"]["calibrations"] == holdout["calibrations"]
     assert ran["invariants"]["asked"] >= 20 and ran["budget"]["asked"] > 0
 
