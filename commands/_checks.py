@@ -13,6 +13,7 @@ from ..sdk import config
 from ..sdk.channel import Peer
 from ..sdk.errors import ConfigurationError, GnomonError, IsolationError, UnavailableError
 from ..sdk.isolation.layers import MISSING, ONLY_ROOT
+from ..sdk.kill import KillFile
 from ..shadow.report.shown import Part, Shown, Table
 from ._probes import Machine, standing
 
@@ -96,6 +97,7 @@ def diagnose(machine: Machine, control_plane: str = "", otlp_endpoint: str = "")
             clock(machine),
             *keys(machine, values),
             state(machine, Path(str(values.get("state_dir", ".gnomon")))),
+            *stopped(Path(str(values.get("state_dir", ".gnomon")))),
             control(machine, plane),
             recorder(machine, endpoint),
             compiled(machine),
@@ -273,6 +275,13 @@ def state(machine: Machine, folder: Path) -> Check:
         answer: Answer = "fail" if free < _LEAST_FREE else "warn"
         return Check("state", answer, found, "make room, or set GNOMON_STATE_DIR elsewhere")
     return Check("state", "ok", found)
+
+
+def stopped(folder: Path) -> Iterator[Check]:
+    """Say that policies are stopped on this host, where they are."""
+    for kill in KillFile(folder).kills():
+        found = f"{kill.hook or 'every hook'} {kill.words}"
+        yield Check("kill", "warn", found, "lift it once its reason is gone: gnomon kill --lift")
 
 
 def control(machine: Machine, address: str) -> Check:

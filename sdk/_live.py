@@ -74,6 +74,7 @@ class Live:
         self._events = 0
         self.delayed = False
         self.killed = ""
+        self._changes = 0
         self.identify: Callable[[int], bytes] = _nameless
         self.invariants: tuple[Invariant, ...] = kind.invariants
         self._prepare = preparer(kind)
@@ -114,6 +115,7 @@ class Live:
             self.clock.monotonic_ns,
             self.spec.limits or settings.limits,
             self._slow,
+            self.renew,
         )
         self._lost = 0
         self.expander = self._expander()
@@ -202,6 +204,7 @@ class Live:
     def renew(self) -> None:
         """Look up afresh, at the next call, who decides."""
         with self.lock:
+            self._changes += 1
             if self.segment is not None:
                 self.segment = UNBORN
 
@@ -216,6 +219,7 @@ class Live:
         if self.segment is UNBORN:
             self._arrived()  # without the lock: it takes the runtime's, which goes before this one
         with self.lock:
+            changes = self._changes
             now = self._moment()
             surroundings = Surroundings(
                 self.spec.explore,
@@ -237,6 +241,8 @@ class Live:
             self.space["g_context"] = held.context or _nothing
             if self.segment is not None:
                 self.segment = held
+                if changes != self._changes:  # by a signal's handler, on this very thread
+                    self.segment = UNBORN
             return held
 
     def _whole(self, held: Segment, now: Moment) -> Segment:

@@ -113,13 +113,18 @@ class Guarded:
                 stands for itself, as those that follow it will be measured.
         """
         breaker, limits = self.breaker, self.host.limits
-        breaker.watched -= breaker.watched > 0
+        if breaker.watched > 0:
+            breaker.watched -= 1
+            if not breaker.watched:
+                self.host.calm()
         if spent_ns > limits.budget_ns:
             breaker.slow(number)
             self.host.count_slow()
             answers = 1
         if spent_ns > limits.quick_ns:
-            breaker.charge(begin_ns + spent_ns, spent_ns * answers)
+            # Longer than that a thread waits for others, as where many want the interpreter.
+            most = 2 * limits.budget_ns
+            breaker.charge(begin_ns + spent_ns, min(spent_ns, most) * answers)
 
     def choice(self, full: list[Row]) -> int:
         """Return the index that the program picks, or -1 for any kind of failure."""
@@ -162,6 +167,7 @@ class Host:
         monotonic_ns: clock for the time budget.
         limits: when to take a program back.
         count_slow: called for every slow answer.
+        calm: called when every answer was measured for a while, and need not be any more.
     """
 
     prepare: Prepare
@@ -169,6 +175,7 @@ class Host:
     monotonic_ns: Callable[[], int]
     limits: Limits
     count_slow: Callable[[], object]
+    calm: Callable[[], object] = bool
 
 
 def preparer(kind: Kind) -> Prepare:

@@ -62,6 +62,7 @@ class ProgramHook:
         self.invariants: tuple[Invariant, ...] = kind.invariants
         self._runtime = runtime
         self.killed = ""
+        self._changes = 0
         self._arms = Arms()
         self._breakers = Breakers(self._tripped)
         self._numbers = Numbers(Tally(), Tally())
@@ -300,10 +301,19 @@ class ProgramHook:
             now = Moment(self.clock.time_ns(), self.clock.monotonic_ns())
             s = self.settings
             sampling = Sampling(s.sample, int(s.window_s * 1e9), self.name, s.cell)
+            changes = self._changes
             found = segment(self._arms, now, sampling, Surroundings(killed=bool(self.killed)))
             if self.segment is not None:
                 self.segment = found
+                if changes != self._changes:  # by a signal's handler, on this very thread
+                    self.segment = UNBORN
             return found
+
+    def _renew(self) -> None:
+        """Look up afresh, at the next call, who decides; the lock is held."""
+        self._changes += 1
+        if self.segment is not None:
+            self.segment = UNBORN
 
     def _take(self, assignment: Assignment) -> None:
         with self._installing:
@@ -316,8 +326,7 @@ class ProgramHook:
             )
             with self._lock:
                 self._arms = new
-                if self.segment is not None:
-                    self.segment = UNBORN
+                self._renew()
             self._release(old, new)
 
     def _guarded(self, arm: str, assignment: Assignment, old: Arms) -> Any:
@@ -340,8 +349,7 @@ class ProgramHook:
     def _tripped(self, reason: str) -> None:
         self.recording.tallies["breaker_trips"].bump()
         with self._lock:
-            if self.segment is not None:
-                self.segment = UNBORN
+            self._renew()
         self._runtime.tripped(self, reason)
 
     @staticmethod

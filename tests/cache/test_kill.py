@@ -44,7 +44,8 @@ def test_it_is_under_its_incumbent_from_the_next_operation_on_and_again_after() 
         assert open_to_newcomers(thumbnails, "e")
         decided = thumbnails.hook.counters["decisions"]
         gnomon.unkill(thumbnails)
-        assert not all([open_to_newcomers(thumbnails, key) for key in "fgh"])
+        taken = [open_to_newcomers(thumbnails, key) for key in "fgh"]
+        assert taken.count(True) < 3
         assert thumbnails.hook.counters["decisions"] > decided
 
 

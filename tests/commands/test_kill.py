@@ -104,6 +104,14 @@ def test_a_folder_that_cannot_be_written_is_named(folder: Folder, state: Path) -
         state.chmod(0o700)
 
 
+def test_doctor_says_that_policies_are_stopped(folder: Folder, state: Path) -> None:
+    assert "kill" not in [check.name for check in gnomon.doctor().checks]
+    folder.run("kill", "--all", "--reason", "pages are slow", "--by", "ann")
+    (told,) = [check for check in gnomon.doctor().checks if check.name == "kill"]
+    assert (told.answer, told.remedy[-18:]) == ("warn", "gnomon kill --lift")
+    assert told.found == "every hook killed (file) by ann: pages are slow"
+
+
 def test_what_json_says_is_what_the_file_holds(folder: Folder, state: Path) -> None:
     folder.json("kill", "a.b", "--reason", "two\nlines\x07", "--by", "ann")
     written = json.loads((state / FILE).read_text())

@@ -140,6 +140,12 @@ def test_a_service_is_guarded_against_it_too(ground: Ground, attack: Attack) -> 
         assert invariant is None or state[index][0] <= min(each[0] for each in state) + 10
 
 
+@pytest.mark.parametrize("name", ["a lone surrogate", "a NUL", "an empty text", "deep nesting"])
+def test_a_text_that_is_none_ends_in_a_verdict(ground: Ground, name: str) -> None:
+    attack = next(each for each in LANGUAGE if each.name == name)
+    assert ground.judged(attack).layer == "language"
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("attack", GATES, ids=_named)
 def test_a_whole_verification_refuses_it(ground: Ground, attack: Attack) -> None:

@@ -520,6 +520,8 @@ def test_whatever_happens_around_it_every_call_is_answered(kept: Kept) -> None:
             process.end()  # as somebody who kills it from outside
         if draw.random() < 0.3:
             target.install(Assignment(epoch=epoch, phase="killed"))
+        target.kill("an operator's order" if draw.random() < 0.3 else "")
+    target.kill("")
     install(assign, LONGEST, epoch=99)
     stop.set()
     for caller in callers:

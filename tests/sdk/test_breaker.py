@@ -126,6 +126,18 @@ def test_answers_below_the_budget_that_take_too_much_of_a_thread_trip() -> None:
         assert accounted(pick)
 
 
+def test_a_thread_that_waits_for_the_interpreter_now_and_then_takes_nothing_back() -> None:
+    """Eight busy threads: each is held up for 35 ms, 25 times a second, wherever it happens to be."""
+    pick = marked()
+    with recording():
+        run(pick, lambda rows: 1)
+        guarded = pick.hook.live.arms.candidate
+        for n in range(1_000):
+            guarded.took(40 * MS * n, 35 * MS, 1_600 * n)
+        assert pick.hook.breaker == ""
+        assert pick.hook.counters["slow"] == 1_000
+
+
 class Ticking:
     """A clock on which every reading takes some time, as if whoever reads it had been held up."""
 

@@ -375,10 +375,11 @@ class Guard(RuleBasedStateMachine):
         def work() -> bytes:
             self.asked.clear()
             picked = {things.index(self.pick(things)) for _ in range(4)}
+            asked = {arm for (arm, _), _ in self.asked}  # before a live shadow asks for itself
             RUNTIME.round()
             ok = accounted(self.pick) and self.pick.hook.counters["decisions"] == 4
             ok = ok and (bool(allowed) or bool(self.explore) or picked == {0})
-            return b"1" if ok and not ({a for (a, _), _ in self.asked} - allowed) else b"0"
+            return b"1" if ok and not asked - allowed else b"0"
 
         with self.elsewhere():
             assert in_child(work) == b"1"
@@ -428,7 +429,7 @@ def guard_machine(examples: int, steps: int) -> None:
 
 
 def test_the_service_is_never_hurt() -> None:
-    guard_machine(20, 25)
+    guard_machine(15, 25)
 
 
 @pytest.mark.soak

@@ -215,6 +215,27 @@ def test_asynchronous_functions_methods_and_open_decisions() -> None:
         assert [outcome.arm for outcome in seen.outcomes] == ["incumbent"]
 
 
+def test_a_signal_s_handler_may_give_the_order_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs on the very thread that looks up who decides, and holds the locks."""
+    from gnomon.sdk import _live
+
+    pick, backends = marked(), items()
+    looked_up = _live.segment
+
+    def interrupted(*args: Any) -> Any:
+        found = looked_up(*args)
+        if not gnomon.kills():
+            gnomon.kill(pick, reason="a signal")
+        return found
+
+    with recording():
+        run(pick, second)
+        monkeypatch.setattr(_live, "segment", interrupted)
+        pick(None, backends)  # in its midst the order comes
+        assert pick(None, backends) is backends[0]
+        assert pick.hook.killed
+
+
 def test_a_forked_child_is_killed_too() -> None:
     from .test_runtime import in_child
 

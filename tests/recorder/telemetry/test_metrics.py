@@ -46,7 +46,9 @@ def test_instruments_show_what_hooks_count() -> None:
         hooks, provider, accounts=lambda: {"otlp": accounting.account()}, stale_s=lambda: 2.5
     )
     counters = {"decisions": 7, "dropped": 1, "faults": 2, "violations": 3, "missing_outcomes": 4}
+    counters["breaker_trips"] = 1
     hooks.append(FakeHook("late.pick", counters=counters))
+    hooks.append(FakeHook("stopped.pick", killed="killed (file): x"))
     found = collected(reader)
     provider.shutdown()
     assert found["gnomon.decisions"] == {("late.pick",): 7}
@@ -54,6 +56,8 @@ def test_instruments_show_what_hooks_count() -> None:
     assert found["gnomon.fallbacks"] == {("fault", "late.pick"): 2, ("late.pick", "violation"): 3}
     assert found["gnomon.invariant.violations"] == {("late.pick",): 3}
     assert found["gnomon.outcomes.missing"] == {("late.pick",): 4}
+    assert found["gnomon.breaker.trips"] == {("late.pick",): 1}
+    assert found["gnomon.policy.killed"] == {("late.pick",): 0, ("stopped.pick",): 1}
     assert found["gnomon.policy.staleness"] == {(): 2.5}
     assert found["gnomon.records.exported"] == {
         ("acknowledged", "otlp"): 6,
