@@ -31,6 +31,9 @@ soak: $(VENV)/.dev ## Run the full counts of the heavy suites; figures under bui
 bench: $(VENV)/.bench ## Run benchmarks (ONLY=hotpath,demo for some); figures under build/bench
 	$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
+fuzz: $(VENV)/.fuzz ## Run the fuzzers (ONLY=policy,otlp for some, SECONDS=60 for each); figures under build/fuzz
+	$(PY) tests/fuzz/run.py $(if $(ONLY),--only $(ONLY)) --seconds $(or $(SECONDS),60)
+
 lint: $(VENV)/.dev link ## Check format, lint and types
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
@@ -83,5 +86,10 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.dev
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@
 
-.PHONY: help demo test soak bench lint link proto docs dist smoke lock
+# The fuzzer, likewise; there is one for Linux on x86-64 only.
+$(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.dev
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	@touch $@
+
+.PHONY: help demo test soak bench fuzz lint link proto docs dist smoke lock
 .DEFAULT_GOAL := help

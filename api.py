@@ -417,6 +417,7 @@ def check_invariants(
     incumbent: str | None = None,
     invariants: str | Path | None = None,
     show: int = 3,
+    ledger: str | Path | None = None,
 ) -> InvariantCheck:
     """Ask every decision invariant about every decision: recorded ones, or those of a replay.
 
@@ -425,6 +426,7 @@ def check_invariants(
         incumbent: ``recorded``, or a policy to replay; None takes what was recorded where decisions
             were, else the incumbent as :func:`opened` finds it.
         show: violations that are kept of each invariant.
+        ledger: file that takes an entry of the check, by :func:`acting`; None takes none.
 
     Raises:
         TraceError, ConfigurationError, LanguageError, TrustError: as :func:`opened`; or the policy's
@@ -433,7 +435,17 @@ def check_invariants(
     from .shadow.invariants.checking import check
     from .shadow.invariants.decisions import decided
 
-    return check(decided(traces, hook, incumbent, invariants), show)
+    found = check(decided(traces, hook, incumbent, invariants), show)
+    if ledger is not None:
+        with closing(_ledger(ledger)) as book:
+            found.record(book, acting())
+    return found
+
+
+def _ledger(path: str | Path) -> Ledger:
+    from .policies.rollout.ledger import Ledger
+
+    return Ledger(Path(path))
 
 
 def suggest_invariants(
@@ -490,12 +502,11 @@ def confirm_invariants(
         ConfigurationError: no such file, suggestion or severity.
         TrustError: a suggestion was changed after it was confirmed; or the ledger is none.
     """
-    from .policies.rollout.ledger import Ledger
     from .shadow.invariants.confirming import confirmed
     from .shadow.invariants.suggesting import Suggested
 
     with ExitStack() as stack:
-        book = stack.enter_context(closing(Ledger(Path(ledger)))) if ledger is not None else None
+        book = stack.enter_context(closing(_ledger(ledger))) if ledger is not None else None
         path = Path(file)
         made = confirmed(path, names, by or acting(), severity, time.time_ns(), book)
     return Suggested(made, path)

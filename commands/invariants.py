@@ -64,13 +64,16 @@ def check(
     ] = None,
     invariants: File = None,
     show: Annotated[int, typer.Option(min=0, help="Violations shown of each invariant.")] = 3,
+    ledger: Annotated[
+        Path | None, typer.Option(help="Ledger that takes an entry of the check.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Hold every decision of a trace to the decision-level invariants, the incumbent's too."""
     from .. import api
 
     found = api.check_invariants(
-        traces, hook=hook, incumbent=incumbent, invariants=invariants, show=show
+        traces, hook=hook, incumbent=incumbent, invariants=invariants, show=show, ledger=ledger
     )
     emit(found.as_json(), as_json, shown(found))
     raise typer.Exit(int(Exit.NEGATIVE if found.broken else Exit.OK))

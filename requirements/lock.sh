@@ -7,3 +7,4 @@ compile="$uv pip compile --universal --python-version 3.11 --generate-hashes --n
 $compile pyproject.toml requirements/build.in --extra demo --group test --group lint --group docs -o requirements/dev.txt
 $compile pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt -o requirements/demo.txt
 $compile --group bench -c requirements/dev.txt -o requirements/bench.txt
+$compile --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt

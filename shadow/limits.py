@@ -4,8 +4,8 @@ A percentile bootstrap of 40 blocks is too sure of itself three times over: with
 follow each other in a spell, and with a rare block that is much worse. So several limits are asked, and the
 widest counts: Student's t over blocks; the bootstrap-t, which sees skew (Efron and Tibshirani, An Introduction
 to the Bootstrap, 1993, chapter 12); and Student's t over batches of a quarter of the length (batch means,
-Schmeiser, Operations Research 30 (3), 1982) of everything that came before, too: how much long stretches
-differ is not to be learnt from four of them. Where nothing came before, batches of two and four blocks do.
+Schmeiser, Operations Research 30 (3), 1982) of everything that came before, too: how much worse long stretches
+can be is not to be learnt from four of them. Where nothing came before, batches of two and four blocks do.
 """
 
 from __future__ import annotations
@@ -63,35 +63,40 @@ def ratio_limits(
         ours, theirs: sums of blocks in order of time, in pairs, not below 0, f8[blocks].
         alpha: one-sided error of either limit.
         seed: of the resampling.
-        before: the same of earlier windows; how they vary counts, their own ratios do not.
+        before: the same of earlier windows: how far they lie to either side of this one's ratio counts.
     """
     if not (ours.sum() > 0.0 and theirs.sum() > 0.0):
         return _one_sided(int((ours + theirs > 0.0).sum()), alpha, bool(ours.sum() > 0.0))
     ratio = float(ours.sum() / theirs.sum())
     if _error(ours, theirs, ratio) <= _ROUNDING * ratio:
         return ratio - 1.0, ratio - 1.0
-    half = _reach(ours, theirs, ratio, alpha, before)
+    down, up = _reaches(ours, theirs, ratio, alpha, before)
     low, high = _bootstrap_t(ours, theirs, ratio, alpha, seed)
-    return max(min(low, ratio - half), 0.0) - 1.0, max(high, ratio + half) - 1.0
+    return max(min(low, ratio - down), 0.0) - 1.0, max(high, ratio + up) - 1.0
 
 
-def _reach(
+def _reaches(
     ours: Floats, theirs: Floats, ratio: float, alpha: float, before: Sequence[Pair]
-) -> float:
-    """Return how far a symmetric limit is from the ratio."""
-    over_all = _reach_over_all(ours, theirs, alpha, before)
-    reaches = [
+) -> tuple[float, float]:
+    """Return how far the limits by Student's t are below and above the ratio."""
+    over_all = _reaches_over_all(ours, theirs, ratio, alpha, before)
+    half = max(
         student(alpha, len(ours) // many - 1)
         * _error(batched(ours, many), batched(theirs, many), ratio)
         for many in (merges(len(ours)) if over_all is None else (1,))
-    ]
-    return max(*reaches, over_all or 0.0)
+    )
+    down, up = over_all or (0.0, 0.0)
+    return max(half, down), max(half, up)
 
 
-def _reach_over_all(
-    ours: Floats, theirs: Floats, alpha: float, before: Sequence[Pair]
-) -> float | None:
-    """Return the same from long batches of all windows; None where there are too few."""
+def _reaches_over_all(
+    ours: Floats, theirs: Floats, ratio: float, alpha: float, before: Sequence[Pair]
+) -> tuple[float, float] | None:
+    """Return the same from long batches of all windows; None where there are too few.
+
+    To either side only the batches on that side of the ratio count, as if the others were their mirror image:
+    that a policy won much more at some time does not speak against its winning at all.
+    """
     many = max(len(ours) // _PARTS, 1)
     windows = [pair for pair in (*before, (ours, theirs)) if len(pair[0]) >= many]
     one, other = (
@@ -99,9 +104,11 @@ def _reach_over_all(
     )
     if not before or len(one) < LEAST_BATCHES:
         return None
-    rest = one - one.sum() / other.sum() * other
-    spread = math.sqrt(float(rest @ rest) / (len(rest) - 1) * (len(ours) // many))
-    return student(alpha, len(rest) - 1) * spread / float(theirs.sum())
+    rest = one - ratio * other
+    scale = math.sqrt(2.0 / len(rest) * (len(ours) // many)) / float(theirs.sum())
+    below, above = (float(np.linalg.norm(np.maximum(side * rest, 0.0))) for side in (-1.0, 1.0))
+    wide = student(alpha, len(rest) - 1) * scale
+    return wide * below, wide * above
 
 
 def _one_sided(blocks: int, alpha: float, worse: bool) -> tuple[float, float]:

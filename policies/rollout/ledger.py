@@ -342,11 +342,8 @@ class Ledger:
             where.append("subject = ?")
             parameters.append(subject)
         clause = f"where {' and '.join(where)} order by seq desc limit ?"
-        try:
-            rows = list(self._rows(clause, (*parameters, limit)))
-            return [_entry(row) for row in reversed(rows)]
-        except (sqlite3.DatabaseError, ValueError) as error:
-            raise TrustError(f"ledger {self.path} is damaged: {error}; restore it") from error
+        rows = list(self._rows(clause, (*parameters, limit)))
+        return [_entry(row) for row in reversed(rows)]
 
     def naming(self, name: str, from_seq: int = 0) -> Entries:
         """Return the entries about a digest or rollout, or whose body names it anywhere."""

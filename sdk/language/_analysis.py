@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..errors import LanguageError
 from ._grammar import Outline, body_of, refuse
-from ._names import WHOLE_LIMIT
+from ._names import REMAINDER_FUEL, WHOLE_LIMIT
 from ._text import MAX_DEPTH, depth
 
 #: Statements and expressions nested, followed through calls.
@@ -184,6 +184,11 @@ class _Meter:
                 return own.plus(self._ranged(part.iter, body))
             case ast.Call(func=ast.Name(id=name)) if name in self._analysis.functions:
                 own = own.plus(self._analysis.costs[name])
+            case (
+                ast.BinOp(op=ast.FloorDiv() | ast.Mod())
+                | ast.AugAssign(op=ast.FloorDiv() | ast.Mod())
+            ):
+                own = own.plus(Cost(REMAINDER_FUEL, REMAINDER_FUEL))
         return own.plus(self._children(node))
 
     def _children(self, node: ast.AST) -> Cost:

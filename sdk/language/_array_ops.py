@@ -1,7 +1,7 @@
 """The operations on arrays for lowered text: copies in, a fresh array or a number out, all paid for.
 
 An operation costs a flat amount of fuel, one unit for each element of its array arguments and one for each element
-that it makes (``sort`` and ``argsort``: the former times the bits of the length). Sums are left folds: the built-in compensates on some versions.
+that it makes (``sort`` and ``argsort``: the former times the bits of the length; ``//`` and ``%``: times twenty). Sums are left folds: the built-in compensates on some versions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from ._array_table import OPERATION_FUEL
 from ._arrays import Matrix, Term, Vector, copy_of, elements, size
-from ._names import MATH, WHOLE_LIMIT
+from ._names import MATH, REMAINDER_FUEL, WHOLE_LIMIT
 from ._runtime import namespace
 
 #: Names of the lowered operations on two arrays, or an array and a number.
@@ -113,10 +113,10 @@ def _columns(terms: tuple[Term, ...]) -> int | None:
     return shapes.pop()[1]
 
 
-def _elementwise(function: Number) -> Callable[..., Term]:
+def _elementwise(function: Number, fuel: int = 1) -> Callable[..., Term]:
     def run(meter: Meter, *terms: Term) -> Term:
         total = sum(map(size, terms))
-        meter.pay(OPERATION_FUEL + total)
+        meter.pay(OPERATION_FUEL + fuel * total)
         columns = _columns(terms)
         lines: list[Any] = [term if isinstance(term, list) else repeat(term) for term in terms]
         if columns is None:
@@ -167,6 +167,9 @@ _ELEMENTWISE: dict[str, Any] = {
     "_o_clip": _clip,
     "_each_abs": abs,
 }
+
+
+_REMAINDERS = ("_e_floordiv", "_e_mod")
 
 
 # parts of arrays
@@ -396,6 +399,7 @@ def array_namespace() -> dict[str, Any]:
     """Return fresh globals for a lowered program; they hold nothing but helpers and operations."""
     names: dict[str, Any] = namespace() | _each()
     names |= {name: _elementwise(function) for name, function in _ELEMENTWISE.items()}
+    names |= {name: _elementwise(_ELEMENTWISE[name], REMAINDER_FUEL) for name in _REMAINDERS}
     names |= {f"_o_{name}": _paid(name) for name in [*_FROM_NUMBERS, *_FROM_ARRAYS]}
     names |= {"_row": _row, "_slice": _slice, "_put_row": _put_row, "_put_all": _put_all}
     names["_Fault"] = Faulted

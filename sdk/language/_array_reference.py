@@ -16,6 +16,7 @@ from ._array_table import EACH, OPERATION_FUEL, OPERATIONS
 from ._contract import HostOperation
 from ._grammar import body_of
 from ._interpret import COMPARISONS, End, Fault, Interpreter, Jump, Names
+from ._names import REMAINDER_FUEL
 
 Host = Mapping[str, tuple[HostOperation, Callable[..., Term]]]
 
@@ -198,13 +199,18 @@ class ArrayInterpreter(Interpreter):
         return super()._expression(node, names)
 
     def _combine(self, node: ast.AST, operator: ast.operator, left: Term, right: Term) -> Term:
-        return self._each(node, [left, right], lambda x, y: self._binary(node, operator, x, y))
+        fuel = REMAINDER_FUEL if isinstance(operator, ast.FloorDiv | ast.Mod) else 1
+        return self._each(
+            node, [left, right], lambda x, y: self._binary(node, operator, x, y), fuel
+        )
 
-    def _each(self, node: ast.AST, terms: list[Term], function: Callable[..., float]) -> Term:
+    def _each(
+        self, node: ast.AST, terms: list[Term], function: Callable[..., float], fuel: int = 1
+    ) -> Term:
         if all(isinstance(term, float) for term in terms):
             return function(*terms)
         self.spend(OPERATION_FUEL, node)
-        self._read_all(terms, node)
+        self.spend((fuel - 1) * self._read_all(terms, node), node)
         return self.made(apply_each(function, terms, Reading(node)), node)
 
     def _read_all(self, terms: list[Term], node: ast.AST) -> int:

@@ -9,6 +9,10 @@ WHOLE_LIMIT = 2.0**53
 #: Largest x whose exp(x) is finite.
 EXP_LIMIT = 709.782712893384
 
+#: Fuel of ``//`` and ``%``, of numbers beside their node's and of arrays for each element: of numbers that
+#: lie far apart they are computed bit by bit, which takes some fifty times as long as an addition.
+REMAINDER_FUEL = 20
+
 #: Built-in functions by name: the fewest and the most arguments.
 BUILTINS: dict[str, tuple[int, int]] = {
     "abs": (1, 1),

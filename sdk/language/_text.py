@@ -15,12 +15,10 @@ _TRIES = 4
 
 _FORBIDDEN = re.compile(r"[^\n\t\x20-\x7e]|__")
 #: What the parser only warns of, so that the process's warning filters would decide.
-_WARNED = (
-    (re.compile(r"\\(?!\n)"), "a backslash stands only at the end of a line"),
-    (
-        re.compile(r"\b(?:0[xX][0-9a-fA-F_]+|\d[\w.]*?)(?:and|else|for|i[fns]|not|or)\b"),
-        "a number and a word need a space between them",
-    ),
+_BACKSLASH = re.compile(r"\\(?!\n)")
+_JOINED = re.compile(
+    r"\b(?:0[xX][0-9a-fA-F_]+|0[oObB][0-7_]+|\d[\d_.]*(?:[eE]\d[\d_]*)?[jJ]?)"
+    r"(?:and|else|for|i[fns]|not|or)"
 )
 
 
@@ -77,15 +75,20 @@ def _check_text(source: str) -> None:
         raise LanguageError(f"{len(source)} characters; at most {MAX_BYTES} are allowed")
     found = _FORBIDDEN.search(source)
     if found:
-        line = source.count("\n", 0, found.start()) + 1
+        line = _line(source, found)
         if found.group() == "__":
             raise LanguageError("two underscores in a row are not allowed", line)
         code = ord(found.group())
         raise LanguageError(f"character U+{code:04X}; use printable ASCII, tab and newline", line)
-    for pattern, reason in _WARNED:
-        if found := pattern.search(source):
-            raise LanguageError(reason, source.count("\n", 0, found.start()) + 1)
+    if found := _BACKSLASH.search(source):
+        raise LanguageError("a backslash stands only at the end of a line", _line(source, found))
+    if found := _JOINED.search(source):
+        raise LanguageError("a number and a word need a space between them", _line(source, found))
     _check_brackets(source)
+
+
+def _line(source: str, found: re.Match[str]) -> int:
+    return source.count("\n", 0, found.start()) + 1
 
 
 def _check_brackets(source: str) -> None:

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ...policies.rollout.ledger import Ledger
 from ...sdk.invariant import Invariant
 from ..report.shown import Part, Shown, Table, plain
 from .decisions import Decided
 from .limits import upper_share
 
+#: Kind of the ledger's entry of a check; its subject is the digest of what was looked at.
+ENTRY = "invariant.checked"
 #: Violations that are shown of an invariant, if nobody says otherwise.
 SHOWN = 3
 
@@ -72,6 +75,20 @@ class InvariantCheck(Shown):
         """Return it as JSON values."""
         values: dict[str, Any] = plain(asdict(self))
         return values | {"broken": self.broken}
+
+    def record(self, ledger: Ledger, actor: str) -> None:
+        """Append the check to a ledger: what failed one by one, what passed by name alone."""
+        failed = [plain(asdict(row)) for row in self.rows if row.broken or row.refused]
+        names = {row["invariant"] for row in failed}
+        body = {
+            "hook": self.hook,
+            "kind": self.kind,
+            "whose": self.whose,
+            "decisions": self.decisions,
+            "failed": failed,
+            "passed": sorted({row.invariant for row in self.rows} - names),
+        }
+        ledger.append(ENTRY, actor, self.trace, body)
 
     def parts(self) -> tuple[Part, ...]:
         """Return what is shown: the table, then the first violations."""

@@ -36,8 +36,9 @@ FACTORS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 8.0)
 _MOST_PAIRED = 8
 #: A factor or a number of places is worth its name if it forbids so much more of the other choices.
 _WORTH = 0.005
-#: An item that waits this many times as long as any did is overdue.
-_OVERDUE = 2.0
+#: An item that waits this many times as long as any did is overdue: beyond what the gates generate, so that
+#: it stops whoever starves an item and refuses nobody who has not.
+_OVERDUE = 4.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,15 +15,21 @@ INPUTS = ("a", "b", "c")
 ROWS = [(1.0, 2.0, 3.0), (0.0, -0.0, 1.0), (2.5, 1e300, -7.0), (5e-324, 9007199254740992.0, 0.5)]
 _SOURCES = (
     "def score(a, b):\n    return (a + 1) * b\n",
-    "import math\nLIMIT = 8.0\ndef over(n, limit):\n    return max(0, n - limit)\n"
-    "def score(a, b, c):\n    base = math.log1p(abs(a)) + 0.3 * math.sqrt(abs(b)) / c\n"
-    "    if a > LIMIT:\n        base += over(a, LIMIT) ** 2\n    return base\n",
+    (
+        "import math\nLIMIT = 8.0\ndef over(n, limit):\n    return max(0, n - limit)\n"
+        "def score(a, b, c):\n    base = math.log1p(abs(a)) + 0.3 * math.sqrt(abs(b)) / c\n"
+        "    if a > LIMIT:\n        base += over(a, LIMIT) ** 2\n    return base\n"
+    ),
     "def score(a, b, c):\n    return sum(a * 0.9 ** i for i in range(min(round(b), 16))) + c // 2 % 3\n",
-    "def score(a, b, c):\n    t, u = a, b\n    while t < 9 and not u == c or t != t:\n        t += 1\n"
-    "        if t > 5:\n            break\n        elif t < 2:\n            continue\n"
-    "    for i in range(3, 0, -1):\n        u: float = u + i if i < c <= 2 * i else -u\n    return t + u\n",
-    "import math\ndef score(a):\n    '''Doc.'''\n    x = y = int(a) + math.floor(a) + min((a, 1, 2))\n"
-    "    return x + y + math.atan2(x, y) + math.pi + max([x, y]) + round(x) + float(True) + abs(-x)\n",
+    (
+        "def score(a, b, c):\n    t, u = a, b\n    while t < 9 and not u == c or t != t:\n        t += 1\n"
+        "        if t > 5:\n            break\n        elif t < 2:\n            continue\n"
+        "    for i in range(3, 0, -1):\n        u: float = u + i if i < c <= 2 * i else -u\n    return t + u\n"
+    ),
+    (
+        "import math\ndef score(a):\n    '''Doc.'''\n    x = y = int(a) + math.floor(a) + min((a, 1, 2))\n"
+        "    return x + y + math.atan2(x, y) + math.pi + max([x, y]) + round(x) + float(True) + abs(-x)\n"
+    ),
 )
 
 

@@ -36,10 +36,12 @@ _SOURCES = (
     _HEAD + "    w = concat(v, zeros(k))\n    w[0] += dot(v, column(m, 0))\n    t = transpose(m)\n"
     "    u = where(w > 1, clip(w, 0, 2), cumsum(w))\n    put[0] = copy(put[0]) * 2\n"
     "    out[:] = take(u, nonzero(out * 0 + 1))\n    return mean(t) + argmin(w) + any(w) + shape1(t)\n",
-    "def mark(p, q):\n    for i in range(len(p)):\n        if p[i] == q:\n            return\n"
-    "        p[i] = q\ndef decide(v, k, out):\n    mark(out, k)\n    t = reverse(sort(v))\n    s = t[0:1]\n"
-    "    r = reshape(repeat(s, ones(len(s))), 1, 1)\n    while k < 9:\n        k += 1\n"
-    "    last = minimum(flatten(r), 3)\n    return last[0] + sum(bincount(arange(2), 3)) + k\n",
+    (
+        "def mark(p, q):\n    for i in range(len(p)):\n        if p[i] == q:\n            return\n"
+        "        p[i] = q\ndef decide(v, k, out):\n    mark(out, k)\n    t = reverse(sort(v))\n    s = t[0:1]\n"
+        "    r = reshape(repeat(s, ones(len(s))), 1, 1)\n    while k < 9:\n        k += 1\n"
+        "    last = minimum(flatten(r), 3)\n    return last[0] + sum(bincount(arange(2), 3)) + k\n"
+    ),
 )
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -40,3 +44,40 @@ def _flipped(data: bytes, random: Random) -> bytes:
     changed = bytearray(data)
     changed[random.randrange(len(changed))] ^= 1 << random.randrange(8)
     return bytes(changed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fuzzer_finds_nothing_in_a_few_seconds(name: str) -> None:
+    """What it finds is kept as a regression, beside this test."""
+    if importlib.util.find_spec("atheris") is None:
+        pytest.skip("no atheris here; make fuzz installs it on Linux x86-64")
+    run = Path(__file__).with_name("run.py")
+    command = [sys.executable, str(run), "--only", name, "--seconds", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_broken_property_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The harnesses can fail: with a decoder that lets its parts' errors through, a seed does."""
+    from gnomon.recorder import decode
+
+    from . import harness_otlp
+
+    def careless(data: bytes) -> decode.Decoded:
+        found = decode.one_by_one(data)
+        found.foreign += 1
+        return found
+
+    monkeypatch.setattr(harness_otlp, "decode", careless)
+    with pytest.raises(AssertionError):
+        harness_otlp.TestOneInput(next(iter(harness_otlp.seeds())))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if hasattr(corpus.harness(name), "mutate")]
+)
+def test_changes_are_the_same_for_the_same_seed(name: str) -> None:
+    module = corpus.harness(name)
+    seed = next(iter(module.seeds()))
+    assert module.mutate(seed, Random(5)) == module.mutate(seed, Random(5))

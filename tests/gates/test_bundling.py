@@ -186,3 +186,9 @@ def test_a_process_that_computes_otherwise_does_not_pass(
     monkeypatch.setattr(behaviour, "golden_of", differing)
     result = behaviour.determinism(make(PEAK))
     assert result.answer == "failed" and result.evidence["tier"] == "golden vectors"
+
+
+@pytest.mark.parametrize("decision", ["refused", "inconclusive"])
+def test_nothing_but_an_acceptance_is_shipped_whatever_its_gates_say(decision: Any) -> None:
+    with pytest.raises(RolloutError, match="Only an accepted policy is shipped"):
+        bundle_for(replace(VERDICT, decision=decision), KEY)

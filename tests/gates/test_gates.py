@@ -256,7 +256,8 @@ def test_too_short_a_holdout_is_inconclusive(make: Make) -> None:
 def test_a_score_beyond_the_bound_quarantines_the_evaluator(make: Make) -> None:
     case = make(PEAK)
     gate_replay.holdout(case)
-    case._holdout = [replace(r, outcome=r.outcome * 0.01) for r in case._holdout]
+    replays, broken = case.window("holdout")
+    case._windows["holdout"] = ([replace(r, outcome=r.outcome * 0.01) for r in replays], broken)
     result = gate_replay.bound(case)
     assert result.answer == "failed" and result.evidence["blame"] == "evaluator"
 
@@ -267,7 +268,7 @@ def test_a_tight_bound_may_be_reached_but_not_passed(
 ) -> None:
     case = make(PEAK)
     gate_replay.holdout(case)
-    reached = min(replay.mean for replay in case._holdout)
+    reached = min(replay.mean for replay in case.window("holdout")[0])
     monkeypatch.setattr(type(case.simulator), "bound", lambda *_: reached * (1.0 + nearer))
     assert gate_replay.bound(case).answer == answer
 

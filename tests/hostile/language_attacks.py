@@ -187,6 +187,8 @@ _CONSTRUCTS = named(
         "a generator policy": _SCORE + "    yield 0.0\n",
         "a class": "class score:\n    x = 1.0\n",
         "positional-only parameters": "def score(inflight, /):\n    return 0.0\n",
+        "a default": "def score(inflight, ewma_ms=1.0):\n    return inflight\n",
+        "more parameters than are named": "def score(inflight, *more):\n    return inflight\n",
         "keyword-only parameters": "def score(*, inflight):\n    return 0.0\n",
         "star parameters": "def score(*inflight):\n    return 0.0\n",
         "double star parameters": "def score(**inflight):\n    return 0.0\n",

@@ -115,11 +115,11 @@ _DESCRIPTORS = {
 
 _KERNEL = {
     "map executable memory": (
-        "import mmap\ndef attack():\n    m = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC)\n"
+        "import mmap\ndef attack():\n    m = mmap.mmap(-1, 4096, flags=34, prot=mmap.PROT_READ | mmap.PROT_EXEC)\n"
         "    return 'mapped %d' % len(m)\n"
     ),
     "make memory executable": (
-        "import ctypes, mmap\ndef attack():\n    m = mmap.mmap(-1, 4096)\n"
+        "import ctypes, mmap\ndef attack():\n    m = mmap.mmap(-1, 4096, flags=34)\n"
         "    a = ctypes.addressof(ctypes.c_char.from_buffer(m))\n"
         "    return 'exec' if ctypes.CDLL(None).mprotect(ctypes.c_void_p(a), 4096, 5) == 0 else ''\n"
     ),
@@ -286,7 +286,7 @@ _ENDINGS = {
     "take memory in pieces": (
         (
             "def attack():\n    kept = []\n    while len(kept) < 1 << 12:\n"
-            "        kept.append(bytearray(1 << 20))\n    return 'got it'\n"
+            "        kept.append(bytearray(1 << 24))\n    return 'got it'\n"
         ),
         "rlimits",
     ),

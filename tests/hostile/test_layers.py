@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,12 +10,7 @@ import numpy as np
 import pytest
 
 from gnomon.policies.load_balancer import load_balancer
-from gnomon.sdk.guard import Breaker
-from gnomon.sdk.guard import Limits as BreakerLimits
-from gnomon.sdk.isolation.program import ProgramProcess, program_zygote
 from gnomon.sdk.isolation.zygote import CandidateStopped
-from gnomon.sdk.programs.guard import ProgramGuard
-from gnomon.sdk.programs.questions import question_of
 from gnomon.shadow.evaluation import Status
 from gnomon.shadow.gates import replay as gate_replay
 from gnomon.shadow.gates import verify as gates
@@ -27,16 +20,13 @@ from gnomon.shadow.gates.invariants import invariants
 from gnomon.shadow.isolation import lockstep as lockstep_host
 from gnomon.shadow.isolation.lockstep import LockstepCandidate, lockstep_zygote
 
-from ..programs.jobs import jobs, kind_of
 from . import runner, table
 from .attack import LAYERS, Attack
 from .corpus import CORPUS
 from .frame_attacks import FRAME
 from .gate_attacks import GATES
 from .language_attacks import LANGUAGE
-from .program_attacks import PROGRAM
-from .raw_attacks import KERNEL, NOTHING_THERE, NPROC, RAW, REFUSED_ANYWAY
-from .runner import JOBS, REMOVABLE, SECRETS, Ground, attacked
+from .runner import Ground
 from .service import asked_in_service
 from .service_attacks import ANSWER, DELIVERY
 
@@ -58,10 +48,10 @@ def test_the_corpus_is_large_and_says_what_it_means() -> None:
         assert {attack.stopped_by, *attack.also} <= LAYERS.keys(), attack.name
         assert attack.stopped_by not in attack.also
     used = {layer for attack in CORPUS for layer in (attack.stopped_by, *attack.also)}
-    assert used >= LAYERS.keys() - {"arithmetic", "fidelity"}
+    assert used >= LAYERS.keys() - {"fidelity"}
 
 
-# the language check
+# the language check, once more
 
 
 @pytest.fixture(scope="module")
@@ -71,136 +61,10 @@ def lockstep() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("attack", LANGUAGE, ids=_named)
-def test_the_check_refuses_on_both_sides(ground: Ground, lockstep: Any, attack: Attack) -> None:
-    here = ground.checked(attack)
-    assert here.layer == attack.stopped_by, here
+def test_the_other_side_checks_too(lockstep: Any, attack: Attack) -> None:
     with pytest.raises(CandidateStopped) as refused:
         LockstepCandidate(lockstep, attack.source, load_balancer)
     assert refused.value.status is Status.REJECTED
-
-
-_DRIVER = "\ndef attack():\n    return '%r %r' % (float(score(1.0)), float(score(1.0)))\n"
-
-
-def _left(how: str, told: str) -> str:
-    """Return what stopped a source that nobody checked, from how its fork ended."""
-    if how == "timeout" or told.startswith("MemoryError"):
-        return "limits"
-    denied = ("PermissionError", "ModuleNotFoundError", "RuntimeError: can't start", "OSError")
-    if told.startswith((*denied, "ZeroDivisionError")):
-        return "kernel"
-    if how == "result":
-        one, other = map(float, told.split())
-        return "border" if one == other or math.isnan(one) else "determinism"
-    return "border"
-
-
-@pytest.mark.parametrize("attack", LANGUAGE, ids=_named)
-def test_without_the_check_another_layer_is_left(ground: Ground, attack: Attack) -> None:
-    """Run past the check, it gets two numbers at most: what a lockstep host is sent."""
-    how, told = attacked(ground.raw(), attack.source + _DRIVER)
-    found = _left(how, told)
-    parser = (
-        "deep nesting",
-        "a list that doubles",
-    )  # which of the two comes first is the machine's
-    assert found in attack.also or attack.name in parser, (how, told)
-
-
-# the kernel
-
-
-@pytest.mark.parametrize("attack", RAW, ids=_named)
-def test_a_program_past_the_check_gets_nothing(ground: Ground, attack: Attack) -> None:
-    outcome = ground.locked_in(attack)
-    assert (outcome.layer, outcome.loot) == (attack.stopped_by, ""), outcome
-
-
-@pytest.mark.skipif(
-    os.geteuid() != 0, reason="most layers of the kernel need root to be put in force"
-)
-@pytest.mark.parametrize("attack", KERNEL, ids=_named)
-def test_each_layer_that_is_named_stops_it_alone_and_no_other_does(
-    ground: Ground, attack: Attack
-) -> None:
-    alone = [layer for layer in REMOVABLE if not ground.locked_in(attack, only=(layer,)).success]
-    without_any = ground.locked_in(attack, only=())
-    if attack.name in REFUSED_ANYWAY and not without_any.success:
-        assert {attack.stopped_by, *attack.also} <= {*alone}
-    else:
-        assert without_any.success
-        assert alone == [attack.stopped_by, *attack.also]
-
-
-@pytest.mark.skipif(
-    os.geteuid() != 0, reason="without root a limit on processes stops some of them"
-)
-@pytest.mark.parametrize("name", sorted(NPROC))
-def test_processes_are_not_stopped_by_a_limit_for_root(ground: Ground, name: str) -> None:
-    """Which is why the allow-list has to leave them out."""
-    attack = next(each for each in KERNEL if each.name == name)
-    assert ground.locked_in(attack, only=("rlimits",)).success
-
-
-@pytest.mark.parametrize(
-    "attack", [each for each in NOTHING_THERE if "patch" not in each.name], ids=_named
-)
-def test_in_the_hosts_own_process_it_would_find_what_it_looks_for(
-    attack: Attack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """So that the tests above can fail."""
-    monkeypatch.setenv(runner.SECRET_VARIABLE, SECRETS["HOSTILE_SECRET"][0])
-    held = [{"HOSTILE_SECRET": [1]}, type("DecisionTrace", (), {})()]
-    space: dict[str, Any] = {"FD": -1}
-    exec(attack.source, space)  # noqa: S102 - the corpus is ours
-    assert space["attack"]() and held
-
-
-# programs
-
-
-@pytest.mark.parametrize("attack", PROGRAM, ids=_named)
-def test_a_program_is_stopped_where_it_should_be(ground: Ground, attack: Attack) -> None:
-    outcome = ground.programmed(attack)
-    assert (outcome.layer, outcome.loot) == (attack.stopped_by, ""), outcome
-
-
-_LAVISH = kind_of(max_fuel=10**18, deadline_s=0.3)
-assert _LAVISH.program is not None
-_LAVISH = replace(_LAVISH, program=replace(_LAVISH.program, max_elements=10**15))
-
-
-@pytest.fixture(scope="module")
-def lavish() -> Iterator[Any]:
-    with program_zygote(_LAVISH) as zygote:
-        yield zygote
-
-
-@pytest.mark.parametrize(
-    "attack", [each for each in PROGRAM if each.stopped_by == "fuel"], ids=_named
-)
-def test_without_fuel_deadline_and_memory_are_left(lavish: Any, attack: Attack) -> None:
-    try:
-        with ProgramProcess(lavish, attack.source, _LAVISH) as process:
-            answer = process.ask(JOBS)
-            assert not answer.ok  # it ran out of memory
-    except CandidateStopped as stopped_:
-        assert stopped_.status in (Status.TIMEOUT, Status.DIED)
-
-
-@pytest.mark.parametrize("attack", [each for each in PROGRAM if "guard" in each.also], ids=_named)
-def test_an_unlawful_program_is_stopped_in_the_service_too(attack: Attack) -> None:
-    breaker = Breaker(BreakerLimits(), lambda reason: None)
-    program = jobs.checked(attack.source)
-    guard = ProgramGuard(program, jobs, jobs.invariants, breaker, "strict", lambda: 0)  # type: ignore[arg-type]
-    try:
-        guard.start()
-        found = [guard.ask(question_of(jobs, JOBS)) for _ in range(3)]
-    finally:
-        guard.close()
-    ((outputs, detail),) = {(verdict.outputs, verdict.detail) for verdict in found}
-    assert outputs is None and detail in ("violation:in_range", "violation:declared_range")
-    assert breaker.reason
 
 
 # the gates
@@ -274,6 +138,12 @@ def test_a_service_is_guarded_against_it_too(ground: Ground, attack: Attack) -> 
     assert any(detail.startswith(("fault", "violation:orderly", "breaker")) for detail in details)
     for state, index in zip(_STATES * 8, picked, strict=True):
         assert invariant is None or state[index][0] <= min(each[0] for each in state) + 10
+
+
+@pytest.mark.parametrize("name", ["a lone surrogate", "a NUL", "an empty text", "deep nesting"])
+def test_a_text_that_is_none_ends_in_a_verdict(ground: Ground, name: str) -> None:
+    attack = next(each for each in LANGUAGE if each.name == name)
+    assert ground.judged(attack).layer == "language"
 
 
 @pytest.mark.soak

@@ -17,6 +17,7 @@ from gnomon.sdk.rules.base import Rule
 from gnomon.sdk.rules.file import parse_suggestions
 from gnomon.sdk.rules.program import Covers, Distinct, Monotone, OutputWithin, Permutation
 from gnomon.sdk.rules.score import Among, ItemsWithin, NearLeast, NotDominated, Prefers
+from gnomon.shadow.gates.invariants import WIDENED
 from gnomon.shadow.invariants.decisions import Picks
 from gnomon.shadow.invariants.limits import limit_above, upper_share
 from gnomon.shadow.invariants.mining import Mined, mine
@@ -125,6 +126,12 @@ def test_what_is_implied_is_left_out() -> None:
     found = mine(decided(picks(PLANTED["the shortest queue"][0])))
     assert telling(found) == [Among("inflight", "lowest", 1)]
     assert found.implied >= 3  # near the least, not dominated, and the like
+
+
+def test_who_is_overdue_lies_beyond_what_the_gates_generate() -> None:
+    drawn = picks(at_random)
+    (overdue,) = [r.rule for r in mine(decided(drawn)).file.rules if isinstance(r.rule, Prefers)]
+    assert overdue.value > WIDENED * drawn.items[:, SINCE].max()
 
 
 def test_names_are_of_nothing_that_holds_already() -> None:

@@ -478,6 +478,7 @@ def test_fuel_of_operations_is_what_they_read_and_make() -> None:
     # Statements and expressions, names included (of what is called, too), then elements.
     assert made - base == 2 + 10 + 50
     assert fuel("a = zeros(50)", "b = a + a") - made == 5 + 10 + 50 + 50 + 50
+    assert fuel("a = ones(50)", "b = a % a") - made == 5 + 20 + 10 + 20 * 100 + 50
     assert fuel("a = zeros(50)", "b = sort(a)") - made == 5 + 10 + 50 * 6 + 50
     assert fuel("a = zeros(50)", "b = len(a)") - made == 5
     # Without columns a matrix still has rows, and the other way round.

@@ -342,6 +342,13 @@ def test_fuel_ends_at_the_same_iteration_in_every_tier(turns: int) -> None:
     assert bool(program.fault(float(turns), 0.0, 0.0)) == (8 + 7 * turns > 1000)
 
 
+@pytest.mark.parametrize("symbol", ["//", "%"])
+def test_remainders_cost_what_they_may_take(symbol: str) -> None:
+    plain = check("def score(a, b):\n    c = a + b\n    c += b\n    return c\n", INPUTS)
+    source = plain.source.replace("+ b", f"{symbol} b").replace("+= b", f"{symbol}= b")
+    assert check(source, INPUTS).fuel_bound == plain.fuel_bound + 2 * 20
+
+
 def test_loops_of_known_length_carry_no_counter() -> None:
     source = "def score(a):\n    t = 0\n    for i in range(8):\n        t += a * i\n    return t\n"
     program = check(source, INPUTS)

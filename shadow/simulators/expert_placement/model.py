@@ -132,6 +132,8 @@ class PlacementReplay(Replay):
         """Count the windows whose outcome does not follow from what the ranks had to carry."""
         if self.ranks is None:
             return 0
+        if len(self.ranks) != len(self.outcome):
+            return len(self.ranks)
         found = zip(self.outcome.tolist(), self.ok.tolist(), self.ranks.tolist(), strict=True)
         return sum(
             outcome != (imbalance(fullest, mean) if served else CLIP)

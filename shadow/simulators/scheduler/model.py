@@ -270,6 +270,8 @@ class JobReplay(Replay):
     def _wrong(self) -> int:
         """Count outcomes that are not what the job went through, and late jobs that count as a success."""
         taken = np.minimum(self.course.latency_s[self.own] * 1e3, CLIP_MS)
+        if len(taken) != len(self.outcome):
+            return len(taken)
         lost = ~self.ok & (self.outcome == CLIP_MS)
         wrong = ~lost & (self.outcome != taken)
         if self.due is not None:
