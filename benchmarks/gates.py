@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
 from _scaling import bare_call_ns, scaled
@@ -103,7 +104,11 @@ def throughput() -> Iterator[Row]:
         for _ in range(ROUNDS):
             ours.append(CANDIDATES / _seconds(forks))
             bare.append(CANDIDATES / _seconds(here))
-    peer = Peer("one thread of this process, unisolated", "", statistics.median(bare))
+    peer = Peer(
+        "one thread of this process, unisolated",
+        f"Python {python_version()}",
+        statistics.median(bare),
+    )
     name = f"compiled engine, 2 workers, 8 replays of {len(trace)} decisions"
     spread = (min(ours), max(ours))
     yield Row(name, statistics.median(ours), "candidates/s", "higher", None, spread, peer)

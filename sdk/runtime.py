@@ -117,6 +117,7 @@ class Runtime:
         self._round = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._watcher: threading.Thread | None = None
         self.kills.lock = threading.RLock()
 
     def register(self, hook: Registered) -> None:
@@ -193,12 +194,12 @@ class Runtime:
                     daemon=True,
                 )
                 self.look()
-                watcher = threading.Thread(
+                self._watcher = threading.Thread(
                     target=self._watch, args=(self._stopping,), name="gnomon-kill", daemon=True
                 )
                 with self._survived("drainer"):  # no thread can start while the interpreter ends
                     self._thread.start()
-                    watcher.start()
+                    self._watcher.start()
 
     def look(self, *, afresh: bool = False) -> None:
         """Take up what the kill file says now.
@@ -254,13 +255,17 @@ class Runtime:
             if self.settings is None and not self._sinks:
                 return
             self.settings = None
-            thread, self._thread = self._thread, None
+            threads = (self._thread, self._watcher)
+            self._thread = self._watcher = None
         for hook in list(self.hooks.values()):
             with self._survived("off"):
                 hook.off()
         self._stopping.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(max(0.0, end - time.monotonic()))
+        for thread in threads:
+            if thread is None or thread is threading.current_thread():
+                continue
+            if thread.is_alive():  # one that could not be started cannot be joined
+                thread.join(max(0.0, end - time.monotonic()))
         self.round()  # before delivery stops: its last report covers these records
         self._stop_delivery()
         self.round()  # what was being decided meanwhile

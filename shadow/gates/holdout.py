@@ -118,13 +118,13 @@ class Account:
             if self.more
             else f"for the next candidate traffic after {after} is required"
         )
-        return f"Opened {self.openings} times with this one; {ahead}."
+        return f"Opening {self.openings} of this time; {ahead}."
 
 
 def day(time_ns: int) -> str:
-    """Return a Unix time for people, in UTC to the minute; one that no calendar has as its nanoseconds."""
+    """Return a Unix time for people, in UTC to the second; one that no calendar has as its nanoseconds."""
     try:
-        return datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (ValueError, OverflowError, OSError):
         return f"{time_ns} ns"
 

@@ -24,7 +24,7 @@ from gnomon.sdk.isolation.program import ProgramProcess
 from gnomon.sdk.isolation.program_wire import ANSWER
 from gnomon.sdk.isolation.zygote import CandidateStopped, Fork
 from gnomon.shadow.evaluation import Evaluation, Status
-from gnomon.shadow.isolation.compiled import _Worker
+from gnomon.shadow.isolation.compiled import CompiledEngine
 from gnomon.shadow.isolation.lockstep import LockstepCandidate
 
 from .harness_program import CONTRACT
@@ -86,23 +86,23 @@ def _program(zygote: Any) -> None:
 
 
 def _compiled(zygote: Any) -> None:
-    _worker_asked(zygote, {"source": ""}, Evaluation)
+    answer = _engine()._ask(zygote, {"source": ""})
+    assert isinstance(answer, Evaluation)
+    if answer.status is Status.OK:
+        assert np.isfinite(answer.score) and np.isfinite(answer.segments).all()
 
 
 def _compiled_rows(zygote: Any) -> None:
-    _worker_asked(zygote, {"source": "", "rows": [[0.0]] * ITEMS}, np.ndarray)
+    answer = _engine()._ask(zygote, {"source": "", "rows": [[0.0]] * ITEMS})
+    assert isinstance(answer, Evaluation) or answer.shape == (ITEMS,)
 
 
-def _worker_asked(zygote: Any, job: dict[str, Any], wanted: type) -> None:
-    worker: Any = _Worker.__new__(_Worker)
-    worker._kind, worker._guard, worker.layers, worker._zygote = load_balancer, None, (), zygote
-    worker._lock, worker._closing = threading.Lock(), threading.Event()
-    answer = worker._evaluate(job)
-    assert isinstance(answer, wanted | Evaluation), answer
-    if isinstance(answer, Evaluation) and answer.status is Status.OK:
-        assert np.isfinite(answer.score)
-    elif not isinstance(answer, Evaluation):
-        assert answer.shape == (ITEMS,)
+def _engine() -> Any:
+    """Return what listens in an engine, without its processes."""
+    engine: Any = CompiledEngine.__new__(CompiledEngine)
+    engine._kind, engine.layers, engine._running = load_balancer, (), set()
+    engine._lock, engine._closed = threading.Lock(), False
+    return engine
 
 
 _LISTENERS = (_lockstep, _program, _compiled, _compiled_rows)

@@ -87,7 +87,8 @@ def _column(dtype: str, shape: list[int], values: list[Any]) -> Any:
         ">f8",
     ):
         raise ValueError("a type that no column has")
-    return np.array(values).astype(dtype).reshape(shape)
+    with np.errstate(all="ignore"):  # what does not fit the type is what is wanted here
+        return np.array(values).astype(dtype).reshape(shape)
 
 
 def _used(trace: Trace, folder: Path) -> None:

@@ -93,6 +93,7 @@ _ARITHMETIC = named(
         "no number in an array": _does("machine[:] = work / (work - work)"),
         "overflow in an array": _does("machine[:] = (work + 2.0) ** 1e6"),
         "infinity by summing": _does("x = full(9, 1.7e308)", "machine[0] = sum(x)"),
+        "infinity by adding up": _does("x = cumsum(full(9, 1.7e308))", "machine[0] = x[0] - x[0]"),
         "half a machine": _does("machine[:] = 0.5"),
         "a machine beyond 2**53": _does("machine[:] = 1e17"),
         "the mean of nothing": _does("machine[0] = mean(nonzero(work - work))"),
@@ -134,6 +135,13 @@ _FUEL = named(
 )
 
 _DEADLINE = (
+    Attack(
+        "a loop that only counts",
+        "program",
+        "time",
+        _does("x = 0.0", "for i in range(150000):", "    x += 1.0", "machine[0] = x - x"),
+        "fuel",
+    ),
     Attack(
         "slow within its fuel",
         "program",

@@ -144,8 +144,10 @@ class Ground(Cells):
     def _stepped(self, attack: Attack) -> tuple[tuple[str, ...], str]:
         batch = np.ones((20_000 if attack.name == "does not read" else 2, 3, 5))
         with LockstepCandidate(self.taken_over, attack.source, load_balancer) as candidate:
-            picks = [candidate.choose(batch).tolist() for _ in range(2)]
-        assert all(-1 <= pick < 3 for each in picks for pick in each)
+            picks = []
+            for _ in range(2):
+                picks.append(candidate.choose(batch).tolist())
+                assert all(-1 <= pick < 3 for pick in picks[-1])
         return ("border",) if picks[0] == picks[1] else ("determinism", "border"), str(picks)
 
     def _asked(self, attack: Attack) -> tuple[tuple[str, ...], str]:

@@ -129,7 +129,10 @@ _BUNDLES = {
         ),
     },
     "freshness": {
-        "a manifest of last week": "late = world.manifest(1); world.later(604800); admit(late)",
+        "a manifest of last week": (
+            "late = world.manifest(1, plan=world.plan(not_after_unix_ns=4 * 10**18)); "
+            "world.later(604800); admit(late)"
+        ),
         "a manifest of next week": "admit(world.manifest(1, issued_unix_ns=world.now.unix_ns + 10 ** 15))",
         "a manifest without a lease": "admit(world.manifest(1, lease_ns=0))",
     },

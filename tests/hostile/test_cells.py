@@ -143,9 +143,7 @@ def lavish() -> Iterator[Any]:
         yield zygote
 
 
-@pytest.mark.parametrize(
-    "attack", [each for each in PROGRAM if each.stopped_by == "fuel"], ids=_named
-)
+@pytest.mark.parametrize("attack", [each for each in PROGRAM if "limits" in each.also], ids=_named)
 def test_without_fuel_deadline_and_memory_are_left(lavish: Any, attack: Attack) -> None:
     try:
         with ProgramProcess(lavish, attack.source, _LAVISH) as process:

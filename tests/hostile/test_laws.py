@@ -34,7 +34,7 @@ SOUND: dict[str, tuple[Kind, dict[str, Any]]] = {
     ),
     "cache": (
         cache,
-        {"decisions": 4, "completions": 4, "lowest_outcome": 0.0, "most_held": 9.0, "capacity": 10.0},
+        {"decisions": 4, "completions": 4, "lowest_outcome": 0.0, "most_held": 9.0, "capacity": 10.0, "phantom_hits": 0},
     ),
     "expert_placement": (
         expert_placement,
@@ -67,6 +67,7 @@ BROKEN: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("cache", {"completions": 3}, "conservation"),
     ("cache", {"lowest_outcome": -1.0}, "conservation"),
     ("cache", {"most_held": 10.1}, "conservation"),
+    ("cache", {"phantom_hits": 1}, "no_phantom_hit"),
     ("expert_placement", {"completions": 3}, "conservation"),
     ("expert_placement", {"unserved": 1.0}, "conservation"),
     ("expert_placement", {"lowest_outcome": 0.9}, "conservation"),

@@ -48,7 +48,7 @@ def test_the_corpus_is_large_and_says_what_it_means() -> None:
         assert {attack.stopped_by, *attack.also} <= LAYERS.keys(), attack.name
         assert attack.stopped_by not in attack.also
     used = {layer for attack in CORPUS for layer in (attack.stopped_by, *attack.also)}
-    assert used >= LAYERS.keys() - {"fidelity"}
+    assert used >= LAYERS.keys() - {"fidelity", "no_dump"}
 
 
 # the language check, once more
@@ -138,6 +138,12 @@ def test_a_service_is_guarded_against_it_too(ground: Ground, attack: Attack) -> 
     assert any(detail.startswith(("fault", "violation:orderly", "breaker")) for detail in details)
     for state, index in zip(_STATES * 8, picked, strict=True):
         assert invariant is None or state[index][0] <= min(each[0] for each in state) + 10
+
+
+@pytest.mark.parametrize("name", ["a lone surrogate", "a NUL", "an empty text", "deep nesting"])
+def test_a_text_that_is_none_ends_in_a_verdict(ground: Ground, name: str) -> None:
+    attack = next(each for each in LANGUAGE if each.name == name)
+    assert ground.judged(attack).layer == "language"
 
 
 @pytest.mark.soak

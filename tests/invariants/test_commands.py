@@ -190,6 +190,20 @@ def test_the_incumbent_s_decisions_of_a_replay(here: Path) -> None:
     assert gnomon.check_invariants("t.npz").whose == "recorded"
 
 
+def test_a_candidate_that_breaks_what_was_confirmed_is_refused(here: Path) -> None:
+    recorded(40.0, seed=1).save(here / "t.npz")
+    given = {"incumbent": "baseline:least_outstanding"}
+    gnomon.suggest_invariants("t.npz", "rules.json", **given)
+    gnomon.confirm_invariants("rules.json", ["inflight_among_lowest_1"])
+    Path("random.py").write_text("def score(noise):\n    return noise\n")
+    verdict = gnomon.verify(Path("random.py"), "t.npz", invariants="rules.json", **given)
+    assert (verdict.decision, verdict.reason) == ("refused", "invariants")
+    case = verdict.gates[-1].evidence["counterexample"]
+    assert case["invariant"] == "inflight_among_lowest_1"
+    inflight = [row[0] for row in case["items"]]
+    assert inflight[case["action"]] > min(inflight)
+
+
 def test_programs_answers_are_looked_at_in_a_replay(here: Path) -> None:
     made = loads(100)
     made.save(here / "moe.npz")
@@ -213,6 +227,22 @@ def test_a_policy_whose_decisions_nobody_sees_is_refused(here: Path) -> None:
     found = gnomon.suggest_invariants("c.npz", incumbent="baseline:sampled_lru")
     assert found.file.rules[0].rule.says() == "No item has more recency than the picked one."
     assert run("check", "--traces", "c.npz", "--incumbent", "baseline:sampled_lru").exit_code == 0
+
+
+def test_a_service_loads_them_without_what_only_shadow_needs(store: Path, here: Path) -> None:
+    gnomon.suggest_invariants(store, "rules.json")
+    gnomon.confirm_invariants("rules.json", ["inflight_near_least"], ledger="ledger.db")
+    code = (
+        "import sys, gnomon\n"
+        f'@gnomon.hook("{HOOK}", kind=gnomon.load_balancer, items="b", item_features=lambda x: x)\n'
+        "def pick(b): return b[0]\n"
+        'assert gnomon.load_invariants(pick, "rules.json", ledger="ledger.db")\n'
+        'print(sorted({"numpy", "pyarrow", "numba", "grpc", "rich"} & sys.modules.keys()))\n'
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=False
+    )
+    assert (ended.stdout.strip(), ended.stderr) == ("[]", "")
 
 
 def test_a_ledger_that_does_not_know_a_confirmation_is_believed(store: Path, here: Path) -> None:

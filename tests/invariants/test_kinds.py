@@ -74,6 +74,7 @@ LIES: dict[str, list[tuple[str, Any, set[str]]]] = {
     "scheduler": [
         ("completions", lambda n: n - 1, {"conservation"}),
         ("shortest_wait_ms", lambda _: -1.0, {"conservation"}),  # run before it arrived
+        ("wrong_outcomes", lambda _: 1, {"conservation"}),  # reports what the job did not have
         ("latencies_s", lambda s: s * 0.9, {"littles_law"}),
         ("jobs_over_time_s", lambda s: s * 1.1, {"littles_law"}),
         ("busy_s", lambda s: s * 0.9, {"busy_time"}),
@@ -98,6 +99,7 @@ LIES: dict[str, list[tuple[str, Any, set[str]]]] = {
         ("completions", lambda n: n - 1, {"conservation"}),
         ("unserved", lambda _: 1.0, {"conservation"}),  # load of an expert that nobody holds
         ("lowest_outcome", lambda _: 0.5, {"conservation"}),  # better than even
+        ("wrong_outcomes", lambda _: 1, {"conservation"}),  # reports what the ranks did not have
         ("split", lambda _: 1, {"no_group_split"}),
     ],
 }  # fmt: skip

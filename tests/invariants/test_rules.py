@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import gnomon
 from gnomon.policies.expert_placement import expert_placement
 from gnomon.policies.load_balancer import load_balancer
+from gnomon.sdk.invariant import Invariant
 from gnomon.sdk.rules.base import Rule
 from gnomon.sdk.rules.parse import SHAPES, rule_of
 from gnomon.sdk.rules.program import (
@@ -35,6 +36,7 @@ from gnomon.sdk.rules.score import (
     NotDominated,
     Prefers,
 )
+from gnomon.shadow.gates.questions import invariant_digest
 
 from ..programs.jobs import jobs
 from .rules import program_rules, score_rules, tables
@@ -238,3 +240,11 @@ def test_rules_fit_the_kinds_they_are_for() -> None:
     assert not ChangedAtMost("placement", "current", 0.5).problem(expert_placement)
     assert Monotone("placement", "weight", "rises").problem(expert_placement)
     assert not NearLeast("inflight", 2.0, 4.0).problem(load_balancer)
+
+
+@given(st.one_of(score_rules(), program_rules()), st.one_of(score_rules(), program_rules()))
+def test_the_holdout_s_question_tells_rules_apart(one: Rule, other: Rule) -> None:
+    """An answer from the holdout is kept for the same question only: another number is another question."""
+    digests = [invariant_digest(Invariant("x", each.predicate())) for each in (one, other, one)]
+    assert digests[0] == digests[2]
+    assert (digests[0] == digests[1]) == (str(one.as_json()) == str(other.as_json()))

@@ -30,10 +30,16 @@ class Rewriter(ast.NodeTransformer):
     """Rewrites a checked source by the list above."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        # A docstring stays as it is: it is no number.
-        body = [self.visit(each) for each in node.body]
-        node.body = [each for each in body if each is not None]
+        node.body = self.block(node.body)
         return node
+
+    def block(self, statements: list[ast.stmt]) -> list[ast.stmt]:
+        """Rewrite statements, each of which may become several."""
+        made: list[ast.stmt] = []
+        for each in statements:
+            found = self.visit(each)
+            made += found if isinstance(found, list) else [found]
+        return made
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         return node if isinstance(node.value, str) else ast.Constant(float(node.value))
@@ -63,7 +69,7 @@ class Rewriter(ast.NodeTransformer):
 
     def visit_For(self, node: ast.For) -> ast.AST:
         node.iter.args = [self.visit(each) for each in node.iter.args]  # type: ignore[attr-defined]
-        node.body = [self.visit(each) for each in node.body]
+        node.body = self.block(node.body)
         return node
 
     def visit_comprehension(self, node: ast.comprehension) -> ast.AST:

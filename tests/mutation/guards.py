@@ -314,12 +314,6 @@ _PROGRAMS = (
         "sdk/language/_array_ops.py",
         _PROGRAM,
         (
-            "fuel of a program",
-            "        self.fuel -= fuel\n        if self.fuel < 0:\n            raise Faulted\n",
-            "        self.fuel -= fuel\n",
-            "tests/language/test_program_form.py",
-        ),
-        (
             "elements of a program",
             "        if number > self.fuel or number > self.elements:\n            raise Faulted",
             "        if number > self.fuel:\n            raise Faulted",
@@ -329,7 +323,17 @@ _PROGRAMS = (
             "arrays are finite",
             "    if not all(map(math.isfinite, values)):\n        raise Faulted\n    return values",
             "    return values",
-            "tests/language/test_program_form.py",
+            _PROGRAM.format("infinity by adding up"),
+        ),
+    ),
+    *_in(
+        "sdk/language/_array_lower.py",
+        _PROGRAM,
+        (
+            "fuel of a program",
+            'return [f"_m.fuel -= {cost}", f"if _m.fuel < 0: {self.fail}"]',
+            'return [f"_m.fuel -= {cost}"]',
+            "a loop that only counts",
         ),
     ),
     *_in(
@@ -599,7 +603,7 @@ _HOST = (
             "a fault is no pick",
             "            if pick < 0:",
             "            if pick < -1:",
-            _GATE.format("divide by zero"),
+            "tests/isolation/test_lockstep.py::test_a_fault_in_a_replay_names_the_decision",
         ),
     ),
     *_in(
@@ -609,7 +613,7 @@ _HOST = (
             "outputs that come are finite",
             "        if not all(map(math.isfinite, numbers)):",
             "        if False:",
-            "infinity in an output",
+            "tests/hostile/test_answers.py",
         ),
         (
             "outputs that come are whole",
@@ -636,7 +640,7 @@ _HOST = (
         (
             "a program has a deadline",
             "        until = time.monotonic() + (self._deadline_s if within_s is None else within_s) * slower",
-            "        until = time.monotonic() + 3600.0",
+            "        until = time.monotonic() + 12.0",
             "a late answer",
         ),
     ),
@@ -679,12 +683,6 @@ _SERVICE = (
             "        return index if type(index) is int and 0 <= index < len(full) else -1",
             "        return index if 0 <= index < len(full) else -1",
             "a truth",
-        ),
-        (
-            "an answer is no item from the end",
-            "        return index if type(index) is int and 0 <= index < len(full) else -1",
-            "        return index if type(index) is int and index < len(full) else -1",
-            "tests/sdk/test_guard.py",
         ),
         (
             "an answer is an item that is there",
@@ -771,15 +769,9 @@ _SERVICE = (
             "tests/sdk/test_kill.py",
         ),
         (
-            "an empty kill file is odd",
-            "    if not data.strip():",
-            "    if False:",
-            "tests/sdk/test_kill.py",
-        ),
-        (
-            "a kill file is not too long",
-            "    if len(data) > _MOST_BYTES:",
-            "    if False:",
+            "a kill file that is odd kills",
+            '            return (Kill(reason=odd, since_ns=time.time_ns(), source="file"),)',
+            "            return ()",
             "tests/sdk/test_kill.py",
         ),
     ),
@@ -1025,8 +1017,8 @@ _GATES = (
         ),
         (
             "better under every calibration",
-            'answer: Answer = "passed" if max(changes) < 0.0 else "failed"',
-            'answer: Answer = "passed"',
+            "    if max(changes) >= 0.0:",
+            "    if False:",
             "copy the incumbent",
         ),
         (
