@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -88,3 +89,16 @@ def test_a_recording_that_was_judged_is_not_judged_again(
     assert truth.kept(name, setting, {}, 0) == first
     assert asked == list(setting.incumbents)
     assert not list((tmp_path / "runs").glob("*.partial"))
+
+
+def test_equal_policies_are_judged_and_count_as_no_better(truth: ModuleType) -> None:
+    from worlds.settings import EQUALS, RANDOM_RESIDENT, SETTINGS
+
+    equals = EQUALS[RANDOM_RESIDENT]
+    short = replace(SETTINGS["keys, steady"], seconds=40.0, candidates=(RANDOM_RESIDENT, *equals))
+    records = list(truth.judge(short, {}, RANDOM_RESIDENT, (1, 2)))
+    assert {each["candidate"] for each in records} == set(equals)
+    for each in records:
+        assert (each["sort"], each["effect"], each["no_better"]) == ("equal", 0.0, True)
+        assert each["predicted"]["low"] < 0.0 < each["predicted"]["high"]
+        assert each["gate"] and not each["in_turn"]
