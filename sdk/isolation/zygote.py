@@ -25,7 +25,7 @@ __all__ = ["CandidateStopped", "Fork", "Zygote"]
 
 _LENGTH = struct.Struct("<I")
 _START_S = 120.0  # a compiled tier may have to compile its skeletons first
-_FORK_S = 10.0  # for a fork to be there and locked in
+_FORK_S = 30.0  # for a fork to be there and locked in, on a machine with far too much to do
 _UNTOLD = 0xFF  # in place of an error's number
 #: Packages that the clean process finds by path, so that no ``__init__`` pulls in more than needed.
 _PACKAGES = (
