@@ -142,8 +142,11 @@ def _tables(features: Sequence[Feature]) -> Any:
 def _values(feature: Feature) -> Any:
     from hypothesis import strategies as st
 
-    if feature.integer:
-        low, high = math.ceil(feature.low), math.floor(feature.high)
-        small = st.integers(low, min(high, low + 20))
-        return st.one_of(small, st.integers(low, high)).map(float)
-    return st.floats(feature.low, feature.high, allow_subnormal=False)
+    low, high = math.ceil(feature.low), math.floor(feature.high)
+    fractions = st.floats(feature.low, feature.high, allow_subnormal=False)
+    if low > high:
+        return fractions
+    small = st.integers(low, min(high, low + 20))
+    whole = st.one_of(small, st.integers(low, high)).map(float)
+    # whole numbers are rare among floats, and may be what a candidate looks for
+    return whole if feature.integer else st.one_of(fractions, whole)
