@@ -170,7 +170,7 @@ def _stale(case: Regression | None, kind: Kind, known: Mapping[str, Invariant]) 
     if (case.kind, case.kind_version, case.form) != (kind.name, kind.version, kind.form):
         return f"for {case.kind} v{case.kind_version}, the hook decides {kind.name} v{kind.version}"
     if case.invariant and case.invariant not in known:
-        return f"no invariant {case.invariant!r} blocks for this hook any more"
+        return f"no invariant {case.invariant!r} blocks here; named as module:attribute a hook gives its own"
     if kind.program is not None:
         fits = isinstance(case.question, dict) and allowed(kind, case.question) is not None
     else:
