@@ -180,12 +180,11 @@ def _decoded(path: Path) -> tuple[Kill, ...]:
     """Return the orders of a file; raises OSError or ValueError for one that is not as written."""
     import json
 
-    with open(path, "rb") as file:
-        data = file.read(_MOST_BYTES + 1)
+    from .files import read_regular
+
+    data = read_regular(path, _MOST_BYTES)
     if not data.strip():
         raise ValueError("it is empty")
-    if len(data) > _MOST_BYTES:
-        raise ValueError("it is too long")
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -227,6 +227,24 @@ def test_what_looks_for_violations_is_replaced_when_it_was_killed(
         assert engine.submit(PEAK, "train").result().status is Status.OK
 
 
+def test_what_looks_for_violations_is_our_own_when_it_is_killed_under_a_candidate(
+    trace: DecisionTrace, calibrations: tuple[Any, ...]
+) -> None:
+    killed: list[int] = []
+
+    def always(items: Any, picked: Any) -> bool:
+        if not killed:
+            assert engine._guard is not None
+            killed.append(engine._guard._zygote.pid)
+            os.kill(killed[0], signal.SIGKILL)
+            assert engine._guard._zygote.ended(10.0)
+        return True
+
+    with _small(trace, calibrations, invariants=(Invariant("always", always),)) as engine:
+        assert engine.submit(PEAK, "train").result().status is Status.EVALUATOR_ERROR
+        assert engine.submit(PEAK, "train").result().status is Status.OK
+
+
 def _tiled(trace: DecisionTrace, times: int) -> dict[str, Any]:
     """Return a trace's columns repeated, each copy later than the last."""
     span = trace.time[-1] + 1.0

@@ -325,6 +325,7 @@ ODD: dict[str, Callable[[Path], object]] = {
     "more": lambda path: path.write_bytes(_text(until="noon")),
     "a folder": lambda path: path.mkdir(),
     "loop": lambda path: path.symlink_to(path),
+    "a pipe that nobody writes to": lambda path: os.mkfifo(path),
 }
 
 
