@@ -168,6 +168,8 @@ def load_invariants(
         with closing(existing_ledger(ledger)) as book:
             require_recorded(found, Path(file), book)
     made = found.invariants(hook.kind, hook.name)
-    for each in made:
+    taken = {each.name for each in hook.invariants}
+    # one whose name is taken is refused before any is added
+    for each in sorted(made, key=lambda one: one.name not in taken):
         hook.add_invariant(each)
     return made

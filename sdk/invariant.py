@@ -87,7 +87,7 @@ def _takes(predicate: Callable[..., bool], arguments: tuple[None, ...]) -> bool:
 
 def _never_answers(predicate: Callable[..., bool]) -> bool:
     """Return whether a call only gives an object, true whatever the predicate would say."""
-    called = getattr(type(predicate), "__call__", None)  # of an object that can be called
+    called = type(predicate).__call__ if callable(predicate) else None  # of an object
     return any(
         test(each)
         for test in (
