@@ -44,4 +44,5 @@ def _permitted(kind: Kind, invariants: Sequence[Invariant], rows: list[Row]) -> 
     if not any(i.scope == "decision" and i.severity == "block" for i in invariants):
         return range(len(rows))
     items = [*map(kind.item_type._make, rows)]
-    return [i for i in range(len(items)) if violated(invariants, items, i) is None]
+    # each is asked a list of its own: a predicate may sort it in place
+    return [i for i in range(len(items)) if violated(invariants, [*items], i) is None]

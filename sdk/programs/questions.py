@@ -61,11 +61,23 @@ def outside(kind: Kind, question: Question) -> str:
     return ""
 
 
+def answer_of(kind: Kind, outputs: Mapping[str, Any]) -> Any:
+    """Return outputs as a predicate is asked, copied: one that sorts in place must not change what is used."""
+    return kind.answer_type(
+        **{
+            name: [[*row] if isinstance(row, list) else row for row in rows]
+            if isinstance(rows, list)
+            else rows
+            for name, rows in outputs.items()
+        }
+    )
+
+
 def broken_by(
     kind: Kind, invariants: Sequence[Invariant], question: Question, outputs: Mapping[str, Any]
 ) -> Invariant | None:
     """Return the first invariant that an answer breaks, or None; one that raises counts as broken."""
-    answer = kind.answer_type(**outputs)
+    answer = answer_of(kind, outputs)
     for invariant in invariants:
         try:
             if not invariant.holds(question.asked, answer):

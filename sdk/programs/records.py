@@ -347,7 +347,9 @@ class _Beside:
         self, warns: Sequence[Invariant], rows: Sequence[Question], index: _Compared
     ) -> int:
         """Return how many invariants of severity ``warn`` the answer does not meet."""
-        return len(warned(warns, rows[0].asked, self._kind.answer_type(**index.outputs)))
+        from .questions import answer_of
+
+        return len(warned(warns, rows[0].asked, answer_of(self._kind, index.outputs)))
 
     def objection(self, rows: Sequence[Question], index: Any) -> str:
         """Return why the answer could not be used; a late one is a fault."""

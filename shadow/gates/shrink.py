@@ -60,7 +60,7 @@ def smallest(rows: Rows, features: Sequence[Feature], breaks: Breaks) -> Rows:
 def keepable(kind: Kind, invariant: Invariant, rows: Sequence[Sequence[float]]) -> bool:
     """Return whether any pick of an item table would keep an invariant."""
     items = [kind.item_type(*row) for row in rows]
-    return any(_holds(invariant, items, item) for item in items)
+    return any(_holds(invariant, [*items], item) for item in items)
 
 
 def _holds(invariant: Invariant, items: Sequence[Any], item: Any) -> bool:

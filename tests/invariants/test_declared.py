@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import gnomon
 from gnomon import testing
 from gnomon.sdk.assignment import Assignment
+from gnomon.sdk.explore import explored
 from gnomon.sdk.hook import hook
 from gnomon.sdk.invariant import Invariant, broken_over, warned
 from gnomon.sdk.language import check
@@ -211,3 +213,17 @@ def test_a_predicate_without_a_name_needs_one() -> None:
     pick = make("declared.nameless")
     with pytest.raises(gnomon.ConfigurationError, match="pass name="):
         gnomon.invariant(pick)(partial(lambda limit, items, picked: True, 1))
+
+
+def test_a_predicate_that_sorts_its_items_lets_no_other_item_be_drawn() -> None:
+    """Were one list asked for all items, the second would be another one once it is sorted."""
+
+    def not_the_fullest(items: Any, picked: Any) -> bool:
+        items.sort(key=lambda item: item.inflight)
+        return bool(picked.inflight < items[-1].inflight)
+
+    held = (Invariant("not_the_fullest", not_the_fullest),)
+    rows = [(float(inflight), 1.0, 1.0, 1.0, 0.5) for inflight in (9, 5, 1)]
+    draw = random.Random(0)
+    drawn = {explored(gnomon.load_balancer, held, rows, 1, 1.0, draw)[0] for _ in range(60)}
+    assert drawn == {1, 2}

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from gnomon.sdk.invariant import Invariant
 from gnomon.sdk.programs.questions import objected, question_of
-from gnomon.shadow.programs import violation
+from gnomon.shadow.gates.watch import blocking
+from gnomon.shadow.programs import ProgramWatch, violation
 
 from .conftest import Kept
 from .jobs import jobs, kind_of
@@ -36,3 +38,22 @@ def test_the_gates_object_to_the_same(machine: list[int], name: str) -> None:
     assert broken is not None and found is not None
     assert broken.name == found.invariant == name
     assert objected(jobs, jobs.invariants, question, {"machine": [0, 1, 1]}) is None
+
+
+@pytest.mark.parametrize("severity", ["block", "warn"])
+def test_a_predicate_that_sorts_in_place_changes_no_answer(kept: Kept, severity: Any) -> None:
+    """It is the obvious way to ask for a permutation, and what it sorted would reach every machine."""
+
+    def sorts(question: Any, answer: Any) -> bool:
+        answer.machine.sort()
+        return True
+
+    kind = kind_of(f"sorted_{severity}", invariants=(Invariant("sorts", sorts, severity=severity),))
+    assign = marked(kind, f"jobs.sorted.{severity}")
+    install(assign, "def decide(machine):\n    machine[0] = 1\n")
+    assert assign(WORK, 2) == [1, 0, 0]
+    question = question_of(kind, (WORK, 2, [0, 0, 0]))
+    outputs = {"machine": [1, 0, 0]}
+    watch = ProgramWatch(kind, blocking(kind.invariants), warns=kind.invariants)
+    watch(question, outputs)
+    assert outputs == {"machine": [1, 0, 0]}
