@@ -22,6 +22,7 @@ from ._extras import missing
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from ..shadow.report.shown import Part, Shown
     from ..shadow.report.shown import Table as Shape
@@ -63,7 +64,9 @@ def add_modules(names: Iterable[str]) -> None:
 
 def fail(message: str, code: Exit = Exit.BAD_INPUT) -> NoReturn:
     """Print one line on standard error and leave with ``code``."""
-    print(f"gnomon: {' '.join(message.split())}", file=sys.stderr)
+    from ..shadow.report.shown import printable
+
+    print(f"gnomon: {printable(' '.join(message.split()))}", file=sys.stderr)
     raise typer.Exit(int(code))
 
 
@@ -78,12 +81,19 @@ def emit(data: Any, as_json: bool, show: Callable[[], None]) -> None:
 def console(*, stderr: bool = False) -> Console:
     """Return where tables and lines for people go: as wide as the terminal, else unbounded.
 
-    What is printed is text: square brackets in a path or a name are no markup.
+    What is printed is text: square brackets in a path or a name are no markup, and control characters in
+    what others wrote do not reach the terminal.
     """
     from rich.console import Console
 
+    from ..shadow.report.shown import printable
+
+    class Plain(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(printable(text), **options)
+
     tty = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, width=None if tty else _UNBOUNDED, markup=False, emoji=False)
+    return Plain(stderr=stderr, width=None if tty else _UNBOUNDED, markup=False, emoji=False)
 
 
 def shown(result: Shown) -> Callable[[], None]:

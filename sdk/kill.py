@@ -145,7 +145,7 @@ class KillFile:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        import fcntl  # as json below: a service that nobody stops needs neither
+        import fcntl  # as the readers below: a service that nobody stops needs none of them
 
         self._check_folder()
         until = time.monotonic() + _LOCK_S
@@ -208,19 +208,17 @@ def _took(lock: Callable[[], object]) -> bool:
 
 def _decoded(path: Path) -> tuple[Kill, ...]:
     """Return the orders of a file; raises OSError or ValueError for one that is not as written."""
-    import json
-
-    from .files import read_regular
+    from .files import read_regular, strict_json
 
     data = read_regular(path, _MOST_BYTES)
     if not data.strip():
         raise ValueError("it is empty")
     try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        found = strict_json(data)
+    except ValueError as error:
         raise ValueError(f"no JSON: {str(error)[:_MOST_CHARS]}") from error
-    whole = isinstance(found, dict) and found.get("format") == _FORMAT
-    if not whole or not isinstance(found.get("kills"), list):
+    whole = isinstance(found, dict) and found.keys() == {"format", "kills"}
+    if not whole or found["format"] != _FORMAT or not isinstance(found["kills"], list):
         raise ValueError(f"it is no list of kills of the format {_FORMAT!r}")
     return tuple(map(_order, found["kills"]))
 
@@ -230,8 +228,8 @@ def _order(given: Any) -> Kill:
         raise ValueError(f"a kill has {', '.join(_WHAT)}")
     hook, reason, by, since_ns = (given[name] for name in _WHAT)
     texts = all(isinstance(text, str) for text in (hook, reason, by))
-    if not texts or isinstance(since_ns, bool) or not isinstance(since_ns, int):
-        raise ValueError("a kill's fields are three texts and a whole number")
+    if not texts or type(since_ns) is not int or not 0 <= since_ns < 1 << 63:
+        raise ValueError("a kill's fields are three texts and Unix nanoseconds")
     try:
         if hook:
             check_name(hook)

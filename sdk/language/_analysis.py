@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..errors import LanguageError
 from ._grammar import Outline, body_of, refuse
 from ._names import REMAINDER_FUEL, WHOLE_LIMIT
-from ._text import MAX_DEPTH, depth
+from ._text import MAX_DEPTH, children, depth, walk
 
 #: Statements and expressions nested, followed through calls.
 MAX_CALL_DEPTH = 2 * MAX_DEPTH
@@ -39,7 +39,6 @@ class Analysis:
     Attributes:
         functions: by name, every function after those that it calls.
         constants: values of the module's constants.
-        nodes: statements and expressions in the source, docstrings apart.
         costs: of each function.
         charges: fuel of one iteration, by the identity of the loop's node.
         looping: functions that need a fuel counter while they run.
@@ -47,16 +46,15 @@ class Analysis:
 
     functions: dict[str, ast.FunctionDef]
     constants: dict[str, float] = field(default_factory=dict)
-    nodes: int = 0
     costs: dict[str, Cost] = field(default_factory=dict)
     charges: dict[int, int] = field(default_factory=dict)
     looping: frozenset[str] = frozenset()
 
 
 def analyse(found: Outline, constants: dict[str, float], entry: str) -> Analysis:
-    """Order, count and cost a source that the grammar has accepted."""
+    """Order and cost a source that the grammar has accepted."""
     functions = _call_order(found.functions)
-    result = Analysis(functions, constants, count_nodes(found))
+    result = Analysis(functions, constants)
     levels: dict[str, int] = {}
     for name, function in functions.items():
         levels[name] = depth(function) + max(
@@ -76,15 +74,17 @@ def count_nodes(found: Outline) -> int:
     roots: list[ast.AST] = list(found.constants.values())
     for function in found.functions.values():
         roots += [function.args, *body_of(function)]
-    walked = (node for root in roots for node in ast.walk(root))
-    return len(found.functions) + sum(isinstance(node, ast.expr | ast.stmt) for node in walked)
+    counted = (ast.expr, ast.stmt)
+    return len(found.functions) + sum(
+        isinstance(node, counted) for root in roots for node in walk(root)
+    )
 
 
 def calls(function: ast.FunctionDef) -> set[str]:
     """Return the names of what a function calls by a plain name, built-ins included."""
     return {
         node.func.id
-        for node in ast.walk(function)
+        for node in walk(function)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
 
@@ -149,7 +149,7 @@ def _looping(functions: dict[str, ast.FunctionDef]) -> frozenset[str]:
     names: set[str] = set()
     for name, function in functions.items():
         own = any(
-            isinstance(node, ast.For | ast.While | ast.GeneratorExp) for node in ast.walk(function)
+            isinstance(node, ast.For | ast.While | ast.GeneratorExp) for node in walk(function)
         )
         if own or calls(function) & names:
             names.add(name)
@@ -193,7 +193,7 @@ class _Meter:
 
     def _children(self, node: ast.AST) -> Cost:
         total = Cost(0, 0)
-        for child in ast.iter_child_nodes(node):
+        for child in children(node):
             total = total.plus(self._node(child))
         return total
 

@@ -17,6 +17,7 @@ from ._array_types import Ranks
 from ._expressions import Scope
 from ._grammar import body_of
 from ._lower import Statements
+from ._text import walk
 from ._value import Value
 
 _LENGTHS = {"len": "len({})", "shape0": "len({})", "shape1": "{}.columns"}
@@ -264,16 +265,19 @@ def _names(body: Sequence[ast.stmt], context: type[ast.expr_context]) -> list[st
     return [
         child.id
         for node in body
-        for child in ast.walk(node)
+        for child in walk(node)
         if isinstance(child, ast.Name) and isinstance(child.ctx, context)
     ]
 
 
 def _reads(body: Sequence[ast.stmt]) -> list[str]:
-    augmented = [
-        child.target.id
-        for node in body
-        for child in ast.walk(node)
-        if isinstance(child, ast.AugAssign) and isinstance(child.target, ast.Name)
-    ]
-    return _names(body, ast.Load) + augmented
+    """Return the names that are read, once for each time."""
+    found = []
+    for child in (child for node in body for child in walk(node)):
+        if isinstance(child, ast.AugAssign):
+            child = child.target
+        elif not (isinstance(child, ast.Name) and isinstance(child.ctx, ast.Load)):
+            continue
+        if isinstance(child, ast.Name):
+            found.append(child.id)
+    return found

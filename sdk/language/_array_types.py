@@ -15,6 +15,7 @@ from ._array_table import RANKS, described, result_rank
 from ._contract import HostOperation, ProgramContract
 from ._grammar import body_of, refuse
 from ._names import BUILTINS
+from ._text import children
 
 #: What a function gives that returns nothing.
 NOTHING = -1
@@ -219,7 +220,7 @@ class _Function:
                 return self._indexed(node)
             case ast.GeneratorExp():
                 return self._generator(node)
-        for child in ast.iter_child_nodes(node):
+        for child in children(node):
             if isinstance(child, ast.expr):
                 self._number(child, "an operand of this expression", hint="; see where")
         return 0

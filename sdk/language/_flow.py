@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable
 
 from ._grammar import body_of, refuse
+from ._text import children
 
 #: Names assigned on every path that leads here; None where no path does.
 State = frozenset[str] | None
@@ -117,7 +118,7 @@ def _operands(node: ast.expr) -> list[ast.expr]:
         return node.args
     if isinstance(node, ast.Attribute):
         return []
-    return [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
+    return [child for child in children(node) if isinstance(child, ast.expr)]
 
 
 def _with(state: State, targets: list[ast.expr]) -> State:

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from ..errors import LanguageError
 from ._names import BUILTINS, FOLDS, MATH, MATH_CONSTANTS, RESERVED, WHOLE_LIMIT
+from ._text import walk
 
 MAX_LOOP_DEPTH = 10
 
@@ -144,7 +145,7 @@ def _signature(function: ast.FunctionDef) -> None:
 def bound_names(function: ast.FunctionDef) -> dict[str, ast.AST]:
     """Return a function's parameters and locals, each with a node that binds it."""
     names: dict[str, ast.AST] = {argument.arg: argument for argument in function.args.args}
-    for node in ast.walk(function):
+    for node in walk(function):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.setdefault(node.id, node)
     return names

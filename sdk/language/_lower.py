@@ -15,6 +15,7 @@ from ._expressions import Expressions, Scope
 from ._flow import ends_here
 from ._grammar import body_of
 from ._reads import certain_reads, leading
+from ._text import walk
 from ._value import Value
 
 
@@ -41,7 +42,7 @@ def lower_inline(
     its end or assigns to an input, so that its statements cannot stand in a loop.
     """
     function = analysis.functions[entry]
-    returns = sum(isinstance(node, ast.Return) for node in ast.walk(function))
+    returns = sum(isinstance(node, ast.Return) for node in walk(function))
     if (
         returns > 1
         or not isinstance(function.body[-1], ast.Return)
@@ -225,6 +226,6 @@ class Statements(Expressions):
 def _assigned(node: ast.stmt) -> set[str]:
     return {
         child.id
-        for child in ast.walk(node)
+        for child in walk(node)
         if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store)
     }

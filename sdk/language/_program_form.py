@@ -36,7 +36,7 @@ from ._contract import HostOperation, ProgramContract
 from ._flow import check_flow
 from ._grammar import check_functions, outline
 from ._interpret import Fault, constants
-from ._text import parse, within_limits
+from ._text import parse, walk, within_limits
 
 #: The host's operations by name; they take and return floats, lists or lists of lists.
 Host = Mapping[str, Callable[..., Any]]
@@ -191,9 +191,7 @@ def _checked(source: str, contract: ProgramContract) -> ArrayProgram:
 
 def _gives(function: ast.FunctionDef) -> bool:
     """Return whether a function returns a value anywhere; if not, it may end without return."""
-    return any(
-        isinstance(node, ast.Return) and node.value is not None for node in ast.walk(function)
-    )
+    return any(isinstance(node, ast.Return) and node.value is not None for node in walk(function))
 
 
 def _decide(

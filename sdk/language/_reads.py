@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 
+from ._text import children
+
 
 def leading(statements: list[ast.stmt]) -> int:
     """Return how many statements from the start run one after the other on every path."""
@@ -31,6 +33,6 @@ def certain_reads(node: ast.AST) -> set[str]:
         case ast.GeneratorExp():
             return certain_reads(node.generators[0].iter)
     found: set[str] = set()
-    for child in ast.iter_child_nodes(node):
+    for child in children(node):
         found |= certain_reads(child)
     return found

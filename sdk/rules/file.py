@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ..errors import ConfigurationError, TrustError
+from ..files import read_regular, strict_json
 from ..invariant import Invariant, Severity
 from ..kind import Kind
 from ..state import write_atomically
@@ -209,8 +210,7 @@ def read_suggestions(path: str | Path) -> Suggestions:
         TrustError: a rule is another than the one that was confirmed, or its sentence says another thing.
     """
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
+        data = read_regular(path, _MOST_BYTES)
     except OSError as error:
         raise ConfigurationError(
             f"invariants {path} cannot be read ({error.strerror}); name another file"
@@ -226,8 +226,8 @@ def parse_suggestions(data: bytes) -> Suggestions:
     if len(data) > _MOST_BYTES:
         raise ConfigurationError(f"no file of invariants has more than {_MOST_BYTES} bytes")
     try:
-        value = json.loads(data, object_pairs_hook=_object, parse_constant=_constant)
-    except (ValueError, RecursionError) as error:
+        value = strict_json(data)
+    except ValueError as error:
         raise ConfigurationError(f"no file of invariants ({error}); suggest anew") from error
     body = _fields(value, ("format", *_HEAD, "suggestions"), "a file of invariants")
     if body["format"] != FORMAT:
@@ -315,14 +315,3 @@ def _typed(value: Any, kind: type | tuple[type, ...], name: str) -> Any:
             f"{name} of a file of invariants is {str(value)[:_LONGEST]!r}; mend it"
         )
     return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("a field is there twice")
-    return made
-
-
-def _constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")

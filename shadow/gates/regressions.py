@@ -28,6 +28,8 @@ FORMAT = 1
 MOST_BYTES = 16_000_000
 _LEAST_DIGITS = 8
 _MOST_NUMBER = 1e300
+#: Rows of an item table: whether any pick keeps an invariant is asked of every item over all of them.
+_MOST_ITEMS = 2_000
 _MOST_NAME = 200  # bytes of a folder's name
 _WHOLE, _TEXTS = (
     ("kind_version", "created_ns"),
@@ -186,7 +188,7 @@ def _stale(case: Regression | None, kind: Kind, known: Mapping[str, Invariant]) 
 def _is_table(question: Any, width: int) -> bool:
     return (
         isinstance(question, list)
-        and bool(question)
+        and 0 < len(question) <= _MOST_ITEMS
         and all(
             isinstance(row, list)
             and len(row) == width

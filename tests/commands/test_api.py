@@ -13,6 +13,7 @@ import pytest
 
 import gnomon
 from gnomon import api
+from gnomon.api.places import names_file
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.policies.rollout.ledger import Ledger
 from gnomon.policies.rollout.shipping import Ramp
@@ -222,7 +223,7 @@ def test_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_text_that_names_a_file_is_the_file(tmp_path: Path) -> None:
     (tmp_path / "best").write_text(PEAK)
-    assert api._names_file(str(tmp_path / "best")) and api._names_file("missing.py")
-    assert not api._names_file(PEAK) and not api._names_file("x" * 5000)
+    assert names_file(str(tmp_path / "best")) and names_file("missing.py")
+    assert not names_file(PEAK) and not names_file("x" * 5000)
     with pytest.raises(gnomon.GnomonError, match=r"cannot read policy .*missing\.py"):
         gnomon.verify(str(tmp_path / "missing.py"), tmp_path)

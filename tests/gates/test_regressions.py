@@ -110,6 +110,7 @@ def test_what_no_longer_applies_is_said_and_not_asked(kept: Regressions) -> None
         "no question": replace(CASE, question=[[1.0]]),
         "no pick would keep": replace(CASE, question=[[9.0] * 5], invariant="calm"),
         "no question that": replace(CASE, inputs=("a", "b", "c", "d", "e")),
+        "no question that the": replace(CASE, question=[[9.0] * 5] * 100_000, invariant="calm"),
     }
     stored = [Stored(kept.add(case), case) for case in wanted.values()]
     calm = Invariant("calm", lambda items, picked: picked.inflight < 2)
@@ -375,6 +376,14 @@ def test_cases_on_the_command_line(kept: Regressions, tmp_path: Path) -> None:
     assert _run("remove", "12345678", *where).exit_code == 2
     assert _run("remove", CASE.digest[:12], "--json", *where).exit_code == 0
     assert not path.exists()
+
+
+def test_no_case_steers_the_terminal_of_who_lists_it(kept: Regressions) -> None:
+    path = kept.add(replace(CASE, hook="\x1b[2Jrouter", gate="\x1b]0;yours\x07", invariant="a\rb"))
+    path.with_name("\x1b[31m.json").write_text("{}")
+    refused = _run("replay", "nowhere\x1b[2J.py", "--hook", "h")
+    for shown in (_run("list", "--dir", str(kept.folder)).stdout, refused.stderr):
+        assert not {"\x1b", "\x07", "\r"} & {*shown} and "\N{REPLACEMENT CHARACTER}" in shown
 
 
 def test_a_candidate_that_dies_while_its_case_is_made_small_is_refused_with_the_first(

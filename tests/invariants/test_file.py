@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,16 @@ def test_a_file_is_named_in_what_is_said_of_it(tmp_path: Path) -> None:
     path.write_bytes(b"{}")
     with pytest.raises(gnomon.ConfigurationError, match=r"rules\.json: a file of invariants has"):
         read_suggestions(path)
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_no_file_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rules.json")
+    with pytest.raises(gnomon.ConfigurationError, match="no regular file"):
+        read_suggestions(tmp_path / "rules.json")
+
+
+@pytest.mark.parametrize("code", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_file_is_one_text_for_every_reader(code: str) -> None:
+    with pytest.raises(gnomon.ConfigurationError, match="no file of invariants"):
+        parse_suggestions(FILE.to_bytes().decode().encode(code))

@@ -324,9 +324,14 @@ ODD: dict[str, Callable[[Path], object]] = {
     "name": lambda path: path.write_bytes(_text(hook="no name at all")),
     "number": lambda path: path.write_bytes(_text(since_ns="soon")),
     "more": lambda path: path.write_bytes(_text(until="noon")),
+    "far from now": lambda path: path.write_bytes(_text(since_ns=10**30)),
+    "before all time": lambda path: path.write_bytes(_text(since_ns=-1)),
+    "twice": lambda path: path.write_bytes(_text()[:-1] + b', "kills": []}'),
+    "a slip": lambda path: path.write_bytes(_text().replace(b"kills", b"kill")),
+    "a slip beside": lambda path: path.write_bytes(_text()[:-1] + b', "kill": []}'),
+    "a pipe": lambda path: os.mkfifo(path),
     "a folder": lambda path: path.mkdir(),
     "loop": lambda path: path.symlink_to(path),
-    "a pipe that nobody writes to": lambda path: os.mkfifo(path),
 }
 
 
