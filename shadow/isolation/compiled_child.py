@@ -167,9 +167,7 @@ def _screened(work: Work, score: Any) -> int:
 
 def _asked(kind: Kind) -> list[int]:
     """Return the indices of the invariants over a replay that block."""
-    return [
-        index for index, each in enumerate(kind.invariants) if each.asked_of("replay", "block")
-    ]
+    return [index for index, each in enumerate(kind.invariants) if each.asked_of("replay", "block")]
 
 
 def _broken(kind: Kind, replay: Replay) -> int:
