@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gnomon.sdk.language._text import children, walk
+from gnomon.sdk.language._text import walk
 
 _SOURCES = sorted((Path(__file__).parents[2] / "sdk" / "language").glob("*.py"))
 _BARE = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
