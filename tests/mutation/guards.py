@@ -786,6 +786,38 @@ _SERVICE = (
             "            return ()",
             "tests/sdk/test_kill.py",
         ),
+        (
+            "a kill file has two fields",
+            'isinstance(found, dict) and found.keys() == {"format", "kills"}',
+            "isinstance(found, dict)",
+            "tests/sdk/test_kill.py::test_a_file_that_cannot_be_read_kills_everything[a slip beside]",
+        ),
+        (
+            "a kill was ordered at a time",
+            " or not 0 <= since_ns < 1 << 63",
+            "",
+            "tests/sdk/test_kill.py::test_a_file_that_cannot_be_read_kills_everything[far from now]",
+        ),
+    ),
+    *_in(
+        "shadow/gates/regressions.py",
+        "{}",
+        (
+            "a case is no larger than it can be asked",
+            "        and 0 < len(question) <= _MOST_ITEMS",
+            "        and bool(question)",
+            "tests/gates/test_regressions.py::test_what_no_longer_applies_is_said_and_not_asked",
+        ),
+    ),
+    *_in(
+        "commands/_common.py",
+        "{}",
+        (
+            "what others wrote steers no terminal",
+            "            return super().render_str(printable(text), **options)",
+            "            return super().render_str(text, **options)",
+            "tests/gates/test_regressions.py::test_no_case_steers_the_terminal_of_who_lists_it",
+        ),
     ),
     *_in(
         "sdk/programs/guard.py",
