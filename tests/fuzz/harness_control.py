@@ -6,7 +6,6 @@ and a length of two bytes before it. A rollout is under way.
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +28,6 @@ from gnomon.v1 import delivery_pb2
 from . import mutate as _mutate
 from . import trust
 
-logging.getLogger("gnomon").setLevel(logging.CRITICAL)
 _MOST = 24
 _RAMP = Ramp(
     block_s=2.0, burn_in_s=0.2, skew_s=0.1, min_pairs=8, max_pairs=40, shadow_decisions=10,

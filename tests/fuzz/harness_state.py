@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from gnomon.sdk.state import Saved, StateStore
 from . import mutate as _mutate
 from . import trust
 
-logging.getLogger("gnomon.delivery").setLevel(logging.CRITICAL)
 ANCHORS = Anchors((trust.PUBLISHER.public_key(),))
 
 

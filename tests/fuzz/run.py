@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import os
 import re
 import resource
@@ -106,6 +107,7 @@ def fuzz(name: str, arguments: list[str]) -> None:
 
     with atheris.instrument_imports(include=["gnomon"], enable_loader_override=False):
         module = corpus.harness(name)
+    logging.getLogger("gnomon").setLevel(logging.CRITICAL)  # what is refused is also logged
     resource.setrlimit(resource.RLIMIT_AS, (2 * MOST_MB << 20, 2 * MOST_MB << 20))
     own = getattr(module, "mutate", None)
 

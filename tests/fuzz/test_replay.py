@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,23 @@ NAMES = corpus.names()
 CHANGED = 25
 
 
+@pytest.fixture
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """What is refused is also logged, and kept for a test that fails; here that is much."""
+    caplog.set_level(logging.CRITICAL, "gnomon")
+
+
+def test_no_harness_silences_the_tests_beside_it() -> None:
+    """They are imported while all tests are collected, so for every test of the process."""
+    for name in NAMES:
+        corpus.harness(name)
+    loggers = [logging.getLogger(n) for n in ("", *logging.root.manager.loggerDict)]
+    silent = {each.name for each in loggers if each.level >= logging.ERROR}
+    assert not {name for name in silent if name.split(".")[0] in ("root", "gnomon")}
+    assert logging.root.manager.disable == logging.NOTSET
+
+
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_seeds_keep_every_property(name: str) -> None:
     inputs = list(corpus.seeds(name))
@@ -25,12 +43,14 @@ def test_the_seeds_keep_every_property(name: str) -> None:
         corpus.harness(name).TestOneInput(data)
 
 
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("name", NAMES)
 def test_what_once_broke_a_property_keeps_it(name: str) -> None:
     for _, data in corpus.regressions(name):
         corpus.harness(name).TestOneInput(data)
 
 
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("name", NAMES)
 def test_seeds_that_were_changed_keep_every_property(name: str) -> None:
     module, random = corpus.harness(name), Random(name)

@@ -127,7 +127,7 @@ def agree(both: Both, items: list[Any], number: int) -> None:
         assert all(type(value) is float for row in seen for value in row)
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(
     sources(),
     ROWS,

@@ -63,13 +63,13 @@ def refused_or_answered(source: str) -> bool:
     return True
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(score_sources(), SEEDS)
 def test_scores_that_are_nearly_valid(source: str, seed: int) -> None:
     refused_or_sound(changed(source, seed))
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(array_programs.sources(), SEEDS)
 def test_programs_that_are_nearly_valid(source: str, seed: int) -> None:
     refused_or_answered(changed(source, seed))

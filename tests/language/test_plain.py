@@ -31,7 +31,7 @@ def equal_to_python(program: Program, rows: list[tuple[float, ...]]) -> int:
     return answered
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(sources(), ROWS)
 def test_the_lowered_text_equals_python(source: str, rows: list[tuple[float, ...]]) -> None:
     program = usable(source)

@@ -50,7 +50,7 @@ def equal_to_python(program: ArrayProgram, calls: list[tuple[Any, ...]]) -> int:
     return answered
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(sources(), ARGUMENTS)
 def test_the_metered_tier_equals_python(source: str, calls: list[tuple[Any, ...]]) -> None:
     program = usable(source)

@@ -31,7 +31,7 @@ def agree(program: ArrayProgram, calls: list[tuple[Any, ...]]) -> None:
         assert wanted.ok is not bool(program.fault(*arguments, host=HOST))
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(sources(), ARGUMENTS)
 def test_the_metered_tier_equals_the_reference(source: str, calls: list[tuple[Any, ...]]) -> None:
     program = usable(source)

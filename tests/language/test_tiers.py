@@ -245,7 +245,7 @@ def agree(program: Program, rows: list[tuple[float, ...]], compiled: bool) -> No
             assert same_bits(wanted, native(*row)), (row, wanted, native(*row), program.lowered)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(sources(), ROWS)
 def test_the_python_tier_equals_the_reference(source: str, rows: list[tuple[float, ...]]) -> None:
     program = usable(source)
@@ -253,7 +253,7 @@ def test_the_python_tier_equals_the_reference(source: str, rows: list[tuple[floa
         agree(program, rows, compiled=False)
 
 
-@settings(max_examples=30, phases=[Phase.generate])
+@settings(max_examples=15, phases=[Phase.generate])
 @given(sources(), ROWS)
 def test_the_compiled_tier_equals_the_reference(source: str, rows: list[tuple[float, ...]]) -> None:
     program = usable(source)

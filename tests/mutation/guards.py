@@ -572,6 +572,12 @@ _HOST = (
         "sdk/isolation/fork.py",
         _FRAME,
         (
+            "a worker that was lost is no fault of the candidate's",
+            "        if status is Status.DIED and self._orphaned():",
+            "        if False:",
+            "tests/gates/test_worker_lost.py",
+        ),
+        (
             "a frame has a deadline",
             "        return min(frame, left)",
             "        return 3600.0",
@@ -741,6 +747,12 @@ _SERVICE = (
         "sdk/limits.py",
         "tests/sdk/test_breaker.py::{}",
         (
+            "limits that never trip are refused",
+            "            if getattr(self, name) > min(self.window, MOST_FAILURES):",
+            "            if False:",
+            "tests/sdk/test_breaker.py",
+        ),
+        (
             "the breaker trips",
             "        if len(seen) == seen.maxlen and answer - first < self._window:",
             "        if False:",
@@ -773,6 +785,38 @@ _SERVICE = (
             '            return (Kill(reason=odd, since_ns=time.time_ns(), source="file"),)',
             "            return ()",
             "tests/sdk/test_kill.py",
+        ),
+        (
+            "a kill file has two fields",
+            'isinstance(found, dict) and found.keys() == {"format", "kills"}',
+            "isinstance(found, dict)",
+            "tests/sdk/test_kill.py::test_a_file_that_cannot_be_read_kills_everything[a slip beside]",
+        ),
+        (
+            "a kill was ordered at a time",
+            " or not 0 <= since_ns < 1 << 63",
+            "",
+            "tests/sdk/test_kill.py::test_a_file_that_cannot_be_read_kills_everything[far from now]",
+        ),
+    ),
+    *_in(
+        "shadow/gates/regressions.py",
+        "{}",
+        (
+            "a case is no larger than it can be asked",
+            "        and 0 < len(question) <= _MOST_ITEMS",
+            "        and bool(question)",
+            "tests/gates/test_regressions.py::test_what_no_longer_applies_is_said_and_not_asked",
+        ),
+    ),
+    *_in(
+        "commands/_common.py",
+        "{}",
+        (
+            "what others wrote steers no terminal",
+            "            return super().render_str(printable(text), **options)",
+            "            return super().render_str(text, **options)",
+            "tests/gates/test_regressions.py::test_no_case_steers_the_terminal_of_who_lists_it",
         ),
     ),
     *_in(
@@ -1023,14 +1067,14 @@ _GATES = (
         ),
         (
             "laws of a replay hold",
-            "    unfit = _unfit(case, replays) or _unfit_before(case)",
-            '    unfit = ""',
+            "        if not all(_holds(invariant.holds, replay) for replay in replays):",
+            "        if False:",
             _HACK + "test_more_bytes_than_the_cache_may_hold",
         ),
         (
             "laws hold on train too",
-            "    unfit = _unfit(case, replays) or _unfit_before(case)",
-            "    unfit = _unfit(case, replays)",
+            "    if unfit := _unfit(case, before):",
+            "    if False:",
             _T + "test_an_invariant_that_only_train_is_long_enough_for_is_checked",
         ),
         (
