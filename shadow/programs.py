@@ -19,7 +19,7 @@ from ..sdk.isolation.zygote import CandidateStopped
 from ..sdk.kind import Kind
 from ..sdk.language import Answer
 from ..sdk.language._arrays import size
-from ..sdk.programs.questions import Question, answer_of, objected, outside, question_of
+from ..sdk.programs.questions import Question, answer_of, copied, objected, outside, question_of
 from .simulators.base import Replay
 
 #: Outputs by name; None for a policy that failed.
@@ -71,7 +71,7 @@ class ProgramWatch:
         """Keep the answer if an invariant does not hold."""
         if self.warns:
             answer = answer_of(self.kind, outputs)
-            self.warned.update(warned(self.warns, question.asked, answer))
+            self.warned.update(warned(self.warns, copied(question.asked), answer))
         if len(self.found) < _MOST_VIOLATIONS:
             found = violation(self.kind, self.invariants, question, outputs)
             self.found += [found] if found is not None else []

@@ -62,14 +62,17 @@ def outside(kind: Kind, question: Question) -> str:
 
 
 def answer_of(kind: Kind, outputs: Mapping[str, Any]) -> Any:
-    """Return outputs as a predicate is asked, copied: one that sorts in place must not change what is used."""
-    return kind.answer_type(
-        **{
-            name: [[*row] if isinstance(row, list) else row for row in rows]
-            if isinstance(rows, list)
-            else rows
-            for name, rows in outputs.items()
-        }
+    """Return outputs as a predicate is asked, :func:`copied`."""
+    return copied(kind.answer_type(**outputs))
+
+
+def copied(values: Any) -> Any:
+    """Return a question or an answer for a predicate: one that sorts in place must not change what is used."""
+    return values._make(
+        [[*row] if isinstance(row, list) else row for row in each]
+        if isinstance(each, list)
+        else each
+        for each in values
     )
 
 
@@ -77,10 +80,12 @@ def broken_by(
     kind: Kind, invariants: Sequence[Invariant], question: Question, outputs: Mapping[str, Any]
 ) -> Invariant | None:
     """Return the first invariant that an answer breaks, or None; one that raises counts as broken."""
-    answer = answer_of(kind, outputs)
+    if not invariants:
+        return None
+    asked, answer = copied(question.asked), answer_of(kind, outputs)
     for invariant in invariants:
         try:
-            if not invariant.holds(question.asked, answer):
+            if not invariant.holds(asked, answer):
                 return invariant
         except Exception:  # noqa: BLE001 - a user's predicate; its failure is a failed check
             return invariant

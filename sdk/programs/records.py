@@ -298,13 +298,13 @@ class Recording:
         self._shadow.consider(asked, held.shadow_rate, [question], picked)  # type: ignore[list-item]
 
     def _warned(self, question: Question, picked: Any) -> tuple[str, ...]:
-        from .questions import outputs_of
+        from .questions import copied, outputs_of
 
         try:
             answer = self._kind.answer_type(**outputs_of(self._kind, picked))
         except Exception:  # noqa: BLE001 - what the service's function returned may be anything
             return ()
-        return warned(self._warns, question.asked, answer)
+        return warned(self._warns, copied(question.asked), answer)
 
     def _outcome(self, told: _Report) -> Outcome | None:
         try:
@@ -347,9 +347,9 @@ class _Beside:
         self, warns: Sequence[Invariant], rows: Sequence[Question], index: _Compared
     ) -> int:
         """Return how many invariants of severity ``warn`` the answer does not meet."""
-        from .questions import answer_of
+        from .questions import answer_of, copied
 
-        return len(warned(warns, rows[0].asked, answer_of(self._kind, index.outputs)))
+        return len(warned(warns, copied(rows[0].asked), answer_of(self._kind, index.outputs)))
 
     def objection(self, rows: Sequence[Question], index: Any) -> str:
         """Return why the answer could not be used; a late one is a fault."""

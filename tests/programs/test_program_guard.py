@@ -46,6 +46,7 @@ def test_a_predicate_that_sorts_in_place_changes_no_answer(kept: Kept, severity:
 
     def sorts(question: Any, answer: Any) -> bool:
         answer.machine.sort()
+        question.work.sort()
         return True
 
     kind = kind_of(f"sorted_{severity}", invariants=(Invariant("sorts", sorts, severity=severity),))
@@ -56,4 +57,5 @@ def test_a_predicate_that_sorts_in_place_changes_no_answer(kept: Kept, severity:
     outputs = {"machine": [1, 0, 0]}
     watch = ProgramWatch(kind, blocking(kind.invariants), warns=kind.invariants)
     watch(question, outputs)
+    assert question.asked.work == WORK
     assert outputs == {"machine": [1, 0, 0]}
