@@ -1023,14 +1023,14 @@ _GATES = (
         ),
         (
             "laws of a replay hold",
-            "    unfit = _unfit(case, replays) or _unfit_before(case)",
-            '    unfit = ""',
+            '    unfit = _unfit(case, replays)\n    if unfit:\n        return GateResult("full replay"',
+            '    unfit = ""\n    if unfit:\n        return GateResult("full replay"',
             _HACK + "test_more_bytes_than_the_cache_may_hold",
         ),
         (
             "laws hold on train too",
-            "    unfit = _unfit(case, replays) or _unfit_before(case)",
-            "    unfit = _unfit(case, replays)",
+            "    if unfit := _unfit(case, before):",
+            '    if unfit := "":',
             _T + "test_an_invariant_that_only_train_is_long_enough_for_is_checked",
         ),
         (
