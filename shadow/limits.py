@@ -98,17 +98,26 @@ def _reaches_over_all(
     that a policy won much more at some time does not speak against its winning at all.
     """
     many = max(len(ours) // _PARTS, 1)
-    windows = [pair for pair in (*before, (ours, theirs)) if len(pair[0]) >= many]
-    one, other = (
-        np.concatenate([batched(pair[side], many) for pair in windows]) for side in (0, 1)
-    )
-    if not before or len(one) < LEAST_BATCHES:
+    usual = float(theirs.sum()) * many / len(theirs)
+    earlier = [_rest(*pair, ratio, many, usual) for pair in before if len(pair[0]) >= many]
+    rest = np.concatenate([*earlier, _rest(ours, theirs, ratio, many, math.inf)])
+    if not before or len(rest) < LEAST_BATCHES:
         return None
-    rest = one - ratio * other
     scale = math.sqrt(2.0 / len(rest) * (len(ours) // many)) / float(theirs.sum())
     below, above = (float(np.linalg.norm(np.maximum(side * rest, 0.0))) for side in (-1.0, 1.0))
     wide = student(alpha, len(rest) - 1) * scale
     return wide * below, wide * above
+
+
+def _rest(ours: Floats, theirs: Floats, ratio: float, many: int, most: float) -> Floats:
+    """Return what batches have beyond the ratio, f8[batches].
+
+    One with more than ``most`` of theirs counts as if it had so much: a time of overload says how far the ratio
+    may be off then, and not that this window would be as dear.
+    """
+    one, other = batched(ours, many), batched(theirs, many)
+    rest: Floats = (one - ratio * other) / np.maximum(other / most, 1.0)
+    return rest
 
 
 def _one_sided(blocks: int, alpha: float, worse: bool) -> tuple[float, float]:

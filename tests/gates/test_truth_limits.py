@@ -112,6 +112,20 @@ def test_what_a_policy_won_before_does_not_count_and_what_it_lost_does(
         assert other[0] < low and other[0] < 0.0
 
 
+@given(seed=st.integers(0, 200))
+def test_a_time_of_overload_before_does_not_hide_a_policy_that_always_wins(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    load = rng.gamma(50.0, 0.2, 4 * BLOCKS)
+    load[20:40] *= 10.0  # and in the overload its gain differs
+    gain = np.where(np.arange(4 * BLOCKS) < 30, 0.8, np.where(np.arange(4 * BLOCKS) < 40, 0.1, 0.5))
+    ours = gain * load * rng.gamma(50.0, 0.02, 4 * BLOCKS)
+    edges = slice(0, 2 * BLOCKS), slice(2 * BLOCKS, 3 * BLOCKS)
+    last = slice(3 * BLOCKS, None)
+    before = [(ours[edge], load[edge]) for edge in edges]
+    low, high = ratio_limits(ours[last], load[last], 0.025, 0, before)
+    assert -0.8 < low < -0.5 < high < -0.2
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize(("regime", "share"), [(long_spells, 0.025), (rare_bursts, 0.025)])
 def test_what_came_before_tells_in_many_runs(
