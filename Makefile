@@ -10,7 +10,7 @@ PYTHON ?= $(shell for c in python3 python3.12 python3.13 python3.11 python; do \
 	  "$$c" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	  >/dev/null 2>&1 && { echo "$$c"; break; }; done)
 
-LINKED := __init__.py __main__.py api.py cli.py policy_cache.py testing.py py.typed sdk policies recorder shadow commands demo proto/gnomon/v1
+LINKED := __init__.py __main__.py cli.py policy_cache.py testing.py py.typed api sdk policies recorder shadow commands demo proto/gnomon/v1
 
 help:            ## Show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile

@@ -54,7 +54,7 @@ def kill(
     _check(hook, every, lift, listed, reason)
     file = KillFile(state_dir)
     if listed:
-        found = file.kills()
+        found = file.listed()
     elif lift:
         found = unkill(hook or None, state_dir=state_dir)
     else:

@@ -28,7 +28,8 @@ class Invariant:
         description: one sentence for reports.
 
     Raises:
-        ConfigurationError: an unknown scope or severity, or a predicate of other arguments.
+        ConfigurationError: no name, an unknown scope or severity, or a predicate of other arguments, or one
+            that gives something to await or to go through, which would always count as true.
     """
 
     name: str
@@ -40,10 +41,17 @@ class Invariant:
     def __post_init__(self) -> None:
         """Refuse what could never be asked, where it is declared."""
         check_words(self.scope, self.severity)
+        if not self.name:
+            raise ConfigurationError("an invariant without a name; pass name=")
         arguments = (None, None) if self.scope == "decision" else (None,)
         if not _takes(self.holds, arguments):
             raise ConfigurationError(
                 f"invariant {self.name!r} of scope {self.scope}: it must take {_ARGUMENTS[self.scope]}"
+            )
+        if _never_answers(self.holds):
+            raise ConfigurationError(
+                f"invariant {self.name!r} is asynchronous or a generator, which answers nothing when it is "
+                "called; make it a plain function"
             )
 
     def asked_of(self, scope: Scope, severity: Severity) -> bool:
@@ -75,6 +83,20 @@ def _takes(predicate: Callable[..., bool], arguments: tuple[None, ...]) -> bool:
     except ValueError:  # a built-in without a signature: nobody knows before it is asked
         return callable(predicate)
     return True
+
+
+def _never_answers(predicate: Callable[..., bool]) -> bool:
+    """Return whether a call only gives an object, true whatever the predicate would say."""
+    called = type(predicate).__call__ if callable(predicate) else None  # of an object
+    return any(
+        test(each)
+        for test in (
+            inspect.iscoroutinefunction,
+            inspect.isasyncgenfunction,
+            inspect.isgeneratorfunction,
+        )
+        for each in (predicate, called)
+    )
 
 
 def broken_over(summary: Any, invariants: Sequence[Invariant]) -> tuple[Invariant, ...]:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,8 @@ Source = Literal["call", "file", "environment"]
 FILE = "KILL"
 _FORMAT = "gnomon kill 1"
 _MOST_BYTES, _MOST_CHARS = 1 << 20, 200
+#: Seconds that a change waits for another one; whoever has to stop something cannot wait for ever.
+_LOCK_S = 5.0
 _WHAT = ("hook", "reason", "by", "since_ns")
 
 
@@ -79,6 +81,15 @@ class KillFile:
             self._read, self._seen = self._kills(), seen
         return self._read
 
+    def listed(self) -> tuple[Kill, ...]:
+        """Return what the file orders, to whoever asks by the folder's name.
+
+        Raises:
+            ConfigurationError: there is no such folder, so that no service can have it.
+        """
+        self._check_folder()
+        return self.kills()
+
     def add(self, kill: Kill) -> tuple[Kill, ...]:
         """Write one more order, in place of an earlier one for the same hook; return all.
 
@@ -124,19 +135,29 @@ class KillFile:
                 ) from error
             yield held
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        import fcntl  # as the readers below: a service that nobody stops needs none of them
-
+    def _check_folder(self) -> None:
         folder = self.path.parent
         if not folder.is_dir():
             raise ConfigurationError(
                 f"there is no state folder {folder}; name the one of the service (GNOMON_STATE_DIR), or "
                 "make it first"
             )
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        import fcntl  # as the readers below: a service that nobody stops needs none of them
+
+        self._check_folder()
+        until = time.monotonic() + _LOCK_S
         try:
             with open(self.path.with_suffix(".lock"), "ab") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+                while not _took(lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)):
+                    if time.monotonic() > until:
+                        raise ConfigurationError(
+                            f"{self.path} is just being changed by another process, for {_LOCK_S:g} s "
+                            f"already; end that, or stop everything with: touch {self.path}"
+                        )
+                    time.sleep(0.01)
                 yield
         except OSError as error:
             raise ConfigurationError(
@@ -174,6 +195,15 @@ class KillFile:
         except (OSError, ValueError) as error:
             odd = f"{self.path} cannot be read ({error}), so it kills every hook"
             return (Kill(reason=odd, since_ns=time.time_ns(), source="file"),)
+
+
+def _took(lock: Callable[[], object]) -> bool:
+    """Return whether nobody else holds a lock that is not waited for."""
+    try:
+        lock()
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _decoded(path: Path) -> tuple[Kill, ...]:

@@ -13,6 +13,8 @@ from .errors import ConfigurationError
 
 #: Time of a thread that answers may take in a row before their share of it counts: a second of it.
 BURST_NS = 1_000_000_000
+#: Failures that a breaker may be told to wait for; it remembers each of them.
+MOST_FAILURES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,8 @@ class Limits:
     Attributes:
         faults: so many faults or broken invariants trip the breaker,
         slow: and so many slow answers,
-        window: when they lie within so many answers of the policy.
+        window: when they lie within so many answers of the policy; neither may be more than that, nor
+            than :data:`MOST_FAILURES`.
         budget_ns: an answer that took longer, in ns, is used, and counted as slow. Where a policy's own
             bound on its work keeps it far below, one answer in 64 is measured, and all of them for a
             while after one that was slow.
@@ -50,10 +53,16 @@ class Limits:
                 raise ConfigurationError(
                     f"limits: {name} is {value!r}; it must be a whole number of 1 or more"
                 )
-        if isinstance(self.share, bool) or not 0.0 < self.share <= 1.0:
-            raise ConfigurationError(
-                f"limits: share is {self.share!r}; it must lie above 0 and up to 1"
-            )
+        for name in ("faults", "slow"):
+            if getattr(self, name) > min(self.window, MOST_FAILURES):
+                raise ConfigurationError(
+                    f"limits: {name} is {getattr(self, name)}, which a window of {self.window} answers "
+                    f"never holds; it must be no more than that, and no more than {MOST_FAILURES}"
+                )
+        share: Any = self.share
+        number = isinstance(share, int | float) and not isinstance(share, bool)
+        if not number or not 0.0 < share <= 1.0:
+            raise ConfigurationError(f"limits: share is {share!r}; it must lie above 0 and up to 1")
 
 
 def check_limits(limits: object, of: str) -> None:

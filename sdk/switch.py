@@ -74,8 +74,12 @@ def unkill(
 
 
 def kills(state_dir: str | os.PathLike[str] | None = None) -> tuple[Kill, ...]:
-    """Return every kill in force in this process, or what the kill file of a state folder orders."""
-    return RUNTIME.kills.kills if state_dir is None else KillFile(state_dir).kills()
+    """Return every kill in force in this process, or what the kill file of a state folder orders.
+
+    Raises:
+        ConfigurationError: there is no such folder.
+    """
+    return RUNTIME.kills.kills if state_dir is None else KillFile(state_dir).listed()
 
 
 def _name(marked: object, *, here: bool) -> str:

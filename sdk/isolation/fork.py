@@ -20,7 +20,8 @@ class CandidateStopped(CandidateError):
     """A candidate's process can no longer answer.
 
     Attributes:
-        status: why: ``rejected``, ``timeout``, ``died`` or ``fault``.
+        status: why: ``rejected``, ``timeout``, ``died`` or ``fault``; ``evaluator_error`` where the clean
+            process ended, which its forks do not outlive: that says nothing of the candidate.
     """
 
     def __init__(self, status: Status, detail: str) -> None:
@@ -37,6 +38,7 @@ class Fork:
         handle: on its process.
         limits: that it is held to.
         plead: has the clean process kill it by its handle; for a host that has lost the right to.
+        orphaned: says whether the clean process has ended.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class Fork:
         handle: int,
         limits: Limits,
         plead: Callable[[int], None] = lambda _handle: None,
+        orphaned: Callable[[], bool] = lambda: False,
     ) -> None:
         self._plead = plead
+        self._orphaned = orphaned
         self._connection = connection
         self._handle = handle
         self._limits = limits
@@ -153,9 +157,12 @@ class Fork:
         return min(frame, left)
 
     def _stopped(self, status: Status) -> CandidateStopped:
+        if status is Status.DIED and self._orphaned():
+            status = Status.EVALUATOR_ERROR
         self.kill()
         words = {
             Status.TIMEOUT: "no answer within the deadline",
             Status.DIED: "its process ended",
+            Status.EVALUATOR_ERROR: "the isolation process ended",
         }
         return CandidateStopped(status, words[status])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..arms import Segment
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from .hook import ProgramHook
 
 COLLECTIVE = "collective"
+#: Calls of asynchronous functions that may wait for a program at once; a program answers one at a time.
+_WAITING = 8
 
 
 class Made(NamedTuple):
@@ -71,6 +75,8 @@ class Calls:
     def __init__(self, hook: ProgramHook) -> None:
         self._hook = hook
         self._turn = threading.Lock()  # a group makes one call at a time
+        self._pool: ThreadPoolExecutor | None = None
+        self._pid = os.getpid()
 
     def made(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Made:
         """Make one decision on the caller's thread."""
@@ -90,14 +96,7 @@ class Calls:
         if self._hook.spec.group is None and (held is None or held.program is None):
             begun, told = self._first(args, kwargs)
         else:
-            context = contextvars.copy_context()
-            loop = asyncio.get_running_loop()
-            first = loop.run_in_executor(None, lambda: context.run(self._first, args, kwargs))
-            try:
-                begun, told = await asyncio.shield(first)
-            except BaseException:  # the caller was cancelled; what was begun goes on and is counted
-                first.add_done_callback(self._abandoned)
-                raise
+            begun, told = await self._apart(args, kwargs)
         if told.usable:
             return self._last(begun, told, told.picked)
         try:
@@ -106,6 +105,50 @@ class Calls:
             self._raised(begun)
             raise
         return self._last(begun, told, picked)
+
+    async def _apart(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[_Begun | None, _Told]:
+        """Return what :meth:`_first` does, from a thread of the hook's own: the service's may all be busy.
+
+        Where none of these is free within the kind's deadline either, the call is late. In a group it waits
+        on, for the others wait for it.
+        """
+        context, begin = contextvars.copy_context(), time.monotonic_ns()
+        try:
+            work = self._threads().submit(context.run, self._first, args, kwargs)
+        except RuntimeError:  # no thread can start, or the interpreter ends
+            return self._first(args, kwargs)
+        alone = self._hook.spec.group is None
+        first = asyncio.wrap_future(work)
+        try:
+            await asyncio.wait({first}, timeout=self._hook.kind.deadline_s if alone else None)
+            if alone and work.cancel():
+                return self._late(args, kwargs, begin)
+            return await asyncio.shield(first)
+        except BaseException:  # the caller was cancelled; what was begun goes on and is counted
+            if not (alone and work.cancel()):
+                work.add_done_callback(self._abandoned)  # not of the loop's: that may end before
+            raise
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """Return threads on which calls wait; in a forked child others than the parent's."""
+        if self._pool is None or self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._pool = ThreadPoolExecutor(_WAITING, "gnomon-call")
+        return self._pool
+
+    def _late(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], begin_ns: int
+    ) -> tuple[_Begun | None, _Told]:
+        """Return the call as it was read, which nobody could be asked in time."""
+        begun = self._begin(args, kwargs)
+        guard: Any = begun.held.program if begun is not None else None
+        if guard is None:  # it was taken back meanwhile
+            return begun, _UNTOLD
+        detail = guard.late()
+        self._count(detail)
+        return begun, _Told(False, None, detail, time.monotonic_ns() - begin_ns)
 
     def derive(self, seq: int, picked: Any) -> None:
         """Report the outcome that ``outcome=`` takes from the result of a plain call."""
@@ -242,7 +285,7 @@ class Calls:
         recorded = self._hook.recording.note(noted, begun.question, picked)
         return Made(picked, begun.seq, recorded)
 
-    def _abandoned(self, first: asyncio.Future[tuple[_Begun | None, _Told]]) -> None:
+    def _abandoned(self, first: Future[tuple[_Begun | None, _Told]]) -> None:
         if not first.cancelled() and first.exception() is None:
             self._raised(first.result()[0])
 

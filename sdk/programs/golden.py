@@ -37,6 +37,9 @@ _SHARE, _LEAST_FUEL = 10, 1_000_000
 #: Deadlines of the kind within which all cases have to be answered where a bundle is opened: until then
 #: a service hears of no kill.
 _OPENING = 2.0
+#: But so many seconds at least for all of them, and for each: to start takes longer than the deadline of a kind
+#: that answers within milliseconds, and so may a single answer where the machine is busy just then.
+_LEAST_OPENING_S, _LEAST_CASE_S = 2.0, 0.05
 
 
 def golden_numbers(program: ArrayProgram, kind: Kind, seed: int) -> list[float]:
@@ -56,7 +59,8 @@ def golden_mismatch(
 ) -> str:
     """Return an empty string when a source answers as golden numbers say, else the first difference.
 
-    It is asked in a process of its own, within the kind's limits, and twice its deadline in all.
+    It is asked in a process of its own, within the kind's limits, and twice its deadline in all; or where that is
+    longer, within 50 ms for each case and two seconds in all.
     """
     try:
         found = isolated_numbers(source, kind, seed, isolation)
@@ -75,10 +79,11 @@ def isolated_numbers(source: str, kind: Kind, seed: int, isolation: IsolationMod
     """Return the same as :func:`golden_numbers`, of a source that is asked in a locked process of its own.
 
     Raises:
-        CandidateStopped: it died, or twice the kind's deadline was over; names the case.
+        CandidateStopped: it died, or its time in all was over; names the case.
         IsolationError: the isolation cannot be had.
     """
-    shorter = _shorter(kind)
+    seconds = max(_OPENING * kind.deadline_s, _LEAST_OPENING_S)
+    shorter = replace(_shorter(kind), deadline_s=max(kind.deadline_s, _LEAST_CASE_S))
     asked = 0
 
     def counted(*arguments: Any) -> Answer:
@@ -88,7 +93,7 @@ def isolated_numbers(source: str, kind: Kind, seed: int, isolation: IsolationMod
 
     try:
         with (
-            program_zygote(shorter, isolation, total_s=_OPENING * kind.deadline_s) as zygote,
+            program_zygote(shorter, isolation, total_s=seconds) as zygote,
             ProgramProcess(zygote, source, shorter) as process,
         ):
             return _numbers(counted, shorter, seed)

@@ -125,6 +125,11 @@ class ProgramGuard:
         broken = objected(self._kind, self._invariants, question, outputs)
         return (None, f"violation:{broken.name}") if broken is not None else (outputs, "")
 
+    def late(self) -> str:
+        """Note that a call's time was over before it could ask, and return the detail of that."""
+        self.breaker.fault(self.breaker.number(), TIMEOUT)
+        return TIMEOUT
+
     def close(self) -> None:
         """End the process; a call that waits for it gets no answer."""
         if (

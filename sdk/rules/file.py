@@ -27,6 +27,7 @@ from .parse import rule_of
 FORMAT = "gnomon.invariants/1"
 _MOST_BYTES, _MOST_RULES = 2_000_000, 1_000
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
+_STRANGE, _MOST_LABEL = re.compile(r"[^a-z0-9]+"), 95  # characters; a number may follow
 _WHEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _LONGEST = 200  # characters of a text
 
@@ -186,6 +187,12 @@ class Suggestions:
     def save(self, path: Path) -> None:
         """Write the file whole, or not at all."""
         write_atomically(path, self.to_bytes())
+
+
+def name_for(label: str) -> str:
+    """Return a label as a suggestion may be named; features may have capitals, other scripts and long names."""
+    name = _STRANGE.sub("_", label.lower()).strip("_")
+    return (name if name[:1].isalpha() else f"rule_{name}")[:_MOST_LABEL].rstrip("_")
 
 
 _HEAD = tuple(each.name for each in fields(Suggestions) if each.name != "rules")

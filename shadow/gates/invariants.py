@@ -73,11 +73,16 @@ def _envelope(case: Case) -> tuple[Feature, ...]:
     return tuple(
         replace(
             feature,
-            low=max(feature.low, float(column.min()) / WIDENED),
-            high=min(feature.high, float(column.max()) * WIDENED),
+            low=max(feature.low, _widened(float(column.min()), 1.0 / WIDENED)),
+            high=min(feature.high, _widened(float(column.max()), WIDENED)),
         )
         for feature, column in zip(case.kind.inputs, columns, strict=True)
     )
+
+
+def _widened(value: float, factor: float) -> float:
+    """Return an end of a range, moved outwards on its own side of 0."""
+    return value * (factor if value >= 0.0 else 1.0 / factor)
 
 
 def _beyond(case: Case, candidate: LockstepCandidate) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -172,11 +172,12 @@ def _stale(case: Regression | None, kind: Kind, known: Mapping[str, Invariant]) 
     if (case.kind, case.kind_version, case.form) != (kind.name, kind.version, kind.form):
         return f"for {case.kind} v{case.kind_version}, the hook decides {kind.name} v{kind.version}"
     if case.invariant and case.invariant not in known:
-        return f"no invariant {case.invariant!r} blocks for this hook any more"
+        return f"no invariant {case.invariant!r} blocks here; named as module:attribute a hook gives its own"
     if kind.program is not None:
         fits = isinstance(case.question, dict) and allowed(kind, case.question) is not None
     else:
         fits = case.inputs == kind.input_names and _is_table(case.question, len(kind.inputs))
+        fits = fits and (not case.invariant or _within(case.question, kind))
     if not fits:
         return "no question that the kind's contract allows"
     fair = kind.program is not None or not case.invariant
@@ -195,6 +196,15 @@ def _is_table(question: Any, width: int) -> bool:
             and all(type(v) in (int, float) and abs(v) < _MOST_NUMBER for v in row)
             for row in question
         )
+    )
+
+
+def _within(table: Sequence[Sequence[float]], kind: Kind) -> bool:
+    """Return whether a service may ask it: outside of the features' ranges it asks no policy."""
+    return all(
+        feature.low <= value <= feature.high and not (feature.integer and value != int(value))
+        for row in table
+        for feature, value in zip(kind.inputs, row, strict=True)
     )
 
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from ...sdk.errors import TraceError
 from ...sdk.invariant import Violation
+from ...sdk.isolation.zygote import CandidateStopped
 from ...sdk.kind import Guardrail, Kind
-from ..evaluation import Split
+from ..evaluation import Split, Status
 from ..programs import ProgramViolation
 from ..report.shown import percent, plain
 from ..simulators.base import Replay
@@ -67,7 +68,7 @@ def validation(case: Case) -> GateResult:
     replays, broken = case.window("validation")
     if broken:
         return _broken("full replay", case, broken)
-    unfit = _unfit(case, replays) or _unfit_before(case)
+    unfit = _unfit(case, replays)
     if unfit:
         return GateResult("full replay", "failed", unfit)
     base = case.base("validation", trace)
@@ -89,9 +90,11 @@ def validation(case: Case) -> GateResult:
     )
     if max(changes) >= 0.0:
         return GateResult("full replay", "failed", summary, evidence)
-    _, broken = case.window("train")
+    before, broken = case.window("train")  # some invariants show in a longer replay only
     if broken:
         return _broken("full replay", case, broken)
+    if unfit := _unfit(case, before):
+        return GateResult("full replay", "failed", unfit)
     return GateResult("full replay", "passed", summary, evidence)
 
 
@@ -158,7 +161,8 @@ def judged(
     before = [(case.window(name)[0], case.base(name, case.splits[name])) for name in windows]
     effect = worst_mean_effect(replays, base, alpha, case.options.seed, before)
     means = {"candidate": _mean(replays), "incumbent": _mean(base)}
-    effects = {"incumbent": effect} | _others(case, replays, alpha, means)
+    others, stopped = _others(case, replays, alpha, means)
+    effects = {"incumbent": effect} | others
     finite = {name: each for name, each in effects.items() if math.isfinite(each.high)}
     predicted = {name: _as_json(each) for name, each in finite.items()}
     rails = {rail.name: _rail(case, rail, replays, base) for rail in case.kind.guardrails}
@@ -178,6 +182,11 @@ def judged(
         f"({percent(effect.low)} to {percent(effect.high)}, "
         f"one-sided error {alpha:.2g} each){why}."
     )
+    if stopped:
+        evidence["not_compared"] = stopped
+        summary += "".join(
+            f" Not compared with {name[:12]}: {why}." for name, why in stopped.items()
+        )
     return GateResult("holdout", answer, summary, evidence), predicted
 
 
@@ -210,14 +219,24 @@ def _rail(case: Case, rail: Guardrail, replays: Sequence[Replay], base: Sequence
 
 def _others(
     case: Case, replays: Sequence[Replay], alpha: float, means: dict[str, float]
-) -> dict[str, Effect]:
-    """Return the predicted effect against every other policy by its name; add their means."""
-    predicted = {}
+) -> tuple[dict[str, Effect], dict[str, str]]:
+    """Compare with every other policy; add their means.
+
+    Returns:
+        the predicted effects by name; and why another stopped, which is not the candidate's fault.
+    """
+    predicted, stopped = {}, {}
     for name, source in case.against.items():
-        base, _ = case.replays(case.splits["holdout"], source)
+        try:
+            base, _ = case.replays(case.splits["holdout"], source)
+        except CandidateStopped as error:
+            if error.status is Status.EVALUATOR_ERROR:
+                raise
+            stopped[name] = f"it stopped ({error.status}), {error.detail}"
+            continue
         means[name] = _mean(base)
         predicted[name] = worst_mean_effect(replays, base, alpha, case.options.seed)
-    return predicted
+    return predicted, stopped
 
 
 def _mean(replays: Sequence[Replay]) -> float:
@@ -303,14 +322,6 @@ def _unfit(case: Case, replays: Sequence[Replay]) -> str:
             asks = f": {invariant.description}" if invariant.description else "."
             return f"{invariant.name} does not hold over the replay{asks}"
     return ""
-
-
-def _unfit_before(case: Case) -> str:
-    """Ask train too, under one calibration: some invariants show in a longer replay only."""
-    if not any(each.scope == "replay" for each in case.target.invariants):
-        return ""
-    replays, _ = case.replays(case.splits["train"], most=1)
-    return _unfit(case, replays)
 
 
 def _holds(predicate: Any, replay: Replay) -> bool:

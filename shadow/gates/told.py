@@ -110,4 +110,9 @@ def _doubts(evidence: Mapping[str, Mapping[str, Any]], case: Case) -> str:
         )
     else:
         doubts += f"; loads unlike those of {case.target.hook} in this trace are not tested"
+    if all(each in case.kind.invariants for each in case.target.invariants):
+        doubts += (
+            "; only the kind's invariants were asked, because the hook has none of its own or was not named as "
+            "module:attribute"
+        )
     return doubts

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,13 +35,29 @@ def confirmed(
     """
     check_words("decision", severity)
     when = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    file = read_suggestions(path).confirm(names, by, when, severity)
-    if ledger is not None:
-        for each in file.rules:
-            if each.name in names and each.confirmed is not None:
-                ledger.append(ENTRY, by, each.confirmed.digest, _body(file, each))
-    file.save(path)
+    with _alone(path.parent):
+        file = read_suggestions(path).confirm(names, by, when, severity)
+        if ledger is not None:
+            for each in file.rules:
+                if each.name in names and each.confirmed is not None:
+                    ledger.append(ENTRY, by, each.confirmed.digest, _body(file, each))
+        file.save(path)
     return file
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let nobody else confirm in a folder meanwhile: the later one would take back what the earlier one did."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # reading the file says what is wrong
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _body(file: Suggestions, each: Suggestion) -> dict[str, Any]:

@@ -76,6 +76,8 @@ def _rounded_up(value: float, digits: int = 3) -> float:
     if value == 0.0 or not math.isfinite(value):
         return value
     unit = 10.0 ** (math.floor(math.log10(abs(value))) - digits + 1)
+    if not 0.0 < unit < math.inf:  # beyond what floats can say
+        return value
     rounded = float(f"{math.ceil(value / unit) * unit:.{digits + 3}g}")
     return max(rounded, value)
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ...sdk.errors import TraceError
 from ...sdk.rules.base import Rule
-from ...sdk.rules.file import Suggestion, Suggestions, Support
+from ...sdk.rules.file import Suggestion, Suggestions, Support, name_for
 from ...sdk.rules.score import Prefers
 from . import answers as of_answers
 from . import picks as of_picks
@@ -205,7 +205,7 @@ def _named(found: Decided, chosen: Sequence[_Candidate]) -> tuple[Suggestion, ..
     taken = Counter(each.name for each in found.invariants)
     made = []
     for each in chosen:
-        label = each.rule.label()
+        label = name_for(each.rule.label())
         free = (name for name in (label, *(f"{label}_{n}" for n in _SUFFIXES)) if name not in taken)
         name = next(free)
         taken[name] += 1

@@ -154,8 +154,10 @@ class ForkEngine(ABC):
         try:
             return work(zygote)
         except CandidateStopped as stopped:
-            died = stopped.status is Status.DIED and self._replaced(zygote)
-            if died or self._closed:
+            ours = stopped.status is Status.EVALUATOR_ERROR
+            if ours:
+                self._replaced(zygote)  # unless it was another clean process, which ended
+            if ours or self._closed:
                 return self._failed(Status.EVALUATOR_ERROR, self._own("the worker ended"))
             return self._failed(stopped.status, stopped.detail)
         except (IsolationError, OSError) as error:

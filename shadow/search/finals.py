@@ -76,7 +76,7 @@ class Finals:
             self._scores[source, "validation"] = math.nan if validation is None else validation
 
     def finalists(self) -> tuple[Finalist, ...]:
-        """Return all finalists, best on validation first."""
+        """Return all finalists, best on validation first; last those without a score on both windows."""
         made = [self._finalist(name, source) for name, source in self._entries.values()]
         return tuple(sorted(made, key=_order))
 
@@ -156,12 +156,12 @@ def _front(records: Sequence[Record]) -> list[Record]:
     return front
 
 
-def _order(finalist: Finalist) -> tuple[float, float, int, str]:
+def _order(finalist: Finalist) -> tuple[bool, float, float, int, str]:
     validation, train = (
         score if math.isfinite(score) else math.inf
         for score in (finalist.validation, finalist.train)
     )
-    return validation, train, finalist.nodes, finalist.program
+    return not finalist.sound, validation, train, finalist.nodes, finalist.program
 
 
 def _added(winner: Finalist | None, baseline: Finalist | None) -> float:

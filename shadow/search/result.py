@@ -38,6 +38,11 @@ class Finalist:
     train: float
     validation: float
 
+    @property
+    def sound(self) -> bool:
+        """Whether it has a score on both windows."""
+        return math.isfinite(self.train) and math.isfinite(self.validation)
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EvolveResult(Shown):
@@ -143,16 +148,13 @@ def _ending(result: EvolveResult) -> tuple[Part, ...]:
 def winner_of(finalists: Sequence[Finalist]) -> Finalist | None:
     """Return the shortest of the programs that are as good as the best on validation.
 
-    An evolved program takes part only if it beats every published one on train as well: the best of
-    many on validation alone is often only lucky there.
+    Who failed on train or on validation takes no part: the one may show what the other is too short for. An
+    evolved program takes part only if it beats every published one on train as well: the best of many on
+    validation alone is often only lucky there.
     """
-    given = [f.train for f in finalists if f.name != "evolved" and math.isfinite(f.train)]
-    scored = [
-        f
-        for f in finalists
-        if math.isfinite(f.validation)
-        and (f.name != "evolved" or f.train < min(given, default=math.inf))
-    ]
+    whole = [f for f in finalists if f.sound]
+    given = min((f.train for f in whole if f.name != "evolved"), default=math.inf)
+    scored = [f for f in whole if f.name != "evolved" or f.train < given]
     if not scored:
         return None
     lowest = min(finalist.validation for finalist in scored)

@@ -226,7 +226,7 @@ def test_an_object_larger_than_the_cell_asks_nothing() -> None:
 def test_without_an_answer_the_least_recently_used_of_the_sample_leaves(
     choose: Any, counter: str
 ) -> None:
-    with recording(limits=Limits(faults=1_000)):
+    with recording(limits=Limits(faults=1_000, window=1_000)):
         own = cache(4)
         own.hook._choosers = {}
         own.hook.chooser = lambda program: choose  # type: ignore[method-assign]

@@ -69,6 +69,7 @@ def test_the_state_folder_may_be_named_in_both_ways(
         (["a", "--lift"], "kills nothing, not 'a'"),
         (["--all", "--reason", "x", "--state-dir", "nowhere"], "there is no state folder"),
         (["--lift", "--state-dir", "nowhere"], "there is no state folder"),
+        (["--list", "--state-dir", "nowhere"], "there is no state folder"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(

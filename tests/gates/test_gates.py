@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -284,3 +285,28 @@ def test_a_slow_decision_is_over_budget(make: Make) -> None:
     options = VerifyOptions(timer=lambda: float(next(ticks)))  # a second between any two looks
     result = gate_behaviour.budget(make(PEAK, None, None, options))
     assert result.answer == "failed" and result.evidence["us_per_decision"] > 20.0
+
+
+def test_generated_items_reach_beyond_what_was_recorded_on_either_side_of_0(make: Make) -> None:
+    """A third of -30 is above -30: that would leave out what the service sees every day."""
+    case = make(PEAK)
+    case.__dict__["_observed"] = np.array(
+        [[[6.0, 9.0, -30.0, -3.0, 0.5], [9.0, 3.0, -6.0, 30.0, 0.9]]]
+    )
+    free = tuple(replace(each, low=-1e6, high=1e6) for each in load_balancer.inputs)
+    case.target = replace(case.target, kind=SimpleNamespace(inputs=free))
+    ranges = [(each.low, each.high) for each in gate_invariants._envelope(case)]
+    assert ranges[:4] == [(2.0, 27.0), (1.0, 27.0), (-90.0, -2.0), (-9.0, 90.0)]
+
+
+def test_another_policy_that_faults_is_not_the_candidate_s_fault(make: Make) -> None:
+    """It is only compared with: the holdout was opened for the candidate, which is judged."""
+    faulty = "def score(inflight):\n    return 1.0 / (inflight - inflight)\n"
+    result, predicted = gate_replay.holdout(make(PEAK, against={"prod": faulty, "rr": ROUND_ROBIN}))
+    alone, _ = gate_replay.holdout(make(PEAK))
+    assert result.answer == alone.answer
+    assert predicted.keys() == {"incumbent", "rr"}
+    assert (
+        "fault" in result.evidence["not_compared"]["prod"]
+        and "Not compared with prod" in result.summary
+    )

@@ -108,9 +108,11 @@ def test_what_no_longer_applies_is_said_and_not_asked(kept: Regressions) -> None
         "for load_balancer v99": replace(CASE, kind_version=99),
         "for cache v": replace(CASE, kind="cache"),
         "no question": replace(CASE, question=[[1.0]]),
-        "no pick would keep": replace(CASE, question=[[9.0] * 5], invariant="calm"),
+        "no pick would keep": replace(CASE, question=[[9.0, 9.0, 9.0, 9.0, 0.9]], invariant="calm"),
         "no question that": replace(CASE, inputs=("a", "b", "c", "d", "e")),
         "no question that the": replace(CASE, question=[[9.0] * 5] * 100_000, invariant="calm"),
+        "no question that the k": replace(CASE, question=[[-5.0, 1.0, 1.0, 1.0, 0.5]] * 2),
+        "no question that the ki": replace(CASE, question=[[0.5, 1.0, 1.0, 1.0, 0.5]] * 2),
     }
     stored = [Stored(kept.add(case), case) for case in wanted.values()]
     calm = Invariant("calm", lambda items, picked: picked.inflight < 2)

@@ -94,3 +94,13 @@ def test_where_the_candidate_is_not_to_blame_it_is_said(make: Make, reason: str)
 def test_no_reason_is_without_a_next_step() -> None:
     known = {*GATES, "simulator", "evaluator"} - {"fidelity", "bound"}  # these blame another
     assert set(told_module._REFUSED) == known
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_an_acceptance_says_when_only_the_kind_s_invariants_were_asked(
+    make: Make, own: bool
+) -> None:
+    """A hook that is only named gives none of its own, and nothing else would say so."""
+    extra = (Invariant("low", lambda items, picked: True),) if own else ()
+    said = told_module._doubts({"fidelity": {}, "invariants": {}}, make(PEAK, target(*extra)))
+    assert ("only the kind's invariants were asked" in said) == (not own)

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("sdk", "shadow", "policies", "recorder", "commands", "demo", "proto")
+ROOMS = ("api", "sdk", "shadow", "policies", "recorder", "commands", "demo", "proto")
 CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 

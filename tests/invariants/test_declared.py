@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -178,3 +179,35 @@ def test_warned_names_only_decision_invariants_that_warn() -> None:
         Invariant("c", lambda summary: False, scope="replay", severity="warn"),
     )
     assert warned(never, [], None) == ("b",)
+
+
+async def _later(items: Any, picked: Any) -> bool:
+    return False
+
+
+def _one_by_one(items: Any, picked: Any) -> Any:
+    yield False
+
+
+class _Later:
+    async def __call__(self, items: Any, picked: Any) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [_later, _one_by_one, _Later(), partial(_later)],
+    ids=lambda each: type(each).__name__,
+)
+def test_what_would_always_count_as_true_is_refused(predicate: Any) -> None:
+    """A coroutine is true whatever it would say, so it would let every pick pass."""
+    pick = make(f"declared.later.{type(predicate).__name__}{id(predicate)}")
+    with pytest.raises(gnomon.ConfigurationError, match="asynchronous or a generator"):
+        gnomon.invariant(pick, name="later")(predicate)
+    assert pick.hook.invariants == gnomon.load_balancer.invariants
+
+
+def test_a_predicate_without_a_name_needs_one() -> None:
+    pick = make("declared.nameless")
+    with pytest.raises(gnomon.ConfigurationError, match="pass name="):
+        gnomon.invariant(pick)(partial(lambda limit, items, picked: True, 1))

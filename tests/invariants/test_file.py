@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +232,36 @@ def test_a_pipe_is_no_file_and_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_file_is_one_text_for_every_reader(code: str) -> None:
     with pytest.raises(gnomon.ConfigurationError, match="no file of invariants"):
         parse_suggestions(FILE.to_bytes().decode().encode(code))
+
+
+def test_confirmations_at_one_time_are_all_kept(tmp_path: Path) -> None:
+    """Each reads the whole file and writes it whole: without a lock the last one takes the others back."""
+    names = [f"near_{n}" for n in range(8)]
+    rules = tuple(dataclasses.replace(FILE.rules[0], name=name) for name in names)
+    path = tmp_path / "rules.json"
+    dataclasses.replace(FILE, rules=rules).save(path)
+    with ThreadPoolExecutor(len(names)) as pool:
+        [*pool.map(lambda name: gnomon.confirm_invariants(path, [name], by=name), names)]
+    found = read_suggestions(path)
+    assert [each.confirmed and each.confirmed.by for each in found.rules] == names
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_file_is_loaded_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A service that goes on after the error must not be held to a part of it."""
+
+    @gnomon.hook(
+        "router.pick",
+        kind=load_balancer,
+        items="backends",
+        item_features=lambda b: (b.inflight, b.ewma_ms, b.weight),
+    )
+    def pick(backends: list[Any]) -> Any:
+        return backends[0]
+
+    gnomon.invariant(pick, name="waits")(lambda items, picked: True)
+    before = pick.hook.invariants
+    FILE.confirm(["near", "waits"], "ada", WHEN).save(tmp_path / "rules.json")
+    with pytest.raises(gnomon.ConfigurationError, match="already has an invariant 'waits'"):
+        gnomon.load_invariants(pick, tmp_path / "rules.json")
+    assert pick.hook.invariants == before

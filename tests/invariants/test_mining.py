@@ -218,3 +218,28 @@ def test_a_limit_is_where_values_pile_up_and_beyond_the_largest_where_they_do_no
         missed += limit < 1.0
     assert missed <= 20  # 5 % where nothing is doubled
     assert limit_above(np.zeros(50), np.ones(50), whole=True) is None  # no end at all
+
+
+@pytest.mark.parametrize("name", ["queueLength", "x" * 90, "größe", "_1".join("Qq")])
+def test_what_is_suggested_can_be_read_and_confirmed_whatever_features_are_called(
+    name: str,
+) -> None:
+    """A kind's features may be any identifiers; names of suggestions are small ASCII letters."""
+    inflight, *rest = load_balancer.features
+    kind = dataclasses.replace(
+        load_balancer, features=(dataclasses.replace(inflight, name=name), *rest)
+    )
+    made = picks(lambda rows, _rng: int(rows[:, INFLIGHT].argmin()))
+    found = mine(decided(dataclasses.replace(made, kind=kind))).file
+    again = parse_suggestions(found.to_bytes())
+    assert again == found and getattr(again.rules[0].rule, "feature", "") == name
+    made_sure = again.confirm([again.rules[0].name], "ada", "2026-01-01T00:00:00Z")
+    (held,) = parse_suggestions(made_sure.to_bytes()).invariants(kind, "w.pick")
+    assert held.name == again.rules[0].name
+
+
+@pytest.mark.parametrize("least", [5e-324, 1e-320, 1e307])
+def test_limits_of_numbers_at_the_ends_of_what_floats_can_say(least: float) -> None:
+    values = least * np.arange(1, 17)
+    limit = limit_above(values, values, whole=False)
+    assert limit is not None and limit >= values.max()

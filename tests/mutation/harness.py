@@ -16,8 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What the package is made of: the root's modules, the rooms, and the wire code under its own name.
-_MODULES = ("__init__.py", "__main__.py", "api.py", "cli.py", "policy_cache.py", "testing.py")
-_ROOMS = ("sdk", "policies", "recorder", "shadow", "commands", "demo")
+_MODULES = ("__init__.py", "__main__.py", "cli.py", "policy_cache.py", "testing.py")
+_ROOMS = ("api", "sdk", "policies", "recorder", "shadow", "commands", "demo")
 _WIRE = ("proto/gnomon/v1", "v1")
 _SECONDS = 240.0
 

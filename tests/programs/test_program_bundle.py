@@ -91,7 +91,8 @@ def test_each_promise_is_checked_even_when_signed(changes: dict[str, Any], reaso
         opened(built(), **changes)
 
 
-def test_a_program_too_slow_for_this_machine_is_refused() -> None:
+def test_a_program_too_slow_for_this_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(golden, "_LEAST_CASE_S", 0.001)
     kind = kind_of(max_fuel=2_000_000_000, deadline_s=0.004)
     shorter = SLOW.replace("range(1500)", "range(14)")
     with pytest.raises(TrustError, match="no answer within the deadline"):
@@ -103,6 +104,7 @@ def test_opening_ends_however_many_cases_are_slow(monkeypatch: pytest.MonkeyPatc
     kind = kind_of(deadline_s=3.0)
     payload = built(SLOW.replace("range(1500)", "range(14)"), kind)
     monkeypatch.setattr(golden, "_OPENING", 0.04)
+    monkeypatch.setattr(golden, "_LEAST_OPENING_S", 0.04)
     with pytest.raises(TrustError, match="no answer within the deadline"):
         opened(payload, kind)
 

@@ -46,6 +46,17 @@ def test_a_host_operation_that_differs_on_the_publishers_side_is_noticed() -> No
     assert " gives answer " in reason and ", not answer " in reason
 
 
+def test_a_kind_with_a_deadline_of_milliseconds_can_be_shipped_to() -> None:
+    quick = kind_of(deadline_s=0.002)
+    payload = built(LONGEST, quick)
+    policy = HookPolicy(HOOK, quick, "cell", Anchors((PUBLISHER.public_key(),)))
+    for _ in range(3):
+        policy.add_bundle(
+            bundles.bundle_digest(payload), dsse.sign(dsse.BUNDLE_TYPE, payload, PUBLISHER)
+        )
+    assert policy.programs
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

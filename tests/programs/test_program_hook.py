@@ -360,6 +360,87 @@ def test_an_asynchronous_function_leaves_the_loop_alone(kept: Kept) -> None:
     assert details(kept) == ["timeout"]
 
 
+def asynchronous(deadline_s: float = 0.3) -> Any:
+    slow = kind_of(deadline_s=deadline_s, max_fuel=MUCH)
+
+    @hook("jobs.async", kind=slow, item_features=lambda question: (len(question.work),))
+    async def assign(work: Any, machines: int) -> list[int]:
+        return [machines - 1] * len(work)
+
+    return assign
+
+
+def test_a_service_whose_threads_are_all_busy_does_not_hold_a_call_up(kept: Kept) -> None:
+    assign = asynchronous()
+    install(assign, LONGEST)
+    free = threading.Event()
+
+    async def main() -> tuple[list[int], float]:
+        loop = asyncio.get_running_loop()
+        busy = [loop.run_in_executor(None, free.wait, 10.0) for _ in range(64)]
+        begin = time.monotonic()
+        answer = await assign(WORK, 2)
+        took = time.monotonic() - begin
+        free.set()
+        await asyncio.gather(*busy)
+        return answer, took
+
+    answer, took = asyncio.run(main())
+    assert answer == BY_LONGEST
+    assert took < 5.0
+    assert details(kept) == [""]
+
+
+def test_many_calls_at_once_of_a_program_that_hangs_are_all_answered_in_time(kept: Kept) -> None:
+    assign = asynchronous(0.2)
+    install(assign, SLOW)
+
+    async def main() -> tuple[list[list[int]], float]:
+        begin = time.monotonic()
+        answers = await asyncio.gather(*(assign(WORK, 2) for _ in range(60)))
+        return answers, time.monotonic() - begin
+
+    answers, took = asyncio.run(main())
+    assert answers == [[1, 1, 1]] * 60
+    assert took < 3.0  # one after the other they would take twelve seconds
+    assert {*details(kept)} <= {"timeout", "withdrawn", "breaker"}
+    assert assign.hook.breaker
+    assert accounted(assign.hook)
+
+
+def test_a_cancelled_call_that_was_not_begun_asks_nobody(kept: Kept) -> None:
+    assign = asynchronous(0.5)
+    install(assign, SLOW)
+
+    async def main() -> None:
+        calls = [asyncio.ensure_future(assign(WORK, 2)) for _ in range(20)]
+        await asyncio.sleep(0.1)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert all(call.cancelled() for call in calls)
+
+    asyncio.run(main())
+    until = time.monotonic() + 10.0
+    while not accounted(assign.hook) and time.monotonic() < until:
+        time.sleep(0.01)  # what was begun goes on, on threads of its own
+    assert 1 <= assign.hook.counters["decisions"] == assign.hook.counters["raised"] <= 8
+
+
+def test_a_forked_child_waits_on_threads_of_its_own(kept: Kept) -> None:
+    assign = asynchronous(2.0)
+    install(assign, LONGEST)
+    assert asyncio.run(assign(WORK, 2)) == BY_LONGEST
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if asyncio.run(assign(WORK, 2)) == BY_LONGEST else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_a_forked_child_has_a_program_of_its_own(kept: Kept) -> None:
     assign = marked()
     install(assign, LONGEST)

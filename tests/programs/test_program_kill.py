@@ -25,7 +25,16 @@ from gnomon.sdk.runtime import RUNTIME
 from .conftest import Kept
 from .jobs import FAULTY, LONGEST, SLOW, jobs, kind_of
 from .test_group import SIZE, Meeting, Rank, in_threads
-from .test_program_hook import BY_LONGEST, MUCH, WORK, accounted, details, install, marked
+from .test_program_hook import (
+    BY_LONGEST,
+    MUCH,
+    WORK,
+    accounted,
+    asynchronous,
+    details,
+    install,
+    marked,
+)
 
 BY_FUNCTION = [1, 1, 1]
 
@@ -93,6 +102,24 @@ def test_an_asynchronous_call_that_waits_is_answered_at_once(kept: Kept) -> None
         return await asyncio.wait_for(call, 5.0)
 
     assert asyncio.run(both()) == BY_FUNCTION
+
+
+def test_asynchronous_calls_that_wait_for_a_thread_are_answered_at_once_too(kept: Kept) -> None:
+    assign = asynchronous(30.0)
+    install(assign, SLOW)
+
+    async def all_of_them() -> tuple[list[Any], float]:
+        calls = [asyncio.ensure_future(assign(WORK, 2)) for _ in range(30)]
+        await asyncio.sleep(0.2)
+        begin = time.monotonic()
+        gnomon.kill(reason="x")
+        return await asyncio.gather(*calls), time.monotonic() - begin
+
+    answers, took = asyncio.run(all_of_them())
+    assert answers == [BY_FUNCTION] * 30
+    assert took < 5.0
+    assert {*details(kept)} == {"withdrawn", "killed"}
+    assert accounted(assign.hook) and assign.hook.breaker == ""
 
 
 def test_a_killed_rank_has_all_of_its_group_fall_back(kept: Kept) -> None:

@@ -32,13 +32,13 @@ def marked(name: str = "breaker.pick", **more: Any) -> Any:
 @given(
     st.lists(st.integers(1, 120), max_size=12),
     st.integers(1, 4),
-    st.integers(1, 100),
+    st.integers(4, 100),
 )
 def test_it_trips_at_so_many_failures_within_so_many_answers(
     gaps: list[int], faults: int, window: int
 ) -> None:
     told: list[str] = []
-    breaker = Breaker(Limits(faults=faults, window=window), told.append)
+    breaker = Breaker(Limits(faults=faults, slow=1, window=window), told.append)
     seen: list[int] = []
     expected = False
     for gap in gaps:
@@ -213,6 +213,11 @@ def test_limits_of_configure_reach_hooks() -> None:
         ({"share": 0.0}, "share is 0.0"),
         ({"share": float("nan")}, "share is nan"),
         ({"share": 1.5}, "share is 1.5"),
+        ({"share": "a quarter"}, "share is 'a quarter'"),
+        ({"share": None}, "share is None"),
+        ({"faults": 101}, "faults is 101, which a window of 100 answers never holds"),
+        ({"window": 9}, "slow is 10, which a window of 9 answers never holds"),
+        ({"faults": 1 << 70, "window": 1 << 70}, "no more than 10000"),
     ],
 )
 def test_limits_that_mean_nothing_are_refused(given: dict[str, Any], said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
@@ -410,6 +411,26 @@ while time.monotonic() < end:
         before = picked
     time.sleep(0.005)
 """
+
+
+def test_an_order_does_not_wait_for_ever_for_whoever_holds_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gnomon.sdk.kill._LOCK_S", 0.1)
+    file = KillFile(tmp_path)
+    with (
+        open(file.path.with_suffix(".lock"), "ab") as held,
+        pytest.raises(gnomon.ConfigurationError, match="touch"),
+    ):
+        fcntl.flock(held, fcntl.LOCK_EX)
+        file.add(Kill("a", "r"))
+    assert file.add(Kill("a", "r")) and file.kills()[0].hook == "a"
+
+
+def test_a_folder_that_is_none_is_not_said_to_kill_nothing(tmp_path: Path) -> None:
+    assert gnomon.kills(tmp_path) == ()
+    with pytest.raises(gnomon.ConfigurationError, match="no state folder"):
+        gnomon.kills(tmp_path / "none")
 
 
 def test_another_process_notices_and_remembers_it(tmp_path: Path) -> None:

@@ -54,6 +54,13 @@ def test_programs_without_a_score_do_not_win() -> None:
     assert winner_of([finalist("a", 1.0, math.nan), BASE]) is BASE
 
 
+def test_who_failed_on_train_neither_wins_nor_sets_the_bar() -> None:
+    starving, evolved = finalist("least_ewma", math.nan, 5.0), finalist("evolved", 9.0, 9.0)
+    assert winner_of([starving, BASE]) is BASE
+    assert winner_of([starving]) is None
+    assert winner_of([BASE, finalist("random", 8.0, math.nan), evolved]) is evolved
+
+
 def test_negative_scores_compare_as_others_do() -> None:
     less, more = finalist("a", -10.0, -10.0, 9), finalist("b", -5.0, -5.0, 2)
     assert winner_of([less, more]) is less

@@ -1,0 +1,48 @@
+"""The loop as Python calls, for notebooks and pipelines; the commands are thin over them.
+
+Each call takes what the command of the same name takes and returns a typed, frozen result, which prints
+as text, shows itself as tables in a notebook, and gives its JSON values with ``as_json()``.
+"""
+
+from __future__ import annotations
+
+from ..shadow.opening import opened, policy_named, rivals, source_digest
+from .evaluation import evolve, off_policy, replay, verify
+from .invariants import (
+    check_invariants,
+    confirm_invariants,
+    list_invariants,
+    load_invariants,
+    suggest_invariants,
+)
+from .machine import doctor
+from .places import CONTROL_PLANE, LEDGER, acting, existing_ledger
+from .recording import compact, prune, traces
+from .rollouts import follow, rollout, ship
+
+__all__ = [
+    "CONTROL_PLANE",
+    "LEDGER",
+    "acting",
+    "check_invariants",
+    "compact",
+    "confirm_invariants",
+    "doctor",
+    "evolve",
+    "existing_ledger",
+    "follow",
+    "list_invariants",
+    "load_invariants",
+    "off_policy",
+    "opened",
+    "policy_named",
+    "prune",
+    "replay",
+    "rivals",
+    "rollout",
+    "ship",
+    "source_digest",
+    "suggest_invariants",
+    "traces",
+    "verify",
+]

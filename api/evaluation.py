@@ -1,0 +1,242 @@
+"""What other policies would have done, the search for a better one, and its gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..sdk.errors import ConfigurationError
+from ..shadow.opening import opened, rivals
+from .places import LEDGER, REGRESSIONS, RUNS, TRACES, VERDICTS, acting, names_file, writable
+
+if TYPE_CHECKING:
+    from ..shadow.gates.case import VerifyOptions
+    from ..shadow.gates.verdict import GateResult, Verdict
+    from ..shadow.isolation.compiled import CompiledOptions
+    from ..shadow.offpolicy.table import OffPolicyOptions, OffPolicyTable
+    from ..shadow.replay.compare import ReplayTable
+    from ..shadow.search.driver import Options, Report
+    from ..shadow.search.result import EvolveResult
+
+
+def replay(
+    traces: str | Path | Sequence[str | Path] = TRACES,
+    policies: Iterable[str] = (),
+    *,
+    hook: str | Sequence[str] | None = None,
+    incumbent: str | None = None,
+    invariants: str | Path | None = None,
+    replicas: int = 20,
+    seed: int = 0,
+    isolation: str = "strict",
+    sizes: Iterable[float] = (),
+    slo: str | float | Iterable[str] = (),
+    workers: int = 1,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: Callable[[str], None] = lambda _line: None,
+) -> ReplayTable:
+    """Replay traces under their incumbents and other policies: fidelity first, then the comparison.
+
+    Args:
+        traces: as for :func:`opened`; several of one kind are compared one by one and over all.
+        policies: files (run isolated) or ``baseline:NAME``; all baselines when empty.
+        hook: as for :func:`opened`; one for all traces, one for each, or several of one store.
+        incumbent, invariants: as for :func:`opened`, of every trace.
+        replicas: replays per policy, at least 2.
+        seed: of all draws.
+        isolation: of the files: ``strict`` or ``process``.
+        sizes: shares of what the workload touches (0.01 for 1 %) that a cache is brought to in turn.
+        slo: limit of the objective, or ``METRIC=LIMIT``, one or several: how many decisions meet all.
+        workers: processes that replay; the result is the same.
+        out: folder that keeps what is finished, ``table.json`` and ``report.html``.
+        resume: go on with what ``out`` holds.
+        progress: is told what happens, a line at a time.
+
+    Returns:
+        The table of the first trace at the first size, with the others in ``further`` and what is said
+        over all of them in ``overall``.
+
+    Raises:
+        TraceError, ConfigurationError, LanguageError: as :func:`opened`, and for ``policies``.
+        IsolationError: the isolation cannot be had.
+    """
+    from ..shadow.replay.compare import ReplayOptions, compare, planned
+
+    options = ReplayOptions(
+        replicas=replicas,
+        seed=seed,
+        isolation=isolation,
+        sizes=tuple(sizes),
+        slo=(str(slo),) if isinstance(slo, str | int | float) else tuple(map(str, slo)),
+        invariants=Path(invariants) if invariants is not None else None,
+        workers=workers,
+        out=Path(out) if out is not None else None,
+        resume=resume,
+    )
+    named = [traces] if isinstance(traces, str | Path) else traces
+    hooks = [hook] if isinstance(hook, str) else hook or ()
+    plan = planned([*map(str, named)], tuple(policies), hooks, incumbent, options)
+    return compare(plan, progress)
+
+
+def off_policy(
+    traces: str | Path = TRACES,
+    policies: Iterable[str] = (),
+    *,
+    hook: str | None = None,
+    options: OffPolicyOptions | None = None,
+) -> OffPolicyTable:
+    """Estimate what policies would have got from recorded decisions alone, without a simulator.
+
+    It takes decisions that were partly drawn (``explore=``); where a policy takes actions that had no chance
+    to be recorded, the answer is ``no overlap`` and no number.
+
+    Args:
+        traces, hook: as for :func:`opened`.
+        policies: files (run isolated) or ``baseline:NAME`` in score form; all such baselines when empty.
+        options: largest weight, least effective sample, isolation and seed.
+
+    Raises:
+        TraceError, ConfigurationError, LanguageError: as :func:`opened`, and for ``policies``.
+        IsolationError: the isolation cannot be had.
+    """
+    from ..shadow.offpolicy.table import OffPolicyOptions
+    from ..shadow.offpolicy.table import off_policy as estimated
+    from ..shadow.opening import asked, sources_named
+
+    found = asked(traces, hook)
+    sources = sources_named(tuple(policies), found.kind)
+    return estimated(found.trace, found.kind, sources, options or OffPolicyOptions())
+
+
+def evolve(
+    traces: str | Path = TRACES,
+    out: str | Path | None = None,
+    *,
+    hook: str | None = None,
+    incumbent: str | None = None,
+    invariants: str | Path | None = None,
+    options: Options | None = None,
+    engine: CompiledOptions | None = None,
+    ledger: str | Path = LEDGER,
+    progress: Report = lambda _glance: None,
+) -> EvolveResult:
+    """Search for a better policy on a trace; return what was found, with the folder of the run.
+
+    Args:
+        traces, hook, incumbent, invariants: as for :func:`opened`.
+        out: folder of the run; ``.gnomon/runs/HOOK`` when None.
+        options: budget, seed and strategy.
+        engine: workers and isolation of the evaluations; None takes seed and workers from
+            ``options``. The hook's own invariants are added to its.
+        ledger: says which evaluators are in quarantine, and takes it when this one is caught.
+        progress: called after every evaluation.
+
+    Raises:
+        TraceError, ConfigurationError, LanguageError: as :func:`opened`; or the folder holds
+            another run.
+        IsolationError: the isolation cannot be had.
+        SearchError: the evaluator does not work.
+        TrustError: the evaluator is in quarantine, or was put there by this search.
+    """
+    from ..shadow.isolation.compiled import CompiledOptions
+    from ..shadow.policy import ScorePolicy
+    from ..shadow.program_policy import ProgramPolicy
+    from ..shadow.search.driver import Options
+    from ..shadow.search.wiring import Arena, search
+
+    trace, target = opened(traces, hook, incumbent, invariants)
+    folder = Path(out) if out is not None else RUNS / trace.hook
+    chosen, base = options or Options(), target.incumbent
+    runs = engine or CompiledOptions(seed=chosen.seed, workers=chosen.parallel)
+    own = tuple(each for each in target.invariants if each not in target.kind.invariants)
+    arena = Arena.of(target.kind, trace, replace(runs, invariants=(*runs.invariants, *own)))
+    written = isinstance(base, ScorePolicy | ProgramPolicy)
+    measured = None if written else base
+    if isinstance(base, ScorePolicy | ProgramPolicy):
+        chosen = replace(chosen, incumbent=base.source)
+    found = search(
+        arena,
+        chosen,
+        folder,
+        incumbent=measured,
+        progress=progress,
+        ledger=Path(ledger),
+        actor=acting(),
+    )
+    return replace(found, folder=folder)
+
+
+def verify(
+    policy: str | Path,
+    traces: str | Path = TRACES,
+    *,
+    hook: str | None = None,
+    incumbent: str | None = None,
+    invariants: str | Path | None = None,
+    against: Mapping[str, str] | Sequence[str | Path] = (),
+    ledger: str | Path = LEDGER,
+    out: str | Path | None = None,
+    options: VerifyOptions | None = None,
+    regressions: str | Path | None = REGRESSIONS,
+    progress: Callable[[GateResult], None] | None = None,
+) -> Verdict:
+    """Put a candidate through the gates; return the verdict, with the file it was written to.
+
+    Args:
+        policy: a file, as for :func:`replay` and :func:`ship`: a ``Path``, or a text of one line that
+            ends in ``.py`` or names a file; any other text is the candidate's source.
+        traces, hook, incumbent, invariants: as for :func:`opened`.
+        against: further policies to predict the effect against: files, as for :func:`rivals`, or
+            sources by the name that the prediction shall have.
+        ledger: takes the verdict, and counts openings of the holdout.
+        out: verdict file; ``.gnomon/verdicts/DIGEST.json`` when None.
+        options: isolation, seed and limits, and who asks; see :func:`acting` when it names nobody.
+        regressions: folder of decisions that earlier candidates got wrong, which are asked first, and to
+            which what is found now is added; None asks and keeps none.
+        progress: called with every gate's answer.
+
+    Raises:
+        TraceError, ConfigurationError, LanguageError: as :func:`opened`, and for ``against``; what
+            is wrong with the candidate is a verdict. ConfigurationError: its file cannot be read.
+        IsolationError: the isolation cannot be had.
+        TrustError: the ledger does not hold.
+    """
+    from ..policies.rollout.ledger import Ledger
+    from ..shadow.gates.case import VerifyOptions
+    from ..shadow.gates.regressions import Regressions
+    from ..shadow.gates.verify import verify as judge
+    from ..shadow.policy import source_of
+
+    source = source_of(Path(policy)) if names_file(policy) else _text(str(policy))
+    trace, target = opened(traces, hook, incumbent, invariants)
+    others = against if isinstance(against, Mapping) else rivals(against, target)
+    path = writable(Path(out)) if out else None
+    chosen = options or VerifyOptions()
+    with closing(Ledger(Path(ledger))) as book:
+        verdict = judge(
+            trace,
+            source,
+            target,
+            ledger=book,
+            against=others,
+            options=replace(chosen, actor=chosen.actor or acting()),
+            regressions=Regressions(regressions) if regressions is not None else None,
+            progress=progress,
+        )
+    return verdict.save(path or VERDICTS / f"{verdict.digest[:16]}.json")
+
+
+def _text(source: str) -> str:
+    """Return a source that has bytes, and so a digest."""
+    try:
+        source.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"the policy's source is no Unicode text ({error.reason}); give it as printable ASCII"
+        ) from error
+    return source
