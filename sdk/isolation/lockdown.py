@@ -225,7 +225,7 @@ def lock_down(descriptor: int, cell: Cell) -> set[str]:
     os.setsid()
     close_all_but(descriptor)
     library = libc()
-    tried = dict.fromkeys(("process", "environment", "descriptors"), True)
+    tried: dict[str, bool] = dict.fromkeys(("process", "environment", "descriptors"), True)
     if cell.mode == "strict":
         tried |= _leave(library, cell)
     limit(cell.memory, cell.limits)

@@ -25,7 +25,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .lockdown import Cell
+    from gnomon.sdk.isolation.lockdown import Cell
 
 _LENGTH = struct.Struct("<I")
 #: What may be told to a whole group of processes; this one ends when its host has.

@@ -180,8 +180,9 @@ def _stale(case: Regression | None, kind: Kind, known: Mapping[str, Invariant]) 
         fits = fits and (not case.invariant or _within(case.question, kind))
     if not fits:
         return "no question that the kind's contract allows"
+    table: Any = case.question
     fair = kind.program is not None or not case.invariant
-    if fair or keepable(kind, known[case.invariant], case.question):
+    if fair or keepable(kind, known[case.invariant], table):
         return ""
     return "no pick would keep the invariant"
 
@@ -233,7 +234,7 @@ def _parsed(said: Any) -> Regression:
         raise ValueError("its fields are others")
     if said["format"] != FORMAT:
         raise ValueError(f"format {str(said['format'])[:20]} is unknown")
-    values = {name: said[name] for name in wanted}
+    values: dict[str, Any] = {name: said[name] for name in wanted}
     if not all(isinstance(values[name], str) for name in _TEXTS):
         raise ValueError(f"{', '.join(_TEXTS)} are texts")
     if not all(type(values[name]) is int and abs(values[name]) < 2**63 for name in _WHOLE):
@@ -241,4 +242,5 @@ def _parsed(said: Any) -> Regression:
     inputs = values["inputs"]
     if not (isinstance(inputs, list) and all(isinstance(each, str) for each in inputs)):
         raise ValueError("inputs are names")
-    return Regression(**values | {"inputs": tuple(inputs)})
+    values["inputs"] = tuple(inputs)
+    return Regression(**values)

@@ -317,7 +317,7 @@ def _most_overtaken(arrival: FloatArray, admitted: FloatArray) -> int:
             before += tree[place]
             place -= place & -place
         most = max(most, before)
-    return most
+    return int(most)
 
 
 def _most_waiting(arrival: FloatArray, admitted: FloatArray) -> int:
