@@ -22,7 +22,7 @@ test: $(VENV)/.dev ## Run the tests (TORCH=1 adds torch and the tests that need 
 ifeq ($(TORCH),1)
 	@$(PY) -c 'import torch' 2>/dev/null || $(PY) -m pip install --quiet torch==2.13.0
 endif
-	$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
+	$(PY) -m pytest -n 3 --dist worksteal $(ARGS)
 
 soak: $(VENV)/.dev ## Run the full counts of the heavy suites; figures under build/soak
 	@mkdir -p build/soak

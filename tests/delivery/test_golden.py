@@ -93,7 +93,9 @@ def test_no_call_checks_anything(world, monkeypatch) -> None:
     _, program = bundles.open_bundle(envelope, world.anchors.publishers, HOOK, world.kind)
     names = [feature.name for feature in world.kind.features]
 
-    @gnomon.hook(HOOK, kind=world.kind, items="items", item_features=lambda row: row, item_name=str)
+    @gnomon.hook(
+        "golden.pick", kind=world.kind, items="items", item_features=lambda row: row, item_name=str
+    )
     def pick(items):
         return items[-1]
 

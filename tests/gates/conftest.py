@@ -22,6 +22,11 @@ from gnomon.shadow.traces.trace import DecisionTrace
 from ..isolation.systems import recorded
 
 PEAK = load_balancer.baselines["peak_ewma"].source or ""
+#: As above, and what was not picked for long goes first, so that no luck of a replay starves a backend.
+PROBING = (
+    "def score(inflight, ewma_ms, since_picked):\n"
+    "    return (inflight + 1.0) * ewma_ms if since_picked < 100.0 else -1e9\n"
+)
 ROUND_ROBIN = load_balancer.baselines["round_robin"].source or ""
 INPUTS = load_balancer.input_names
 

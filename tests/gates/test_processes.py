@@ -19,7 +19,7 @@ from gnomon.shadow.gates.regressions import Regressions
 from gnomon.shadow.gates.verdict import KIND, load_verdict
 from gnomon.shadow.traces.trace import DecisionTrace
 
-from .conftest import PEAK
+from .conftest import PROBING
 
 BUSY = '''
 import gnomon
@@ -39,8 +39,8 @@ def spare(items, picked):
 @pytest.fixture
 def folder(tmp_path: Path, trace: DecisionTrace) -> Path:
     trace.save(tmp_path / "t.npz")
-    (tmp_path / "peak.py").write_text(PEAK)
-    (tmp_path / "other.py").write_text(PEAK.replace("1.0", "1.5"))
+    (tmp_path / "probing.py").write_text(PROBING)
+    (tmp_path / "other.py").write_text(PROBING.replace("1.0", "1.5"))
     (tmp_path / "greedy.py").write_text("def score(inflight):\n    return -inflight\n")
     (tmp_path / "busy.py").write_text(BUSY)
     return tmp_path
@@ -61,7 +61,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, Any]:
 
 
 def test_two_at_once_get_openings_of_their_own_and_leave_whole_files(folder: Path) -> None:
-    both = [started(folder, policy, "--out", "v.json") for policy in ("peak.py", "other.py")]
+    both = [started(folder, policy, "--out", "v.json") for policy in ("probing.py", "other.py")]
     (first, one), (second, two) = map(ended, both)
     assert {first, second} <= {0, 3}  # the second opening's alpha is half of the first's
     ledger = Ledger(folder / "l.db")
@@ -89,7 +89,7 @@ def test_two_that_find_the_same_case_keep_it_once(folder: Path) -> None:
 def killed_once(folder: Path, when: Callable[[Ledger], bool]) -> bool:
     """Kill a verification as soon as the ledger says so; return whether that came before its end."""
     Ledger(folder / "l.db").close()
-    process = started(folder, "peak.py", "--out", "v.json")
+    process = started(folder, "probing.py", "--out", "v.json")
     ledger, until = Ledger(folder / "l.db"), time.monotonic() + 60.0
     while not when(ledger) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.005)
@@ -105,7 +105,7 @@ def test_a_killed_verification_runs_again_and_its_opening_counts_once(folder: Pa
     assert len(ledger.list(kind=OPENED)) == 1
     if in_time:  # on a busy machine it may have ended first
         assert not ledger.list(kind=KIND) and not (folder / "v.json").exists()
-    code, said = ended(started(folder, "peak.py", "--out", "v.json"))
+    code, said = ended(started(folder, "probing.py", "--out", "v.json"))
     assert code == 0 and said["decision"] == "accepted"
     holdout = next(gate for gate in said["gates"] if gate["name"] == "holdout")
     assert (holdout["evidence"]["opening"], holdout["evidence"]["alpha"]) == (1, 0.025)
@@ -120,7 +120,7 @@ def test_a_killed_verification_runs_again_and_its_opening_counts_once(folder: Pa
 def test_killed_at_any_moment_it_runs_again(folder: Path, after_s: float) -> None:
     begun = time.monotonic()
     killed_once(folder, lambda _: time.monotonic() - begun > after_s)
-    code, _ = ended(started(folder, "peak.py", "--out", "v.json"))
+    code, _ = ended(started(folder, "probing.py", "--out", "v.json"))
     ledger = Ledger(folder / "l.db")
     assert code == 0 and len(ledger.list(kind=OPENED)) == 1 and ledger.verify().ok
     ledger.close()

@@ -20,7 +20,7 @@ from gnomon.shadow.simulators import simulator_for
 from gnomon.shadow.splits import split
 from gnomon.shadow.traces.trace import DecisionTrace
 
-from .conftest import PEAK, ROUND_ROBIN, target
+from .conftest import PEAK, PROBING, ROUND_ROBIN, target
 
 Make = Callable[..., Case]
 
@@ -30,7 +30,7 @@ def test_an_acceptance_says_what_ran_and_what_it_means(
 ) -> None:
     low = Invariant("low", lambda items, picked: picked.inflight < 1000, description="Low.")
     options = VerifyOptions(examples=20, seed=3)
-    verdict = verify(trace, PEAK, target(low), ledger=ledger, options=options)
+    verdict = verify(trace, PROBING, target(low), ledger=ledger, options=options)
     windows, simulator = split(trace).windows(), simulator_for(load_balancer)
     ran = {gate.name: json.loads(json.dumps(gate.evidence))["ran"] for gate in verdict.gates}
     assert all(each["seed"] == 3 for each in ran.values())

@@ -15,11 +15,7 @@ from gnomon.shadow.fidelity import fidelity
 from gnomon.shadow.simulators import simulator_for
 
 from ..conftest import ROOT
-
-PROBING = (
-    "def score(inflight, ewma_ms, since_picked):\n"
-    "    return (inflight + 1.0) * ewma_ms if since_picked < 100.0 else -1e9\n"
-)
+from .conftest import PROBING
 
 
 @pytest.fixture(scope="module")

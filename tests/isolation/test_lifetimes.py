@@ -21,6 +21,7 @@ from gnomon.sdk.isolation.layers import Limits
 from gnomon.sdk.isolation.status import Status
 from gnomon.sdk.isolation.zygote import CandidateStopped, Fork, Zygote
 
+from ..conftest import ROOT
 from .driving import LENGTH, attack, raw_zygote
 
 MODES = pytest.mark.parametrize("mode", ["strict", "process"])
@@ -253,7 +254,7 @@ _HOST = """
 @MODES
 def test_nothing_outlives_a_host_that_is_killed(mode: str) -> None:
     """A fork that loops, one that is stopped and one that waits, and the clean process."""
-    script = textwrap.dedent(_HOST).format(mode=mode)
+    script = _on_its_path(_HOST).replace("{mode!r}", repr(mode))
     host = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert host.stdout is not None
     folder, sibling, *inside = host.stdout.readline().split()
@@ -398,10 +399,15 @@ def test_signals_do_not_disturb_a_wait(strict: Zygote) -> None:
     assert len(heard) > 10
 
 
+def _on_its_path(script: str) -> str:
+    """Return a script that finds the tests, wherever it runs and however safe its path is."""
+    return f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{textwrap.dedent(script)}"
+
+
 def _elsewhere(script: str) -> str:
     """Return what a script prints in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
+        [sys.executable, "-c", _on_its_path(script)],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
