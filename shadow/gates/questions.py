@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,8 @@ def _code_of(value: Any, depth: int = _DEPTH) -> str:
         around: tuple[Any, ...] = (value.func, *value.args, *sorted(value.keywords.items()))
         own = "partial"
     elif isinstance(code := getattr(value, "__code__", None), CodeType):
-        around, own = (*_enclosed(value), *(value.__defaults__ or ())), _code(code)
+        around = (*_enclosed(value), *(value.__defaults__ or ()), *_named(value, code))
+        own = _code(code)
     else:
         return _constant(value)
     if depth == 0:  # a closure may hold its own function
@@ -77,6 +78,23 @@ def _enclosed(function: Any) -> list[Any]:
     return found
 
 
+def _named(function: Any, code: CodeType) -> list[Any]:
+    """Return what the code reads of its module: limits and helpers decide as much as the code does.
+
+    Functions of other modules count by their type only: libraries are no part of a question.
+    """
+    space, home = getattr(function, "__globals__", {}), function.__module__
+    read = [space[name] for name in sorted({*_names(code)}) if name in space]
+    return [each for each in read if getattr(each, "__module__", home) == home]
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
 def _code(code: CodeType) -> str:
     return _joined((code.co_code.hex(), *code.co_names, *map(_constant, code.co_consts)))
 
@@ -84,7 +102,7 @@ def _code(code: CodeType) -> str:
 def _constant(value: Any) -> str:
     if isinstance(value, CodeType):
         return _code(value)
-    if isinstance(value, frozenset):  # its order differs from process to process
+    if isinstance(value, (set, frozenset)):  # its order differs from process to process
         return _joined(sorted(map(_constant, value)))
     if isinstance(value, (tuple, list)):
         return _joined(map(_constant, value))

@@ -61,6 +61,20 @@ def test_a_predicate_counts_by_its_code_and_what_it_closes_over() -> None:
     assert len({one, *map(invariant_digest, others)}) == 6
 
 
+_MODULE = "LIMIT, SCALE = {limit}, {{}}\ndef near(x):\n    return x < LIMIT\n"
+_MODULE += "def holds(items, picked):\n    return all(near(each) for each in (picked.inflight,)) or not SCALE\n"
+
+
+def _of_module(limit: float) -> str:
+    space: dict[str, Any] = {"__name__": "a_service"}
+    exec(_MODULE.format(limit=limit), space)  # noqa: S102 - our own text
+    return invariant_digest(Invariant("near", space["holds"]))
+
+
+def test_a_predicate_counts_by_the_constants_and_helpers_of_its_module() -> None:
+    assert _of_module(10.0) == _of_module(10.0) != _of_module(11.0)
+
+
 def _at_most(most: float, items: Any, picked: Any) -> bool:
     return bool(picked.inflight <= most)
 
