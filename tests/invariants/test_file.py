@@ -25,6 +25,7 @@ from gnomon.sdk.rules.file import (
     read_suggestions,
 )
 from gnomon.sdk.rules.score import ItemsWithin, NearLeast, Prefers
+from gnomon.sdk.runtime import RUNTIME
 
 from .rules import program_rules, score_rules
 
@@ -247,8 +248,11 @@ def test_confirmations_at_one_time_are_all_kept(tmp_path: Path) -> None:
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_a_file_is_loaded_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_file_is_loaded_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A service that goes on after the error must not be held to a part of it."""
+    monkeypatch.setattr(RUNTIME, "hooks", {})  # other tests have a hook of this name
 
     @gnomon.hook(
         "router.pick",

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from gnomon.sdk.invariant import Invariant
+from gnomon.sdk.limits import Breaker, Limits
+from gnomon.sdk.programs.guard import ProgramGuard
 from gnomon.sdk.programs.questions import objected, question_of
 from gnomon.shadow.gates.watch import blocking
 from gnomon.shadow.programs import ProgramWatch, violation
@@ -59,3 +61,20 @@ def test_a_predicate_that_sorts_in_place_changes_no_answer(kept: Kept, severity:
     watch(question, outputs)
     assert question.asked.work == WORK
     assert outputs == {"machine": [1, 0, 0]}
+
+
+def test_a_process_that_was_made_meanwhile_is_not_made_again() -> None:
+    """Who asks looks before it takes the lock; a second process would push the first out, unclosed."""
+    breaker = Breaker(Limits(), lambda reason: None)
+    program = jobs.checked("def decide(machine):\n    machine[0] = 1\n")
+    guard = ProgramGuard(program, jobs, jobs.invariants, breaker, "strict", lambda: 0)  # type: ignore[arg-type]
+    try:
+        guard.start()
+        first = guard._process
+        assert first is not None
+        assert guard._starting is not None
+        guard._starting.join()
+        guard._await(30.0)
+        assert guard._process is first
+    finally:
+        guard.close()
