@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,15 +33,14 @@ class Processes:
         self, name: str, *command: str, env: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
         """Start ``python -m command…``; its output goes to ``NAME.log``."""
-        with (self.folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(
+        with (self.folder / f"{name}.log").open("wb") as log, _signals_later():
+            process = self._running[name] = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(env or {})},
             )
-        self._running[name] = process
         return process
 
     def ready(self, name: str, file: Path, timeout_s: float = 20.0) -> str:
@@ -86,3 +87,23 @@ class Processes:
     ) -> None:
         for name in reversed(list(self._running)):
             self.stop(name, timeout_s=5.0)
+
+
+@contextmanager
+def _signals_later() -> Iterator[None]:
+    """Hold back what ends this process until a block is over, so that nothing is begun and then forgotten."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {
+        each: signal.signal(each, lambda number, _: arrived.append(number)) for each in numbers
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for held_back in arrived:
+        signal.raise_signal(held_back)
