@@ -197,7 +197,9 @@ class ProgramGuard:
     def _await(self, seconds: float) -> None:
         """Wait for the thread that makes the process; begin a new one if none is at it."""
         with self._state:
-            if self._process is not None:  # made since the caller looked; a second one would be lost
+            if (
+                self._process is not None
+            ):  # made since the caller looked; a second one would be lost
                 return
             if self._starting is None or not self._starting.is_alive():
                 self._failure = None
