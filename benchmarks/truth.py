@@ -12,17 +12,20 @@ binomial ones at 95 %, one-sided; candidates of one recording share its luck, so
 independent things. ``true effect worse than predicted`` is beyond the interval, nominally in 2.5 %, by more than
 twice the true effect's own error.
 
-``GNOMON_BENCH_SEEDS`` (1) recordings of each world, kept under ``build/bench/truth`` and not repeated.
+``GNOMON_BENCH_SEEDS`` (1) recordings of each world, kept under ``build/bench/truth`` by the digest of the code that
+was asked (gates, simulators, worlds) and not repeated while that is the same.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +35,19 @@ from worlds.settings import RANDOM, SETTINGS, Setting, Truth, equal
 
 from gnomon.sdk.errors import TraceError
 
-RUNS = OUT / "truth"
+ROOT = Path(__file__).parents[1]
+
+
+def asked(root: Path) -> str:
+    """Return a digest of the code whose answers are counted; what other code answered says nothing of it."""
+    digest = hashlib.sha256()
+    for folder in ("shadow", "policies", "benchmarks/worlds"):
+        for path in sorted((root / folder).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+RUNS = OUT / "truth" / asked(ROOT)
 #: Equal policies of which the best on train and validation is asked.
 BEST_OF = 60
 #: Questions that one holdout answers.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..api import LEDGER
 from ..sdk.errors import ConfigurationError
 from . import _complete, _trace
 from ._common import Exit, console, emit, handled, shown, stoppable
@@ -55,9 +56,7 @@ def evolve(
     out: Annotated[Path | None, typer.Option(help="Folder of the run; .gnomon/runs/HOOK.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     isolation: _trace.Isolation = "strict",
-    ledger: Annotated[
-        Path, typer.Option(help="Ledger that says which evaluators are in quarantine.")
-    ] = Path(".gnomon/ledger.db"),
+    ledger: Annotated[Path, typer.Option(help="Ledger that knows of quarantines.")] = LEDGER,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Search for a better policy; the winner is then for `gnomon verify` to judge.

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..api import LEDGER
 from . import _rollout
 from ._common import emit, handled, shown
 from ._ramp import ramp_of
@@ -26,9 +27,7 @@ def ship(
         typer.Option(help="Public key of the control plane; else rollout.pub beside --key."),
     ] = None,
     control_plane: _rollout.Address = _rollout.DEFAULT_ADDRESS,
-    ledger: Annotated[Path, typer.Option(help="Ledger that holds the verdict.")] = Path(
-        ".gnomon/ledger.db"
-    ),
+    ledger: Annotated[Path, typer.Option(help="Ledger that holds the verdict.")] = LEDGER,
     weights: Annotated[str, typer.Option(help="Shares of the candidate, ascending.")] = "0.5,1.0",
     block: Annotated[str, typer.Option(help="Length of a switchback block.")] = "10s",
     burn_in: Annotated[str, typer.Option(help="Start of a block, not measured.")] = "1s",

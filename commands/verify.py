@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..api import LEDGER
 from . import _trace
 from ._common import Exit, emit, handled, shown
 
@@ -37,9 +38,7 @@ def verify(
     out: Annotated[
         Path | None, typer.Option(help="Verdict file; .gnomon/verdicts/DIGEST.json.")
     ] = None,
-    ledger: Annotated[Path, typer.Option(help="Ledger that takes the verdict.")] = Path(
-        ".gnomon/ledger.db"
-    ),
+    ledger: Annotated[Path, typer.Option(help="Ledger that takes the verdict.")] = LEDGER,
     regressions: Annotated[
         str, typer.Option(help="Folder of decisions that are asked first and added to; or none.")
     ] = ".gnomon/regressions",

@@ -102,3 +102,13 @@ def test_equal_policies_are_judged_and_count_as_no_better(truth: ModuleType) -> 
         assert (each["sort"], each["effect"], each["no_better"]) == ("equal", 0.0, True)
         assert each["predicted"]["low"] < 0.0 < each["predicted"]["high"]
         assert each["gate"] and not each["in_turn"]
+
+
+def test_what_other_code_answered_is_not_counted(truth: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "shadow").mkdir()
+    limits = tmp_path / "shadow" / "limits.py"
+    limits.write_text("wide = 1\n")
+    before = truth.asked(tmp_path)
+    assert truth.asked(tmp_path) == before
+    limits.write_text("wide = 2\n")
+    assert truth.asked(tmp_path) != before
