@@ -22,8 +22,8 @@ from gnomon.sdk.manifest import Anchors, Now
 from gnomon.sdk.measure import BlockMeasure
 from gnomon.v1 import delivery_pb2, policy_pb2
 
-SECOND = 1_000_000_000
-HOOK = "router.pick"
+from ..fuzz.signing import HOOK, SECOND, manifest_of, plan_of
+
 PATIENCE_S = 10.0
 
 
@@ -66,26 +66,7 @@ class World:
 
     def plan_message(self, **changes: Any) -> policy_pb2.RampPlan:
         """Return a plan for a canary of ``b`` over the incumbent."""
-        public = self.rollout.public_key()
-        fields: dict[str, Any] = {
-            "id": "plan-1",
-            "hook": HOOK,
-            "candidate": "b" * 64,
-            "stable": "incumbent",
-            "arms": policy_pb2.ARMS_SWITCHBACK,
-            "weights": [0.25, 0.5, 1.0],
-            "block_ns": 2 * SECOND,
-            "burn_in_ns": SECOND // 5,
-            "skew_ns": SECOND // 20,
-            "objective": "latency_ms",
-            "objective_clip": 2000.0,
-            "lease_ns": 10 * SECOND,
-            "shadow_rate": 0.5,
-            "not_after_unix_ns": self.now.unix_ns + 3600 * SECOND,
-            "rollout_keyid": keys.keyid(public),
-            "rollout_public_key": keys.raw(public),
-        }
-        return policy_pb2.RampPlan(**(fields | changes))
+        return plan_of(self.rollout.public_key(), self.now.unix_ns, **changes)
 
     def plan(self, signer: Any = None, **changes: Any) -> policy_pb2.Envelope:
         """Return a signed plan."""
@@ -99,21 +80,9 @@ class World:
 
         ``plan`` is an envelope, True for the usual one or None for none.
         """
-        fields: dict[str, Any] = {
-            "hook": HOOK,
-            "epoch": epoch,
-            "stable": "incumbent",
-            "candidate": "b" * 64,
-            "phase": policy_pb2.PHASE_CANARY,
-            "weight": 0.25,
-            "salt": b"0123456789abcdef",
-            "issued_unix_ns": self.now.unix_ns,
-            "lease_ns": 10 * SECOND,
-        }
-        fields |= changes
         if plan is not None:
-            fields["plan"] = self.plan() if plan is True else plan
-        payload = policy_pb2.Manifest(**fields).SerializeToString()
+            changes["plan"] = self.plan() if plan is True else plan
+        payload = manifest_of(epoch, self.now.unix_ns, **changes).SerializeToString()
         return dsse.sign(dsse.MANIFEST_TYPE, payload, signer or self.rollout)
 
     def stable(self, epoch: int, **changes: Any) -> policy_pb2.Envelope:

@@ -15,6 +15,8 @@ from gnomon.sdk.errors import ConfigurationError, TrustError
 from gnomon.sdk.language import check
 from gnomon.v1 import policy_pb2
 
+from ..fuzz.signing import changed_bundle
+
 SOURCE = """import math
 def score(inflight, ewma_ms):
     return (inflight + 1) * ewma_ms + math.log(inflight - 5)
@@ -33,15 +35,7 @@ def signed(world):
     """Return a signer of bundle payloads and of changed bundles."""
 
     def sign(payload: bytes, signer=None, **changes) -> policy_pb2.Envelope:
-        if changes:
-            message = bundles.read_bundle(payload)
-            for name, value in changes.items():
-                if isinstance(value, list):
-                    message.ClearField(name)
-                    getattr(message, name).extend(value)
-                else:
-                    setattr(message, name, value)
-            payload = message.SerializeToString()
+        payload = changed_bundle(payload, **changes)
         return dsse.sign(dsse.BUNDLE_TYPE, payload, signer or world.publisher)
 
     return sign

@@ -6,15 +6,15 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gnomon.sdk import dsse, keys
+from gnomon.sdk import dsse
 from gnomon.sdk.bundle import build_bundle, bundle_digest
 from gnomon.sdk.kind import Feature, Kind, Metric
 from gnomon.sdk.language import check
 from gnomon.sdk.manifest import Now
 from gnomon.v1 import policy_pb2
 
-SECOND = 1_000_000_000
-HOOK = "router.pick"
+from .signing import HOOK, SECOND, manifest_of, plan_of
+
 PUBLISHER = Ed25519PrivateKey.from_private_bytes(b"p" * 32)
 ROLLOUT = Ed25519PrivateKey.from_private_bytes(b"r" * 32)
 NOW = Now(1_700_000_000 * SECOND, 50 * SECOND)
@@ -45,39 +45,10 @@ def digest() -> str:
 
 def plan(**changes: Any) -> policy_pb2.RampPlan:
     """Return a plan for a canary of ``b`` over the incumbent."""
-    fields: dict[str, Any] = {
-        "id": "plan-1",
-        "hook": HOOK,
-        "candidate": "b" * 64,
-        "stable": "incumbent",
-        "arms": policy_pb2.ARMS_SWITCHBACK,
-        "weights": [0.25, 0.5, 1.0],
-        "block_ns": 2 * SECOND,
-        "burn_in_ns": SECOND // 5,
-        "skew_ns": SECOND // 20,
-        "objective": "latency_ms",
-        "objective_clip": 2000.0,
-        "lease_ns": 10 * SECOND,
-        "shadow_rate": 0.5,
-        "not_after_unix_ns": NOW.unix_ns + 3600 * SECOND,
-        "rollout_keyid": keys.keyid(ROLLOUT.public_key()),
-        "rollout_public_key": keys.raw(ROLLOUT.public_key()),
-    }
-    return policy_pb2.RampPlan(**(fields | changes))
+    return plan_of(ROLLOUT.public_key(), NOW.unix_ns, **changes)
 
 
 def manifest(epoch: int, **changes: Any) -> policy_pb2.Manifest:
     """Return a manifest with its plan, signed."""
-    fields: dict[str, Any] = {
-        "hook": HOOK,
-        "epoch": epoch,
-        "stable": "incumbent",
-        "candidate": "b" * 64,
-        "phase": policy_pb2.PHASE_CANARY,
-        "weight": 0.25,
-        "salt": b"0123456789abcdef",
-        "issued_unix_ns": NOW.unix_ns,
-        "lease_ns": 10 * SECOND,
-        "plan": dsse.sign(dsse.PLAN_TYPE, plan().SerializeToString(), PUBLISHER),
-    }
-    return policy_pb2.Manifest(**(fields | changes))
+    signed = dsse.sign(dsse.PLAN_TYPE, plan().SerializeToString(), PUBLISHER)
+    return manifest_of(epoch, NOW.unix_ns, **({"plan": signed} | changes))

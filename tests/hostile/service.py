@@ -25,6 +25,7 @@ from gnomon.testing import FakeClock, force, recording
 from gnomon.v1 import policy_pb2
 
 from ..delivery.conftest import HOOK, World
+from ..fuzz.signing import changed_bundle
 from ..sdk.common import READ, Item, run
 from .attack import Attack
 
@@ -170,15 +171,7 @@ class _Service:
 
     def signed(self, payload: bytes, signer: Any = None, **changes: Any) -> policy_pb2.Envelope:
         """Return a signed bundle, with fields changed before it was signed."""
-        if changes:
-            message = bundles.read_bundle(payload)
-            for name, value in changes.items():
-                if isinstance(value, list):
-                    message.ClearField(name)
-                    getattr(message, name).extend(value)
-                else:
-                    setattr(message, name, value)
-            payload = message.SerializeToString()
+        payload = changed_bundle(payload, **changes)
         return dsse.sign(dsse.BUNDLE_TYPE, payload, signer or self.world.publisher)
 
 
