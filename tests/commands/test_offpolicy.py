@@ -36,7 +36,7 @@ def service(epsilon: float, store: str) -> None:
     from gnomon.recorder.store import TraceStore
 
     RUNTIME.configure(
-        Settings(clock=clock.clock(), ring_size=8192), [StoreSink(TraceStore(store), "s")]
+        Settings(clock=clock.clock(), ring_size=8192, seed=4), [StoreSink(TraceStore(store), "s")]
     )
     try:
         for _ in range(3000):
