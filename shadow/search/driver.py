@@ -21,7 +21,7 @@ from .log import RunLog
 from .pool import Bounds, Pool
 from .records import Assignment, Budget, Draft, Proposal, Record
 from .result import EvolveResult
-from .space import Space, Start, seeds
+from .space import SearchSpace, Space, Start
 from .strategies import Makers, strategy
 from .writers import Desk, Writer
 
@@ -86,14 +86,13 @@ class Options:
                 f"writing={self.writing}: at least one program is written at once"
             )
 
-    def header(self, kind: Kind) -> dict[str, Any]:
+    def header(self, space: SearchSpace) -> dict[str, Any]:
         """Return all that the log depends on, as JSON values."""
         budget = {k: v for k, v in asdict(self.budget).items() if k != "seconds"}
         if math.isinf(self.budget.dollars):
             budget["dollars"] = None
         return {
-            "kind": kind.name,
-            "kind_version": kind.version,
+            **space.identity(),
             "budget": budget,
             "seed": self.seed,
             "strategy": self.strategy,
@@ -141,7 +140,7 @@ class Inbox(Protocol):
 
 
 def evolve(
-    kind: Kind,
+    subject: Kind | SearchSpace,
     engine: Engine,
     options: Options,
     out: Path,
@@ -156,6 +155,7 @@ def evolve(
     """Search for a better policy and score the finalists on validation.
 
     Args:
+        subject: a kind, or the programs to search where there is none.
         engine: scores a source on a split; stays open.
         out: folder of the run; holds the log, under a lock.
         makers: fresh proposers with their weights; None for the keyless ones.
@@ -170,9 +170,9 @@ def evolve(
         SearchError: the evaluator failed many times in a row; the log is kept.
         TraceError: the log to be resumed was edited, or made by another version.
     """
-    space = Space(kind, options.scales)
-    chosen = strategy(options.strategy, seeds(space, options.start, options.incumbent), makers)
-    config = options.header(kind) | {"layers": list(engine.layers)}
+    space = Space(subject, options.scales) if isinstance(subject, Kind) else subject
+    chosen = strategy(options.strategy, space.starts(options.start, options.incumbent), makers)
+    config = options.header(space) | {"layers": list(engine.layers)}
     with RunLog(out, config, resume=options.resume) as log:
         search = Search(
             space, chosen, log, budget=options.budget, seed=options.seed, window=options.window

@@ -99,7 +99,7 @@ class Finals:
     def summary(self, stopped: str) -> dict[str, Any]:
         """Return what closes the log, as JSON values."""
         finalists = self.finalists()
-        winner = winner_of(finalists)
+        winner = winner_of(finalists, self._search.space.equal)
         return {
             "stopped": stopped,
             "winner": winner.program if winner else None,
@@ -117,7 +117,7 @@ class Finals:
     ) -> EvolveResult:
         """Return the result of the run."""
         finalists, records = self.finalists(), self._search.records
-        winner = winner_of(finalists)
+        winner = winner_of(finalists, self._search.space.equal)
         incumbent = self._incumbent_among(finalists, incumbent_scores)
         baseline = next((f for f in finalists if f.name not in {"evolved", "incumbent"}), None)
         return EvolveResult(
