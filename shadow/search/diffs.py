@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 MOST_BLOCKS = 50
 _SEARCH, _DIVIDER, _REPLACE = "<<<<<<<", "=======", ">>>>>>>"
@@ -85,7 +86,7 @@ def applied(edits: Sequence[Block], program: str) -> str:
         start, end, moved = _place(edit, views, number)
         places.append((start, end, number, _fitted(moved, lines[start:end])))
     places.sort(key=lambda place: place[:3])
-    for before, after in zip(places, places[1:], strict=False):
+    for before, after in pairwise(places):
         if after[0] < before[1]:
             raise EditError(f"SEARCH/REPLACE blocks {before[2]} and {after[2]} overlap")
     made: list[str] = []

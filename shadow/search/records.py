@@ -71,6 +71,8 @@ class Record:
         score: on train, lower is better; NaN unless ``outcome`` is ``ok``.
         segments: per-segment scores on train; empty unless ``ok``.
         reason: why it is invalid, or an empty string.
+        feedback: what the evaluation said, for the next prompt; at most 2,000 characters.
+        metrics: further numbers by name.
     """
 
     step: int
@@ -84,6 +86,16 @@ class Record:
     score: float = math.nan
     segments: tuple[float, ...] = ()
     reason: str = ""
+    feedback: str = ""
+    metrics: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a writer is told: (role, text) of every message, and the sha256 of all in hex."""
+
+    messages: tuple[tuple[str, str], ...]
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
