@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ....sdk.errors import ConfigurationError
-from ..records import Outcome, Prompt, Record, digest
+from ..records import MOST_FEEDBACK, Outcome, Prompt, Record, digest
 from .quoting import line, visible
 from .statement import Statement
 from .templates import PARTS, Templates
@@ -27,7 +28,6 @@ TOKENS, LEAST_TOKENS = 8_000, 2_000
 CHARACTERS_PER_TOKEN = 4
 #: Characters of a program; a longer one is shown cut and has to be written anew.
 MOST_SOURCE = 60_000
-MOST_FEEDBACK = 2_000
 _MOST_REASON, _MOST_LESSON, _MOST_HINT, _MOST_NOTE = 300, 400, 1_000, 2_000
 _MOST_METRICS, _MOST_NAME = 20, 60
 _SEGMENTS, _FEWER_SEGMENTS = 24, 5
@@ -130,6 +130,11 @@ class Prompts:
         self.lessons = tuple(line(lesson, _MOST_LESSON) for lesson in lessons)
         self._templates = templates
         self._environment = templates.environment()
+        self._uses: dict[str, frozenset[str]] = {}
+        self._last: dict[str, tuple[dict[str, Any], str]] = {}  # what a part was made of, and it
+        for part in PARTS:
+            with self._blaming(part):
+                self._uses |= templates.uses(self._environment, part)
         for request in _samples():
             size = sum(len(text) for _, text in self.build(request).messages)
             if size > tokens * CHARACTERS_PER_TOKEN:
@@ -157,8 +162,7 @@ class Prompts:
                 break
             parts = self._rendered(smaller)
         user = "\n\n".join(text for part, text in parts.items() if text and part != "system")
-        messages = (("system", parts["system"]), ("user", user))
-        return Prompt(messages, digest("\0".join(f"{role}\0{text}" for role, text in messages)))
+        return Prompt.of(("system", parts["system"]), ("user", user))
 
     def _values(self, request: Request) -> dict[str, Any]:
         sign = -1.0 if self.statement.higher else 1.0
@@ -189,13 +193,28 @@ class Prompts:
         return {part: self._part(part, values) for part in PARTS}
 
     def _part(self, part: str, values: dict[str, Any]) -> str:
+        """Return a part; where nothing changed that it reads, that of the last time."""
+        uses = self._uses.get(part, values.keys())
+        read = {name: values[name] for name in uses if name in values}
+        last = self._last.get(part)
+        if last is not None and last[0] == read:
+            return last[1]
+        with self._blaming(part):
+            text = self._environment.get_template(part).render(values).strip("\n")
+        self._last[part] = (read, text)
+        return text
+
+    @contextmanager
+    def _blaming(self, part: str) -> Iterator[None]:
+        """Turn what a template raises into an error that names its file."""
         from jinja2 import TemplateError
 
         place = self._templates.places[part]
         try:
-            return self._environment.get_template(part).render(values).strip("\n")
+            yield
         except TemplateError as error:
-            at = f", line {error.lineno}" if getattr(error, "lineno", None) else ""
+            line_number = getattr(error, "lineno", None)
+            at = f", line {line_number}" if line_number else ""
             raise ConfigurationError(
                 f"{place}{at}: {error.message or type(error).__name__}; repair the template, or delete it "
                 "to have the shipped one"
@@ -277,13 +296,9 @@ def _worst(segments: tuple[Segment, ...], most: int, sign: float) -> tuple[Segme
 def _samples() -> Iterator[Request]:
     """Yield requests that have everything and nothing, to try templates with before a run."""
     text = "def score(noise):\n    return noise\n"
-    known = {"key": "0" * 16, "operator": "sample", "parents": (), "nodes": 3}
-    good = Record(
-        0, "0" * 16, source=text, outcome=Outcome.OK, score=1.0, segments=(1.0, 2.0), **known  # type: ignore[arg-type]
-    )
-    bad = Record(
-        1, "1" * 16, source=text, outcome=Outcome.INVALID, reason="line 1: no", **known  # type: ignore[arg-type]
-    )
+    name = "0" * 16
+    good = Record(0, name, name, text, "sample", (), 3, Outcome.OK, 1.0, (1.0, 2.0), feedback="so")
+    bad = Record(1, "1" * 16, name, text, "sample", (), 3, Outcome.INVALID, reason="line 1: no")
     yield Request("fresh", "full")
     yield Request(
         "change", "diff", good, (bad, good), bad, good, (bad,), (0,), "a note", ("a hint",)

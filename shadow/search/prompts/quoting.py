@@ -19,9 +19,11 @@ def visible(text: str, most: int) -> str:
     """Return a text without what does not show, at most so many characters long; the cut is marked."""
     if len(text) > most:
         text = text[: max(most - len(_CUT), 0)] + _CUT
-    if text.isascii() and text.isprintable():
+    if text.replace("\n", "").replace("\t", "").isprintable():
         return text
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in _HIDDEN else "?" for c in text)
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c) not in _HIDDEN else "?" for c in text
+    )
 
 
 def line(text: str, most: int) -> str:

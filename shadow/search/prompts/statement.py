@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from ....sdk.kind import Guardrail, Kind
+    from ....sdk.invariant import Invariant
+    from ....sdk.kind import Guardrail
     from ....sdk.language import Parameter
     from ..space import Space
 
@@ -85,11 +87,18 @@ class Statement:
     text: str = ""
 
 
-def of_space(space: Space) -> Statement:
-    """Return what a search for a policy of a kind is about."""
+def of_space(space: Space, invariants: Sequence[Invariant] = ()) -> Statement:
+    """Return what a search for a policy of a kind is about.
+
+    Args:
+        space: of the programs.
+        invariants: of the hook, besides the kind's.
+    """
     kind, contract = space.kind, space.kind.program
     inputs = tuple(
-        Input(f.name, f.unit, f.description, f.low, f.high, space.scales.get(f.name, 0.0), f.integer)
+        Input(
+            f.name, f.unit, f.description, f.low, f.high, space.scales.get(f.name, 0.0), f.integer
+        )
         for f in kind.inputs
     )
     nodes, fuel = kind.max_nodes, kind.max_fuel
@@ -109,7 +118,7 @@ def of_space(space: Space) -> Statement:
         order=kind.order,
         signature=signature,
         inputs=inputs,
-        invariants=_invariants(kind),
+        invariants=_rules((*kind.invariants, *invariants)),
         guardrails=tuple(map(_guardrail, kind.guardrails)),
         operations=operations,
         bound=kind.has_bound,
@@ -133,10 +142,8 @@ def _parameter(each: Parameter) -> Input:
     )
 
 
-def _invariants(kind: Kind) -> tuple[Rule, ...]:
-    return tuple(
-        Rule(each.name, each.description) for each in kind.invariants if each.severity == "block"
-    )
+def _rules(invariants: Iterable[Invariant]) -> tuple[Rule, ...]:
+    return tuple(Rule(e.name, e.description) for e in invariants if e.severity == "block")
 
 
 def _guardrail(rail: Guardrail) -> Rule:
