@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..shadow.isolation.compiled import CompiledOptions
     from ..shadow.offpolicy.table import OffPolicyOptions, OffPolicyTable
     from ..shadow.replay.compare import ReplayTable
-    from ..shadow.search.driver import Options, Report
+    from ..shadow.search.driver import Options
+    from ..shadow.search.progress import Report
     from ..shadow.search.result import EvolveResult
 
 
@@ -124,6 +125,7 @@ def evolve(
     engine: CompiledOptions | None = None,
     ledger: str | Path = LEDGER,
     progress: Report = lambda _glance: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> EvolveResult:
     """Search for a better policy on a trace; return what was found, with the folder of the run.
 
@@ -134,7 +136,8 @@ def evolve(
         engine: workers and isolation of the evaluations; None takes seed and workers from
             ``options``. The hook's own invariants are added to its.
         ledger: says which evaluators are in quarantine, and takes it when this one is caught.
-        progress: called after every evaluation.
+        progress: called after every evaluation, and about four times a second while one is awaited.
+        stop: once it says yes, what is under way is finished and kept, and the run ends as interrupted.
 
     Raises:
         TraceError, ConfigurationError, LanguageError: as :func:`opened`; or the folder holds
@@ -167,6 +170,7 @@ def evolve(
         progress=progress,
         ledger=Path(ledger),
         actor=acting(),
+        stop=stop,
     )
     return replace(found, folder=folder)
 

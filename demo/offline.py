@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import api
-from ..shadow.search.driver import Options, Progress
+from ..shadow.search.driver import Options
+from ..shadow.search.progress import Progress
 from ..shadow.search.records import Budget
 from . import candidates
 from .run import Run, Shipped
