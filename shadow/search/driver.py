@@ -36,7 +36,7 @@ class Options:
     Attributes:
         budget: hard limits.
         seed: of all random numbers.
-        strategy: ``evolve``, or the control arm ``independent``, ``seeds`` or ``random``.
+        strategy: name of a strategy, see :mod:`.strategies`.
         start: ``library``, ``incumbent`` or ``weak``.
         incumbent: source of the policy in production, when the policy language can express it.
         incumbent_scores: of the policy in production on train and validation, where it is measured
