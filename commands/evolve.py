@@ -17,7 +17,8 @@ from . import _complete, _trace
 from ._common import Exit, console, emit, handled, shown, stoppable
 
 if TYPE_CHECKING:
-    from ..shadow.search.driver import Options, Progress, Report
+    from ..shadow.search.driver import Options
+    from ..shadow.search.progress import Progress, Report
     from ..shadow.search.result import EvolveResult
 
 _ISOLATION = ("strict", "process")
