@@ -13,7 +13,8 @@ from ..sdk.errors import ConfigurationError
 from ._common import Exit, emit, shown
 
 if TYPE_CHECKING:
-    from ..shadow.search.driver import Options, Report
+    from ..shadow.search.driver import Options
+    from ..shadow.search.progress import Report
 
 Folder = Annotated[
     Path | None,

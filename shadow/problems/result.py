@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..report.shown import Code, Part, Shown, Table, plain
+from ..search.finalist import Finalist
 from ..search.records import FREE, Outcome, Record
-from ..search.result import EvolveResult, Finalist
+from ..search.result import EvolveResult
 from .folder import Problem
 from .space import INITIAL
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ..search.driver import Inbox, Options, Report, evolve
+from ..search.driver import Options, evolve
 from ..search.log import proposals
-from ..search.strategies import Makers
-from ..search.writers import Writer
+from ..search.progress import Report
+from ..search.writers import Authors
 from .engine import ProblemEngine, ProblemOptions
 from .folder import Problem
 from .result import ProblemResult, result_of
@@ -24,9 +25,8 @@ def search(
     *,
     engine: ProblemOptions | None = None,
     progress: Report = lambda _: None,
-    makers: Makers | None = None,
-    writer: Writer | None = None,
-    inbox: Inbox | None = None,
+    authors: Authors | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> ProblemResult:
     """Search a problem folder and leave ``log.jsonl``, ``result.json`` and ``best_program.py`` in another.
 
@@ -36,7 +36,7 @@ def search(
             filled in.
         out: folder of the run.
         engine: how programs are evaluated; None takes workers and seed from ``options``.
-        progress, makers, writer, inbox: as of :func:`~gnomon.shadow.search.driver.evolve`.
+        progress, authors, stop: as of :func:`~gnomon.shadow.search.driver.evolve`.
 
     Raises:
         ConfigurationError: the evaluator does not work on the initial program, a setting is wrong, or another
@@ -57,9 +57,8 @@ def search(
             replace(options, subject=subject),
             out,
             progress=progress,
-            makers=makers,
-            writer=writer,
-            inbox=inbox,
+            authors=authors,
+            stop=stop,
         )
         short = running.short
     records = list(proposals(out / "log.jsonl"))

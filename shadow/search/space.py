@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Feature, Kind
 from .dialect import Dialect, ScoreDialect
-from .result import EQUAL
+from .gains import EQUAL
 from .trees import call, name, number, render, wrapped
 
 Start = Literal["library", "incumbent", "weak"]
