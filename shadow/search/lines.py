@@ -15,6 +15,8 @@ from .records import Outcome, Record
 
 Line = dict[str, Any]
 _NEVER = object()
+#: Whole numbers that a float holds exactly.
+_MOST_COUNT = 1 << 53
 #: What every line has, though a record need not; the others a line leaves out where they are as usual.
 _EVEN_SO = {"score", "segments", "reason"}
 _USUAL = {
@@ -63,6 +65,7 @@ class Final:
 def encoded(record: Record) -> Line:
     """Return a record as JSON values; what is as usual is left out, a number that JSON lacks is null."""
     values = asdict(record)
+    values["parents"] = list(record.parents)
     values["score"] = _null(record.score)
     values["segments"] = [_null(value) for value in record.segments]
     values["metrics"] = [[name, _null(value)] for name, value in record.metrics]
@@ -155,7 +158,7 @@ def _text(value: Any) -> str:
 
 
 def _count(value: Any) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= _MOST_COUNT:
         raise TypeError
     return value
 
