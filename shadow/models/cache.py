@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ...sdk.errors import ConfigurationError
-from .chat import MOST_ANSWER, Answer, Request
+from ..search.edits import MOST_ANSWER
+from .chat import Answer, Request
 
 #: Bytes of one entry, as read; every character of an answer may take six.
 _MOST_ENTRY = 6 * MOST_ANSWER + 10_000

@@ -12,7 +12,16 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from .chat import MOST_ANSWER, Answer, Failure, Request, prompt_of, read_body, refused, seconds_after
+from ..search.edits import MOST_ANSWER
+from .chat import (
+    Answer,
+    Failure,
+    Request,
+    prompt_of,
+    read_body,
+    refused,
+    seconds_after,
+)
 
 #: Bytes of a body that are read; a character of an answer may take six.
 _MOST_BODY = 6 * MOST_ANSWER + 100_000
