@@ -189,8 +189,11 @@ class _Process:
         with self._popen.stdout as lines:
             while line := lines.readline(_MOST_LINE):
                 try:
-                    why = self._take(json.loads(line)) or why
-                except (ValueError, KeyError, TypeError):
+                    message = json.loads(line)
+                    if not isinstance(message, dict):
+                        raise TypeError
+                    why = self._take(message) or why
+                except (ValueError, KeyError, TypeError, RecursionError):
                     why = "said what is no result"
                     break
         self.kill(why)
