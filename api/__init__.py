@@ -19,11 +19,13 @@ from .machine import doctor
 from .places import CONTROL_PLANE, LEDGER, acting, existing_ledger
 from .recording import compact, prune, traces
 from .rollouts import follow, rollout, ship
+from .telling import ask, hint, tell, told
 
 __all__ = [
     "CONTROL_PLANE",
     "LEDGER",
     "acting",
+    "ask",
     "check_invariants",
     "compact",
     "confirm_invariants",
@@ -32,6 +34,7 @@ __all__ = [
     "evolve_problem",
     "existing_ledger",
     "follow",
+    "hint",
     "list_invariants",
     "load_invariants",
     "off_policy",
@@ -44,6 +47,8 @@ __all__ = [
     "ship",
     "source_digest",
     "suggest_invariants",
+    "tell",
+    "told",
     "traces",
     "verify",
 ]
