@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Kind
 from ..evaluation import Engine
+from . import racing
 from .core import WINDOW, Search
 from .finals import Finals
 from .log import RunLog
@@ -48,6 +49,7 @@ class Options:
         scales: usual size of an input by name, from the trace.
         subject: what is searched on (hook, digests of trace and calibration), for the log's header.
         writers: what the drafts depend on besides, for the log's header: models, weights, prompts.
+        racing: whether an evaluation may stop once the archive is certain to refuse the program.
         resume: continue the run in the folder.
     """
 
@@ -65,6 +67,7 @@ class Options:
     writers: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     writing: int = 4
     wait: bool = False
+    racing: bool = True
     resume: bool = False
 
     def __post_init__(self) -> None:
@@ -101,6 +104,7 @@ class Options:
             "incumbent": self.incumbent,
             "window": self.window,
             "finalists": self.finalists,
+            "racing": self.racing,
             "scales": dict(self.scales),
             "subject": dict(self.subject),
             "writers": dict(self.writers),
@@ -175,7 +179,13 @@ def evolve(
     config = options.header(kind) | {"layers": list(engine.layers)}
     with RunLog(out, config, resume=options.resume) as log:
         search = Search(
-            space, chosen, log, budget=options.budget, seed=options.seed, window=options.window
+            space,
+            chosen,
+            log,
+            budget=options.budget,
+            seed=options.seed,
+            window=options.window,
+            trials=racing.trial if options.racing and chosen.races else lambda _: None,
         )
         desk = Desk(writer, options.writing)
         run = _Run(Pool(engine, bounds), desk, inbox, options, search, log, progress, clock)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..evaluation import Evaluation, Split, Status
 from .core import Search
+from .racing import replays_saved
 from .records import Record, digest, program_id
 from .result import EvolveResult, Finalist, diagnosis, gain, improvements, lineage, winner_of
 
@@ -137,6 +138,7 @@ class Finals:
             else diagnosis(records, winner, baseline, incumbent, finalists),
             log_hash=log_hash,
             seconds=seconds,
+            replays_saved=replays_saved(records),
         )
 
     def _incumbent_among(

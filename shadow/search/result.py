@@ -66,6 +66,7 @@ class EvolveResult(Shown):
         log_hash: of the log; the same for the same configuration and results.
         seconds: wall time.
         layers: of isolation that every evaluation ran under.
+        replays_saved: by evaluations that stopped because the rest could not have mattered.
         folder: that holds ``log.jsonl``, ``result.json`` and, when there is a winner, ``best.py``.
     """
 
@@ -83,6 +84,7 @@ class EvolveResult(Shown):
     log_hash: str
     seconds: float
     layers: tuple[str, ...] = ()
+    replays_saved: int = 0
     folder: Path | None = None
 
     @property
@@ -103,9 +105,10 @@ class EvolveResult(Shown):
     def parts(self) -> tuple[Part, ...]:
         """Return what is shown: scores, what was proposed, what went wrong, and the winner."""
         counts = ", ".join(f"{n} {outcome}" for outcome, n in self.counts.items())
+        told = f"proposals: {counts}; replays left out: {self.replays_saved}"
         return (
             _scores(self),
-            f"proposals: {counts}; stopped: {self.stopped}; log {self.log_hash[:16]}",
+            f"{told}; stopped: {self.stopped}; log {self.log_hash[:16]}",
             f"isolation: {', '.join(self.layers) or 'none'}",
             *(f"- {sentence}" for sentence in self.diagnosis),
             *_ending(self),
