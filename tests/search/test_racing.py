@@ -130,11 +130,10 @@ class Raced:
         """Have nothing to free."""
 
 
-OPTIONS = Options(budget=Budget(150), seed=2)
+OPTIONS = Options(budget=Budget(110), seed=2)
 
 
-@pytest.mark.parametrize("seed", [2, 3])
-@pytest.mark.parametrize("strategy", ["independent", "random"])
+@pytest.mark.parametrize(("strategy", "seed"), [("independent", 2), ("random", 3)])
 def test_without_learning_a_run_with_racing_ends_like_one_without(
     tmp_path: Path, strategy: str, seed: int
 ) -> None:
@@ -151,7 +150,7 @@ def test_without_learning_a_run_with_racing_ends_like_one_without(
     assert raced.winner == plain.winner and raced.finalists == plain.finalists
     assert raced.best_by_step == plain.best_by_step
     stopped = raced.counts["stopped"]
-    assert stopped > 20 and "stopped" not in plain.counts
+    assert stopped > 10 and "stopped" not in plain.counts
     assert raced.counts["ok"] + stopped == plain.counts["ok"]
     assert raced.replays_saved == engines[0].replays - engines[1].replays > 4 * stopped
     logged = list(proposals(tmp_path / "True" / "log.jsonl"))
