@@ -12,6 +12,7 @@ class Status(StrEnum):
     REJECTED = "rejected"  # outside the policy language
     FAULT = "fault"  # a score that faulted (domain, overflow, fuel)
     VIOLATION = "violation"  # an invariant did not hold
+    STOPPED = "stopped"  # ended early: certainly not as good as was asked for
     TIMEOUT = "timeout"
     DIED = "died"
     EVALUATOR_ERROR = (

@@ -16,7 +16,7 @@ from ...sdk.isolation import frames
 from ...sdk.isolation.layers import IsolationMode
 from ...sdk.isolation.zygote import CandidateStopped, Zygote
 from ...sdk.kind import Kind
-from ..evaluation import Evaluation, Split, Status
+from ..evaluation import Evaluation, Split, Status, Trial
 from ..traces.trace import Trace
 
 _SCORE_S, _PROGRAM_S = 20.0, 3600.0
@@ -109,7 +109,7 @@ class ForkEngine(ABC):
     def _evaluated(self, zygote: Zygote, source: str, split: Split) -> Any:
         """Evaluate in a fork; raises CandidateStopped, IsolationError or OSError."""
 
-    def submit(self, source: str, split: Split) -> Future[Evaluation]:
+    def submit(self, source: str, split: Split, trial: Trial | None = None) -> Future[Evaluation]:
         """Evaluate a policy's source on a split; the future never raises for a candidate's fault.
 
         Raises:

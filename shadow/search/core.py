@@ -1,28 +1,38 @@
-"""The search: ``ask`` for a proposal, evaluate it, ``tell`` the result; the caller owns the loop.
+"""The search: ``ask`` for work, do it, ``tell`` or ``answer`` with the result; the caller owns the loop.
 
 The step ``s`` knows the results of all steps up to ``s - window`` and of none after, however many
-evaluations run at once and in whatever order they end. Random numbers are derived from the seed, the
-step and their purpose. Hence the log is a function of the configuration and of the results alone, and
-a search is resumed by asking again and taking the results from the log.
+evaluations run at once and in whatever order they end. Programs are let through in the order of their
+steps, too: one that a writer is still at holds back those behind it. Random numbers are derived from the
+seed, the step and their purpose. Hence the log is a function of the configuration, of the writers' answers
+and of the results alone, and a search is resumed by asking again and taking both from the log.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from ...sdk.errors import LanguageError, TraceError
-from ..evaluation import Evaluation
+from ..evaluation import Evaluation, Trial
 from .archive import Archive
+from .context import Context, Known
 from .log import RunLog
-from .proposers import Context
+from .purse import Purse
 from .records import (
+    FREE,
+    TOLD,
+    Assignment,
+    Brief,
     Budget,
     Draft,
     Outcome,
     Proposal,
     Record,
+    Reply,
+    Spend,
     digest,
     evaluated,
     program_id,
@@ -32,6 +42,7 @@ from .space import Space
 from .strategies import Strategy
 
 WINDOW = 8
+Trials = Callable[[Context], Trial | None]
 
 
 class Search:
@@ -40,10 +51,19 @@ class Search:
     Args:
         space: the programs that are considered.
         strategy: fresh; the search owns it from here on.
-        log: open; what it holds already is replayed and not evaluated again.
-        budget: of which ``evaluations`` and ``proposals`` are kept here, ``seconds`` by the caller.
+        log: open; what it holds already is replayed, neither written nor evaluated again.
+        budget: all but ``seconds``, which the caller keeps.
         seed: of all random numbers.
         window: how many proposals may be under way without knowing of each other.
+        trials: how far the evaluation of a program has to go that says nothing of it itself.
+
+    Attributes:
+        archive: of the results that the next step knows of.
+        counts: proposals by outcome, committed or not.
+        records: committed, by step.
+        admitted: proposals that were let through, by step.
+        exhausted: whether the strategy has nothing more to propose.
+        hints: words for the writers of all later programs.
     """
 
     def __init__(
@@ -55,28 +75,42 @@ class Search:
         budget: Budget,
         seed: int = 0,
         window: int = WINDOW,
+        trials: Trials = lambda _: None,
     ) -> None:
         self.space = space
         self.budget = budget
         self.archive = Archive()
         self.counts: Counter[Outcome] = Counter()
-        self.records: list[Record] = []  # committed, by step
+        self.records: list[Record] = []
+        self.admitted: list[Proposal] = []
         self.exhausted = False
+        self.hints: list[str] = []
+        self.purse = Purse(budget.dollars)
         self._strategy = strategy
         self._log = log
         self._seed = seed
         self._window = window
+        self._trials = trials
         self._past = log.records
+        self._past_hints = deque(log.hints)
+        self._told: deque[Draft] = deque()
+        self._line: deque[_Placed] = deque()  # placed, not let through yet
+        self._ready: deque[Proposal] = deque()
+        self._writing: dict[int, Assignment] = {}
         self._open: dict[int, Proposal] = {}
+        self._knew: dict[int, int] = {}  # of what was told
         self._results: dict[int, Record] = {}
+        self._known_programs: dict[str, Record] = {}
+        self._scored: dict[str, Record] = {}
         self._seen: set[str] = set()
-        self._next = self._known = self._wanted = self._asked = 0
+        self._next = self._known = self._wanted = self._asked = self._paid_for = 0
+        self._last_brief = -1
 
     @property
     def spent(self) -> str:
-        """Which limit has been reached, ``evaluations`` or ``proposals``, or ``exhausted``; else ''."""
+        """Which limit is reached: ``evaluations``, ``proposals``, ``dollars`` or ``exhausted``; else ''."""
         if self.exhausted:
-            return "exhausted"
+            return "dollars" if self.purse.refused else "exhausted"
         if self._asked >= self.budget.evaluations:
             return "evaluations"
         return "proposals" if self._next >= self.budget.most_proposals else ""
@@ -86,27 +120,54 @@ class Search:
         """How many proposals there have been, those under way included."""
         return self._next
 
-    def ask(self) -> Proposal | None:
-        """Return the next program to evaluate.
+    @property
+    def ready(self) -> bool:
+        """Whether :meth:`ask` returns a program to evaluate at once."""
+        return bool(self._ready)
+
+    @property
+    def writing(self) -> tuple[Assignment, ...]:
+        """What waits for its writer."""
+        return tuple(self._writing.values())
+
+    def ask(self) -> Proposal | Assignment | None:
+        """Return the next program to evaluate, or the next one to be written.
 
         None when the budget is spent (see :attr:`spent`), or when the results of earlier proposals
-        have to be told first.
+        have to be told or answered first.
 
         Raises:
             TraceError: the log that is resumed was not made by this search.
         """
-        while not self.spent:
+        while not self._ready and not self.spent:
             if not self._know(max(self._next - self._window + 1, self._wanted)):
                 return None
-            draft = self._draft()
-            if draft is None:
+            made = None if self._full() else self._made()
+            if made is None:
                 self.exhausted = self._known == self._next
                 self._wanted = self._known + 1
                 continue
-            proposal = self._admit(draft)
-            if proposal is not None:
-                return proposal
-        return None
+            assignment = self._place(made)
+            if assignment is not None:
+                return assignment
+        return self._ready.popleft() if self._ready else None
+
+    def answer(self, assignment: Assignment, reply: Reply) -> None:
+        """Take what a writer made of an assignment, in any order.
+
+        Raises:
+            RuntimeError: the assignment was not asked for, or has been answered already.
+        """
+        if self._writing.get(assignment.step) != assignment:
+            raise RuntimeError(
+                f"answer() of step {assignment.step} without ask(), or twice; "
+                f"open steps: {sorted(self._writing)}"
+            )
+        del self._writing[assignment.step]
+        for placed in self._line:
+            if placed.step == assignment.step:
+                placed.take(reply)
+        self._let_through()
 
     def tell(self, proposal: Proposal, evaluation: Evaluation) -> None:
         """Take the result of a proposal, in any order.
@@ -120,7 +181,19 @@ class Search:
                 f"open steps: {sorted(self._open)}"
             )
         del self._open[proposal.step]
-        self._settle(evaluated(proposal, evaluation))
+        self._settle(evaluated(proposal, evaluation, self._knew.get(proposal.step, -1)))
+
+    def offer(self, draft: Draft) -> None:
+        """Let a program of an agent's or a person's take the next step; its operator begins with ``told:``."""
+        if not draft.operator.startswith(TOLD):
+            draft = replace(draft, operator=TOLD + draft.operator)
+        self._told.append(draft)
+        self.exhausted = False
+
+    def hint(self, text: str) -> None:
+        """Let the writers of all later programs read some words; the log keeps them."""
+        self._log.hint(self._next, text)
+        self.hints.append(text)
 
     def finish(self) -> None:
         """Put all committed results into the archive; the search asks for nothing afterwards."""
@@ -129,43 +202,121 @@ class Search:
 
     def score_of(self, key: str) -> Record | None:
         """Return the committed record, with a score, of a program by its canonical key."""
-        return next((r for r in self.records if r.key == key and r.outcome is Outcome.OK), None)
+        return self._scored.get(key)
 
-    def _draft(self) -> Draft | None:
-        settled = self._known == self._next
-        context = Context(self.space, self.archive, self._next, settled)
-        return self._strategy.draft(context, self._rng("draft"))
+    def _full(self) -> bool:
+        """Return whether what is under way may already spend the budget.
+
+        Where a writer is among the steps nobody knows of, whether those cost an evaluation depends on how
+        far they got; so all of them count.
+        """
+        if self._last_brief < self._known:
+            return False  # spent() has looked at the exact count
+        return self._paid_for + self._next - self._known >= self.budget.evaluations
+
+    def _made(self) -> Draft | Brief | None:
+        """Return what takes the next step: what was told, or what the strategy makes."""
+        past = self._past[self._next] if self._next < len(self._past) else None
+        self._take_hints()
+        if past is not None and past.known >= 0:
+            return self._told_before(past)
+        if past is None and self._told:
+            self._knew[self._next] = self._known
+            return self._told.popleft()
+        context = self._context()
+        made = self._strategy.draft(context, self._rng("draft"))
+        if isinstance(made, Brief) and not self.purse.affords(made.reserve):
+            return None
+        if made is not None and made.trial is None:
+            return replace(made, trial=self._trials(context))
+        return made
+
+    def _told_before(self, past: Record) -> Draft:
+        if not self._know(past.known):
+            raise _another(past, "does not know as much")
+        self._knew[self._next] = past.known
+        return _drafted(past)
+
+    def _take_hints(self) -> None:
+        while self._past_hints and self._past_hints[0][0] <= self._next:
+            self.hints.append(self._past_hints.popleft()[1])
+
+    def _context(self) -> Context:
+        return Context(
+            space=self.space,
+            archive=self.archive,
+            step=self._next,
+            settled=self._known == self._next,
+            records=Known(self.records, self._known),
+            by_program=self._known_programs,
+            money=self.purse.left,
+            hints=tuple(self.hints),
+            evaluations_left=self.budget.evaluations - self._paid_for - self._next + self._known,
+        )
 
     def _rng(self, purpose: str) -> random.Random:
         name = f"{self._seed}/{self._next}/{self._known}/{purpose}"
         return random.Random(hashlib.sha256(name.encode()).digest())
 
-    def _admit(self, draft: Draft) -> Proposal | None:
-        """Give a draft its step; return it as a proposal if it is worth an evaluation."""
-        proposal = self._examined(draft)
-        past = self._past[self._next] if self._next < len(self._past) else None
-        self._next += 1
-        if isinstance(proposal, Record):
-            self._settle(_same(past, proposal) if past else proposal)
-            return None
-        self._seen.add(proposal.key)
-        self._asked += 1
-        if past is None:
-            self._open[proposal.step] = proposal
-            return proposal
-        self._settle(_same(past, proposal))
-        return None
+    def _place(self, made: Draft | Brief) -> Assignment | None:
+        """Give a draft or a brief its step; return what has to be written first."""
+        step, self._next = self._next, self._next + 1
+        past = self._past[step] if step < len(self._past) else None
+        assignment = None
+        placed = _Placed(step, made if isinstance(made, Draft) else None, Spend(), past)
+        if isinstance(made, Brief):
+            self._last_brief = step
+            self.purse.reserve(step, made.reserve)
+            placed.brief = made
+            if past is None:
+                parent = self._known_programs.get(made.parents[0]) if made.parents else None
+                assignment = self._writing[step] = Assignment(step, made, parent)
+            else:
+                placed.remember(past)
+        self._line.append(placed)
+        self._let_through()
+        return assignment
 
-    def _examined(self, draft: Draft) -> Proposal | Record:
+    def _let_through(self) -> None:
+        """Let the programs through that no unwritten one is before."""
+        while self._line and self._line[0].draft is not None:
+            self._admit(self._line.popleft())
+
+    def _admit(self, placed: _Placed) -> None:
+        judged = self._examined(placed)
+        past = placed.past
+        if past is not None and (past.program, past.key) != (judged.program, judged.key):
+            raise _another(past, f"proposes {judged.program}")
+        if isinstance(judged, Record):
+            self._settle(past or judged)
+            return
+        self._seen.add(judged.key)
+        self.admitted.append(judged)
+        self._asked += 1
+        if past is not None:
+            self._settle(past)
+            return
+        self._open[judged.step] = judged
+        self._ready.append(judged)
+
+    def _examined(self, placed: _Placed) -> Proposal | Record:
+        draft, step, spend = placed.draft, placed.step, placed.spend
+        assert draft is not None, "only what is written is let through"
+        known = self._knew.get(step, -1)
+        if placed.error:
+            return unevaluated(step, draft, Outcome.UNANSWERED, "", placed.error, spend, known)
         dialect = self.space.dialect
         try:
             nodes = dialect.nodes(draft.source)
             key = digest(dialect.key(draft.source))[:16]
         except LanguageError as error:
-            return unevaluated(self._next, draft, Outcome.INVALID, "", str(error))
+            return unevaluated(step, draft, Outcome.INVALID, "", str(error), spend, known)
         if key in self._seen:
-            return unevaluated(self._next, draft, Outcome.DUPLICATE, key)
-        return Proposal(self._next, program_id(draft.source), key, draft, nodes)
+            return unevaluated(step, draft, Outcome.DUPLICATE, key, "", spend, known)
+        why = "" if known >= 0 else self._strategy.refuses(draft, self.admitted)
+        if why:
+            return unevaluated(step, draft, Outcome.NOT_NOVEL, key, why, spend, known)
+        return Proposal(step, program_id(draft.source), key, draft, nodes, spend)
 
     def _settle(self, record: Record) -> None:
         self._results[record.step] = record
@@ -175,6 +326,8 @@ class Search:
             if committed.step >= len(self._past):
                 self._log.append(committed)
             self.records.append(committed)
+            if committed.outcome is Outcome.OK:
+                self._scored.setdefault(committed.key, committed)
 
     def _know(self, steps: int) -> bool:
         """Let the strategy know of the first ``steps`` results; False when one is not there yet."""
@@ -183,17 +336,54 @@ class Search:
                 return False
             record = self.records[self._known]
             self._known += 1
+            self._paid_for += record.outcome not in FREE
+            self.purse.settle(record.step, record.cost)
             self.archive.add(record)
+            self._known_programs[record.program] = record
             self._strategy.learn(record)
             if record.outcome is Outcome.EVALUATOR_ERROR:
                 self._seen.discard(record.key)  # our fault: the program may come again
         return True
 
 
-def _same(past: Record, made: Proposal | Record) -> Record:
-    if (past.program, past.key) != (made.program, made.key):
-        raise TraceError(
-            f"the log's step {past.step} holds program {past.program}, this search proposes "
-            f"{made.program}: another version made the log; start a new run with another --out"
-        )
-    return past
+@dataclass(slots=True)
+class _Placed:
+    """What has a step and waits for those before it to be let through."""
+
+    step: int
+    draft: Draft | None  # None until it is written
+    spend: Spend
+    past: Record | None
+    brief: Brief | None = None
+    error: str = ""
+
+    def take(self, reply: Reply) -> None:
+        """Turn the brief into what its writer made of it."""
+        brief = self.brief
+        assert brief is not None, "only a brief is answered"
+        self.error = "" if reply.source else reply.error or "the writer gave nothing"
+        self.spend = Spend(reply.cost, reply.tokens_in, reply.tokens_out, brief.prompt.digest)
+        author = reply.author or brief.author
+        source = reply.source or ""
+        self.draft = Draft(source, brief.operator, brief.parents, author, brief.place, brief.trial)
+
+    def remember(self, past: Record) -> None:
+        """Take the answer from the log, where the same was asked."""
+        brief = self.brief
+        assert brief is not None, "only a brief is answered"
+        if past.prompt != brief.prompt.digest:
+            raise _another(past, "asks for another program")
+        self.error = past.reason if past.outcome is Outcome.UNANSWERED else ""
+        self.spend = Spend(past.cost, past.tokens_in, past.tokens_out, past.prompt)
+        self.draft = _drafted(past)
+
+
+def _drafted(past: Record) -> Draft:
+    return Draft(past.source, past.operator, past.parents, past.author, past.place)
+
+
+def _another(past: Record, what: str) -> TraceError:
+    return TraceError(
+        f"the log's step {past.step} holds program {past.program}, this search {what}: "
+        "another version made the log; start a new run with another --out"
+    )

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
-from ...sdk.errors import ConfigurationError, SearchError
+from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Kind
-from ..evaluation import Engine, Evaluation, Split, Status
-from ..gates.evaluator import beyond
+from ..evaluation import Engine
 from .core import WINDOW, Search
 from .finals import Finals
 from .log import RunLog
-from .records import Budget
+from .pool import Bounds, Pool
+from .records import Assignment, Budget, Draft, Proposal, Record
 from .result import EvolveResult
 from .space import Space, Start, seeds
-from .strategies import strategy
+from .strategies import Makers, strategy
+from .writers import Desk, Writer
 
-_ERRORS_IN_A_ROW = 5
+_POLL_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,11 @@ class Options:
         parallel: evaluations in flight; does not change the result.
         window: proposals that may be under way without knowing of each other; changes the result.
         finalists: how many evolved programs are scored on validation.
+        writing: programs that writers are at, at once; changes the result no more than ``parallel``.
+        wait: whether to wait for what others tell when there is nothing else to do.
         scales: usual size of an input by name, from the trace.
         subject: what is searched on (hook, digests of trace and calibration), for the log's header.
+        writers: what the drafts depend on besides, for the log's header: models, weights, prompts.
         resume: continue the run in the folder.
     """
 
@@ -57,6 +62,9 @@ class Options:
     finalists: int = 8
     scales: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     subject: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    writers: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    writing: int = 4
+    wait: bool = False
     resume: bool = False
 
     def __post_init__(self) -> None:
@@ -65,17 +73,24 @@ class Options:
                 f"parallel={self.parallel} is not within 1 and window={self.window}: "
                 "lower it, or raise the window"
             )
-        spent = (self.budget.evaluations, self.budget.proposals, self.budget.seconds)
-        if not min(spent) >= 0 or math.isnan(self.budget.seconds) or self.finalists < 1:
+        budget = self.budget
+        spent = (budget.evaluations, budget.proposals, budget.seconds, budget.dollars)
+        if not min(spent) >= 0 or any(map(math.isnan, spent)) or self.finalists < 1:
             raise ConfigurationError(
                 f"evaluations={spent[0]}, proposals={spent[1]}, seconds={spent[2]}, "
-                f"finalists={self.finalists}: limits are not negative, and there is at least one "
-                "finalist"
+                f"dollars={spent[3]}, finalists={self.finalists}: limits are not negative, and there "
+                "is at least one finalist"
+            )
+        if self.writing < 1:
+            raise ConfigurationError(
+                f"writing={self.writing}: at least one program is written at once"
             )
 
     def header(self, kind: Kind) -> dict[str, Any]:
         """Return all that the log depends on, as JSON values."""
         budget = {k: v for k, v in asdict(self.budget).items() if k != "seconds"}
+        if math.isinf(self.budget.dollars):
+            budget["dollars"] = None
         return {
             "kind": kind.name,
             "kind_version": kind.version,
@@ -88,6 +103,7 @@ class Options:
             "finalists": self.finalists,
             "scales": dict(self.scales),
             "subject": dict(self.subject),
+            "writers": dict(self.writers),
         }
 
 
@@ -112,32 +128,16 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """Holds scores to the proven limit of their window.
+class Inbox(Protocol):
+    """What agents and people tell a search while it runs."""
 
-    Attributes:
-        of: returns the limit of a window, ``-inf`` where none is proven; asked once for each.
-        caught: is told source, window, score and limit of every score beyond it; the program counts as one
-            that the evaluator failed on.
-    """
+    def new(self) -> Iterable[Draft | str]:
+        """Return programs and hints that came since, each once."""
+        ...
 
-    of: Callable[[Split], float] = lambda _: -math.inf
-    caught: Callable[[str, Split, float, float], None] = lambda *_: None
-    _known: dict[Split, float] = field(default_factory=dict)
-
-    def held(self, source: str, split: Split, found: Evaluation) -> Evaluation:
-        """Return an evaluation, or what the evaluator's own failure is where its score is beyond the limit."""
-        if found.status is not Status.OK:
-            return found
-        if split not in self._known:
-            self._known[split] = self.of(split)
-        limit = self._known[split]
-        if not beyond(found.score, limit):
-            return found
-        self.caught(source, split, found.score, limit)
-        detail = f"a score of {found.score:.6g} beyond the proven bound of {limit:.6g}"
-        return Evaluation(Status.EVALUATOR_ERROR, detail=detail, layers=found.layers)
+    def kept(self, record: Record) -> None:
+        """Hear that the log holds what was told."""
+        ...
 
 
 def evolve(
@@ -149,12 +149,18 @@ def evolve(
     progress: Report = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     bounds: Bounds | None = None,
+    makers: Makers | None = None,
+    writer: Writer | None = None,
+    inbox: Inbox | None = None,
 ) -> EvolveResult:
     """Search for a better policy and score the finalists on validation.
 
     Args:
         engine: scores a source on a split; stays open.
         out: folder of the run; holds the log, under a lock.
+        makers: fresh proposers with their weights; None for the keyless ones.
+        writer: whom the proposers' briefs go to; stays open.
+        inbox: what agents and people tell while the search runs.
         progress: called after every evaluation.
         clock: seconds; only for the budget and the report, never in the log.
         bounds: what no score can be better than, and who is told of one that is; None knows of none.
@@ -165,14 +171,15 @@ def evolve(
         TraceError: the log to be resumed was edited, or made by another version.
     """
     space = Space(kind, options.scales)
-    chosen = strategy(options.strategy, seeds(space, options.start, options.incumbent))
+    chosen = strategy(options.strategy, seeds(space, options.start, options.incumbent), makers)
     config = options.header(kind) | {"layers": list(engine.layers)}
     with RunLog(out, config, resume=options.resume) as log:
         search = Search(
             space, chosen, log, budget=options.budget, seed=options.seed, window=options.window
         )
-        pool = Pool(engine, bounds)
-        return _Run(pool, options, search, log, progress, clock).result()
+        desk = Desk(writer, options.writing)
+        run = _Run(Pool(engine, bounds), desk, inbox, options, search, log, progress, clock)
+        return run.result()
 
 
 class _Run:
@@ -181,6 +188,8 @@ class _Run:
     def __init__(
         self,
         pool: Pool,
+        desk: Desk,
+        inbox: Inbox | None,
         options: Options,
         search: Search,
         log: RunLog,
@@ -194,7 +203,10 @@ class _Run:
         self._clock = clock
         self._began = clock()
         self._pool = pool
-        self._told = 0
+        self._desk = desk
+        self._inbox = inbox
+        self._waiting: deque[Proposal] = deque()  # for room among the evaluations
+        self._told = self._kept = 0
 
     def result(self) -> EvolveResult:
         """Search, validate, and return the result."""
@@ -215,22 +227,58 @@ class _Run:
     def _searched(self) -> str:
         try:
             while True:
+                self._hear()
                 self._fill()
-                if not self._pool.flying:
-                    return self._search.spent or "time"
-                for proposal, evaluation in self._pool.finished():
-                    self._search.tell(proposal, evaluation)
-                    self._told += 1
-                    self._glance("search", self._told, self._options.budget.evaluations)
+                idle = not (self._pool.flying or self._desk.flying)
+                if idle and not self._waits():
+                    return (not self._waiting and self._search.spent) or "time"
+                self._take()
         except KeyboardInterrupt:
             return "interrupted"
 
+    def _waits(self) -> bool:
+        """Return whether there is nothing to do but to wait for what others tell."""
+        return self._options.wait and self._search.spent == "exhausted" and not self._late()
+
+    def _hear(self) -> None:
+        if self._inbox is None:
+            return
+        for record in self._search.records[self._kept :]:
+            self._inbox.kept(record)
+        self._kept = len(self._search.records)
+        for said in self._inbox.new():
+            self._search.hint(said) if isinstance(said, str) else self._search.offer(said)
+
     def _fill(self) -> None:
-        while len(self._pool.flying) < self._options.parallel and not self._late():
-            proposal = self._search.ask()
-            if proposal is None:
-                return
-            self._pool.submit(proposal, proposal.draft.source, "train")
+        """Ask for what may be under way by now, and begin with as much of it as there is room for."""
+        while not self._late() and (self._search.ready or not self._desk.full):
+            asked = self._search.ask()
+            if asked is None:
+                break
+            if isinstance(asked, Assignment):
+                self._desk.submit(asked)
+            else:
+                self._waiting.append(asked)
+        while (
+            self._waiting and len(self._pool.flying) < self._options.parallel and not self._late()
+        ):
+            proposal = self._waiting.popleft()
+            self._pool.submit(proposal, proposal.draft.source, "train", proposal.draft.trial)
+
+    def _take(self) -> None:
+        """Wait for something to end, or for a while where something may be told, and take it."""
+        flying: list[Future[Any]] = [*self._pool.flying, *self._desk.flying]
+        pause = None if self._inbox is None else _POLL_S
+        if flying:
+            wait(flying, pause, return_when=FIRST_COMPLETED)
+        else:
+            time.sleep(_POLL_S)
+        for assignment, reply in self._desk.finished():
+            self._search.answer(assignment, reply)
+        for proposal, evaluation in self._pool.finished():
+            self._search.tell(proposal, evaluation)
+            self._told += 1
+            self._glance("search", self._told, self._options.budget.evaluations)
 
     def _late(self) -> bool:
         """Return whether the time left is needed for the finalists, judged by the pace so far."""
@@ -247,6 +295,7 @@ class _Run:
                 while wanted and len(self._pool.flying) < self._options.parallel:
                     source, split = wanted.pop(0)
                     self._pool.submit((source, split), source, split)
+                wait(self._pool.flying, return_when=FIRST_COMPLETED)
                 for (source, split), evaluation in self._pool.finished():
                     finals.scored(source, split, evaluation)
                     done += 1
@@ -258,79 +307,3 @@ class _Run:
     def _glance(self, phase: str, done: int, total: int) -> None:
         seconds = self._clock() - self._began
         self._progress(Progress(phase, self._search, done, total, seconds))
-
-
-class Pool:
-    """Evaluations in flight, each submitted once more when the evaluator itself failed.
-
-    Attributes:
-        layers: of isolation, that every evaluation must have run under.
-        flying: by future.
-    """
-
-    def __init__(self, engine: Engine, bounds: Bounds | None = None) -> None:
-        self._engine = engine
-        self._bounds = bounds or Bounds()
-        self.layers = engine.layers
-        self.flying: dict[Future[Evaluation], _Flight] = {}
-        self._errors = 0
-
-    def submit(self, ticket: Any, source: str, split: Split) -> None:
-        """Start an evaluation."""
-        self._start(_Flight(ticket, source, split))
-
-    def _start(self, flight: _Flight) -> None:
-        self.flying[self._engine.submit(flight.source, flight.split)] = flight
-
-    def finished(self) -> list[tuple[Any, Evaluation]]:
-        """Wait for at least one evaluation; return tickets with results, oldest first.
-
-        Raises:
-            SearchError: the evaluator has failed too many times in a row.
-        """
-        done = wait(self.flying, return_when=FIRST_COMPLETED).done
-        ended = [future for future in self.flying if future in done]
-        results = []
-        for future in ended:
-            flight = self.flying.pop(future)
-            believed = _believed(_evaluation(future), self.layers)
-            evaluation = self._bounds.held(flight.source, flight.split, believed)
-            if evaluation.status is Status.EVALUATOR_ERROR and not flight.again:
-                self._start(replace(flight, again=True))
-            else:
-                self._watch(evaluation)
-                results.append((flight.ticket, evaluation))
-        return results
-
-    def _watch(self, evaluation: Evaluation) -> None:
-        failed = evaluation.status is Status.EVALUATOR_ERROR
-        self._errors = self._errors + 1 if failed else 0
-        if self._errors >= _ERRORS_IN_A_ROW:
-            raise SearchError(
-                f"the evaluator failed {self._errors} times in a row ({evaluation.detail or 'no detail'}); "
-                "what was found is in the log: repair it and continue with --resume"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class _Flight:
-    ticket: Any
-    source: str
-    split: Split
-    again: bool = False
-
-
-def _evaluation(future: Future[Evaluation]) -> Evaluation:
-    try:
-        return future.result()
-    except Exception as error:  # noqa: BLE001 - an engine's own failure must not end the search
-        return Evaluation(Status.EVALUATOR_ERROR, detail=f"{type(error).__name__}: {error}"[:200])
-
-
-def _believed(evaluation: Evaluation, layers: tuple[str, ...]) -> Evaluation:
-    """Return an evaluation, or an error in the place of one that was less isolated than the run's header says."""
-    lost = [layer for layer in layers if layer not in evaluation.layers]
-    if not lost or evaluation.status is Status.EVALUATOR_ERROR:
-        return evaluation
-    detail = f"it ran without {', '.join(lost)}, which the run began with"
-    return Evaluation(Status.EVALUATOR_ERROR, detail=detail, layers=evaluation.layers)

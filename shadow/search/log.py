@@ -22,7 +22,7 @@ from typing import Any, Self, TextIO
 from ...sdk.errors import ConfigurationError, TraceError
 from .records import Outcome, Record
 
-VERSION = 1
+VERSION = 2
 _FORMAT = "gnomon.search"
 _HEAD = len('{"id":"') + 64 + len('",')
 #: Settings by their names in the header: the option that says them, and what is too long to show.
@@ -39,6 +39,24 @@ _OTHERS = {
     "subject.trace": "trace (--traces)",
 }
 Line = dict[str, Any]
+_NEVER = object()
+#: Fields that a line leaves out where they have these values.
+_USUAL = {
+    name: Record.__dataclass_fields__[name].default
+    for name in (
+        [
+            "author",
+            "place",
+            "cost",
+            "tokens_in",
+            "tokens_out",
+            "prompt",
+            "feedback",
+            "metrics",
+            "known",
+        ]
+    )
+}
 
 
 class RunLog:
@@ -102,6 +120,15 @@ class RunLog:
     def records(self) -> list[Record]:
         """The proposals that were there when the log was opened."""
         return [_decode(line) for line in self.lines if line["type"] == "proposal"]
+
+    @property
+    def hints(self) -> list[tuple[int, str]]:
+        """The hints that were there when the log was opened, with the steps from which they hold."""
+        return [(line["step"], line["text"]) for line in self.lines if line["type"] == "hint"]
+
+    def hint(self, step: int, text: str) -> None:
+        """Append words for the writers of all programs from a step on."""
+        self._append({"type": "hint", "step": step, "text": text})
 
     @property
     def final(self) -> Line | None:
@@ -230,17 +257,19 @@ def _name(previous: str, text: str) -> str:
 
 
 def _encode(record: Record) -> Line:
+    """Return a record as JSON values; what is as usual is left out."""
     values = asdict(record)
     values["score"] = None if math.isnan(record.score) else record.score
-    return values
+    return {name: value for name, value in values.items() if value != _USUAL.get(name, _NEVER)}
 
 
 def _decode(line: Line) -> Record:
     values = {key: value for key, value in line.items() if key not in {"id", "type"}}
     values["score"] = math.nan if values["score"] is None else values["score"]
     values["outcome"] = Outcome(values["outcome"])
-    values["parents"] = tuple(values["parents"])
-    values["segments"] = tuple(values["segments"])
+    for name in ("parents", "segments"):
+        values[name] = tuple(values[name])
+    values["metrics"] = tuple((name, value) for name, value in values.get("metrics", ()))
     return Record(**values)
 
 

@@ -1,43 +1,24 @@
-"""Proposers: where programs come from. All of these need no key and no network."""
+"""Proposers (solution generators): where programs come from. All of these need no key and no network."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from .archive import Archive
-from .records import Draft, Outcome, Record
-from .space import Space
+from .context import Choice, Context
+from .records import Brief, Draft, Outcome, Record
 from .tuning import Tuning
 
 #: Decisions without a pick after which a probing policy tries an item.
 PROBE_AFTER = (300, 60)
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a proposer may look at.
-
-    Attributes:
-        space: the programs that are considered.
-        archive: built from the results that this step may know of.
-        step: that the draft will have in the log.
-        settled: whether no result of an earlier step is still to come.
-    """
-
-    space: Space
-    archive: Archive
-    step: int
-    settled: bool
-
-
 class Proposer(Protocol):
-    """Makes drafts."""
+    """Makes drafts, or briefs for a writer, of what a strategy chose."""
 
-    def propose(self, context: Context, rng: random.Random) -> Draft | None:
+    def propose(self, choice: Choice, context: Context, rng: random.Random) -> Draft | Brief | None:
         """Return a draft, or None when there is nothing to propose before more results come."""
         ...
 
@@ -56,7 +37,7 @@ class Seeds:
     def __init__(self, sources: Mapping[str, str]) -> None:
         self._queue = list(sources.items())
 
-    def propose(self, context: Context, rng: random.Random) -> Draft | None:
+    def propose(self, choice: Choice, context: Context, rng: random.Random) -> Draft | None:
         """Return the next seed; None when all have been proposed."""
         if not self._queue:
             return None
@@ -80,7 +61,7 @@ class Probes:
     def __init__(self) -> None:
         self._queue: list[tuple[str, str, int]] = []
 
-    def propose(self, context: Context, rng: random.Random) -> Draft | None:
+    def propose(self, choice: Choice, context: Context, rng: random.Random) -> Draft | None:
         """Return the next probing seed; None when there is none."""
         while self._queue:
             program, source, decisions = self._queue.pop(0)
@@ -96,32 +77,32 @@ class Probes:
 
 
 class Mutation:
-    """Proposes a mutated member of the archive."""
+    """Proposes the chosen parent, mutated."""
 
-    def propose(self, context: Context, rng: random.Random) -> Draft | None:
-        """Return a draft with one parent; None while the archive is empty."""
-        parent = context.archive.select(rng)
+    def propose(self, choice: Choice, context: Context, rng: random.Random) -> Draft | None:
+        """Return a draft with one parent; None while there is none."""
+        parent = choice.parent
         dialect = context.space.dialect
         child = dialect.mutated(parent.source, context.space, rng) if parent else None
-        return Draft(*child, (parent.program,)) if parent and child else None
+        return _draft(*child, (parent,), choice) if parent and child else None
 
     def learn(self, record: Record) -> None:
-        """Learn nothing: the archive remembers."""
+        """Learn nothing: the strategy remembers."""
 
 
 class Crossover:
-    """Proposes a program made of two members of the archive."""
+    """Proposes a program made of the chosen parent and the first of the others."""
 
-    def propose(self, context: Context, rng: random.Random) -> Draft | None:
+    def propose(self, choice: Choice, context: Context, rng: random.Random) -> Draft | None:
         """Return a draft with two parents; None while there are not two that fit."""
-        mother, father = context.archive.select(rng), context.archive.select(rng)
+        mother, father = choice.parent, next(iter(choice.others), None)
         if mother is None or father is None or mother == father:
             return None
         child = context.space.dialect.crossed(mother.source, father.source, context.space, rng)
-        return Draft(child, "crossover", (mother.program, father.program)) if child else None
+        return _draft(child, "crossover", (mother, father), choice) if child else None
 
     def learn(self, record: Record) -> None:
-        """Learn nothing: the archive remembers."""
+        """Learn nothing: the strategy remembers."""
 
 
 class FromScratch:
@@ -134,7 +115,7 @@ class FromScratch:
     def __init__(self, *, last: bool = False) -> None:
         self._last = last
 
-    def propose(self, context: Context, rng: random.Random) -> Draft | None:
+    def propose(self, choice: Choice, context: Context, rng: random.Random) -> Draft | None:
         """Return a draft without parents; None for programs, which are not made so."""
         if self._last and not context.settled:
             return None
@@ -155,7 +136,7 @@ class Resampled:
     def __init__(self, sources: Mapping[str, str]) -> None:
         self._sources = list(sources.values())
 
-    def propose(self, context: Context, rng: random.Random) -> Draft | None:
+    def propose(self, choice: Choice, context: Context, rng: random.Random) -> Draft | None:
         """Return a seed after one to four mutations; None when none of them took."""
         source, operators = rng.choice(self._sources), []
         for _ in range(rng.randint(1, 4)):
@@ -170,7 +151,7 @@ class Resampled:
 
 
 class Constants:
-    """Proposes members of the archive with other constants, one CMA-ES run after the other.
+    """Proposes programs of the chosen pool with other constants, one CMA-ES run after the other.
 
     Args:
         seeds_only: whether to tune seeds alone, as a control arm does.
@@ -179,25 +160,30 @@ class Constants:
     def __init__(self, *, seeds_only: bool = False) -> None:
         self._seeds_only = seeds_only
         self._tuning: Tuning | None = None
-        self._parent = ""
+        self._parent = self._place = ""
         self._tickets: dict[int, int] = {}
         self._runs: Counter[str] = Counter()
         self._scores: dict[str, float] = {}  # by canonical form: what a duplicate would score
         self._seeds: list[Record] = []
 
-    def propose(self, context: Context, rng: random.Random) -> Draft | None:
+    def propose(self, choice: Choice, context: Context, rng: random.Random) -> Draft | None:
         """Return a draft with other literals; None while a generation's results are awaited."""
         if self._tuning is None or self._tuning.over:
-            self._begin(context, rng)
+            self._begin(choice, context, rng)
         asked = self._tuning.ask() if self._tuning else None
         if asked is None:
             return None
         self._tickets[context.step] = asked[0]
-        return Draft(asked[1], "constants", (self._parent,))
+        return Draft(asked[1], "constants", (self._parent,), place=self._place)
 
-    def _begin(self, context: Context, rng: random.Random) -> None:
+    def _pool(self, choice: Choice) -> Sequence[Record]:
+        if self._seeds_only:
+            return self._seeds
+        return choice.pool or ([choice.parent] if choice.parent else [])
+
+    def _begin(self, choice: Choice, context: Context, rng: random.Random) -> None:
         self._tuning = None
-        candidates = self._seeds if self._seeds_only else context.archive.members
+        candidates, self._place = self._pool(choice), choice.place
         dialect = context.space.dialect
         tunable = [record for record in candidates if dialect.constants(record.source)]
         if not tunable:
@@ -222,3 +208,8 @@ class Constants:
         if record.operator.startswith("seed:"):
             self._seeds.append(record)
             self._seeds.sort(key=lambda seed: (seed.score, seed.nodes, seed.step))
+
+
+def _draft(source: str, operator: str, parents: tuple[Record, ...], choice: Choice) -> Draft:
+    named = tuple(parent.program for parent in parents)
+    return Draft(source, operator, named, place=choice.place, trial=choice.trial)

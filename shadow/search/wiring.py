@@ -23,7 +23,8 @@ from ..policy import Policy
 from ..simulators import simulator_for
 from ..splits import split
 from ..traces.trace import Trace
-from .driver import Bounds, Options, Report, evolve
+from .driver import Options, Report, evolve
+from .pool import Bounds
 from .result import EvolveResult
 
 #: Calibrations drawn from the fit's uncertainty; candidates are ranked by the worst.

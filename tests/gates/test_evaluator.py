@@ -15,7 +15,7 @@ from gnomon.policies import registry
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.policies.rollout.ledger import Ledger
 from gnomon.sdk.errors import ConfigurationError, TrustError
-from gnomon.shadow.evaluation import Evaluation, Split, Status
+from gnomon.shadow.evaluation import Evaluation, Split, Status, Trial
 from gnomon.shadow.gates import replay as gate_replay
 from gnomon.shadow.gates.case import Case, VerifyOptions
 from gnomon.shadow.gates.evaluator import (
@@ -33,7 +33,8 @@ from gnomon.shadow.gates.evaluator import (
 )
 from gnomon.shadow.gates.verify import verify
 from gnomon.shadow.isolation.compiled import CompiledOptions
-from gnomon.shadow.search.driver import Bounds, Options, evolve
+from gnomon.shadow.search.driver import Options, evolve
+from gnomon.shadow.search.pool import Bounds
 from gnomon.shadow.search.records import Budget
 from gnomon.shadow.search.wiring import Arena, search
 from gnomon.shadow.simulators import register_simulator, simulator_for
@@ -232,7 +233,7 @@ class _Engine:
     def __init__(self, cheat: str) -> None:
         self.cheat = cheat
 
-    def submit(self, source: str, split: Split) -> Future[Evaluation]:
+    def submit(self, source: str, split: Split, trial: Trial | None = None) -> Future[Evaluation]:
         done: Future[Evaluation] = Future()
         score = 0.25 if self.cheat in source else 10.0 + len(source) / 100.0
         done.set_result(Evaluation(Status.OK, score))

@@ -14,7 +14,7 @@ import pytest
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import LanguageError
 from gnomon.sdk.language import check
-from gnomon.shadow.evaluation import Evaluation, Split, Status
+from gnomon.shadow.evaluation import Evaluation, Split, Status, Trial
 
 SEGMENTS = 4
 
@@ -56,7 +56,7 @@ class RankEngine:
         self._pool = ThreadPoolExecutor(workers)
         self._lock = threading.Lock()
 
-    def submit(self, source: str, split: Split) -> Future[Evaluation]:
+    def submit(self, source: str, split: Split, trial: Trial | None = None) -> Future[Evaluation]:
         with self._lock:
             self.calls[source, split] += 1
             time = self.calls[source, split]

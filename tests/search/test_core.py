@@ -17,19 +17,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import TraceError
 from gnomon.shadow.evaluation import Evaluation, Status
+from gnomon.shadow.search.context import Context
 from gnomon.shadow.search.core import Search
 from gnomon.shadow.search.finals import Finals
 from gnomon.shadow.search.grammar import condition
 from gnomon.shadow.search.log import RunLog
-from gnomon.shadow.search.proposers import Context
-from gnomon.shadow.search.records import Budget, Draft, Outcome, Proposal, Record
+from gnomon.shadow.search.records import Assignment, Budget, Draft, Outcome, Proposal, Record
 from gnomon.shadow.search.space import Space, seeds
-from gnomon.shadow.search.strategies import STRATEGIES, strategy
+from gnomon.shadow.search.strategies import STRATEGIES, Strategy, strategy
 
 SPACE = Space(load_balancer)
 
 
-class Script:
+class Script(Strategy):
     """A strategy that proposes given sources and remembers what it was told."""
 
     def __init__(self, *sources: str) -> None:
@@ -73,8 +73,8 @@ class Opened:
         self.log.close()
 
 
-def must(proposal: Proposal | None) -> Proposal:
-    assert proposal is not None
+def must(proposal: Proposal | Assignment | None) -> Proposal:
+    assert isinstance(proposal, Proposal)
     return proposal
 
 
@@ -261,6 +261,7 @@ class AskTell(RuleBasedStateMachine):
     @rule()
     def ask(self) -> None:
         proposal = self.search.ask()
+        assert not isinstance(proposal, Assignment)
         if proposal is None:
             assert self.open or self.search.spent
             return

@@ -102,9 +102,9 @@ def test_a_line_taken_out_is_noticed(tmp_path: Path) -> None:
 
 def test_a_newer_version_is_refused_in_one_line(tmp_path: Path) -> None:
     path = written(tmp_path, [])
-    header = json.loads(path.read_text()) | {"version": 2}
+    header = json.loads(path.read_text()) | {"version": 3}
     path.write_text(json.dumps(header) + "\n")
-    with pytest.raises(TraceError, match="log version 2, this Gnomon reads 1") as error:
+    with pytest.raises(TraceError, match="log version 3, this Gnomon reads 2") as error:
         read_log(path)
     assert "\n" not in str(error.value)
 

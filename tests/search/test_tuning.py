@@ -10,8 +10,9 @@ import pytest
 
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.shadow.search.archive import Archive
+from gnomon.shadow.search.context import Choice, Context
 from gnomon.shadow.search.dialect import ScoreDialect
-from gnomon.shadow.search.proposers import Constants, Context
+from gnomon.shadow.search.proposers import Constants
 from gnomon.shadow.search.records import Outcome, Record
 from gnomon.shadow.search.space import Space
 from gnomon.shadow.search.tuning import Tuning, constants, skeleton, with_constants
@@ -112,7 +113,7 @@ def test_when_one_program_is_tuned_another_has_its_turn() -> None:
     proposer, rng, parents = Constants(), random.Random(1), []
     for step in range(2, 60):
         context = Context(Space(load_balancer), archive, step, settled=True)
-        draft = proposer.propose(context, rng)
+        draft = proposer.propose(Choice(pool=archive.members), context, rng)
         assert draft is not None
         parents.append(draft.parents[0])
         failed = (draft.source, draft.operator, draft.parents, 5, Outcome.FAULT)

@@ -1,0 +1,61 @@
+"""Strategies by name: what the next program is made of, and whose turn it is to make it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ....sdk.errors import ConfigurationError
+from ..proposers import Constants, Crossover, FromScratch, Mutation, Probes, Resampled, Seeds
+from .base import Makers, Mixed, Strategy
+from .in_turn import InTurn
+
+__all__ = ["STRATEGIES", "InTurn", "Makers", "Mixed", "Strategy", "keyless", "strategy"]
+
+
+def keyless() -> Makers:
+    """Return fresh proposers that need neither key nor network, with their weights."""
+    return ((0.45, Constants()), (0.4, Mutation()), (0.15, Crossover()))
+
+
+def evolve(seeds: Mapping[str, str], makers: Makers) -> Strategy:
+    """Return the default: seeds, then all proposers, interleaved."""
+    return InTurn([Seeds(seeds), Probes()], makers, [FromScratch(last=True)])
+
+
+def independent(seeds: Mapping[str, str], makers: Makers) -> Strategy:
+    """Return a control arm: seeds, then independent samples around them, nothing learned."""
+    return InTurn([Seeds(seeds), Probes(), Resampled(seeds)])
+
+
+def tuned_seeds(seeds: Mapping[str, str], makers: Makers) -> Strategy:
+    """Return a control arm: the seeds, then their constants alone."""
+    return InTurn([Seeds(seeds), Probes(), Constants(seeds_only=True)])
+
+
+def random_programs(seeds: Mapping[str, str], makers: Makers) -> Strategy:
+    """Return a control arm: the seeds, then random expressions."""
+    return InTurn([Seeds(seeds), Probes(), FromScratch()])
+
+
+STRATEGIES: dict[str, Callable[[Mapping[str, str], Makers], Strategy]] = {
+    "evolve": evolve,
+    "independent": independent,
+    "seeds": tuned_seeds,
+    "random": random_programs,
+}
+
+
+def strategy(name: str, seeds: Mapping[str, str], makers: Makers | None = None) -> Strategy:
+    """Return a fresh strategy by name.
+
+    Args:
+        makers: fresh proposers with their weights; None for the keyless ones.
+
+    Raises:
+        ConfigurationError: there is none of this name.
+    """
+    if name not in STRATEGIES:
+        raise ConfigurationError(
+            f"unknown strategy {name!r}; known strategies: {', '.join(STRATEGIES)}"
+        )
+    return STRATEGIES[name](seeds, keyless() if makers is None else makers)
