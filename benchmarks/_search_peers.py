@@ -102,9 +102,8 @@ def stub(_config: Any) -> Any:
     class Stub(LLMInterface):  # type: ignore[misc,unused-ignore]
         """Answers with the next program."""
 
-        model = "stub"
-
         def __init__(self) -> None:
+            self.model = "stub"  # asked for by name
             self._answers = answers(10**6)
 
         async def generate(self, prompt: str, **_: Any) -> str:
