@@ -14,6 +14,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from ...sdk.errors import LanguageError, TraceError
 from ..evaluation import Evaluation, Trial
@@ -233,7 +234,7 @@ class Search:
 
     def _told_before(self, past: Record) -> Draft:
         if not self._know(past.known):
-            raise _another(past, "does not know as much")
+            _refuse(past, "does not know as much")
         self._knew[self._next] = past.known
         return _drafted(past)
 
@@ -286,7 +287,7 @@ class Search:
         judged = self._examined(placed)
         past = placed.past
         if past is not None and (past.program, past.key) != (judged.program, judged.key):
-            raise _another(past, f"proposes {judged.program}")
+            _refuse(past, f"proposes {judged.program}")
         if isinstance(judged, Record):
             self._settle(past or judged)
             return
@@ -372,7 +373,7 @@ class _Placed:
         brief = self.brief
         assert brief is not None, "only a brief is answered"
         if past.prompt != brief.prompt.digest:
-            raise _another(past, "asks for another program")
+            _refuse(past, "asks for another program")
         self.error = past.reason if past.outcome is Outcome.UNANSWERED else ""
         self.spend = Spend(past.cost, past.tokens_in, past.tokens_out, past.prompt)
         self.draft = _drafted(past)
@@ -382,8 +383,8 @@ def _drafted(past: Record) -> Draft:
     return Draft(past.source, past.operator, past.parents, past.author, past.place)
 
 
-def _another(past: Record, what: str) -> TraceError:
-    return TraceError(
+def _refuse(past: Record, what: str) -> NoReturn:
+    raise TraceError(
         f"the log's step {past.step} holds program {past.program}, this search {what}: "
         "another version made the log; start a new run with another --out"
     )
