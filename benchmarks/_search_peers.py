@@ -30,7 +30,7 @@ def evaluate(path):
     return {{"combined_score": mean(open(path).read())}}
 """
 #: Iterations of the shorter and the longer run, by population: the difference is free of the start-up.
-_RUNS = ((100, 30, 90), (1_000, 10, 40), (10_000, 4, 12))
+_RUNS = ((100, 20, 120), (1_000, 10, 40), (10_000, 4, 12))
 #: Iterations that one figure of GEPA's is the mean of.
 _BLOCK, _BLOCKS = 20, 3
 

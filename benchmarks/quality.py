@@ -65,14 +65,18 @@ def run() -> list[Row]:
     return rows([found for kind in KINDS for found in of_kind(kind, names or list(STRATEGIES))])
 
 
-def of_kind(kind: str, names: Sequence[str], seeds: Iterable[int] = SEEDS) -> list[Found]:
-    """Return what every strategy found on every trace of a kind."""
+def of_kind(
+    kind: str,
+    names: Sequence[str],
+    seeds: Iterable[int] = SEEDS,
+    budgets: Sequence[int] = BUDGETS,
+) -> list[Found]:
+    """Return what every strategy found on every trace of a kind, for every budget."""
     found = []
     for seed in seeds:
         bench = Bench(kind, seed)
         try:
-            for name in names:
-                found += bench.kept(name)
+            found += [bench.kept(name, budget) for name in names for budget in budgets]
         finally:
             bench.close()
     return found
@@ -93,13 +97,13 @@ class Bench:
         self.engine = Remembered(self.field.open, scored)
         self._runs = RUNS / code("shadow", "policies", "sdk/language", "benchmarks/worlds")
 
-    def kept(self, name: str) -> list[Found]:
-        """Return what a strategy finds for each budget, searched unless it was before."""
-        path = self._runs / f"{self.kind}-{name}-{self.seed}.json"
+    def kept(self, name: str, budget: int) -> Found:
+        """Return what a strategy finds, searched unless it was before."""
+        path = self._runs / f"{self.kind}-{name}-{self.seed}-{budget}.json"
         if path.exists():
-            known: list[Found] = json.loads(path.read_text())
+            known: Found = json.loads(path.read_text())
             return known
-        found = [self.found(name, budget) for budget in BUDGETS]
+        found = self.found(name, budget)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(found))
