@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..shadow.replay.compare import ReplayTable
     from ..shadow.search.driver import Options, Report
     from ..shadow.search.result import EvolveResult
+    from ..shadow.search.writers import Authors
 
 
 def replay(
@@ -124,6 +125,7 @@ def evolve(
     engine: CompiledOptions | None = None,
     ledger: str | Path = LEDGER,
     progress: Report = lambda _glance: None,
+    authors: Authors | None = None,
 ) -> EvolveResult:
     """Search for a better policy on a trace; return what was found, with the folder of the run.
 
@@ -135,6 +137,7 @@ def evolve(
             ``options``. The hook's own invariants are added to its.
         ledger: says which evaluators are in quarantine, and takes it when this one is caught.
         progress: called after every evaluation.
+        authors: who proposes (models, agents, people); None for the keyless proposers alone.
 
     Raises:
         TraceError, ConfigurationError, LanguageError: as :func:`opened`; or the folder holds
@@ -167,6 +170,7 @@ def evolve(
         progress=progress,
         ledger=Path(ledger),
         actor=acting(),
+        authors=authors,
     )
     return replace(found, folder=folder)
 

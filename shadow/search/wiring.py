@@ -26,6 +26,7 @@ from ..traces.trace import Trace
 from .driver import Options, Report, evolve
 from .pool import Bounds
 from .result import EvolveResult
+from .writers import Authors
 
 #: Calibrations drawn from the fit's uncertainty; candidates are ranked by the worst.
 DRAWS = 8
@@ -121,6 +122,7 @@ def search(
     progress: Report = lambda _: None,
     ledger: Path | None = None,
     actor: str = "evolve",
+    authors: Authors | None = None,
 ) -> EvolveResult:
     """Search on a trace and leave ``log.jsonl``, ``result.json`` and ``best.py`` in a folder.
 
@@ -133,6 +135,7 @@ def search(
         ledger: file that says which evaluators are in quarantine, if it is there, and takes it when this one
             gives a score beyond a proven bound; None looks at none.
         actor: who searches, for the ledger.
+        authors: who proposes; None for the keyless proposers alone.
 
     Raises:
         IsolationError: the isolation cannot be had.
@@ -155,7 +158,15 @@ def search(
     bounds = Bounds(arena.bound, caught)
     with arena.open() as engine:
         try:
-            result = evolve(arena.kind, engine, options, out, progress=progress, bounds=bounds)
+            result = evolve(
+                arena.kind,
+                engine,
+                options,
+                out,
+                progress=progress,
+                bounds=bounds,
+                authors=authors,
+            )
         except SearchError:  # the quarantine says more than that the evaluator failed
             _require_trusted(arena, ledger)
             raise
