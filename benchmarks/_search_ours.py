@@ -19,6 +19,7 @@ from gnomon.shadow.search.context import Choice, Context
 from gnomon.shadow.search.driver import Options, Progress, evolve
 from gnomon.shadow.search.proposers import Proposer
 from gnomon.shadow.search.records import Assignment, Brief, Budget, Prompt, Record, Reply
+from gnomon.shadow.search.writers import Authors
 
 #: Programs that one figure is the mean of, and how many figures there are.
 BLOCK, BLOCKS = 100, 3
@@ -106,6 +107,5 @@ def searched(name: str, model: bool, programs: int) -> Timed:
 
 def _evolved(options: Options, out: Path, model: bool, note: Any = lambda _: None) -> None:
     instant = Instant()
-    makers = [(1.0, Asked())] if model else None
-    writer: Any = instant if model else None
-    evolve(load_balancer, instant, options, out, progress=note, makers=makers, writer=writer)
+    authors = Authors([(1.0, Asked())], instant) if model else None
+    evolve(load_balancer, instant, options, out, progress=note, authors=authors)

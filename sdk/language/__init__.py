@@ -15,7 +15,7 @@ from ._choose import chooser
 from ._contract import HostOperation, Parameter, ProgramContract
 from ._program import MAX_FUEL, MAX_NODES, Program, check
 from ._program_form import Answer, ArrayProgram, check_program
-from ._text import syntax_tree
+from ._text import syntax_tree, walk
 from ._vectors import Vectors, golden_vectors, replay_vectors, same_bits
 
 __all__ = [
@@ -41,4 +41,5 @@ __all__ = [
     "same_answer",
     "same_bits",
     "syntax_tree",
+    "walk",
 ]
