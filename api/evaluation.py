@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..shadow.isolation.compiled import CompiledOptions
     from ..shadow.offpolicy.table import OffPolicyOptions, OffPolicyTable
     from ..shadow.replay.compare import ReplayTable
-    from ..shadow.search.driver import Options, Report
+    from ..shadow.search.driver import Options
+    from ..shadow.search.progress import Report
     from ..shadow.search.result import EvolveResult
     from ..shadow.search.writers import Authors
 
@@ -126,6 +127,7 @@ def evolve(
     ledger: str | Path = LEDGER,
     progress: Report = lambda _glance: None,
     authors: Authors | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> EvolveResult:
     """Search for a better policy on a trace; return what was found, with the folder of the run.
 
@@ -136,8 +138,9 @@ def evolve(
         engine: workers and isolation of the evaluations; None takes seed and workers from
             ``options``. The hook's own invariants are added to its.
         ledger: says which evaluators are in quarantine, and takes it when this one is caught.
-        progress: called after every evaluation.
         authors: who proposes (models, agents, people); None for the keyless proposers alone.
+        progress: called after every evaluation, and about four times a second while one is awaited.
+        stop: once it says yes, what is under way is finished and kept, and the run ends as interrupted.
 
     Raises:
         TraceError, ConfigurationError, LanguageError: as :func:`opened`; or the folder holds
@@ -171,6 +174,7 @@ def evolve(
         ledger=Path(ledger),
         actor=acting(),
         authors=authors,
+        stop=stop,
     )
     return replace(found, folder=folder)
 

@@ -17,11 +17,15 @@ from . import _complete, _trace
 from ._common import Exit, console, emit, handled, shown, stoppable
 
 if TYPE_CHECKING:
-    from ..shadow.search.driver import Options, Progress, Report
+    from ..shadow.search.driver import Options
+    from ..shadow.search.progress import Progress, Report
     from ..shadow.search.result import EvolveResult
 
 _ISOLATION = ("strict", "process")
-_STRATEGIES = ("evolve", "independent", "seeds", "random")
+_STRATEGIES = (
+    *("evolve", "map_elites", "bandit", "pareto"),
+    *("independent", "seeds", "random", "published"),
+)
 _STARTS = ("library", "incumbent", "weak")
 
 
@@ -41,7 +45,7 @@ def evolve(
     strategy: Annotated[
         str,
         typer.Option(
-            help="evolve, or a control arm: independent, seeds, random.",
+            help="evolve, map_elites, bandit or pareto; controls: independent, seeds, random, published.",
             autocompletion=_complete.words(*_STRATEGIES),
         ),
     ] = "evolve",

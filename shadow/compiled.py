@@ -60,9 +60,9 @@ def compile_score(program: Program) -> CompiledScore:
     exec(compile(program.lowered, f"<policy {program.source_digest[:12]}>", "exec"), names)  # noqa: S102
     for name in [name for name in names if name.startswith("_f_")]:
         names[name] = numba.njit(**_OPTIONS)(names[name])
-    made = numba.njit(
-        [_signature(len(program.inputs))], no_cpython_wrapper=True, **_OPTIONS
-    )(names["_score"])
+    made = numba.njit([_signature(len(program.inputs))], no_cpython_wrapper=True, **_OPTIONS)(
+        names["_score"]
+    )
     (compiled,) = made.overloads.values()
     return CompiledScore(compiled, made.py_func)
 

@@ -54,7 +54,7 @@ class Context:
         step: that the draft will have in the log.
         settled: whether no result of an earlier step is still to come.
         records: those results, by step.
-        by_program: the last of them by program id.
+        by_program: by program id, the last of them that was evaluated where one was.
         money: dollars that calls of models may still cost, those under way taken off.
         hints: words for writers, oldest first.
         evaluations_left: how many there are if all that is under way costs one.

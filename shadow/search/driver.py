@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +19,8 @@ from .core import WINDOW, Search
 from .finals import Finals
 from .log import RunLog
 from .pool import Bounds, Pool
-from .records import Assignment, Budget, Proposal
+from .progress import Progress, Report
+from .records import FREE, Assignment, Budget, Proposal
 from .result import EvolveResult
 from .space import Space, Start, seeds
 from .strategies import strategy
@@ -35,7 +36,7 @@ class Options:
     Attributes:
         budget: hard limits.
         seed: of all random numbers.
-        strategy: ``evolve``, or the control arm ``independent``, ``seeds`` or ``random``.
+        strategy: name of a strategy, see :mod:`.strategies`.
         start: ``library``, ``incumbent`` or ``weak``.
         incumbent: source of the policy in production, when the policy language can express it.
         incumbent_scores: of the policy in production on train and validation, where it is measured
@@ -104,27 +105,6 @@ class Options:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """A glance at a running search.
-
-    Attributes:
-        phase: ``search`` or ``validation``.
-        search: the search; to be read only.
-        done, total: evaluations of this phase.
-        seconds: wall time so far.
-    """
-
-    phase: str
-    search: Search
-    done: int
-    total: int
-    seconds: float
-
-
-Report = Callable[[Progress], None]
-
-
 def evolve(
     kind: Kind,
     engine: Engine,
@@ -135,6 +115,7 @@ def evolve(
     clock: Callable[[], float] = time.monotonic,
     bounds: Bounds | None = None,
     authors: Authors | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> EvolveResult:
     """Search for a better policy and score the finalists on validation.
 
@@ -142,9 +123,11 @@ def evolve(
         engine: scores a source on a split; stays open.
         out: folder of the run; holds the log, under a lock.
         authors: who proposes; None for the keyless proposers alone.
-        progress: called after every evaluation.
+        progress: called after every evaluation, and about four times a second while one is awaited.
         clock: seconds; only for the budget and the report, never in the log.
         bounds: what no score can be better than, and who is told of one that is; None knows of none.
+        stop: asked again and again; once it says yes nothing new begins, the evaluations under way are
+            waited for and kept, and the run ends as interrupted.
 
     Raises:
         ConfigurationError: a setting is wrong, or another run has the folder.
@@ -160,7 +143,8 @@ def evolve(
             space, chosen, log, budget=options.budget, seed=options.seed, window=options.window
         )
         desk = Desk(who.writer, options.writing)
-        run = _Run(Pool(engine, bounds), desk, who.inbox, options, search, log, progress, clock)
+        pool = Pool(engine, bounds)
+        run = _Run(pool, desk, who.inbox, options, search, log, progress, clock, stop)
         return run.result()
 
 
@@ -177,8 +161,10 @@ class _Run:
         log: RunLog,
         progress: Report,
         clock: Callable[[], float],
+        stop: Callable[[], bool],
     ) -> None:
         self._options = options
+        self._stop = stop
         self._search = search
         self._log = log
         self._progress = progress
@@ -194,7 +180,10 @@ class _Run:
         """Search, validate, and return the result."""
         stopped = self._searched()
         self._search.finish()
-        finals = Finals(self._search, self._options.incumbent, self._options.finalists)
+        options = self._options
+        finals = Finals(
+            self._search, options.incumbent, options.finalists, options.incumbent_scores
+        )
         if self._log.final is not None:
             finals.restore(self._log.final)
         elif stopped != "interrupted":
@@ -202,13 +191,13 @@ class _Run:
             if stopped not in {"interrupted", "time"}:
                 self._log.finish(finals.summary(stopped))
         seconds = self._clock() - self._began
-        scores = self._options.incumbent_scores
-        result = finals.result(stopped, self._log.hash, seconds, scores)
-        return replace(result, layers=self._pool.layers)
+        return finals.result(stopped, self._log.hash, seconds, self._pool.layers)
 
     def _searched(self) -> str:
         try:
             while True:
+                if self._stop():
+                    return self._drained()
                 self._hear()
                 self._fill()
                 idle = not (self._pool.flying or self._desk.flying)
@@ -217,6 +206,14 @@ class _Run:
                 self._take()
         except KeyboardInterrupt:
             return "interrupted"
+
+    def _drained(self) -> str:
+        """Take the results of what is under way; what is being written would not be evaluated any more."""
+        while self._pool.flying:
+            self._glance("search", stopping=True)
+            wait(self._pool.flying, _POLL_S, return_when=FIRST_COMPLETED)
+            self._tell()
+        return "interrupted"
 
     def _waits(self) -> bool:
         """Return whether there is nothing to do but to wait for what others tell."""
@@ -248,19 +245,24 @@ class _Run:
             self._pool.submit(proposal, proposal.draft.source, "train", proposal.draft.trial)
 
     def _take(self) -> None:
-        """Wait for something to end, or for a while where something may be told, and take it."""
+        """Wait for something to end, or for a while, as something may be told; and take it."""
         flying: list[Future[Any]] = [*self._pool.flying, *self._desk.flying]
-        pause = None if self._inbox is None else _POLL_S
         if flying:
-            wait(flying, pause, return_when=FIRST_COMPLETED)
+            wait(flying, _POLL_S, return_when=FIRST_COMPLETED)
         else:
             time.sleep(_POLL_S)
         for assignment, reply in self._desk.finished():
             self._search.answer(assignment, reply)
-        for proposal, evaluation in self._pool.finished():
+        self._tell()
+
+    def _tell(self) -> None:
+        ended = self._pool.finished()
+        for proposal, evaluation in ended:
             self._search.tell(proposal, evaluation)
             self._told += 1
-            self._glance("search", self._told, self._options.budget.evaluations)
+            self._glance("search")
+        if not ended:
+            self._glance("search")
 
     def _late(self) -> bool:
         """Return whether the time left is needed for the finalists, judged by the pace so far."""
@@ -277,15 +279,34 @@ class _Run:
                 while wanted and len(self._pool.flying) < self._options.parallel:
                     source, split = wanted.pop(0)
                     self._pool.submit((source, split), source, split)
-                wait(self._pool.flying, return_when=FIRST_COMPLETED)
+                wait(self._pool.flying, _POLL_S, return_when=FIRST_COMPLETED)
                 for (source, split), evaluation in self._pool.finished():
                     finals.scored(source, split, evaluation)
                     done += 1
-                    self._glance("validation", done, total)
+                self._glance("validation", (done, total))
+                if self._stop():
+                    return "interrupted"
         except KeyboardInterrupt:
             return "interrupted"
         return stopped
 
-    def _glance(self, phase: str, done: int, total: int) -> None:
-        seconds = self._clock() - self._began
-        self._progress(Progress(phase, self._search, done, total, seconds))
+    def _glance(
+        self, phase: str, finals: tuple[int, int] | None = None, stopping: bool = False
+    ) -> None:
+        search = self._search
+        evaluated = sum(n for outcome, n in search.counts.items() if outcome not in FREE)
+        done, total = finals or (evaluated, self._options.budget.evaluations)
+        self._progress(
+            Progress(
+                phase=phase,
+                search=search,
+                incumbent=(self._options.incumbent_scores or (math.nan,))[0],
+                done=done,
+                total=total,
+                fresh=done if finals else self._told,
+                seconds=self._clock() - self._began,
+                flying=len(self._pool.flying),
+                writing=len(self._desk.flying),
+                stopping=stopping,
+            )
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,8 +24,9 @@ from ..policy import Policy
 from ..simulators import simulator_for
 from ..splits import split
 from ..traces.trace import Trace
-from .driver import Options, Report, evolve
+from .driver import Options, evolve
 from .pool import Bounds
+from .progress import Report
 from .result import EvolveResult
 from .writers import Authors
 
@@ -123,6 +125,7 @@ def search(
     ledger: Path | None = None,
     actor: str = "evolve",
     authors: Authors | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> EvolveResult:
     """Search on a trace and leave ``log.jsonl``, ``result.json`` and ``best.py`` in a folder.
 
@@ -131,7 +134,7 @@ def search(
         options: how to search; scales and subject are filled in from the arena.
         out: folder of the run.
         incumbent: the policy in production, for the comparison.
-        progress: called after every evaluation.
+        progress, stop: as for :func:`.driver.evolve`.
         ledger: file that says which evaluators are in quarantine, if it is there, and takes it when this one
             gives a score beyond a proven bound; None looks at none.
         actor: who searches, for the ledger.
@@ -166,6 +169,7 @@ def search(
                 progress=progress,
                 bounds=bounds,
                 authors=authors,
+                stop=stop,
             )
         except SearchError:  # the quarantine says more than that the evaluator failed
             _require_trusted(arena, ledger)
