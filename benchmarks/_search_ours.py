@@ -77,7 +77,9 @@ class Asked(Proposer):
         if choice.parent is None:
             return None
         prompt = Prompt.of(("user", f"{choice.parent.source}\n{choice.note}"))
-        return Brief("rewrite", prompt, "stub", parents=(choice.parent.program,), place=choice.place)
+        return Brief(
+            "rewrite", prompt, "stub", parents=(choice.parent.program,), place=choice.place
+        )
 
     def learn(self, record: Record) -> None:
         """Learn nothing."""

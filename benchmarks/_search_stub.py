@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 SEGMENTS = 20
 #: A seed of our own; what a model answers is of this size, too.
-SEED = "def score(inflight, ewma_ms, weight):\n    load = inflight + 1.0\n    return load * ewma_ms\n"
+SEED = (
+    "def score(inflight, ewma_ms, weight):\n    load = inflight + 1.0\n    return load * ewma_ms\n"
+)
 
 
 def answers(first: int = 0) -> Iterator[str]:

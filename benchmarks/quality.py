@@ -114,7 +114,9 @@ class Bench:
         """Search once and measure the winner."""
         began, before = time.process_time(), self.engine.asked
         with tempfile.TemporaryDirectory() as folder:
-            result = evolve(self.field.arena.kind, self.engine, self._options(name, budget), Path(folder))
+            result = evolve(
+                self.field.arena.kind, self.engine, self._options(name, budget), Path(folder)
+            )
         winner, baseline = result.winner, result.baseline
         assert winner is not None and baseline is not None  # the published policies are sound here
         record = {
@@ -131,7 +133,8 @@ class Bench:
             "cpu_s": time.process_time() - began,
             "evaluated": self.engine.asked - before,
             **{
-                window: 100.0 * gain(self._score(baseline.source, window), self._score(winner.source, window))
+                window: 100.0
+                * gain(self._score(baseline.source, window), self._score(winner.source, window))
                 for window in ("train", "validation", "holdout", "truth")
                 if window != "truth" or self.field.truth
             },
@@ -220,7 +223,9 @@ def _column(by_seed: Mapping[int, Found], window: str) -> list[float]:
 
 
 def _paired(ours: Mapping[int, Found], theirs: Mapping[int, Found], window: str) -> list[float]:
-    return [ours[seed][window] - theirs[seed][window] for seed in sorted(ours.keys() & theirs.keys())]
+    return [
+        ours[seed][window] - theirs[seed][window] for seed in sorted(ours.keys() & theirs.keys())
+    ]
 
 
 def _shown(one: Mean) -> str:

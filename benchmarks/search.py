@@ -17,7 +17,7 @@ from __future__ import annotations
 import statistics
 from importlib.metadata import PackageNotFoundError, version
 
-from _search_ours import BLOCK, Timed, searched
+from _search_ours import Timed, searched
 from _search_peers import gepa, openevolve
 from results import Peer, Row
 
@@ -36,7 +36,9 @@ def run() -> list[Row]:
     for name in STRATEGIES:
         for how in ("keyless",) if name in ARMS else ("keyless", "model"):
             print(f"   {name}, {how}", flush=True)
-            rows += rows_of(f"{name}, {how}", searched(name, how == "model", POPULATIONS[-1]), peers)
+            rows += rows_of(
+                f"{name}, {how}", searched(name, how == "model", POPULATIONS[-1]), peers
+            )
     return rows
 
 

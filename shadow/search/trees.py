@@ -75,29 +75,31 @@ def _slots(owner: ast.AST, found: list[Slot]) -> None:
 def _place(owner: ast.AST, field: str, index: int, node: Any, found: list[Slot]) -> None:
     if isinstance(node, ast.expr):
         is_literal = isinstance(node, _LITERAL) and literal(node) is not None
-        if is_literal or isinstance(node, _EXCHANGEABLE):
+        if is_literal or isinstance(node, EXCHANGEABLE):
             found.append(Slot(owner, field, index, node, type_of(node)))
-        if not is_literal and not isinstance(node, _CLOSED):
+        if not is_literal and not isinstance(node, CLOSED):
             _slots(node, found)
     elif isinstance(node, ast.stmt):
         _slots(node, found)
 
 
-@functools.cache
 def _open_fields(kind: type[ast.AST]) -> tuple[str, ...]:
     """Return the fields of a kind of node that may hold expressions or statements to exchange."""
-    return tuple(
-        field for field in kind._fields if field not in _BARE and (kind, field) not in _FIXED
-    )
+    if kind not in _OPEN:
+        open_ = (name for name in kind._fields if name not in _BARE and (kind, name) not in FIXED)
+        _OPEN[kind] = tuple(open_)
+    return _OPEN[kind]
 
 
+_OPEN: dict[type[ast.AST], tuple[str, ...]] = {}
 #: Fields that hold operators, contexts, names and values.
 _BARE = frozenset({"arg", "attr", "ctx", "id", "kind", "name", "op", "ops", "type_comment"})
 #: What may be a numeric literal: with or without a minus.
 _LITERAL = (ast.Constant, ast.UnaryOp)
 
 
-_EXCHANGEABLE = (
+#: What may take another's place.
+EXCHANGEABLE = (
     ast.Attribute,
     ast.BinOp,
     ast.BoolOp,
@@ -107,9 +109,10 @@ _EXCHANGEABLE = (
     ast.Name,
     ast.UnaryOp,
 )
-# What a comprehension binds is unknown outside of it, so nothing moves in or out.
-_CLOSED = (ast.Attribute, ast.GeneratorExp, ast.ListComp, ast.Starred)
-_FIXED = {
+#: What a comprehension binds is unknown outside of it, so nothing moves in or out.
+CLOSED = (ast.Attribute, ast.GeneratorExp, ast.ListComp, ast.Starred)
+#: What stays as it is.
+FIXED = {
     (ast.Call, "func"),
     (ast.Call, "keywords"),
     (ast.Assign, "targets"),
