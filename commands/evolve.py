@@ -13,7 +13,7 @@ import typer
 
 from ..api import LEDGER
 from ..sdk.errors import ConfigurationError
-from . import _complete, _trace
+from . import _complete, _problem, _trace
 from ._common import Exit, console, emit, handled, shown, stoppable
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ def evolve(
     hook: _trace.HookName = None,
     incumbent: _trace.Incumbent = None,
     invariants: _trace.Invariants = None,
+    problem: _problem.Folder = None,
+    repeats: _problem.Repeats = 1,
+    env: _problem.Variables = None,
     budget: Annotated[int, typer.Option(help="Most programs evaluated.")] = 300,
     seconds: Annotated[float, typer.Option(help="Most seconds, finalists included.")] = math.inf,
     seed: _trace.Seed = 0,
@@ -65,6 +68,8 @@ def evolve(
 ) -> None:
     """Search for a better policy; the winner is then for `gnomon verify` to judge.
 
+    With --problem: search a folder in OpenEvolve's form; its best program is for nobody but you to judge.
+
     Exit codes: 0 a winner, 1 nothing beats the incumbent, 2 bad input, 3 interrupted by SIGINT or
     SIGTERM: what was found is kept, --resume goes on.
     """
@@ -82,6 +87,21 @@ def evolve(
         parallel=parallel,
         resume=resume,
     )
+    if problem is not None:
+        _problem.require_alone(
+            {
+                "--traces": (traces, _trace.DEFAULT_TRACES),
+                "--hook": (hook, None),
+                "--incumbent": (incumbent, None),
+                "--invariants": (invariants, None),
+                "--start": (start, "library"),
+                "--isolation": (isolation, "strict"),
+            }
+        )
+        with stoppable(), _shown(options) as report:
+            _problem.search(
+                problem, out, options, report, repeats=repeats, variables=env, as_json=as_json
+            )
     engine = CompiledOptions(
         seed=seed, workers=parallel, isolation=_one_of("isolation", isolation, _ISOLATION)
     )

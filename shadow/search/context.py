@@ -11,7 +11,7 @@ from typing import overload
 from ..evaluation import Trial
 from .archive import Archive
 from .records import Record
-from .space import Space
+from .space import SearchSpace
 
 
 class Known(Sequence[Record]):
@@ -60,7 +60,7 @@ class Context:
         evaluations_left: how many there are if all that is under way costs one.
     """
 
-    space: Space
+    space: SearchSpace
     archive: Archive
     step: int
     settled: bool

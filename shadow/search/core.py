@@ -39,7 +39,7 @@ from .records import (
     program_id,
     unevaluated,
 )
-from .space import Space
+from .space import SearchSpace
 from .strategies import Strategy
 
 WINDOW = 8
@@ -69,7 +69,7 @@ class Search:
 
     def __init__(
         self,
-        space: Space,
+        space: SearchSpace,
         strategy: Strategy,
         log: RunLog,
         *,

@@ -22,7 +22,7 @@ from .pool import Bounds, Pool
 from .progress import Progress, Report
 from .records import FREE, Assignment, Budget, Proposal
 from .result import EvolveResult
-from .space import Space, Start, seeds
+from .space import SearchSpace, Space, Start
 from .strategies import strategy
 from .writers import Authors, Desk, Inbox
 
@@ -85,14 +85,13 @@ class Options:
                 f"writing={self.writing}: at least one program is written at once"
             )
 
-    def header(self, kind: Kind) -> dict[str, Any]:
+    def header(self, space: SearchSpace) -> dict[str, Any]:
         """Return all that the log depends on, as JSON values."""
         budget = {k: v for k, v in asdict(self.budget).items() if k != "seconds"}
         if math.isinf(self.budget.dollars):
             budget["dollars"] = None
         return {
-            "kind": kind.name,
-            "kind_version": kind.version,
+            **space.identity(),
             "budget": budget,
             "seed": self.seed,
             "strategy": self.strategy,
@@ -106,7 +105,7 @@ class Options:
 
 
 def evolve(
-    kind: Kind,
+    subject: Kind | SearchSpace,
     engine: Engine,
     options: Options,
     out: Path,
@@ -120,6 +119,7 @@ def evolve(
     """Search for a better policy and score the finalists on validation.
 
     Args:
+        subject: a kind, or the programs to search where there is none.
         engine: scores a source on a split; stays open.
         out: folder of the run; holds the log, under a lock.
         authors: who proposes; None for the keyless proposers alone.
@@ -134,10 +134,11 @@ def evolve(
         SearchError: the evaluator failed many times in a row; the log is kept.
         TraceError: the log to be resumed was edited, or made by another version.
     """
-    space = Space(kind, options.scales)
+    space = Space(subject, options.scales) if isinstance(subject, Kind) else subject
     who = authors or Authors()
-    chosen = strategy(options.strategy, seeds(space, options.start, options.incumbent), who.makers)
-    config = options.header(kind) | {"layers": list(engine.layers), "authors": dict(who.settings)}
+    starts = space.starts(options.start, options.incumbent)
+    chosen = strategy(options.strategy, starts, who.makers)
+    config = options.header(space) | {"layers": list(engine.layers), "authors": dict(who.settings)}
     with RunLog(out, config, resume=options.resume) as log:
         search = Search(
             space, chosen, log, budget=options.budget, seed=options.seed, window=options.window

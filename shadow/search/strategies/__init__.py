@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 from ....sdk.errors import ConfigurationError
 from ..proposers import Constants, Crossover, FromScratch, Mutation, Probes, Resampled, Seeds
-from .base import Makers, Mixed, Strategy
 from .bandit import Ensemble
+from .base import Makers, Mixed, Strategy
 from .in_turn import InTurn
 from .map_elites import MapElites
 from .pareto import Pareto
