@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..shadow.search.driver import Options
     from ..shadow.search.progress import Report
     from ..shadow.search.result import EvolveResult
+    from ..shadow.search.writers import Authors
 
 
 def replay(
@@ -126,6 +127,7 @@ def evolve(
     ledger: str | Path = LEDGER,
     progress: Report = lambda _glance: None,
     stop: Callable[[], bool] = lambda: False,
+    authors: Authors | None = None,
 ) -> EvolveResult:
     """Search for a better policy on a trace; return what was found, with the folder of the run.
 
@@ -138,6 +140,7 @@ def evolve(
         ledger: says which evaluators are in quarantine, and takes it when this one is caught.
         progress: called after every evaluation, and about four times a second while one is awaited.
         stop: once it says yes, what is under way is finished and kept, and the run ends as interrupted.
+        authors: who proposes (models, agents, people); None for the keyless proposers alone.
 
     Raises:
         TraceError, ConfigurationError, LanguageError: as :func:`opened`; or the folder holds
@@ -171,6 +174,7 @@ def evolve(
         ledger=Path(ledger),
         actor=acting(),
         stop=stop,
+        authors=authors,
     )
     return replace(found, folder=folder)
 

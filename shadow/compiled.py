@@ -15,6 +15,7 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
+from numba.core.types.function_type import CompileResultWAP
 
 from ..sdk.language import Program
 
@@ -29,17 +30,41 @@ def scorer_type(n: int) -> Any:
     return types.FunctionType(_signature(n))
 
 
-def compile_score(program: Program) -> Any:
-    """Return a program as a numba function of one float64 per input to float64.
+class CompiledScore(CompileResultWAP):
+    """A compiled score: a first-class function for numba, and callable from Python by its address.
+
+    Attributes:
+        py_func: what it was compiled from.
+    """
+
+    def __init__(self, compiled: Any, function: Any) -> None:
+        super().__init__(compiled)  # type: ignore[no-untyped-call]
+        self.py_func = function
+        doubles = [ctypes.c_double] * (1 + len(compiled.signature.args))
+        self._call = ctypes.CFUNCTYPE(*doubles)(self.address)
+
+    def __call__(self, *values: float) -> float:
+        """Return the score of one item; NaN for a fault."""
+        found: float = self._call(*values)
+        return found
+
+
+def compile_score(program: Program) -> CompiledScore:
+    """Return a program as a native function of one float64 per input to float64.
 
     It can be passed to a compiled simulator as a first-class function of :func:`scorer_type`, returns
-    NaN for a fault, and equals ``program.bind()`` bit for bit. About 50 ms.
+    NaN for a fault, and equals ``program.bind()`` bit for bit. About 30 ms: without what numba would
+    make for a call from Python, which takes a third of its time.
     """
     names = dict(_helpers())
     exec(compile(program.lowered, f"<policy {program.source_digest[:12]}>", "exec"), names)  # noqa: S102
     for name in [name for name in names if name.startswith("_f_")]:
         names[name] = numba.njit(**_OPTIONS)(names[name])
-    return numba.njit([_signature(len(program.inputs))], **_OPTIONS)(names["_score"])
+    made = numba.njit([_signature(len(program.inputs))], no_cpython_wrapper=True, **_OPTIONS)(
+        names["_score"]
+    )
+    (compiled,) = made.overloads.values()
+    return CompiledScore(compiled, made.py_func)
 
 
 def _signature(n: int) -> Any:

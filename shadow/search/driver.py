@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Kind
@@ -20,11 +20,11 @@ from .finals import Finals
 from .log import RunLog
 from .pool import Bounds, Pool
 from .progress import Progress, Report
-from .records import FREE, Assignment, Budget, Draft, Proposal, Record
+from .records import FREE, Assignment, Budget, Proposal
 from .result import EvolveResult
 from .space import Space, Start, seeds
-from .strategies import Makers, strategy
-from .writers import Desk, Writer
+from .strategies import strategy
+from .writers import Authors, Desk, Inbox
 
 _POLL_S = 0.25
 
@@ -48,7 +48,6 @@ class Options:
         wait: whether to wait for what others tell when there is nothing else to do.
         scales: usual size of an input by name, from the trace.
         subject: what is searched on (hook, digests of trace and calibration), for the log's header.
-        writers: what the drafts depend on besides, for the log's header: models, weights, prompts.
         resume: continue the run in the folder.
     """
 
@@ -63,7 +62,6 @@ class Options:
     finalists: int = 8
     scales: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     subject: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    writers: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     writing: int = 4
     wait: bool = False
     resume: bool = False
@@ -104,20 +102,7 @@ class Options:
             "finalists": self.finalists,
             "scales": dict(self.scales),
             "subject": dict(self.subject),
-            "writers": dict(self.writers),
         }
-
-
-class Inbox(Protocol):
-    """What agents and people tell a search while it runs."""
-
-    def new(self) -> Iterable[Draft | str]:
-        """Return programs and hints that came since, each once."""
-        ...
-
-    def kept(self, record: Record) -> None:
-        """Hear that the log holds what was told."""
-        ...
 
 
 def evolve(
@@ -129,19 +114,15 @@ def evolve(
     progress: Report = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     bounds: Bounds | None = None,
-    makers: Makers | None = None,
-    writer: Writer | None = None,
-    inbox: Inbox | None = None,
     stop: Callable[[], bool] = lambda: False,
+    authors: Authors | None = None,
 ) -> EvolveResult:
     """Search for a better policy and score the finalists on validation.
 
     Args:
         engine: scores a source on a split; stays open.
         out: folder of the run; holds the log, under a lock.
-        makers: fresh proposers with their weights; None for the keyless ones.
-        writer: whom the proposers' briefs go to; stays open.
-        inbox: what agents and people tell while the search runs.
+        authors: who proposes; None for the keyless proposers alone.
         progress: called after every evaluation, and about four times a second while one is awaited.
         clock: seconds; only for the budget and the report, never in the log.
         bounds: what no score can be better than, and who is told of one that is; None knows of none.
@@ -154,14 +135,17 @@ def evolve(
         TraceError: the log to be resumed was edited, or made by another version.
     """
     space = Space(kind, options.scales)
-    chosen = strategy(options.strategy, seeds(space, options.start, options.incumbent), makers)
-    config = options.header(kind) | {"layers": list(engine.layers)}
+    who = authors or Authors()
+    chosen = strategy(options.strategy, seeds(space, options.start, options.incumbent), who.makers)
+    config = options.header(kind) | {"layers": list(engine.layers), "authors": dict(who.settings)}
     with RunLog(out, config, resume=options.resume) as log:
         search = Search(
             space, chosen, log, budget=options.budget, seed=options.seed, window=options.window
         )
-        desk = Desk(writer, options.writing)
-        run = _Run(Pool(engine, bounds), desk, inbox, options, search, log, progress, clock, stop)
+        desk = Desk(who.writer, options.writing)
+        run = _Run(
+            Pool(engine, bounds), desk, who.inbox, options, search, log, progress, clock, stop
+        )
         return run.result()
 
 

@@ -28,6 +28,7 @@ from .driver import Options, evolve
 from .pool import Bounds
 from .progress import Report
 from .result import EvolveResult
+from .writers import Authors
 
 #: Calibrations drawn from the fit's uncertainty; candidates are ranked by the worst.
 DRAWS = 8
@@ -124,6 +125,7 @@ def search(
     ledger: Path | None = None,
     actor: str = "evolve",
     stop: Callable[[], bool] = lambda: False,
+    authors: Authors | None = None,
 ) -> EvolveResult:
     """Search on a trace and leave ``log.jsonl``, ``result.json`` and ``best.py`` in a folder.
 
@@ -136,6 +138,7 @@ def search(
         ledger: file that says which evaluators are in quarantine, if it is there, and takes it when this one
             gives a score beyond a proven bound; None looks at none.
         actor: who searches, for the ledger.
+        authors: who proposes; None for the keyless proposers alone.
 
     Raises:
         IsolationError: the isolation cannot be had.
@@ -159,7 +162,14 @@ def search(
     with arena.open() as engine:
         try:
             result = evolve(
-                arena.kind, engine, options, out, progress=progress, bounds=bounds, stop=stop
+                arena.kind,
+                engine,
+                options,
+                out,
+                progress=progress,
+                bounds=bounds,
+                stop=stop,
+                authors=authors,
             )
         except SearchError:  # the quarantine says more than that the evaluator failed
             _require_trusted(arena, ledger)

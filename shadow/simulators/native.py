@@ -7,6 +7,7 @@ import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType
 from typing import Any, TypeVar
 
 import numba as nb
@@ -84,7 +85,12 @@ def reads(score: Any, name: str) -> bool:
     function = getattr(score, "py_func", None)
     if function is None or name not in function.__code__.co_varnames:
         return True
-    return any(each.argval == name for each in dis.get_instructions(function))
+    return _reads(function.__code__, name)
+
+
+@functools.lru_cache(maxsize=64)
+def _reads(code: CodeType, name: str) -> bool:
+    return any(each.argval == name for each in dis.get_instructions(code))
 
 
 def _only(score: Any) -> Any:

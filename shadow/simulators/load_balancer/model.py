@@ -17,7 +17,7 @@ from ..fitted import Fitted
 from . import kernel
 
 #: Decisions among which every process is looked for first.
-_SOON = 4096
+_SOON = 256
 
 
 @dataclass(frozen=True, eq=False)
