@@ -7,7 +7,7 @@ as text, shows itself as tables in a notebook, and gives its JSON values with ``
 from __future__ import annotations
 
 from ..shadow.opening import opened, policy_named, rivals, source_digest
-from .evaluation import evolve, off_policy, replay, verify
+from .evaluation import evolve, evolve_problem, off_policy, replay, verify
 from .invariants import (
     check_invariants,
     confirm_invariants,
@@ -29,6 +29,7 @@ __all__ = [
     "confirm_invariants",
     "doctor",
     "evolve",
+    "evolve_problem",
     "existing_ledger",
     "follow",
     "list_invariants",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ..shadow.gates.verdict import GateResult, Verdict
     from ..shadow.isolation.compiled import CompiledOptions
     from ..shadow.offpolicy.table import OffPolicyOptions, OffPolicyTable
+    from ..shadow.problems.engine import ProblemOptions
+    from ..shadow.problems.result import ProblemResult
     from ..shadow.replay.compare import ReplayTable
     from ..shadow.search.driver import Options
     from ..shadow.search.progress import Report
@@ -126,8 +128,8 @@ def evolve(
     engine: CompiledOptions | None = None,
     ledger: str | Path = LEDGER,
     progress: Report = lambda _glance: None,
-    stop: Callable[[], bool] = lambda: False,
     authors: Authors | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> EvolveResult:
     """Search for a better policy on a trace; return what was found, with the folder of the run.
 
@@ -138,9 +140,9 @@ def evolve(
         engine: workers and isolation of the evaluations; None takes seed and workers from
             ``options``. The hook's own invariants are added to its.
         ledger: says which evaluators are in quarantine, and takes it when this one is caught.
+        authors: who proposes (models, agents, people); None for the keyless proposers alone.
         progress: called after every evaluation, and about four times a second while one is awaited.
         stop: once it says yes, what is under way is finished and kept, and the run ends as interrupted.
-        authors: who proposes (models, agents, people); None for the keyless proposers alone.
 
     Raises:
         TraceError, ConfigurationError, LanguageError: as :func:`opened`; or the folder holds
@@ -173,10 +175,51 @@ def evolve(
         progress=progress,
         ledger=Path(ledger),
         actor=acting(),
-        stop=stop,
         authors=authors,
+        stop=stop,
     )
     return replace(found, folder=folder)
+
+
+def evolve_problem(
+    problem: str | Path,
+    out: str | Path | None = None,
+    *,
+    options: Options | None = None,
+    engine: ProblemOptions | None = None,
+    progress: Report = lambda _glance: None,
+    authors: Authors | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> ProblemResult:
+    """Search a problem folder in OpenEvolve's form; what is found can be neither verified nor shipped.
+
+    Args:
+        problem: folder with ``initial_program.py``, ``evaluator.py`` and, if there is one, ``config.yaml``.
+        out: folder of the run; ``.gnomon/runs/NAME`` when None.
+        options: budget, seed and strategy.
+        engine: how programs are evaluated; None takes workers and seed from ``options``.
+        progress, authors, stop: as for :func:`evolve`.
+
+    Raises:
+        ConfigurationError: the folder is no problem, or its evaluator does not work on its own program; or
+            ``out`` holds another run.
+        SearchError: the evaluator stopped working.
+    """
+    from ..shadow.problems.folder import Problem
+    from ..shadow.problems.run import search
+    from ..shadow.search.driver import Options
+
+    found = Problem.read(problem)
+    folder = Path(out) if out is not None else RUNS / found.name
+    return search(
+        found,
+        options or Options(),
+        folder,
+        engine=engine,
+        progress=progress,
+        authors=authors,
+        stop=stop,
+    )
 
 
 def verify(

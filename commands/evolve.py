@@ -10,7 +10,7 @@ import typer
 
 from ..api import LEDGER
 from ..sdk.errors import ConfigurationError
-from . import _complete, _trace
+from . import _complete, _problem, _trace
 from ._common import Exit, emit, handled, shown
 from ._progress import WAYS, stopping, watched
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from ..shadow.search.result import EvolveResult
 
 _ISOLATION = ("strict", "process")
-_STRATEGIES = ("evolve", "independent", "seeds", "random")
+_STRATEGIES = (
+    *("evolve", "map_elites", "bandit", "pareto"),
+    *("independent", "seeds", "random", "published"),
+)
 _STARTS = ("library", "incumbent", "weak")
 
 
@@ -32,13 +35,16 @@ def evolve(
     hook: _trace.HookName = None,
     incumbent: _trace.Incumbent = None,
     invariants: _trace.Invariants = None,
+    problem: _problem.Folder = None,
+    repeats: _problem.Repeats = 1,
+    env: _problem.Variables = None,
     budget: Annotated[int, typer.Option(help="Most programs evaluated.")] = 300,
     seconds: Annotated[float, typer.Option(help="Most seconds, finalists included.")] = math.inf,
     seed: _trace.Seed = 0,
     strategy: Annotated[
         str,
         typer.Option(
-            help="evolve, or a control arm: independent, seeds, random.",
+            help="evolve, map_elites, bandit or pareto; controls: independent, seeds, random, published.",
             autocompletion=_complete.words(*_STRATEGIES),
         ),
     ] = "evolve",
@@ -65,6 +71,8 @@ def evolve(
 ) -> None:
     """Search for a better policy; the winner is then for `gnomon verify` to judge.
 
+    With --problem: search a folder in OpenEvolve's form; its best program is for nobody but you to judge.
+
     Exit codes: 0 a winner, 1 nothing beats the incumbent, 2 bad input, 3 interrupted by SIGINT or
     SIGTERM: what is under way is finished and kept, --resume goes on; the second signal ends at once.
     """
@@ -82,6 +90,21 @@ def evolve(
         parallel=parallel,
         resume=resume,
     )
+    if problem is not None:
+        _problem.require_alone(
+            {
+                "--traces": (traces, _trace.DEFAULT_TRACES),
+                "--hook": (hook, None),
+                "--incumbent": (incumbent, None),
+                "--invariants": (invariants, None),
+                "--start": (start, "library"),
+                "--isolation": (isolation, "strict"),
+            }
+        )
+        with stopping() as stop, watched(progress) as report:
+            _problem.search(
+                problem, out, options, report, stop, repeats=repeats, variables=env, as_json=as_json
+            )
     engine = CompiledOptions(
         seed=seed, workers=parallel, isolation=_one_of("isolation", isolation, _ISOLATION)
     )

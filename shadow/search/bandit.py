@@ -26,6 +26,7 @@ class Bandit:
 
     Args:
         arms: names, each once.
+        weights: in what proportion arms are tried while nothing sets them apart; None for equal ones.
         exploration: weight of the confidence term.
         epsilon: probability that is shared by all arms but the best.
         decay: what is left of an arm's past after each result of any arm.
@@ -39,6 +40,7 @@ class Bandit:
     def __init__(
         self,
         arms: Sequence[str],
+        weights: Sequence[float] | None = None,
         *,
         exploration: float = 1.0,
         epsilon: float = 0.2,
@@ -47,6 +49,9 @@ class Bandit:
     ) -> None:
         if not arms or len(set(arms)) < len(arms):
             raise ConfigurationError(f"arms={list(arms)}: name at least one, and each once")
+        shares = list(weights) if weights is not None else [1.0] * len(arms)
+        if len(shares) != len(arms) or not all(0 < share < math.inf for share in shares):
+            raise ConfigurationError(f"weights={shares}: give each of {len(arms)} arms one above 0")
         if not (
             0 <= epsilon <= 1 and 0 < decay <= 1 and 0 <= cost_weight <= 1 and exploration >= 0
         ):
@@ -56,7 +61,8 @@ class Bandit:
                 "and up to 1, exploration not negative"
             )
         self.arms = tuple(arms)
-        self._arms = {arm: _Arm() for arm in arms}
+        mean = sum(shares) / len(shares)
+        self._arms = {arm: _Arm(share / mean) for arm, share in zip(arms, shares, strict=True)}
         self._exploration, self._epsilon = exploration, epsilon
         self._decay, self._cost_weight = decay, cost_weight
         self._largest = 0.0  # reward seen, faded, never below an arm's mean
@@ -79,7 +85,7 @@ class Bandit:
 
     def values(self) -> dict[str, float]:
         """Return what every arm is worth trying; infinite when it was never submitted."""
-        total = max(sum(arm.pulls for arm in self._arms.values()), 2.0)
+        total = max(float(sum(arm.pulls for arm in self._arms.values())), 2.0)
         cheap = self._cheapness(total)
         return {name: self._value(arm, total, cheap.get(name)) for name, arm in self._arms.items()}
 
@@ -87,7 +93,7 @@ class Bandit:
         if arm.pulls == 0:
             return math.inf
         mean = arm.mean / self._largest if self._largest > 0 else 0.0
-        bonus = self._exploration * math.sqrt(2.0 * math.log(total) / arm.pulls)
+        bonus = self._exploration * math.sqrt(2.0 * math.log(total) * arm.share / arm.pulls)
         if cheapness is None:
             return mean + bonus
         return (1.0 - self._cost_weight) * (mean + bonus) + self._cost_weight * cheapness
@@ -142,7 +148,8 @@ class Bandit:
 class _Arm:
     """What is known of one arm."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: float) -> None:
+        self.share = share
         self.submitted = self.told = self.costs = 0
         self.reward = self.weight = self._spent = 0.0
         self.cheapest, self.dearest = math.inf, 0.0

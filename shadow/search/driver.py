@@ -22,7 +22,7 @@ from .pool import Bounds, Pool
 from .progress import Progress, Report
 from .records import FREE, Assignment, Budget, Proposal
 from .result import EvolveResult
-from .space import Space, Start, seeds
+from .space import SearchSpace, Space, Start
 from .strategies import strategy
 from .writers import Authors, Desk, Inbox
 
@@ -36,7 +36,7 @@ class Options:
     Attributes:
         budget: hard limits.
         seed: of all random numbers.
-        strategy: ``evolve``, or the control arm ``independent``, ``seeds`` or ``random``.
+        strategy: name of a strategy, see :mod:`.strategies`.
         start: ``library``, ``incumbent`` or ``weak``.
         incumbent: source of the policy in production, when the policy language can express it.
         incumbent_scores: of the policy in production on train and validation, where it is measured
@@ -85,14 +85,13 @@ class Options:
                 f"writing={self.writing}: at least one program is written at once"
             )
 
-    def header(self, kind: Kind) -> dict[str, Any]:
+    def header(self, space: SearchSpace) -> dict[str, Any]:
         """Return all that the log depends on, as JSON values."""
         budget = {k: v for k, v in asdict(self.budget).items() if k != "seconds"}
         if math.isinf(self.budget.dollars):
             budget["dollars"] = None
         return {
-            "kind": kind.name,
-            "kind_version": kind.version,
+            **space.identity(),
             "budget": budget,
             "seed": self.seed,
             "strategy": self.strategy,
@@ -106,7 +105,7 @@ class Options:
 
 
 def evolve(
-    kind: Kind,
+    subject: Kind | SearchSpace,
     engine: Engine,
     options: Options,
     out: Path,
@@ -114,12 +113,13 @@ def evolve(
     progress: Report = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     bounds: Bounds | None = None,
-    stop: Callable[[], bool] = lambda: False,
     authors: Authors | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> EvolveResult:
     """Search for a better policy and score the finalists on validation.
 
     Args:
+        subject: a kind, or the programs to search where there is none.
         engine: scores a source on a split; stays open.
         out: folder of the run; holds the log, under a lock.
         authors: who proposes; None for the keyless proposers alone.
@@ -134,18 +134,18 @@ def evolve(
         SearchError: the evaluator failed many times in a row; the log is kept.
         TraceError: the log to be resumed was edited, or made by another version.
     """
-    space = Space(kind, options.scales)
+    space = Space(subject, options.scales) if isinstance(subject, Kind) else subject
     who = authors or Authors()
-    chosen = strategy(options.strategy, seeds(space, options.start, options.incumbent), who.makers)
-    config = options.header(kind) | {"layers": list(engine.layers), "authors": dict(who.settings)}
+    starts = space.starts(options.start, options.incumbent)
+    chosen = strategy(options.strategy, starts, who.makers)
+    config = options.header(space) | {"layers": list(engine.layers), "authors": dict(who.settings)}
     with RunLog(out, config, resume=options.resume) as log:
         search = Search(
             space, chosen, log, budget=options.budget, seed=options.seed, window=options.window
         )
         desk = Desk(who.writer, options.writing)
-        run = _Run(
-            Pool(engine, bounds), desk, who.inbox, options, search, log, progress, clock, stop
-        )
+        pool = Pool(engine, bounds)
+        run = _Run(pool, desk, who.inbox, options, search, log, progress, clock, stop)
         return run.result()
 
 

@@ -11,6 +11,7 @@ from textwrap import indent
 
 from .blocks import END, START, Marked, marked
 from .diffs import EditError, applied, begins_block, blocks
+from .records import Assignment
 
 #: Characters of an answer that are looked at; a longer one is refused whole.
 MOST_ANSWER = 400_000
@@ -44,6 +45,12 @@ def edited(answer: str, parent: str = "") -> Edited:
         return Edited(_program(answer, parent))
     except EditError as error:
         return Edited(error=str(error))
+
+
+def read(answer: str, assignment: Assignment) -> tuple[str, str]:
+    """Return the whole program that an answer to an assignment comes to and '', or '' and why there is none."""
+    found = edited(answer, assignment.parent.source if assignment.parent is not None else "")
+    return found.source, found.error
 
 
 def _program(answer: str, parent: str) -> str:

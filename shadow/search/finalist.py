@@ -56,7 +56,7 @@ def _order(finalist: Finalist) -> tuple[bool, float, float, int, str]:
     return not finalist.sound, validation, train, finalist.nodes, finalist.program
 
 
-def winner_of(finalists: Sequence[Finalist]) -> Finalist | None:
+def winner_of(finalists: Sequence[Finalist], within: float = EQUAL) -> Finalist | None:
     """Return the shortest of the programs that are as good as the best on validation.
 
     Who failed on train or on validation takes no part: the one may show what the other is too short for. An
@@ -69,7 +69,7 @@ def winner_of(finalists: Sequence[Finalist]) -> Finalist | None:
     if not scored:
         return None
     lowest = min(finalist.validation for finalist in scored)
-    equal = [f for f in scored if f.validation <= lowest + EQUAL * abs(lowest)]
+    equal = [f for f in scored if f.validation <= lowest + within * abs(lowest)]
     return min(equal, key=lambda f: (f.nodes, f.name == "evolved", f.validation, f.program))
 
 

@@ -118,7 +118,7 @@ class Finals:
     def summary(self, stopped: str) -> Final:
         """Return what closes the log."""
         finalists = self.finalists()
-        winner = winner_of(finalists)
+        winner = winner_of(finalists, self._search.space.equal)
         scored = (Scored(f.name, f.program, f.train, f.validation, f.segments) for f in finalists)
         incumbent = self._incumbent_among(finalists)
         known = self._measured or (incumbent.program if incumbent else None)
@@ -137,6 +137,7 @@ class Finals:
             log_hash=log_hash,
             seconds=seconds,
             layers=layers,
+            within=self._search.space.equal,
         )
 
     def _incumbent_among(self, finalists: Sequence[Finalist]) -> Finalist | None:

@@ -44,6 +44,7 @@ _OPTIONS = {
 _OTHERS = {
     "incumbent": "incumbent (--incumbent)",
     "subject.calibrations": "trace or seed",
+    "subject.problem": "problem (--problem)",
     "subject.trace": "trace (--traces)",
 }
 Line = dict[str, Any]

@@ -21,7 +21,7 @@ from .account import (
 )
 from .diagnosis import Evidence, diagnosis, nothing_won
 from .finalist import Finalist, best_published, in_order, winner_of
-from .gains import gain, gain_interval
+from .gains import EQUAL, gain, gain_interval
 from .records import KEYLESS, Record
 
 Interval = tuple[float, float]
@@ -133,11 +133,16 @@ def concluded(
     seconds: float = math.nan,
     layers: tuple[str, ...] = (),
     folder: Path | None = None,
+    within: float = EQUAL,
 ) -> EvolveResult:
-    """Return the result of a run from its records and finalists; half a run says nothing of why it failed."""
+    """Return the result of a run from its records and finalists; half a run says nothing of why it failed.
+
+    Args:
+        within: scores that differ by no more than this fraction count as equal.
+    """
     ordered = in_order(finalists)
     whole = stopped not in {"interrupted", "running"}
-    winner, baseline = winner_of(ordered), best_published(ordered)
+    winner, baseline = winner_of(ordered, within), best_published(ordered)
     seen = Evidence(records, ordered, winner, baseline, incumbent)
     evolved = sum(f.sound and f.name == "evolved" for f in ordered)
     origin = _origin(winner)

@@ -14,6 +14,7 @@ from typing import Any
 from ...sdk.errors import ConfigurationError
 from .account import lineage
 from .finalist import Finalist, measured
+from .gains import EQUAL
 from .holder import held
 from .lines import Final
 from .log import read_run
@@ -84,6 +85,7 @@ class Run:
             log_hash=self.log_hash,
             layers=_texts(self.config.get("layers")),
             folder=self.folder,
+            within=0.0 if self.setting("kind") == "problem" else EQUAL,
         )
 
     def _finalists(self) -> tuple[Finalist, ...]:

@@ -124,8 +124,8 @@ def search(
     progress: Report = lambda _: None,
     ledger: Path | None = None,
     actor: str = "evolve",
-    stop: Callable[[], bool] = lambda: False,
     authors: Authors | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> EvolveResult:
     """Search on a trace and leave ``log.jsonl``, ``result.json`` and ``best.py`` in a folder.
 
@@ -168,8 +168,8 @@ def search(
                 out,
                 progress=progress,
                 bounds=bounds,
-                stop=stop,
                 authors=authors,
+                stop=stop,
             )
         except SearchError:  # the quarantine says more than that the evaluator failed
             _require_trusted(arena, ledger)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -39,6 +40,13 @@ def test_an_arm_that_gains_more_is_tried_more_often() -> None:
     picks = played(Bandit(["poor", "rich"]), {"poor": 0.01, "rich": 0.2}, 600)
     assert picks["rich"] > 2 * picks["poor"]
     assert picks["poor"] > 0.05 * 600  # but never given up
+
+
+def test_arms_that_gain_nothing_are_tried_in_proportion_to_their_weights() -> None:
+    picks = played(
+        Bandit(["a", "b", "c"], [6.0, 3.0, 1.0], epsilon=0.0), dict.fromkeys("abc", 0.0), 500
+    )
+    assert [picks[arm] / 500 for arm in "abc"] == pytest.approx([0.6, 0.3, 0.1], abs=0.03)
 
 
 def test_an_arm_that_wears_out_loses_its_lead() -> None:
@@ -142,6 +150,8 @@ def test_every_arm_keeps_its_share_of_epsilon() -> None:
     [
         ([], {}, "name at least one"),
         (["a", "a"], {}, "each once"),
+        (["a"], {"weights": [1.0, 2.0]}, "each of 1 arms"),
+        (["a", "b"], {"weights": [1.0, 0.0]}, "one above 0"),
         (["a"], {"epsilon": 1.5}, "epsilon=1.5"),
         (["a"], {"decay": 0.0}, "decay=0.0"),
         (["a"], {"cost_weight": -0.1}, "cost_weight=-0.1"),
@@ -149,7 +159,7 @@ def test_every_arm_keeps_its_share_of_epsilon() -> None:
     ],
 )
 def test_bad_arms_and_numbers_are_refused(
-    arms: list[str], more: dict[str, float], words: str
+    arms: list[str], more: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=words):
         Bandit(arms, **more)
