@@ -23,6 +23,7 @@ COMMANDS = (
     "replay",
     "offpolicy",
     "evolve",
+    "runs",
     "verify",
     "invariants",
     "regressions",
