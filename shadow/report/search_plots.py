@@ -107,7 +107,7 @@ def stretches(rows: Mapping[str, Sequence[float]]) -> str:
 
 def label(name: str) -> str:
     """Return a name as a figure can show it: short, printable ASCII, and no formula."""
-    clean = printable(name).encode("ascii", "replace").decode().replace("\n", " ")
+    clean = " ".join(printable(name).encode("ascii", "replace").decode().split())
     short = clean if len(clean) <= _LABEL else f"{clean[: _LABEL - 3]}..."
     return short.replace("$", r"\$").lstrip("_") or "unnamed"
 
