@@ -190,7 +190,9 @@ def _gained(base: Finalist | None, winner: Finalist | None) -> float:
 def _limits(base: Finalist | None, winner: Finalist | None, among: int) -> Interval | None:
     if base is None or winner is None or base.program == winner.program:
         return None
-    return gain_interval(base.segments, winner.segments, among)
+    limits = gain_interval(base.segments, winner.segments, among)
+    # a score that is not the mean of its stretches has no interval here
+    return limits if limits and limits[0] <= _gained(base, winner) <= limits[1] else None
 
 
 def _origin(winner: Finalist | None) -> str:

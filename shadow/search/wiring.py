@@ -174,7 +174,7 @@ def search(
     stop: Callable[[], bool] = lambda: False,
     engine: Engine | None = None,
 ) -> EvolveResult:
-    """Search on a trace and leave ``log.jsonl``, ``result.json`` and ``best.py`` in a folder.
+    """Search on a trace and leave ``log.jsonl``, ``result.json``, ``report.html`` and ``best.py``.
 
     Args:
         arena: what to score on.
@@ -239,10 +239,14 @@ def _quarantine(arena: Arena, path: Path, actor: str, at: Beyond) -> None:
 
 
 def write(result: EvolveResult, out: Path) -> None:
-    """Write ``result.json`` and, if there is a winner, ``best.py``; each whole or not at all."""
+    """Write ``result.json``, ``report.html`` and, if there is a winner, ``best.py``; each whole or not at all."""
     _replace(out / "result.json", json.dumps(result.to_json(), indent=2, sort_keys=True) + "\n")
     if result.winner is not None:
         _replace(out / "best.py", result.winner.source)
+    from ..report.searches import write_report  # plots are slow to import
+    from .runs import load
+
+    write_report(load(out), result)
 
 
 def _replace(path: Path, text: str) -> None:
