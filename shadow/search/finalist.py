@@ -57,7 +57,7 @@ def _order(finalist: Finalist) -> tuple[bool, float, float, int, str]:
 
 
 def winner_of(finalists: Sequence[Finalist], within: float = EQUAL) -> Finalist | None:
-    """Return the shortest of the programs that are as good as the best on validation, to a fraction of it.
+    """Return the shortest of the programs that are as good as the best on validation.
 
     Who failed on train or on validation takes no part: the one may show what the other is too short for. An
     evolved program takes part only if it beats every published one on train as well: the best of many on
