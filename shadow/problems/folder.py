@@ -99,7 +99,7 @@ def _require_program(path: Path, source: str) -> None:
     try:
         cut(source)
     except ValueError as error:
-        raise ConfigurationError(f"{path}, {error}; end every block before the next") from error
+        raise ConfigurationError(f"{path}: marks that do not match ({error}); end every block before the next") from error
     try:
         tree_of(source)
     except LanguageError as error:
