@@ -43,7 +43,9 @@ def test_what_is_ahead_is_paired_by_seed() -> None:
     found = told(runs(evolve=[49, 69, 79, 89, 99], seeds=[50, 70, 80, 90, 100]))
     evolve = found.arms[0]
     assert found.rival == "seeds"
-    assert evolve.ahead == pytest.approx(statistics.fmean([1 / 50, 1 / 70, 1 / 80, 1 / 90, 1 / 100]))
+    assert evolve.ahead == pytest.approx(
+        statistics.fmean([1 / 50, 1 / 70, 1 / 80, 1 / 90, 1 / 100])
+    )
     assert evolve.ahead_limits is not None
     assert evolve.ahead_limits[0] > 0
     assert evolve.gain_limits is not None
@@ -104,9 +106,7 @@ def test_a_run_without_a_winner_is_no_number() -> None:
 
 def test_half_a_comparison_has_no_verdict() -> None:
     found = told(runs(evolve=[50] * 5, seeds=[90] * 5), "interrupted")
-    assert found.verdict == (
-        "no verdict: interrupted; continue with the same options and --resume"
-    )
+    assert found.verdict == ("no verdict: interrupted; continue with the same options and --resume")
 
 
 def test_equal_strategies_are_hardly_ever_called_better() -> None:
