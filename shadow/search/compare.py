@@ -18,7 +18,7 @@ from .progress import Progress
 from .records import FREE
 from .result import EvolveResult
 from .strategies import STRATEGIES
-from .wiring import Arena, keep, search
+from .wiring import Arena, keep, search, write
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ def compare(
                 actor=actor,
                 engine=shared,
                 stop=desk.ends,
+                written=desk.written,
             )
 
         runs = _all(plan, one, desk)
@@ -149,6 +150,10 @@ class _Desk:
 
     def ends(self) -> bool:
         return self.over.is_set() or self._stop()
+
+    def written(self, result: EvolveResult, out: Path) -> None:
+        with self._lock:  # plots are drawn by one thread at a time
+            write(result, out)
 
     def glance(self, options: Options, glance: Progress | None) -> None:
         with self._lock:

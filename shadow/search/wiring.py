@@ -161,6 +161,24 @@ def made_of(settings: Mapping[str, Any]) -> tuple[Engine, dict[str, str]]:
     return arena.open(), arena.subject()
 
 
+def write(result: EvolveResult, out: Path) -> None:
+    """Write ``result.json``, ``report.html`` and, if there is a winner, ``best.py``; each whole or not at all."""
+    keep(out / "result.json", json.dumps(result.to_json(), indent=2, sort_keys=True) + "\n")
+    if result.winner is not None:
+        keep(out / "best.py", result.winner.source)
+    from ..report.searches import write_report  # plots are slow to import
+    from .runs import load
+
+    write_report(load(out), result)
+
+
+def keep(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
 def search(
     arena: Arena,
     options: Options,
@@ -173,6 +191,7 @@ def search(
     authors: Authors | None = None,
     stop: Callable[[], bool] = lambda: False,
     engine: Engine | None = None,
+    written: Callable[[EvolveResult, Path], None] = write,
 ) -> EvolveResult:
     """Search on a trace and leave ``log.jsonl``, ``result.json``, ``report.html`` and ``best.py``.
 
@@ -187,6 +206,7 @@ def search(
         actor: who searches, for the ledger.
         authors: who proposes; None for the keyless proposers alone.
         engine: evaluates on the arena's windows and stays open; None opens the arena's own.
+        written: leaves all files but the log.
 
     Raises:
         IsolationError: the isolation cannot be had.
@@ -223,7 +243,7 @@ def search(
             _require_trusted(arena, ledger)
             raise
     _require_trusted(arena, ledger)
-    write(result, out)
+    written(result, out)
     return result
 
 
@@ -236,20 +256,3 @@ def _require_trusted(arena: Arena, path: Path | None) -> None:
 def _quarantine(arena: Arena, path: Path, actor: str, at: Beyond) -> None:
     with closing(Ledger(path)) as ledger:
         quarantine(ledger, arena.evaluator, at, actor)
-
-
-def write(result: EvolveResult, out: Path) -> None:
-    """Write ``result.json``, ``report.html`` and, if there is a winner, ``best.py``; each whole or not at all."""
-    _replace(out / "result.json", json.dumps(result.to_json(), indent=2, sort_keys=True) + "\n")
-    if result.winner is not None:
-        _replace(out / "best.py", result.winner.source)
-    from ..report.searches import write_report  # plots are slow to import
-    from .runs import load
-
-    write_report(load(out), result)
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
