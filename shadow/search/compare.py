@@ -44,7 +44,7 @@ class Plan:
         if not self.strategies or not self.seeds:
             raise ConfigurationError("nothing to compare: give at least one strategy and one seed")
         for what, given in (("strategy", self.strategies), ("seed", self.seeds)):
-            twice = next((each for each in given if given.count(each) > 1), None)  # type: ignore[arg-type]
+            twice = next((each for each in given if given.count(each) > 1), None)
             if twice is not None:
                 raise ConfigurationError(f"{what} {twice!r} is named twice; name it once")
         unknown = next((name for name in self.strategies if name not in STRATEGIES), None)
