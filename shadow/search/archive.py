@@ -6,7 +6,7 @@ import bisect
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from enum import IntEnum
 
@@ -79,10 +79,8 @@ class Archive:
         the next number below.
         """
         return tuple(
-            leading[0].segments[at]
-            if len(leading) == 1
-            else math.nextafter(leading[0].segments[at], -math.inf)
-            for at, leading in enumerate(self._leaders())
+            low if len(steps) == 1 else math.nextafter(low, -math.inf)
+            for low, steps in self._leading.lows()
         )
 
     def select(self, rng: random.Random) -> Record | None:
@@ -129,6 +127,10 @@ class Leading:
     def by_segment(self) -> Sequence[AbstractSet[int]]:
         """Return the steps of the best members for every segment that all members have."""
         return self._steps
+
+    def lows(self) -> Iterator[tuple[float, AbstractSet[int]]]:
+        """Yield for every segment the best mean, and the steps of the members that have it."""
+        return zip(self._lows, self._steps, strict=True)
 
     def entered(self, record: Record) -> None:
         """Hear that a record is among the members now."""
