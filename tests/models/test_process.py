@@ -143,7 +143,9 @@ def test_the_real_process_gives_up_on_a_server_that_hangs_and_goes_on() -> None:
     assert process.started == 1  # the loop of attempts ended by itself
 
 
-def test_its_environment_is_what_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_environment_is_what_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOME_SECRET", "s3cret-of-somebody-else")
     out = tmp_path / "environment"
     process = python(f"import os; open({str(out)!r}, 'w').write(repr(dict(os.environ)))")
