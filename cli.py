@@ -28,6 +28,7 @@ COMMANDS = (
     "told",
     "hint",
     "prompts",
+    "runs",
     "verify",
     "invariants",
     "regressions",
