@@ -56,6 +56,9 @@ def evolve(
         bool, typer.Option(help="Stop an evaluation once its program cannot matter.")
     ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="With nothing left to do, wait for gnomon tell.")
+    ] = False,
     isolation: _trace.Isolation = "strict",
     ledger: Annotated[Path, typer.Option(help="Ledger that knows of quarantines.")] = LEDGER,
     progress: Annotated[
@@ -88,6 +91,7 @@ def evolve(
         parallel=parallel,
         racing=racing,
         resume=resume,
+        wait=wait,
     )
     if problem is not None:
         _problem.require_alone(
