@@ -7,7 +7,7 @@ as text, shows itself as tables in a notebook, and gives its JSON values with ``
 from __future__ import annotations
 
 from ..shadow.opening import opened, policy_named, rivals, source_digest
-from .evaluation import evolve, off_policy, replay, verify
+from .evaluation import evolve, evolve_problem, off_policy, replay, verify
 from .invariants import (
     check_invariants,
     confirm_invariants,
@@ -19,30 +19,41 @@ from .machine import doctor
 from .places import CONTROL_PLANE, LEDGER, acting, existing_ledger
 from .recording import compact, prune, traces
 from .rollouts import follow, rollout, ship
+from .searches import export_run, list_runs, report_run, show_run
+from .telling import ask, hint, tell, told
 
 __all__ = [
     "CONTROL_PLANE",
     "LEDGER",
     "acting",
+    "ask",
     "check_invariants",
     "compact",
     "confirm_invariants",
     "doctor",
     "evolve",
+    "evolve_problem",
     "existing_ledger",
+    "export_run",
     "follow",
+    "hint",
     "list_invariants",
+    "list_runs",
     "load_invariants",
     "off_policy",
     "opened",
     "policy_named",
     "prune",
     "replay",
+    "report_run",
     "rivals",
     "rollout",
     "ship",
+    "show_run",
     "source_digest",
     "suggest_invariants",
+    "tell",
+    "told",
     "traces",
     "verify",
 ]

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from ..shadow.gates.verdict import GateResult, Verdict
     from ..shadow.isolation.compiled import CompiledOptions
     from ..shadow.offpolicy.table import OffPolicyOptions, OffPolicyTable
+    from ..shadow.problems.engine import ProblemOptions
+    from ..shadow.problems.result import ProblemResult
     from ..shadow.replay.compare import ReplayTable
-    from ..shadow.search.driver import Options, Report
+    from ..shadow.search.driver import Options
+    from ..shadow.search.progress import Report
     from ..shadow.search.result import EvolveResult
+    from ..shadow.search.writers import Authors
 
 
 def replay(
@@ -127,6 +131,8 @@ def evolve(
     engine: CompiledOptions | Executor | Engine | None = None,
     ledger: str | Path = LEDGER,
     progress: Report = lambda _glance: None,
+    authors: Authors | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> EvolveResult:
     """Search for a better policy on a trace; return what was found, with the folder of the run.
 
@@ -139,7 +145,9 @@ def evolve(
             ``concurrent.futures`` evaluates on its own workers, which must be able to read ``traces``; any
             other engine is taken as it is, and stays open.
         ledger: says which evaluators are in quarantine, and takes it when this one is caught.
-        progress: called after every evaluation.
+        authors: who proposes (models, agents, people); None for the keyless proposers alone.
+        progress: called after every evaluation, and about four times a second while one is awaited.
+        stop: once it says yes, what is under way is finished and kept, and the run ends as interrupted.
 
     Raises:
         TraceError, ConfigurationError, LanguageError: as :func:`opened`; or the folder holds
@@ -178,9 +186,52 @@ def evolve(
         progress=progress,
         ledger=Path(ledger),
         actor=acting(),
+        authors=authors,
+        stop=stop,
         engine=running,
     )
     return replace(found, folder=folder)
+
+
+def evolve_problem(
+    problem: str | Path,
+    out: str | Path | None = None,
+    *,
+    options: Options | None = None,
+    engine: ProblemOptions | None = None,
+    progress: Report = lambda _glance: None,
+    authors: Authors | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> ProblemResult:
+    """Search a problem folder in OpenEvolve's form; what is found can be neither verified nor shipped.
+
+    Args:
+        problem: folder with ``initial_program.py``, ``evaluator.py`` and, if there is one, ``config.yaml``.
+        out: folder of the run; ``.gnomon/runs/NAME`` when None.
+        options: budget, seed and strategy.
+        engine: how programs are evaluated; None takes workers and seed from ``options``.
+        progress, authors, stop: as for :func:`evolve`.
+
+    Raises:
+        ConfigurationError: the folder is no problem, or its evaluator does not work on its own program; or
+            ``out`` holds another run.
+        SearchError: the evaluator stopped working.
+    """
+    from ..shadow.problems.folder import Problem
+    from ..shadow.problems.run import search
+    from ..shadow.search.driver import Options
+
+    found = Problem.read(problem)
+    folder = Path(out) if out is not None else RUNS / found.name
+    return search(
+        found,
+        options or Options(),
+        folder,
+        engine=engine,
+        progress=progress,
+        authors=authors,
+        stop=stop,
+    )
 
 
 def _anywhere(place: str | Path | None) -> Any:

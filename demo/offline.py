@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import api
-from ..shadow.search.driver import Options, Progress
+from ..shadow.search.driver import Options
+from ..shadow.search.progress import Progress
 from ..shadow.search.records import Budget
 from . import candidates
 from .run import Run, Shipped
@@ -16,7 +17,8 @@ from .screen import interval, ms
 
 if TYPE_CHECKING:
     from ..shadow.gates.verdict import GateResult, Verdict
-    from ..shadow.search.result import EvolveResult, Finalist
+    from ..shadow.search.finalist import Finalist
+    from ..shadow.search.result import EvolveResult
 
 _FREE_GATES = ("language", "determinism", "invariants")
 

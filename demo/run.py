@@ -17,7 +17,7 @@ from .screen import Screen
 from .stack import Stack
 
 if TYPE_CHECKING:
-    from ..shadow.search.result import Finalist
+    from ..shadow.search.finalist import Finalist
 
 
 class DemoExit(IntEnum):

@@ -27,13 +27,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the full counts to ``make soak``."""
-    if config.getoption("--soak"):
-        return
-    skip = pytest.mark.skip(reason="full counts: make soak")
+    """Leave the full counts to ``make soak``, and a real model to those who ask for one."""
+    skips = {}
+    if not config.getoption("--soak"):
+        skips["soak"] = pytest.mark.skip(reason="full counts: make soak")
+    if "llm" not in str(config.getoption("-m")):
+        skips["llm"] = pytest.mark.skip(reason="a real language model: make llm")
     for item in items:
-        if "soak" in item.keywords:
-            item.add_marker(skip)
+        for marker in skips.keys() & item.keywords:
+            item.add_marker(skips[marker])
 
 
 @pytest.fixture

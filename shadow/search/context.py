@@ -11,7 +11,7 @@ from typing import overload
 from ..evaluation import Trial
 from .archive import Archive
 from .records import Record
-from .space import Space
+from .space import SearchSpace
 
 
 class Known(Sequence[Record]):
@@ -54,13 +54,13 @@ class Context:
         step: that the draft will have in the log.
         settled: whether no result of an earlier step is still to come.
         records: those results, by step.
-        by_program: the last of them by program id.
+        by_program: by program id, the last of them that was evaluated where one was.
         money: dollars that calls of models may still cost, those under way taken off.
         hints: words for writers, oldest first.
         evaluations_left: how many there are if all that is under way costs one.
     """
 
-    space: Space
+    space: SearchSpace
     archive: Archive
     step: int
     settled: bool

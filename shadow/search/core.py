@@ -39,7 +39,7 @@ from .records import (
     program_id,
     unevaluated,
 )
-from .space import Space
+from .space import SearchSpace
 from .strategies import Strategy
 
 WINDOW = 8
@@ -69,7 +69,7 @@ class Search:
 
     def __init__(
         self,
-        space: Space,
+        space: SearchSpace,
         strategy: Strategy,
         log: RunLog,
         *,
@@ -193,8 +193,10 @@ class Search:
 
     def hint(self, text: str) -> None:
         """Let the writers of all later programs read some words; the log keeps them."""
-        self._log.hint(self._next, text)
-        self.hints.append(text)
+        last = self._past_hints[-1][0] if self._past_hints else 0
+        step = max(self._next, len(self._past), last)  # what is replayed was written without it
+        self._log.hint(step, text)
+        self._past_hints.append((step, text))
 
     def finish(self) -> None:
         """Put all committed results into the archive; the search asks for nothing afterwards."""
@@ -340,7 +342,8 @@ class Search:
             self._paid_for += record.outcome not in FREE
             self.purse.settle(record.step, record.cost)
             self.archive.add(record)
-            self._known_programs[record.program] = record
+            if record.outcome not in FREE or record.program not in self._known_programs:
+                self._known_programs[record.program] = record  # a duplicate says nothing of it
             self._strategy.learn(record)
             if record.outcome is Outcome.EVALUATOR_ERROR:
                 self._seen.discard(record.key)  # our fault: the program may come again

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ...sdk.language import canonical, check
+from ...sdk.language import examine
 
 if TYPE_CHECKING:
     from ...sdk.kind import Kind
@@ -16,7 +17,10 @@ _DEPTH = 4
 
 
 class Dialect(Protocol):
-    """The form of a search's programs; every source passed the language check, unless it says otherwise."""
+    """The form of a search's programs; every source passed the language check, unless it says otherwise.
+
+    ``space`` is always the one whose dialect it is.
+    """
 
     def nodes(self, source: str) -> int:
         """Check any source and return its size; raises LanguageError outside the policy language."""
@@ -26,19 +30,19 @@ class Dialect(Protocol):
         """Return a text that two sources share only when they are one policy."""
         ...
 
-    def mutated(self, source: str, space: Space, rng: random.Random) -> tuple[str, str] | None:
+    def mutated(self, source: str, space: Any, rng: random.Random) -> tuple[str, str] | None:
         """Return a changed program and how it was changed, or None when nothing took."""
         ...
 
-    def crossed(self, mother: str, father: str, space: Space, rng: random.Random) -> str | None:
+    def crossed(self, mother: str, father: str, space: Any, rng: random.Random) -> str | None:
         """Return a program made of two, or None when they have nothing to exchange."""
         ...
 
-    def probing(self, source: str, space: Space, decisions: int) -> str | None:
+    def probing(self, source: str, space: Any, decisions: int) -> str | None:
         """Return a program that tries what was not picked for long, or None where that means nothing."""
         ...
 
-    def scratch(self, space: Space, rng: random.Random) -> str | None:
+    def scratch(self, space: Any, rng: random.Random) -> str | None:
         """Return a random program, or None where there is no making one."""
         ...
 
@@ -64,16 +68,20 @@ class ScoreDialect:
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
+        # size and text of one program are asked for one after the other
+        self._examined = functools.lru_cache(64)(self._examine)
 
     def nodes(self, source: str) -> int:
         """Check any source and return its size; raises LanguageError."""
-        kind = self._kind
-        program = check(source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel)
-        return program.nodes
+        return self._examined(source)[0]
 
     def key(self, source: str) -> str:
         """Return its canonical text."""
-        return canonical(source)
+        return self._examined(source)[1]
+
+    def _examine(self, source: str) -> tuple[int, str]:
+        kind = self._kind
+        return examine(source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel)
 
     def mutated(self, source: str, space: Space, rng: random.Random) -> tuple[str, str] | None:
         """Return a typed mutation."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Kind
@@ -20,11 +20,12 @@ from .core import WINDOW, Search
 from .finals import Finals
 from .log import RunLog
 from .pool import Bounds, Pool
-from .records import Assignment, Budget, Draft, Proposal, Record
+from .progress import Progress, Report
+from .records import FREE, Assignment, Budget, Proposal
 from .result import EvolveResult
-from .space import Space, Start, seeds
-from .strategies import Makers, strategy
-from .writers import Desk, Writer
+from .space import SearchSpace, Space, Start
+from .strategies import strategy
+from .writers import Authors, Desk, Inbox
 
 _POLL_S = 0.25
 
@@ -36,7 +37,7 @@ class Options:
     Attributes:
         budget: hard limits.
         seed: of all random numbers.
-        strategy: ``evolve``, or the control arm ``independent``, ``seeds`` or ``random``.
+        strategy: name of a strategy, see :mod:`.strategies`.
         start: ``library``, ``incumbent`` or ``weak``.
         incumbent: source of the policy in production, when the policy language can express it.
         incumbent_scores: of the policy in production on train and validation, where it is measured
@@ -48,7 +49,6 @@ class Options:
         wait: whether to wait for what others tell when there is nothing else to do.
         scales: usual size of an input by name, from the trace.
         subject: what is searched on (hook, digests of trace and calibration), for the log's header.
-        writers: what the drafts depend on besides, for the log's header: models, weights, prompts.
         racing: whether an evaluation may stop once the archive is certain to refuse the program.
         resume: continue the run in the folder.
     """
@@ -64,7 +64,6 @@ class Options:
     finalists: int = 8
     scales: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     subject: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    writers: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     writing: int = 4
     wait: bool = False
     racing: bool = True
@@ -89,14 +88,13 @@ class Options:
                 f"writing={self.writing}: at least one program is written at once"
             )
 
-    def header(self, kind: Kind) -> dict[str, Any]:
+    def header(self, space: SearchSpace) -> dict[str, Any]:
         """Return all that the log depends on, as JSON values."""
         budget = {k: v for k, v in asdict(self.budget).items() if k != "seconds"}
         if math.isinf(self.budget.dollars):
             budget["dollars"] = None
         return {
-            "kind": kind.name,
-            "kind_version": kind.version,
+            **space.identity(),
             "budget": budget,
             "seed": self.seed,
             "strategy": self.strategy,
@@ -107,45 +105,11 @@ class Options:
             "racing": self.racing,
             "scales": dict(self.scales),
             "subject": dict(self.subject),
-            "writers": dict(self.writers),
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """A glance at a running search.
-
-    Attributes:
-        phase: ``search`` or ``validation``.
-        search: the search; to be read only.
-        done, total: evaluations of this phase.
-        seconds: wall time so far.
-    """
-
-    phase: str
-    search: Search
-    done: int
-    total: int
-    seconds: float
-
-
-Report = Callable[[Progress], None]
-
-
-class Inbox(Protocol):
-    """What agents and people tell a search while it runs."""
-
-    def new(self) -> Iterable[Draft | str]:
-        """Return programs and hints that came since, each once."""
-        ...
-
-    def kept(self, record: Record) -> None:
-        """Hear that the log holds what was told."""
-        ...
-
-
 def evolve(
-    kind: Kind,
+    subject: Kind | SearchSpace,
     engine: Engine,
     options: Options,
     out: Path,
@@ -153,30 +117,32 @@ def evolve(
     progress: Report = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     bounds: Bounds | None = None,
-    makers: Makers | None = None,
-    writer: Writer | None = None,
-    inbox: Inbox | None = None,
+    authors: Authors | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> EvolveResult:
     """Search for a better policy and score the finalists on validation.
 
     Args:
+        subject: a kind, or the programs to search where there is none.
         engine: scores a source on a split; stays open.
         out: folder of the run; holds the log, under a lock.
-        makers: fresh proposers with their weights; None for the keyless ones.
-        writer: whom the proposers' briefs go to; stays open.
-        inbox: what agents and people tell while the search runs.
-        progress: called after every evaluation.
+        authors: who proposes; None for the keyless proposers alone.
+        progress: called after every evaluation, and about four times a second while one is awaited.
         clock: seconds; only for the budget and the report, never in the log.
         bounds: what no score can be better than, and who is told of one that is; None knows of none.
+        stop: asked again and again; once it says yes nothing new begins, the evaluations under way are
+            waited for and kept, and the run ends as interrupted.
 
     Raises:
         ConfigurationError: a setting is wrong, or another run has the folder.
         SearchError: the evaluator failed many times in a row; the log is kept.
         TraceError: the log to be resumed was edited, or made by another version.
     """
-    space = Space(kind, options.scales)
-    chosen = strategy(options.strategy, seeds(space, options.start, options.incumbent), makers)
-    config = options.header(kind) | {"layers": list(engine.layers)}
+    space = Space(subject, options.scales) if isinstance(subject, Kind) else subject
+    who = authors or Authors()
+    starts = space.starts(options.start, options.incumbent)
+    chosen = strategy(options.strategy, starts, who.makers)
+    config = options.header(space) | {"layers": list(engine.layers), "authors": dict(who.settings)}
     with RunLog(out, config, resume=options.resume) as log:
         search = Search(
             space,
@@ -187,8 +153,9 @@ def evolve(
             window=options.window,
             trials=racing.trial if options.racing and chosen.races else lambda _: None,
         )
-        desk = Desk(writer, options.writing)
-        run = _Run(Pool(engine, bounds), desk, inbox, options, search, log, progress, clock)
+        desk = Desk(who.writer, options.writing)
+        pool = Pool(engine, bounds)
+        run = _Run(pool, desk, who.inbox, options, search, log, progress, clock, stop)
         return run.result()
 
 
@@ -205,8 +172,10 @@ class _Run:
         log: RunLog,
         progress: Report,
         clock: Callable[[], float],
+        stop: Callable[[], bool],
     ) -> None:
         self._options = options
+        self._stop = stop
         self._search = search
         self._log = log
         self._progress = progress
@@ -222,7 +191,10 @@ class _Run:
         """Search, validate, and return the result."""
         stopped = self._searched()
         self._search.finish()
-        finals = Finals(self._search, self._options.incumbent, self._options.finalists)
+        options = self._options
+        finals = Finals(
+            self._search, options.incumbent, options.finalists, options.incumbent_scores
+        )
         if self._log.final is not None:
             finals.restore(self._log.final)
         elif stopped != "interrupted":
@@ -230,13 +202,13 @@ class _Run:
             if stopped not in {"interrupted", "time"}:
                 self._log.finish(finals.summary(stopped))
         seconds = self._clock() - self._began
-        scores = self._options.incumbent_scores
-        result = finals.result(stopped, self._log.hash, seconds, scores)
-        return replace(result, layers=self._pool.layers)
+        return finals.result(stopped, self._log.hash, seconds, self._pool.layers)
 
     def _searched(self) -> str:
         try:
             while True:
+                if self._stop():
+                    return self._drained()
                 self._hear()
                 self._fill()
                 idle = not (self._pool.flying or self._desk.flying)
@@ -245,6 +217,14 @@ class _Run:
                 self._take()
         except KeyboardInterrupt:
             return "interrupted"
+
+    def _drained(self) -> str:
+        """Take the results of what is under way; what is being written would not be evaluated any more."""
+        while self._pool.flying:
+            self._glance("search", stopping=True)
+            wait(self._pool.flying, _POLL_S, return_when=FIRST_COMPLETED)
+            self._tell()
+        return "interrupted"
 
     def _waits(self) -> bool:
         """Return whether there is nothing to do but to wait for what others tell."""
@@ -276,19 +256,24 @@ class _Run:
             self._pool.submit(proposal, proposal.draft.source, "train", proposal.draft.trial)
 
     def _take(self) -> None:
-        """Wait for something to end, or for a while where something may be told, and take it."""
+        """Wait for something to end, or for a while, as something may be told; and take it."""
         flying: list[Future[Any]] = [*self._pool.flying, *self._desk.flying]
-        pause = None if self._inbox is None else _POLL_S
         if flying:
-            wait(flying, pause, return_when=FIRST_COMPLETED)
+            wait(flying, _POLL_S, return_when=FIRST_COMPLETED)
         else:
             time.sleep(_POLL_S)
         for assignment, reply in self._desk.finished():
             self._search.answer(assignment, reply)
-        for proposal, evaluation in self._pool.finished():
+        self._tell()
+
+    def _tell(self) -> None:
+        ended = self._pool.finished()
+        for proposal, evaluation in ended:
             self._search.tell(proposal, evaluation)
             self._told += 1
-            self._glance("search", self._told, self._options.budget.evaluations)
+            self._glance("search")
+        if not ended:
+            self._glance("search")
 
     def _late(self) -> bool:
         """Return whether the time left is needed for the finalists, judged by the pace so far."""
@@ -305,15 +290,34 @@ class _Run:
                 while wanted and len(self._pool.flying) < self._options.parallel:
                     source, split = wanted.pop(0)
                     self._pool.submit((source, split), source, split)
-                wait(self._pool.flying, return_when=FIRST_COMPLETED)
+                wait(self._pool.flying, _POLL_S, return_when=FIRST_COMPLETED)
                 for (source, split), evaluation in self._pool.finished():
                     finals.scored(source, split, evaluation)
                     done += 1
-                    self._glance("validation", done, total)
+                self._glance("validation", (done, total))
+                if self._stop():
+                    return "interrupted"
         except KeyboardInterrupt:
             return "interrupted"
         return stopped
 
-    def _glance(self, phase: str, done: int, total: int) -> None:
-        seconds = self._clock() - self._began
-        self._progress(Progress(phase, self._search, done, total, seconds))
+    def _glance(
+        self, phase: str, finals: tuple[int, int] | None = None, stopping: bool = False
+    ) -> None:
+        search = self._search
+        evaluated = sum(n for outcome, n in search.counts.items() if outcome not in FREE)
+        done, total = finals or (evaluated, self._options.budget.evaluations)
+        self._progress(
+            Progress(
+                phase=phase,
+                search=search,
+                incumbent=(self._options.incumbent_scores or (math.nan,))[0],
+                done=done,
+                total=total,
+                fresh=done if finals else self._told,
+                seconds=self._clock() - self._began,
+                flying=len(self._pool.flying),
+                writing=len(self._desk.flying),
+                stopping=stopping,
+            )
+        )

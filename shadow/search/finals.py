@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
+from ...sdk.errors import TraceError
 from ..evaluation import Evaluation, Split, Status
 from .core import Search
-from .racing import replays_saved
+from .finalist import Finalist, in_order, measured, winner_of
+from .lines import Final, Scored
 from .records import Record, digest, program_id
-from .result import EvolveResult, Finalist, diagnosis, gain, improvements, lineage, winner_of
+from .result import EvolveResult, concluded
 
 
 class Finals:
@@ -20,10 +21,19 @@ class Finals:
         search: finished.
         incumbent: its source, or an empty string.
         top: how many evolved programs take part.
+        scores: of the incumbent on train and validation, where it is measured and no program.
     """
 
-    def __init__(self, search: Search, incumbent: str, top: int) -> None:
+    def __init__(
+        self,
+        search: Search,
+        incumbent: str,
+        top: int,
+        scores: tuple[float, float] | None = None,
+    ) -> None:
         self._search = search
+        self._measured = scores
+        self._segments: dict[str, tuple[float, ...]] = {}
         self._scores: dict[tuple[str, Split], float] = {}
         self._incumbent = self._key(incumbent) if incumbent else ""
         self._entries = self._published(incumbent)
@@ -67,19 +77,26 @@ class Finals:
         """Take one score; a program that failed has none."""
         fine = evaluation.status is Status.OK
         self._scores[source, split] = evaluation.score if fine else math.nan
+        if split == "validation":
+            self._segments[source] = evaluation.segments if fine else ()
 
-    def restore(self, final: Mapping[str, Any]) -> None:
+    def restore(self, final: Final) -> None:
         """Take the scores from the line that closed the log."""
         sources = {program_id(source): source for _, source in self._entries.values()}
-        for _, program, train, validation in final["finalists"]:
-            source = sources[program]
-            self._scores[source, "train"] = math.nan if train is None else train
-            self._scores[source, "validation"] = math.nan if validation is None else validation
+        for scored in final.finalists:
+            if scored.program not in sources:
+                raise TraceError(
+                    f"the log's last line names program {scored.program}, which is no finalist of this "
+                    "search: another version made the log; start a new run with another --out"
+                )
+            source = sources[scored.program]
+            self._scores[source, "train"] = scored.train
+            self._scores[source, "validation"] = scored.validation
+            self._segments[source] = scored.segments
 
     def finalists(self) -> tuple[Finalist, ...]:
         """Return all finalists, best on validation first; last those without a score on both windows."""
-        made = [self._finalist(name, source) for name, source in self._entries.values()]
-        return tuple(sorted(made, key=_order))
+        return in_order([self._finalist(name, source) for name, source in self._entries.values()])
 
     def _finalist(self, name: str, source: str) -> Finalist:
         record = self._record(source)
@@ -91,61 +108,41 @@ class Finals:
             nodes=self._search.space.dialect.nodes(source),
             train=self._scores.get((source, "train"), math.nan),
             validation=self._scores.get((source, "validation"), math.nan),
+            segments=self._segments.get(source, ()),
         )
 
     def _record(self, source: str) -> Record | None:
         wanted = program_id(source)
         return next((r for r in self._search.records if r.program == wanted), None)
 
-    def summary(self, stopped: str) -> dict[str, Any]:
-        """Return what closes the log, as JSON values."""
+    def summary(self, stopped: str) -> Final:
+        """Return what closes the log."""
         finalists = self.finalists()
-        winner = winner_of(finalists)
-        return {
-            "stopped": stopped,
-            "winner": winner.program if winner else None,
-            "finalists": [
-                [f.name, f.program, _number(f.train), _number(f.validation)] for f in finalists
-            ],
-        }
+        winner = winner_of(finalists, self._search.space.equal)
+        scored = (Scored(f.name, f.program, f.train, f.validation, f.segments) for f in finalists)
+        incumbent = self._incumbent_among(finalists)
+        known = self._measured or (incumbent.program if incumbent else None)
+        return Final(stopped, winner.program if winner else "", tuple(scored), known)
 
     def result(
-        self,
-        stopped: str,
-        log_hash: str,
-        seconds: float,
-        incumbent_scores: tuple[float, float] | None = None,
+        self, stopped: str, log_hash: str, seconds: float, layers: tuple[str, ...] = ()
     ) -> EvolveResult:
         """Return the result of the run."""
-        finalists, records = self.finalists(), self._search.records
-        winner = winner_of(finalists)
-        incumbent = self._incumbent_among(finalists, incumbent_scores)
-        baseline = next((f for f in finalists if f.name not in {"evolved", "incumbent"}), None)
-        return EvolveResult(
-            winner=winner,
-            baseline=baseline,
-            incumbent=incumbent,
-            finalists=finalists,
-            search_added=_added(winner, baseline),
-            origin=_origin(winner),
+        finalists = self.finalists()
+        return concluded(
+            self._search.records,
+            finalists,
+            self._incumbent_among(finalists),
             stopped=stopped,
-            counts={str(outcome): n for outcome, n in sorted(self._search.counts.items())},
-            best_by_step=improvements(records),
-            lineage=lineage(records, winner.program) if winner else (),
-            # half a run says nothing of why it failed: its finalists may not be scored
-            diagnosis=()
-            if stopped == "interrupted"
-            else diagnosis(records, winner, baseline, incumbent, finalists),
             log_hash=log_hash,
             seconds=seconds,
-            replays_saved=replays_saved(records),
+            layers=layers,
+            within=self._search.space.equal,
         )
 
-    def _incumbent_among(
-        self, finalists: Sequence[Finalist], scores: tuple[float, float] | None
-    ) -> Finalist | None:
-        if scores is not None:
-            return Finalist("incumbent", "incumbent", "", "measured", 0, *scores)
+    def _incumbent_among(self, finalists: Sequence[Finalist]) -> Finalist | None:
+        if self._measured is not None:
+            return measured(*self._measured)
         return next((f for f in finalists if self._key(f.source) == self._incumbent), None)
 
 
@@ -156,29 +153,3 @@ def _front(records: Sequence[Record]) -> list[Record]:
         if not front or record.nodes < front[-1].nodes:
             front.append(record)
     return front
-
-
-def _order(finalist: Finalist) -> tuple[bool, float, float, int, str]:
-    validation, train = (
-        score if math.isfinite(score) else math.inf
-        for score in (finalist.validation, finalist.train)
-    )
-    return not finalist.sound, validation, train, finalist.nodes, finalist.program
-
-
-def _added(winner: Finalist | None, baseline: Finalist | None) -> float:
-    if winner is None or baseline is None:
-        return math.nan
-    return gain(baseline.validation, winner.validation) if winner.name == "evolved" else 0.0
-
-
-def _origin(winner: Finalist | None) -> str:
-    if winner is None:
-        return "none"
-    if winner.name in {"evolved", "incumbent"}:
-        return winner.name
-    return f"published baseline {winner.name}, search added 0 %"
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

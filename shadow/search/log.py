@@ -11,15 +11,23 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
 from ...sdk.errors import ConfigurationError, TraceError
+from .holder import LOCK, sign, unsign
+from .lines import (
+    Final,
+    decoded,
+    decoded_final,
+    decoded_hint,
+    encoded,
+    encoded_final,
+)
 from .records import Outcome, Record
 
 VERSION = 2
@@ -36,27 +44,33 @@ _OPTIONS = {
 _OTHERS = {
     "incumbent": "incumbent (--incumbent)",
     "subject.calibrations": "trace or seed",
+    "subject.problem": "problem (--problem)",
     "subject.trace": "trace (--traces)",
 }
 Line = dict[str, Any]
-_NEVER = object()
-#: Fields that a line leaves out where they have these values.
-_USUAL = {
-    name: Record.__dataclass_fields__[name].default
-    for name in (
-        [
-            "author",
-            "place",
-            "cost",
-            "tokens_in",
-            "tokens_out",
-            "prompt",
-            "feedback",
-            "metrics",
-            "known",
-        ]
-    )
-}
+#: Bytes of a line; a program is far shorter.
+_MOST = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a log holds.
+
+    Attributes:
+        config: of the run; JSON values.
+        records: of all proposals, by step.
+        hints: words that were given while it ran, with the steps from which they hold.
+        final: the line that closed the log, or None.
+        hash: id of the last line.
+        run: id of the header, which names the run.
+    """
+
+    config: Line
+    records: tuple[Record, ...]
+    hints: tuple[tuple[int, str], ...]
+    final: Final | None
+    hash: str
+    run: str = ""
 
 
 class RunLog:
@@ -76,39 +90,42 @@ class RunLog:
     def __init__(self, folder: Path, config: Mapping[str, Any], *, resume: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "log.jsonl"
-        self._lock = _locked(folder / "lock")
+        self._lock = _locked(folder / LOCK)
         try:
-            self.lines = self._open(dict(config), resume)
+            self._before = self._open(dict(config), resume)
         except BaseException:  # the lock must not outlive a constructor that failed
+            unsign(self._lock)
             self._lock.close()
             raise
 
-    def _open(self, config: Line, resume: bool) -> list[Line]:
+    def _open(self, config: Line, resume: bool) -> History:
         if self.path.exists() and self.path.stat().st_size and not resume:
             raise ConfigurationError(
                 f"{self.path} holds a run already: pass --resume, or name another folder with --out"
             )
         lines, size = read_log(self.path) if resume else ([], 0)
         lines, size = _without_trailing_errors(lines, size)
+        before = History(config, (), (), None, "")
         if lines:
             _require_same(lines[0]["config"], config, self.path)
+            before = _history(lines, self.path)
         self._file = self.path.open("r+b" if self.path.exists() else "w+b")
         self._file.truncate(size)
         self._file.seek(size)
-        self.hash = lines[-1]["id"] if lines else ""
+        self.hash = before.hash
         if not lines:
             self._append(
                 {"type": "header", "format": _FORMAT, "version": VERSION, "config": config}
             )
-        return lines[1:]
+        return before
 
     def append(self, record: Record) -> None:
         """Append the record of one proposal."""
-        self._append({"type": "proposal"} | _encode(record))
+        self._append({"type": "proposal"} | encoded(record))
 
-    def finish(self, values: Mapping[str, Any]) -> None:
+    def finish(self, final: Final) -> None:
         """Append the line that closes the log."""
-        self._append({"type": "final"} | dict(values))
+        self._append({"type": "final"} | encoded_final(final))
         os.fsync(self._file.fileno())
 
     def _append(self, body: Line) -> None:
@@ -119,25 +136,26 @@ class RunLog:
     @property
     def records(self) -> list[Record]:
         """The proposals that were there when the log was opened."""
-        return [_decode(line) for line in self.lines if line["type"] == "proposal"]
+        return list(self._before.records)
 
     @property
     def hints(self) -> list[tuple[int, str]]:
         """The hints that were there when the log was opened, with the steps from which they hold."""
-        return [(line["step"], line["text"]) for line in self.lines if line["type"] == "hint"]
+        return list(self._before.hints)
+
+    @property
+    def final(self) -> Final | None:
+        """What closed the log before it was opened, or None."""
+        return self._before.final
 
     def hint(self, step: int, text: str) -> None:
         """Append words for the writers of all programs from a step on."""
         self._append({"type": "hint", "step": step, "text": text})
 
-    @property
-    def final(self) -> Line | None:
-        """The line that closed the log before it was opened, or None."""
-        return self.lines[-1] if self.lines and self.lines[-1]["type"] == "final" else None
-
     def close(self) -> None:
         """Close the file and release the folder."""
         self._file.close()
+        unsign(self._lock)
         self._lock.close()
 
     def __enter__(self) -> Self:
@@ -173,15 +191,20 @@ def read_log(path: Path) -> tuple[list[Line], int]:
         _require_chain(text, line, previous, number, path)
         lines.append(line)
         previous = line["id"]
-    if lines and lines[0].get("type") != "header":
+    if lines and (lines[0].get("type") != "header" or not isinstance(lines[0].get("config"), dict)):
         raise TraceError(f"{path}: the first line is no header; this is no log of a search")
     return lines, len(complete)
 
 
 def _parsed(text: bytes, number: int, path: Path) -> Line:
+    if len(text) > _MOST:
+        raise TraceError(
+            f"{path}: line {number} has {len(text)} bytes, and no search writes more than {_MOST}; "
+            "start a new run with another --out"
+        )
     try:
-        line = json.loads(text)
-    except ValueError:
+        line = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
         line = None
     if not isinstance(line, dict) or not isinstance(line.get("id"), str):
         raise TraceError(f"{path}: line {number} is damaged; start a new run with another --out")
@@ -191,6 +214,10 @@ def _parsed(text: bytes, number: int, path: Path) -> Line:
             "use the version that wrote it"
         )
     return line
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity are no JSON
 
 
 def _require_chain(text: bytes, line: Line, previous: str, number: int, path: Path) -> None:
@@ -256,23 +283,6 @@ def _name(previous: str, text: str) -> str:
     return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
 
 
-def _encode(record: Record) -> Line:
-    """Return a record as JSON values; what is as usual is left out."""
-    values = asdict(record)
-    values["score"] = None if math.isnan(record.score) else record.score
-    return {name: value for name, value in values.items() if value != _USUAL.get(name, _NEVER)}
-
-
-def _decode(line: Line) -> Record:
-    values = {key: value for key, value in line.items() if key not in {"id", "type"}}
-    values["score"] = math.nan if values["score"] is None else values["score"]
-    values["outcome"] = Outcome(values["outcome"])
-    for name in ("parents", "segments"):
-        values[name] = tuple(values[name])
-    values["metrics"] = tuple((name, value) for name, value in values.get("metrics", ()))
-    return Record(**values)
-
-
 def _locked(path: Path) -> TextIO:
     handle = path.open("a")
     try:
@@ -282,7 +292,55 @@ def _locked(path: Path) -> TextIO:
         raise ConfigurationError(
             f"{path.parent} is in use by another run: wait for it, or name another folder with --out"
         ) from None
+    sign(handle)
     return handle
+
+
+def read_run(path: Path) -> History:
+    """Return what a log holds, for whoever only reads it; it may still be written.
+
+    Raises:
+        ConfigurationError, TraceError: as :func:`read_log`.
+    """
+    lines = read_log(path)[0]
+    if not lines:
+        raise TraceError(f"{path}: the log has no header yet; wait for the run, or start it again")
+    return _history(lines, path)
+
+
+def _history(lines: list[Line], path: Path) -> History:
+    """Return what lines say, each checked for types and for its place."""
+    records: list[Record] = []
+    hints: list[tuple[int, str]] = []
+    final: Final | None = None
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            if final is not None:
+                raise ValueError("a line after the one that closes the log")
+            match line.get("type"):
+                case "proposal":
+                    records.append(_following(decoded(line), len(records)))
+                case "hint":
+                    hints.append(decoded_hint(line))
+                case "final":
+                    final = decoded_final(line)
+                case other:
+                    raise ValueError(f"type={other!r:.60}")
+        except ValueError as error:
+            raise TraceError(
+                f"{path}: line {number} is none that a search writes ({error}); start a new run with "
+                "another --out"
+            ) from None
+    first = lines[0]
+    return History(
+        first["config"], tuple(records), tuple(hints), final, lines[-1]["id"], first["id"]
+    )
+
+
+def _following(record: Record, step: int) -> Record:
+    if record.step != step:
+        raise ValueError(f"step={record.step} in the place of {step}")
+    return record
 
 
 def proposals(path: Path) -> Iterator[Record]:
@@ -291,6 +349,4 @@ def proposals(path: Path) -> Iterator[Record]:
     Raises:
         ConfigurationError, TraceError: as :func:`read_log`.
     """
-    for line in read_log(path)[0]:
-        if line["type"] == "proposal":
-            yield _decode(line)
+    yield from read_run(path).records

@@ -1,4 +1,4 @@
-"""What a search found, and what kind of failure it showed."""
+"""What a search found, what it added over the best published policy, and what it cost."""
 
 from __future__ import annotations
 
@@ -8,40 +8,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..report.shown import Code, Part, Shown, Table, plain
-from .records import Outcome, Record
+from ..report.shown import Code, Part, Shown, Table, percent, plain
+from .account import (
+    Bill,
+    Yield,
+    bill,
+    by_author,
+    by_operator,
+    counts,
+    improvements,
+    lineage,
+)
+from .diagnosis import Evidence, diagnosis, nothing_won
+from .finalist import Finalist, best_published, in_order, winner_of
+from .gains import EQUAL, gain, gain_interval
+from .racing import replays_saved
+from .records import KEYLESS, Record
 
-#: Scores within this fraction count as equal, and the shorter program wins.
-EQUAL = 0.005
-_EARLY = 0.25
-_ENOUGH = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Finalist:
-    """A program that was scored again on validation.
-
-    Attributes:
-        name: of the published policy, ``incumbent``, or ``evolved``.
-        program: id of the source.
-        source: of the policy.
-        operator: that made it; ``published`` when it was not proposed in this run.
-        nodes: size of the syntax tree.
-        train, validation: scores, lower is better; NaN where there is none.
-    """
-
-    name: str
-    program: str
-    source: str
-    operator: str
-    nodes: int
-    train: float
-    validation: float
-
-    @property
-    def sound(self) -> bool:
-        """Whether it has a score on both windows."""
-        return math.isfinite(self.train) and math.isfinite(self.validation)
+Interval = tuple[float, float]
+#: Rows of the table of operators that are shown.
+_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -55,19 +41,26 @@ class EvolveResult(Shown):
         finalists: all of them, best on validation first.
         search_added: relative gain of the winner over ``baseline`` on validation; 0 when the winner
             is a published policy, NaN without a baseline.
+        added_interval: 95 % limits of that gain, which allow for the choice among the evolved finalists;
+            None where the window has too few stretches, or the winner is a published policy.
+        over_incumbent: relative gain of the winner over the policy in production, or NaN.
+        over_interval: 95 % limits of that gain, or None.
         origin: ``evolved``, ``incumbent`` or ``published baseline NAME, search added 0 %``.
-        stopped: why it ended: ``evaluations``, ``proposals``, ``exhausted``, ``time`` or
-            ``interrupted``.
+        stopped: why it ended: ``evaluations``, ``proposals``, ``dollars``, ``exhausted``, ``time`` or
+            ``interrupted``; ``running`` where it has not.
         counts: proposals by outcome.
         best_by_step: (step, train score) whenever the best on train improved.
         lineage: (program, operator) from the winner back to a seed.
+        operators, authors: what the proposals of each came to, those that improved most often first.
+        bill: dollars and tokens.
         diagnosis: what went wrong, one sentence each; empty when nothing did, or when the run was
             interrupted.
         log_hash: of the log; the same for the same configuration and results.
-        seconds: wall time.
+        seconds: wall time; NaN where it is not known.
         layers: of isolation that every evaluation ran under.
         replays_saved: by evaluations that stopped because the rest could not have mattered.
-        folder: that holds ``log.jsonl``, ``result.json`` and, when there is a winner, ``best.py``.
+        folder: that holds ``log.jsonl``, ``result.json``, ``report.html`` and, when there is a winner,
+            ``best.py``.
     """
 
     winner: Finalist | None
@@ -75,11 +68,17 @@ class EvolveResult(Shown):
     incumbent: Finalist | None
     finalists: tuple[Finalist, ...]
     search_added: float
+    added_interval: Interval | None
+    over_incumbent: float
+    over_interval: Interval | None
     origin: str
     stopped: str
     counts: Mapping[str, int]
     best_by_step: tuple[tuple[int, float], ...]
     lineage: tuple[tuple[str, str], ...]
+    operators: tuple[Yield, ...]
+    authors: tuple[Yield, ...]
+    bill: Bill
     diagnosis: tuple[str, ...]
     log_hash: str
     seconds: float
@@ -90,11 +89,22 @@ class EvolveResult(Shown):
     @property
     def improved(self) -> bool:
         """Whether the winner is better than the policy in production, where that one has a score."""
-        return not _nothing_won(self.winner, self.incumbent)
+        return not nothing_won(self.winner, self.incumbent)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence on what the search added, and whether anything is worth verifying."""
+        if self.stopped in {"interrupted", "running"}:
+            return "no verdict yet: the finalists are not scored on validation"
+        if self.winner is None or not self.improved:
+            return _kept(self)
+        if self.winner.name == "evolved":
+            return _won(self)
+        return f"{self.winner.name}{_over_incumbent(self)}; the search added nothing over it"
 
     def to_json(self) -> dict[str, Any]:
         """Return the values of ``result.json``; a number that is missing is null."""
-        values: dict[str, Any] = plain(asdict(self))
+        values: dict[str, Any] = plain(asdict(self)) | {"verdict": self.verdict}
         del values["folder"]
         return values
 
@@ -104,18 +114,143 @@ class EvolveResult(Shown):
 
     def parts(self) -> tuple[Part, ...]:
         """Return what is shown: scores, what was proposed, what went wrong, and the winner."""
-        counts = ", ".join(f"{n} {outcome}" for outcome, n in self.counts.items())
-        told = f"proposals: {counts}; replays left out: {self.replays_saved}"
         return (
-            _scores(self),
-            f"{told}; stopped: {self.stopped}; log {self.log_hash[:16]}",
+            scores_table(self),
+            proposed(self),
+            *((f"spent: {self.bill.words()}",) if self.bill.any else ()),
+            yields_table(self),
             f"isolation: {', '.join(self.layers) or 'none'}",
             *(f"- {sentence}" for sentence in self.diagnosis),
+            self.verdict,
             *_ending(self),
         )
 
 
-def _scores(result: EvolveResult) -> Table:
+def concluded(
+    records: Sequence[Record],
+    finalists: Sequence[Finalist],
+    incumbent: Finalist | None,
+    *,
+    stopped: str,
+    log_hash: str,
+    seconds: float = math.nan,
+    layers: tuple[str, ...] = (),
+    folder: Path | None = None,
+    within: float = EQUAL,
+) -> EvolveResult:
+    """Return the result of a run from its records and finalists; half a run says nothing of why it failed.
+
+    Args:
+        within: scores that differ by no more than this fraction count as equal.
+    """
+    ordered = in_order(finalists)
+    whole = stopped not in {"interrupted", "running"}
+    winner, baseline = winner_of(ordered, within), best_published(ordered)
+    seen = Evidence(records, ordered, winner, baseline, incumbent)
+    evolved = sum(f.sound and f.name == "evolved" for f in ordered)
+    origin = _origin(winner)
+    return EvolveResult(
+        winner=winner,
+        baseline=baseline,
+        incumbent=incumbent,
+        finalists=ordered,
+        search_added=_added(winner, baseline),
+        added_interval=_limits(baseline, winner, evolved) if origin == "evolved" else None,
+        over_incumbent=_gained(incumbent, winner),
+        over_interval=_limits(incumbent, winner, max(sum(f.sound for f in ordered) - 1, 1)),
+        origin=origin,
+        stopped=stopped,
+        counts=counts(records),
+        best_by_step=improvements(records),
+        lineage=tuple((r.program, r.operator) for r in lineage(records, winner.program))
+        if winner
+        else (),
+        operators=by_operator(records),
+        authors=by_author(records),
+        bill=bill(records),
+        replays_saved=replays_saved(records),
+        diagnosis=diagnosis(seen) if whole else (),
+        log_hash=log_hash,
+        seconds=seconds,
+        layers=layers,
+        folder=folder,
+    )
+
+
+def _added(winner: Finalist | None, baseline: Finalist | None) -> float:
+    if winner is None or baseline is None:
+        return math.nan
+    return _gained(baseline, winner) if winner.name == "evolved" else 0.0
+
+
+def _gained(base: Finalist | None, winner: Finalist | None) -> float:
+    return gain(base.validation, winner.validation) if base and winner else math.nan
+
+
+def _limits(base: Finalist | None, winner: Finalist | None, among: int) -> Interval | None:
+    if base is None or winner is None or base.program == winner.program:
+        return None
+    limits = gain_interval(base.segments, winner.segments, among)
+    # a score that is not the mean of its stretches has no interval here
+    return limits if limits and limits[0] <= _gained(base, winner) <= limits[1] else None
+
+
+def _origin(winner: Finalist | None) -> str:
+    if winner is None:
+        return "none"
+    if winner.name in {"evolved", "incumbent"}:
+        return winner.name
+    return f"published baseline {winner.name}, search added 0 %"
+
+
+def _kept(result: EvolveResult) -> str:
+    if result.winner is None:
+        return "keep the incumbent: no program could be scored on validation"
+    gained = result.over_incumbent
+    best = f"; the best of them, {result.winner.name}, changes the score by {percent(-gained)}"
+    return (
+        "keep the incumbent: nothing that was tried beats it on validation"
+        f"{best if math.isfinite(gained) else ''}"
+    )
+
+
+def _won(result: EvolveResult) -> str:
+    base = result.baseline
+    if base is None:
+        added = "the evolved program has no published policy to be compared with"
+    else:
+        limits = interval_words(result.added_interval)
+        added = (
+            f"the search added {percent(result.search_added)}{limits} over the best published policy, "
+            f"{base.name}"
+        )
+    unsure = result.added_interval is not None and result.added_interval[0] <= 0.0
+    doubt = ", which may be luck" if unsure else ""
+    return f"{added}{doubt}; over the incumbent {_incumbents(result)}"
+
+
+def _over_incumbent(result: EvolveResult) -> str:
+    if result.incumbent is None:
+        return " is the best published policy, and the incumbent has no score"
+    return f" is better than the incumbent by {_incumbents(result)}"
+
+
+def _incumbents(result: EvolveResult) -> str:
+    if result.incumbent is None:
+        return "nothing is known: it has no score"
+    return f"{percent(result.over_incumbent)}{interval_words(result.over_interval)}"
+
+
+def interval_words(limits: Interval | None) -> str:
+    """Return 95 % limits of a gain in parentheses, with a space before; nothing where there are none."""
+    if limits is None:
+        return ""
+    low, high = (f"{end:+.1%}" if math.isfinite(end) else "unbounded" for end in limits)
+    return f" (95 %: {low} … {high})"
+
+
+def scores_table(result: EvolveResult) -> Table:
+    """Return the scores of the incumbent, the best published and the best evolved program."""
     published = result.baseline.name if result.baseline else "none"
     evolved = next((each for each in result.finalists if each.name == "evolved"), None)
     rows = [("incumbent", result.incumbent), (f"best published: {published}", result.baseline)]
@@ -131,10 +266,43 @@ def _scores(result: EvolveResult) -> Table:
 
 
 def _cells(of: Finalist) -> tuple[str, str, str]:
-    train, validation = (
-        f"{score:.6g}" if math.isfinite(score) else "-" for score in (of.train, of.validation)
-    )
-    return train, validation, str(of.nodes) if of.nodes else "-"
+    return cell(of.train), cell(of.validation), str(of.nodes) if of.nodes else "-"
+
+
+def cell(score: float) -> str:
+    """Return a score for people; a dash where there is none."""
+    return f"{score:.6g}" if math.isfinite(score) else "-"
+
+
+def proposed(result: EvolveResult) -> str:
+    """Return in a line what was proposed and why the run ended."""
+    found = ", ".join(f"{n} {outcome}" for outcome, n in result.counts.items()) or "none"
+    saved = f"; replays left out: {result.replays_saved}" if result.replays_saved else ""
+    return f"proposals: {found}{saved}; stopped: {result.stopped}; log {result.log_hash[:16]}"
+
+
+def yields_table(result: EvolveResult, most: int = _ROWS) -> Table:
+    """Return what paid: by author where models or people took part, by operator otherwise."""
+    keyless = all(each.name == KEYLESS for each in result.authors)
+    rows = result.operators if keyless else result.authors
+    return yields(rows[:most], "operator" if keyless else "author")
+
+
+def yields(rows: Sequence[Yield], title: str) -> Table:
+    """Return proposals, scores, improvements and costs of operators or authors as a table."""
+    priced = any(y.dollars or y.unpriced or y.tokens_in or y.tokens_out for y in rows)
+    head = (title, "proposals", "evaluated", "scored", "improved", "best on train")
+    more = ("dollars", "tokens in", "tokens out") if priced else ()
+    return Table((*head, *more), tuple(_yield_cells(each, priced) for each in rows))
+
+
+def _yield_cells(of: Yield, priced: bool) -> tuple[str, ...]:
+    numbers = (of.proposals, of.evaluated, of.scored, of.improved)
+    row = (of.name, *map(str, numbers), cell(of.best))
+    if not priced:
+        return row
+    unknown = f" + {of.unpriced} unknown" if of.unpriced else ""
+    return (*row, f"{of.dollars:.4f}{unknown}", str(of.tokens_in), str(of.tokens_out))
 
 
 def _ending(result: EvolveResult) -> tuple[Part, ...]:
@@ -146,126 +314,3 @@ def _ending(result: EvolveResult) -> tuple[Part, ...]:
     added = f", search added {result.search_added:.1%}" if result.origin == "evolved" else ""
     place = f"; written to {result.folder / 'best.py'}" if result.folder else ""
     return (f"winner: {result.origin}{added}{place}", Code(result.winner.source))
-
-
-def winner_of(finalists: Sequence[Finalist]) -> Finalist | None:
-    """Return the shortest of the programs that are as good as the best on validation.
-
-    Who failed on train or on validation takes no part: the one may show what the other is too short for. An
-    evolved program takes part only if it beats every published one on train as well: the best of many on
-    validation alone is often only lucky there.
-    """
-    whole = [f for f in finalists if f.sound]
-    given = min((f.train for f in whole if f.name != "evolved"), default=math.inf)
-    scored = [f for f in whole if f.name != "evolved" or f.train < given]
-    if not scored:
-        return None
-    lowest = min(finalist.validation for finalist in scored)
-    equal = [f for f in scored if f.validation <= lowest + EQUAL * abs(lowest)]
-    return min(equal, key=lambda f: (f.nodes, f.name == "evolved", f.validation, f.program))
-
-
-def gain(base: float, score: float) -> float:
-    """Return by which fraction of ``base`` a score is lower; NaN when that means nothing."""
-    return (base - score) / abs(base) if base and math.isfinite(base) else math.nan
-
-
-def lineage(records: Sequence[Record], program: str) -> tuple[tuple[str, str], ...]:
-    """Return (program, operator) from a program back to the seed it came from, by first parents."""
-    made = {record.program: record for record in reversed(records)}
-    line: list[tuple[str, str]] = []
-    while program in made and all(program != known for known, _ in line):
-        record = made[program]
-        line.append((program, record.operator))
-        program = record.parents[0] if record.parents else ""
-    return tuple(line)
-
-
-def improvements(records: Sequence[Record]) -> tuple[tuple[int, float], ...]:
-    """Return (step, score) of every record that was better than all before it."""
-    found: list[tuple[int, float]] = []
-    for record in records:
-        if record.outcome is Outcome.OK and (not found or record.score < found[-1][1]):
-            found.append((record.step, record.score))
-    return tuple(found)
-
-
-def diagnosis(
-    records: Sequence[Record],
-    winner: Finalist | None,
-    baseline: Finalist | None,
-    incumbent: Finalist | None,
-    finalists: Sequence[Finalist],
-) -> tuple[str, ...]:
-    """Return what kind of failure a run showed, one sentence each."""
-    found = (
-        _nothing_won(winner, incumbent) or _only_published(winner),
-        _overfitted(baseline, finalists),
-        _drifted(finalists),
-        _converged_early(records),
-        _wasted(records),
-    )
-    return tuple(sentence for sentence in found if sentence)
-
-
-def _nothing_won(winner: Finalist | None, incumbent: Finalist | None) -> str:
-    if winner is None:
-        return "nothing won: no program could be scored on validation; keep the incumbent"
-    if incumbent is not None and not gain(incumbent.validation, winner.validation) > EQUAL:
-        return "nothing won: no program beats the incumbent on validation; keep the incumbent"
-    return ""
-
-
-def _only_published(winner: Finalist | None) -> str:
-    if winner is None or winner.name in {"evolved", "incumbent"}:
-        return ""
-    return f"search added nothing over the published policy {winner.name}"
-
-
-def _overfitted(baseline: Finalist | None, finalists: Sequence[Finalist]) -> str:
-    evolved = [f for f in finalists if f.name == "evolved" and math.isfinite(f.train)]
-    if baseline is None or not evolved:
-        return ""
-    best = min(evolved, key=lambda f: f.train)
-    train, validation = gain(baseline.train, best.train), gain(baseline.validation, best.validation)
-    if not train > 2 * EQUAL or validation >= train / 2 or math.isnan(baseline.validation):
-        return ""
-    there = "is without a score" if math.isnan(best.validation) else f"{validation:.1%}"
-    return (
-        f"overfitting: the best on train gains {train:.1%} over {baseline.name} there and "
-        f"{there} on validation; record a longer trace"
-    )
-
-
-def _drifted(finalists: Sequence[Finalist]) -> str:
-    published = [f for f in finalists if f.name != "evolved" and math.isfinite(f.validation)]
-    known = [f for f in published if math.isfinite(f.train)]
-    if len(known) < 2:
-        return ""
-    before, after = min(known, key=lambda f: f.train), min(known, key=lambda f: f.validation)
-    lost = gain(after.validation, before.validation)
-    if lost < -4 * EQUAL:
-        return (
-            f"drift: {before.name} is the best published policy on train and {after.name} on "
-            f"validation, by {-lost:.1%}: the workload changed, or it was luck"
-        )
-    return ""
-
-
-def _converged_early(records: Sequence[Record]) -> str:
-    best = improvements(records)
-    evaluated = [r for r in records if r.outcome not in {Outcome.INVALID, Outcome.DUPLICATE}]
-    if not best or len(evaluated) < _ENOUGH or best[-1][0] > _EARLY * len(records):
-        return ""
-    return (
-        f"early convergence: nothing better on train after step {best[-1][0]} of {len(records)}; "
-        "another seed or a richer start may help, more budget will not"
-    )
-
-
-def _wasted(records: Sequence[Record]) -> str:
-    refused = [record.outcome for record in records if record.outcome is not Outcome.OK]
-    if not records or 2 * len(refused) <= len(records):
-        return ""
-    most = max(set(refused), key=lambda outcome: (refused.count(outcome), outcome))
-    return f"{len(refused)} of {len(records)} proposals gave no score, most of them {most}"

@@ -8,20 +8,47 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Feature, Kind
 from .dialect import Dialect, ScoreDialect
+from .gains import EQUAL
 from .trees import call, name, number, render, wrapped
 
 Start = Literal["library", "incumbent", "weak"]
 TEMPLATE = "log_linear"
 
 
+class SearchSpace(Protocol):
+    """The programs that a search considers, whoever evaluates them."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the form of the programs asks for."""
+        ...
+
+    @property
+    def equal(self) -> float:
+        """Scores within this fraction count as equal, and the shorter program wins."""
+        ...
+
+    def baselines(self) -> dict[str, str]:
+        """Return the sources of what is there already, by name."""
+        ...
+
+    def starts(self, start: Start, incumbent: str = "") -> dict[str, str]:
+        """Return the programs that a search starts from, by name; raises ConfigurationError."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the log's header says of the space, as JSON values."""
+        ...
+
+
 @dataclass(frozen=True)
 class Space:
-    """The programs that a search considers.
+    """The programs that a search considers for a kind.
 
     Attributes:
         kind: whose inputs a score may read.
@@ -58,6 +85,19 @@ class Space:
         features = self.kind.inputs
         weights = [0.2 if feature.name == "noise" else 1.0 for feature in features]
         return rng.choices(features, weights)[0]
+
+    @property
+    def equal(self) -> float:
+        """Scores within this fraction count as equal, and the shorter program wins."""
+        return EQUAL
+
+    def starts(self, start: Start, incumbent: str = "") -> dict[str, str]:
+        """Return the programs that a search starts from, as :func:`seeds`."""
+        return seeds(self, start, incumbent)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the kind and its version."""
+        return {"kind": self.kind.name, "kind_version": self.kind.version}
 
     def baselines(self) -> dict[str, str]:
         """Return the sources of the published policies that the language can express, by name."""

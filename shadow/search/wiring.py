@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,10 +24,12 @@ from ..policy import Policy
 from ..simulators import simulator_for
 from ..splits import split
 from ..traces.trace import Trace
-from .driver import Options, Report, evolve
+from .driver import Options, evolve
 from .executor import Recipe
 from .pool import Bounds
+from .progress import Report
 from .result import EvolveResult
+from .writers import Authors
 
 if TYPE_CHECKING:
     from ..gates.case import Target
@@ -168,19 +170,22 @@ def search(
     progress: Report = lambda _: None,
     ledger: Path | None = None,
     actor: str = "evolve",
+    authors: Authors | None = None,
+    stop: Callable[[], bool] = lambda: False,
     engine: Engine | None = None,
 ) -> EvolveResult:
-    """Search on a trace and leave ``log.jsonl``, ``result.json`` and ``best.py`` in a folder.
+    """Search on a trace and leave ``log.jsonl``, ``result.json``, ``report.html`` and ``best.py``.
 
     Args:
         arena: what to score on.
         options: how to search; scales and subject are filled in from the arena.
         out: folder of the run.
         incumbent: the policy in production, for the comparison.
-        progress: called after every evaluation.
+        progress, stop: as for :func:`.driver.evolve`.
         ledger: file that says which evaluators are in quarantine, if it is there, and takes it when this one
             gives a score beyond a proven bound; None looks at none.
         actor: who searches, for the ledger.
+        authors: who proposes; None for the keyless proposers alone.
         engine: evaluates on the arena's windows and stays open; None opens the arena's own.
 
     Raises:
@@ -204,7 +209,16 @@ def search(
     bounds = Bounds(arena.bound, caught)
     with arena.open() if engine is None else nullcontext(engine) as running:
         try:
-            result = evolve(arena.kind, running, options, out, progress=progress, bounds=bounds)
+            result = evolve(
+                arena.kind,
+                running,
+                options,
+                out,
+                progress=progress,
+                bounds=bounds,
+                authors=authors,
+                stop=stop,
+            )
         except SearchError:  # the quarantine says more than that the evaluator failed
             _require_trusted(arena, ledger)
             raise
@@ -225,10 +239,14 @@ def _quarantine(arena: Arena, path: Path, actor: str, at: Beyond) -> None:
 
 
 def write(result: EvolveResult, out: Path) -> None:
-    """Write ``result.json`` and, if there is a winner, ``best.py``; each whole or not at all."""
+    """Write ``result.json``, ``report.html`` and, if there is a winner, ``best.py``; each whole or not at all."""
     _replace(out / "result.json", json.dumps(result.to_json(), indent=2, sort_keys=True) + "\n")
     if result.winner is not None:
         _replace(out / "best.py", result.winner.source)
+    from ..report.searches import write_report  # plots are slow to import
+    from .runs import load
+
+    write_report(load(out), result)
 
 
 def _replace(path: Path, text: str) -> None:

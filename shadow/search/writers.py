@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
-from typing import Protocol
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol
 
-from .records import Assignment, Reply
+from .records import Assignment, Draft, Record, Reply
+from .strategies import Makers
 
 
 class Writer(Protocol):
@@ -18,6 +22,35 @@ class Writer(Protocol):
     def close(self) -> None:
         """End what is being written, and free everything."""
         ...
+
+
+class Inbox(Protocol):
+    """What agents and people tell a search while it runs."""
+
+    def new(self) -> Iterable[Draft | str]:
+        """Return programs and hints that came since, each once."""
+        ...
+
+    def kept(self, record: Record) -> None:
+        """Hear that the log holds a record; called for every one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Authors:
+    """Who proposes, besides the keyless proposers.
+
+    Attributes:
+        makers: fresh proposers with their weights, the keyless ones included; None for those alone.
+        writer: whom the proposers' briefs go to; whoever made it closes it.
+        inbox: what agents and people tell while the search runs.
+        settings: what the drafts depend on (models, weights, prompts), as JSON values, for the log's header.
+    """
+
+    makers: Makers | None = None
+    writer: Writer | None = None
+    inbox: Inbox | None = None
+    settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Desk:

@@ -15,8 +15,9 @@ import pytest
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError, SearchError
 from gnomon.shadow.evaluation import Evaluation, Status
-from gnomon.shadow.search.driver import Options, Progress, evolve
+from gnomon.shadow.search.driver import Options, evolve
 from gnomon.shadow.search.log import proposals, read_log
+from gnomon.shadow.search.progress import Progress
 from gnomon.shadow.search.records import Budget, Outcome
 from gnomon.shadow.search.result import EvolveResult
 from gnomon.shadow.search.space import seeds

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.sdk.errors import ConfigurationError, TraceError
+from gnomon.shadow.search.lines import Final, Scored
 from gnomon.shadow.search.log import RunLog, proposals, read_log
 from gnomon.shadow.search.records import Outcome, Record
 
@@ -175,7 +176,8 @@ def test_trailing_evaluator_errors_get_another_go(tmp_path: Path) -> None:
 
 def test_a_closed_log_says_so(tmp_path: Path) -> None:
     with RunLog(tmp_path, CONFIG) as log:
-        log.finish({"winner": "x"})
+        log.finish(Final("time", "x", (Scored("evolved", "x", 1.0, math.nan, (0.5,)),), (2.0, 3.0)))
     with RunLog(tmp_path, CONFIG, resume=True) as log:
         assert log.final is not None
-        assert log.final["winner"] == "x"
+        assert (log.final.winner, log.final.incumbent) == ("x", (2.0, 3.0))
+        assert math.isnan(log.final.finalists[0].validation)

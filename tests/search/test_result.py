@@ -1,36 +1,38 @@
-"""Who wins, and what a run is told it did wrong."""
+"""Who wins, what the search added, how sure that is, and how it is said."""
 
 from __future__ import annotations
 
 import json
 import math
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gnomon.shadow.search.finalist import Finalist, measured, winner_of
+from gnomon.shadow.search.gains import gain, gain_interval
 from gnomon.shadow.search.records import Outcome, Record
-from gnomon.shadow.search.result import (
-    EvolveResult,
-    Finalist,
-    diagnosis,
-    gain,
-    improvements,
-    lineage,
-    winner_of,
-)
+from gnomon.shadow.search.result import EvolveResult, concluded
 
 
-def finalist(name: str, train: float, validation: float, nodes: int = 5) -> Finalist:
-    return Finalist(name, f"{name}/{nodes}", "source", "made", nodes, train, validation)
+def finalist(
+    name: str, train: float, validation: float, nodes: int = 5, segments: tuple[float, ...] = ()
+) -> Finalist:
+    return Finalist(name, f"{name}/{nodes}", "source", "made", nodes, train, validation, segments)
 
 
-def record(step: int, score: float, program: str = "", *parents: str) -> Record:
+def record(step: int, score: float, author: str = "keyless", cost: float | None = 0.0) -> Record:
     fine = math.isfinite(score)
     outcome = Outcome.OK if fine else Outcome.FAULT
-    return Record(step, program or f"p{step}", "k", "s", f"op{step}", parents, 3, outcome, score)
+    return Record(
+        step, f"p{step}", "k", "s", f"op:{step}", (), 3, outcome, score, author=author, cost=cost
+    )
 
 
 BASE = finalist("peak_ewma", 10.0, 10.0)
 STEADY = [record(step, 10.0 - step / 100) for step in range(60)]
+INCUMBENT = measured(12.0, 12.0)
 
 
 def test_the_best_on_validation_wins() -> None:
@@ -69,88 +71,131 @@ def test_negative_scores_compare_as_others_do() -> None:
     assert math.isnan(gain(math.nan, 1.0))
 
 
-def told(winner: Finalist | None, *finalists: Finalist, records: list[Record] | None = None) -> str:
-    incumbent = finalist("incumbent", 12.0, 12.0)
-    everyone = tuple(sorted(finalists, key=lambda f: f.validation))
-    published = next((f for f in everyone if f.name not in {"evolved", "incumbent"}), None)
-    return " | ".join(diagnosis(records or STEADY, winner, published, incumbent, everyone))
+def found(*finalists: Finalist, incumbent: Finalist | None = INCUMBENT) -> EvolveResult:
+    return concluded(STEADY, finalists, incumbent, stopped="evaluations", log_hash="h" * 64)
 
 
-def test_a_good_run_is_told_nothing() -> None:
-    best = finalist("evolved", 9.0, 9.0)
-    assert told(best, BASE, best) == ""
+def stretches(mean: float, seed: int, spread: float = 0.02) -> tuple[float, ...]:
+    rng = np.random.default_rng(seed)
+    return tuple((mean * (1.0 + spread * rng.standard_normal(20))).tolist())
 
 
-@pytest.mark.parametrize("validation", [12.0, 11.96, 20.0])
-def test_a_winner_that_does_not_beat_the_incumbent_is_not_worth_it(validation: float) -> None:
-    assert "keep the incumbent" in told(finalist("evolved", 9.0, validation), BASE)
-    assert "keep the incumbent" in told(None)
+def test_a_published_winner_adds_nothing_and_is_still_worth_verifying() -> None:
+    result = found(BASE, finalist("evolved", 11.0, 11.0))
+    assert (result.search_added, result.added_interval) == (0.0, None)
+    assert result.origin == "published baseline peak_ewma, search added 0 %"
+    assert result.verdict == (
+        "peak_ewma is better than the incumbent by +16.7%; the search added nothing over it"
+    )
 
 
-def test_a_published_winner_means_that_the_search_added_nothing() -> None:
-    assert "search added nothing over the published policy peak_ewma" in told(BASE, BASE)
+def test_what_the_search_added_has_an_interval_where_the_stretches_are_known() -> None:
+    base = finalist("peak_ewma", 10.0, 10.0, 5, stretches(10.0, 1))
+    best = finalist("evolved", 9.0, 9.0, 9, stretches(9.0, 2))
+    result = found(base, best)
+    assert result.search_added == pytest.approx(0.1)
+    assert result.added_interval is not None
+    low, high = result.added_interval
+    assert 0.0 < low < 0.1 < high < 0.2
+    assert result.verdict.startswith("the search added +10.0% (95 %: +")
+    assert "over the best published policy, peak_ewma; over the incumbent +25.0%" in result.verdict
+    assert "luck" not in result.verdict
+    assert result.over_interval is None  # measured, not replayed in stretches
 
 
-def test_overfitting_is_a_gain_on_train_that_validation_does_not_confirm() -> None:
-    assert "overfitting" in told(BASE, BASE, finalist("evolved", 9.0, 9.9))
-    failed = told(BASE, BASE, finalist("evolved", 9.0, math.nan))
-    assert "is without a score on validation" in failed and "nan" not in failed
-    unscored = finalist("peak_ewma", 10.0, math.nan)
-    assert "overfitting" not in told(None, unscored, finalist("evolved", 9.0, math.nan))
-    assert "overfitting" not in told(BASE, BASE, finalist("evolved", 9.0, 9.4))
+def test_a_gain_within_the_noise_is_said_to_be_perhaps_luck() -> None:
+    base = finalist("peak_ewma", 10.0, 10.0, 5, stretches(10.0, 1, 0.3))
+    result = found(base, finalist("evolved", 9.0, 9.8, 9, stretches(9.8, 2, 0.3)))
+    assert result.improved
+    assert result.added_interval is not None
+    assert result.added_interval[0] < 0.0
+    assert "which may be luck" in result.verdict
 
 
-def test_drift_is_a_change_of_the_best_published_policy() -> None:
-    early, late = finalist("early", 9.0, 11.0), finalist("late", 10.0, 10.0)
-    said = told(late, early, late)
-    assert "drift: early is the best published policy on train" in said
-    assert "the workload changed, or it was luck" in said
-    assert "drift" not in told(late, finalist("early", 9.0, 10.1), late)
+def test_the_incumbent_is_kept_in_words() -> None:
+    result = found(finalist("evolved", 9.0, 12.6, 9), incumbent=INCUMBENT)
+    assert not result.improved
+    assert result.verdict == (
+        "keep the incumbent: nothing that was tried beats it on validation; the best of them, "
+        "evolved, changes the score by +5.0%"
+    )
+    assert found(incumbent=None).verdict == (
+        "keep the incumbent: no program could be scored on validation"
+    )
 
 
-def test_early_convergence_is_nothing_new_after_the_first_quarter() -> None:
-    stuck = [record(step, 10.0 - min(step, 9)) for step in range(60)]
-    assert "early convergence: nothing better on train after step 9" in told(BASE, records=stuck)
-    assert "early convergence" not in told(BASE, records=stuck[:39])
+def test_half_a_run_has_neither_verdict_nor_diagnosis() -> None:
+    result = concluded(STEADY, (), INCUMBENT, stopped="interrupted", log_hash="h")
+    assert result.diagnosis == ()
+    assert result.verdict.startswith("no verdict yet")
+    assert not result.improved
 
 
-def test_waste_is_named_by_its_commonest_cause() -> None:
-    wasted = [record(step, math.nan if step % 3 else 1.0) for step in range(60)]
-    assert "40 of 60 proposals gave no score, most of them fault" in told(BASE, records=wasted)
+def test_the_choice_among_more_finalists_widens_the_interval() -> None:
+    base, ours = stretches(10.0, 1), stretches(9.0, 2)
+    one, many = gain_interval(base, ours), gain_interval(base, ours, among=8)
+    assert one is not None
+    assert many is not None
+    assert many[0] < one[0] < 0.1 < one[1] < many[1]
 
 
-def test_lineage_follows_first_parents_to_a_seed_and_never_in_circles() -> None:
-    records = [record(0, 3.0, "a"), record(1, 2.0, "b", "a", "z"), record(2, 1.0, "c", "b")]
-    assert lineage(records, "c") == (("c", "op2"), ("b", "op1"), ("a", "op0"))
-    circle = [record(0, 3.0, "a", "b"), record(1, 2.0, "b", "a")]
-    assert len(lineage(circle, "a")) == 2
-    assert lineage(records, "unknown") == ()
+@pytest.mark.parametrize(
+    ("base", "ours"),
+    [
+        ((1.0,) * 7, (1.0,) * 7),
+        ((1.0,) * 20, (1.0,) * 19),
+        ((1.0,) * 20, (-1.0,) * 20),
+        ((math.nan,) * 20, (1.0,) * 20),
+        ((0.0,) * 20, (1.0,) * 20),
+    ],
+)
+def test_there_is_no_interval_where_there_is_none_to_be_had(
+    base: tuple[float, ...], ours: tuple[float, ...]
+) -> None:
+    assert gain_interval(base, ours) is None
 
 
-def test_improvements_are_those_on_all_before() -> None:
-    scores = (5.0, math.nan, 6.0, 4.0, 4.0, 1.0)
-    records = [record(step, score) for step, score in enumerate(scores)]
-    assert improvements(records) == ((0, 5.0), (3, 4.0), (5, 1.0))
+def test_intervals_hold_what_they_promise() -> None:
+    """Of 400 windows of a policy that is in truth no better, at most 2.5 % may show a sure gain."""
+    rng = np.random.default_rng(7)
+    load = rng.lognormal(2.0, 0.3, (400, 20))
+    ours, base = (load * rng.lognormal(0.0, 0.2, load.shape) for _ in range(2))
+    sure = 0
+    for one, other in zip(ours, base, strict=True):
+        limits = gain_interval(tuple(other.tolist()), tuple(one.tolist()))
+        assert limits is not None
+        sure += limits[0] > 0.0
+    assert sure <= 400 * 0.025 + 5 * math.sqrt(400 * 0.025 * 0.975)
+
+
+@given(st.lists(st.floats(0.0, 1e6), min_size=8, max_size=24), st.integers(1, 9))
+def test_equal_programs_have_gained_nothing(values: list[float], among: int) -> None:
+    limits = gain_interval(values, values, among)
+    assert limits is None or limits[0] <= 0.0 <= limits[1]
 
 
 def test_a_result_is_plain_json_with_null_for_what_is_missing() -> None:
-    result = EvolveResult(
-        winner=None,
-        baseline=finalist("peak_ewma", math.nan, 1.0),
-        incumbent=None,
-        finalists=(),
-        search_added=math.nan,
-        origin="none",
-        stopped="time",
-        counts={Outcome.OK: 1},
-        best_by_step=((0, 1.0),),
-        lineage=(),
-        diagnosis=("a",),
-        log_hash="h",
-        seconds=1.0,
-    )
+    records = [record(0, 1.0, "a/model", None), record(1, math.nan, "a/model", 0.25)]
+    baseline = finalist("peak_ewma", math.nan, 1.0)
+    result = concluded(records, (baseline,), None, stopped="time", log_hash="h")
     plain = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert plain["search_added"] is None
+    assert plain["seconds"] is None
     assert plain["baseline"]["train"] is None
-    assert plain["counts"] == {"ok": 1}
+    assert plain["counts"] == {"fault": 1, "ok": 1}
     assert plain["best_by_step"] == [[0, 1.0]]
+    assert plain["bill"] == {"dollars": 0.25, "unpriced": 1, "tokens_in": 0, "tokens_out": 0}
+    assert plain["authors"][0]["name"] == "a/model"
+    assert plain["verdict"].startswith("keep the incumbent")
+
+
+def test_what_is_shown_says_what_was_spent_and_what_paid() -> None:
+    records = [record(0, 2.0), record(1, 1.0, "a/model", 0.25)]
+    shown = str(concluded(records, (BASE,), None, stopped="dollars", log_hash="h"))
+    assert "spent: $0.2500, 0 tokens in, 0 out" in shown
+    assert "stopped: dollars" in shown
+    author = next(line for line in shown.splitlines() if line.startswith("a/model"))
+    assert author.split() == ["a/model", "1", "1", "1", "1", "1", "0.2500", "0", "0"]
+    free = str(concluded(STEADY, (BASE,), None, stopped="evaluations", log_hash="h"))
+    assert "spent" not in free
+    assert "dollars" not in free

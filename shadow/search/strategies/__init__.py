@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 
 from ....sdk.errors import ConfigurationError
 from ..proposers import Constants, Crossover, FromScratch, Mutation, Probes, Resampled, Seeds
+from .bandit import Ensemble
 from .base import Makers, Mixed, Strategy
 from .in_turn import InTurn
+from .map_elites import MapElites
+from .pareto import Pareto
 
-__all__ = ["STRATEGIES", "InTurn", "Makers", "Mixed", "Strategy", "keyless", "strategy"]
+__all__ = ["CONTROLS", "STRATEGIES", "InTurn", "Makers", "Mixed", "Strategy", "keyless", "strategy"]
 
 
 def keyless() -> Makers:
@@ -32,6 +35,11 @@ def tuned_seeds(seeds: Mapping[str, str], makers: Makers) -> Strategy:
     return InTurn([Seeds(seeds), Probes(), Constants(seeds_only=True)])
 
 
+def published(seeds: Mapping[str, str], makers: Makers) -> Strategy:
+    """Return a control arm: the seeds alone, so that the best published policy comes out."""
+    return InTurn([Seeds(seeds)])
+
+
 def random_programs(seeds: Mapping[str, str], makers: Makers) -> Strategy:
     """Return a control arm: the seeds, then random expressions."""
     return InTurn([Seeds(seeds), Probes(), FromScratch()])
@@ -39,10 +47,17 @@ def random_programs(seeds: Mapping[str, str], makers: Makers) -> Strategy:
 
 STRATEGIES: dict[str, Callable[[Mapping[str, str], Makers], Strategy]] = {
     "evolve": evolve,
+    "map_elites": MapElites,
+    "bandit": Ensemble,
+    "pareto": Pareto,
     "independent": independent,
     "seeds": tuned_seeds,
     "random": random_programs,
+    "published": published,
 }
+
+#: Those that show what a search without a clever strategy finds.
+CONTROLS = ("independent", "seeds", "random", "published")
 
 
 def strategy(name: str, seeds: Mapping[str, str], makers: Makers | None = None) -> Strategy:

@@ -1,0 +1,1 @@
+"""Language models that write programs: an ensemble behind one seam, in a process of its own."""

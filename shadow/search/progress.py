@@ -1,0 +1,185 @@
+"""What is known of a search while it runs: a glance for programs, a line for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..report.shown import plain
+from .account import bill
+from .records import Outcome, Record
+
+if TYPE_CHECKING:
+    from .core import Search
+
+#: Seeds that are no published policy.
+_UNPUBLISHED = {"seed:incumbent", "seed:log_linear", "seed:weak"}
+#: Words of what a writer last failed with that are shown.
+_WORDS = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A glance at a running search.
+
+    Attributes:
+        phase: ``search`` or ``validation``.
+        search: the search; to be read only.
+        incumbent: score on train of the policy in production where it is measured, else NaN.
+        done, total: evaluations of this phase, those that the log held already among them.
+        fresh: those of them that were made since the start.
+        seconds: wall time so far.
+        flying: evaluations under way.
+        writing: programs that are being written.
+        stopping: whether only what is under way is waited for.
+    """
+
+    phase: str
+    search: Search
+    incumbent: float
+    done: int
+    total: int
+    fresh: int
+    seconds: float
+    flying: int = 0
+    writing: int = 0
+    stopping: bool = False
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left by the budget and the pace so far; NaN before there is one."""
+        pace = self.seconds / self.fresh if self.fresh else math.nan
+        by_pace = pace * max(self.total - self.done, 0)
+        by_clock = max(self.search.budget.seconds - self.seconds, 0.0)
+        return by_clock if by_clock < by_pace or math.isnan(by_pace) else by_pace
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values of a line of ``--progress json``; a number that is missing is null."""
+        search = self.search
+        best, published, incumbent = _best(self), _published(search), _incumbent(self)
+        paid = bill(search.records)
+        values = {
+            "phase": self.phase,
+            "done": self.done,
+            "total": self.total,
+            "best": best.score if best else math.nan,
+            "best_program": best.program if best else None,
+            "published": published.score if published else math.nan,
+            "incumbent": incumbent,
+            "counts": {str(outcome): n for outcome, n in sorted(search.counts.items())},
+            "evaluating": self.flying,
+            "writing": self.writing,
+            "dollars": paid.dollars,
+            "unpriced": paid.unpriced,
+            "most_dollars": search.budget.dollars,
+            "tokens_in": paid.tokens_in,
+            "tokens_out": paid.tokens_out,
+            "archived": len(search.archive.members),
+            "places": len(_places(search)),
+            "notice": notice(self),
+            "seconds": self.seconds,
+            "seconds_left": self.left if math.isfinite(self.left) else math.nan,
+        }
+        found: dict[str, Any] = plain(values)
+        return found
+
+    def line(self) -> str:
+        """Return the glance as one line of text."""
+        return f"{self.phase}: {'; '.join(self.parts())}"
+
+    def parts(self) -> tuple[str, ...]:
+        """Return all that there is to say, one text for each thing."""
+        search = self.search
+        counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(search.counts.items()))
+        said = (
+            self._scores(),
+            counts or "nothing proposed yet",
+            self._under_way(),
+            self._spent(),
+            self._archive(),
+            f"{duration(self.left)} left" if math.isfinite(self.left) else "",
+            notice(self),
+        )
+        return tuple(part for part in said if part)
+
+    def _scores(self) -> str:
+        best, published, incumbent = _best(self), _published(self.search), _incumbent(self)
+        if best is None:
+            return "no score yet"
+        beside = [f"{_name(published)} {published.score:.4g}"] if published else []
+        if math.isfinite(incumbent):
+            beside.append(f"incumbent {incumbent:.4g}")
+        others = f" ({', '.join(beside)})" if beside else ""
+        return f"best {best.score:.4g} on train{others}"
+
+    def _under_way(self) -> str:
+        if self.stopping:
+            return f"stopping: {self.flying} evaluations are waited for, once more ends at once"
+        writing = f", {self.writing} being written" if self.writing else ""
+        return f"{self.flying} under way{writing}" if self.flying or writing else ""
+
+    def _spent(self) -> str:
+        paid, most = bill(self.search.records), self.search.budget.dollars
+        if not paid.any:
+            return ""
+        cap = f" (at most ${most:.2f})" if math.isfinite(most) else ""
+        return f"spent {paid.words()}{cap}"
+
+    def _archive(self) -> str:
+        places = _places(self.search)
+        on = f" on {len(places)} places" if len(places) > 1 else ""
+        members = len(self.search.archive.members)
+        return f"{members} archived{on}" if members else ""
+
+
+Report = Callable[[Progress], None]
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people: seconds, minutes or hours."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def notice(glance: Progress) -> str:
+    """Return why the last answer of a writer was none, where the last of its answers was none."""
+    asked = next((r for r in reversed(glance.search.records) if r.prompt), None)
+    if asked is None or asked.outcome is not Outcome.UNANSWERED:
+        return ""
+    return (
+        f"{asked.author} gave no program: {' '.join(asked.reason.split())[:_WORDS] or 'no reason'}"
+    )
+
+
+def _best(glance: Progress) -> Record | None:
+    return glance.search.archive.best
+
+
+def _published(search: Search) -> Record | None:
+    """Return the best of the published policies that are scored so far."""
+    seeds = (
+        record
+        for record in search.records
+        if record.operator.startswith("seed:")
+        and record.operator not in _UNPUBLISHED
+        and record.outcome is Outcome.OK
+    )
+    return min(seeds, key=lambda record: record.score, default=None)
+
+
+def _name(seed: Record) -> str:
+    return seed.operator.removeprefix("seed:")
+
+
+def _incumbent(glance: Progress) -> float:
+    if math.isfinite(glance.incumbent):
+        return glance.incumbent
+    seeds = (r for r in glance.search.records if r.operator == "seed:incumbent")
+    return next((r.score for r in seeds if r.outcome is Outcome.OK), math.nan)
+
+
+def _places(search: Search) -> set[str]:
+    return {record.place for record in search.records if record.place}
