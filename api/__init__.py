@@ -20,11 +20,13 @@ from .places import CONTROL_PLANE, LEDGER, acting, existing_ledger
 from .recording import compact, prune, traces
 from .rollouts import follow, rollout, ship
 from .searches import export_run, list_runs, report_run, show_run
+from .telling import ask, hint, tell, told
 
 __all__ = [
     "CONTROL_PLANE",
     "LEDGER",
     "acting",
+    "ask",
     "check_invariants",
     "compact",
     "confirm_invariants",
@@ -34,6 +36,7 @@ __all__ = [
     "existing_ledger",
     "export_run",
     "follow",
+    "hint",
     "list_invariants",
     "list_runs",
     "load_invariants",
@@ -49,6 +52,8 @@ __all__ = [
     "show_run",
     "source_digest",
     "suggest_invariants",
+    "tell",
+    "told",
     "traces",
     "verify",
 ]

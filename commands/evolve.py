@@ -57,6 +57,9 @@ def evolve(
     ] = "library",
     parallel: Annotated[int, typer.Option(help="Evaluations at once; same result.")] = 2,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; .gnomon/runs/HOOK.")] = None,
+    racing: Annotated[
+        bool, typer.Option(help="Stop an evaluation once its program cannot matter.")
+    ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     isolation: _trace.Isolation = "strict",
     ledger: Annotated[Path, typer.Option(help="Ledger that knows of quarantines.")] = LEDGER,
@@ -88,6 +91,7 @@ def evolve(
         strategy=_one_of("strategy", strategy, _STRATEGIES),
         start=_one_of("start", start, _STARTS),
         parallel=parallel,
+        racing=racing,
         resume=resume,
     )
     if problem is not None:

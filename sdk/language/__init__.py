@@ -13,9 +13,9 @@ from ._canonical import canonical
 from ._cases import Case, golden_arguments, golden_cases, replay_cases, same_answer
 from ._choose import chooser
 from ._contract import HostOperation, Parameter, ProgramContract
-from ._program import MAX_FUEL, MAX_NODES, Program, check
+from ._program import MAX_FUEL, MAX_NODES, Program, check, examine
 from ._program_form import Answer, ArrayProgram, check_program
-from ._text import syntax_tree
+from ._text import syntax_tree, walk
 from ._vectors import Vectors, golden_vectors, replay_vectors, same_bits
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "check",
     "check_program",
     "chooser",
+    "examine",
     "golden_arguments",
     "golden_cases",
     "golden_vectors",
@@ -41,4 +42,5 @@ __all__ = [
     "same_answer",
     "same_bits",
     "syntax_tree",
+    "walk",
 ]

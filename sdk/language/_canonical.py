@@ -38,6 +38,11 @@ def canonical(source: str, *, entry: str = "score") -> str:
         check_flow(function, values)
     if entry not in found.functions:
         raise LanguageError(f"no function '{entry}'; define 'def {entry}(...)'")
+    return canonical_of(found, values, entry)
+
+
+def canonical_of(found: Outline, values: Names, entry: str) -> str:
+    """Return the canonical text of what has been checked already; ``values`` are its constants."""
     return _Renderer(found, values).module(entry)
 
 

@@ -6,9 +6,14 @@ import bisect
 import math
 import random
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from enum import IntEnum
 
 from .records import Outcome, Record
+
+#: Scores within one part in so many rank alike.
+_STEPS = 1000
 
 
 class AddStatus(IntEnum):
@@ -31,6 +36,7 @@ class Archive:
         self.capacity = capacity
         self.members: list[Record] = []  # best first, of nearly equal ones the shortest
         self._signatures: dict[tuple[float, ...], Record] = {}
+        self._leading = Leading(self.members)
 
     def add(self, record: Record) -> AddStatus:
         """Offer an evaluated record."""
@@ -44,6 +50,7 @@ class Archive:
         best = self.best is None or record.score < self.best.score
         bisect.insort(self.members, record, key=_rank)
         self._signatures[_signature(record)] = record
+        self._leading.entered(record)
         if len(self.members) > self.capacity and self._drop_worst() is record:
             return AddStatus.REFUSED
         return AddStatus.BEST if best else AddStatus.ADDED
@@ -55,15 +62,26 @@ class Archive:
 
     def fronts(self) -> Counter[int]:
         """Return on how many segments each member is the best, by its step; ties all count."""
-        return Counter(member.step for leading in self._leaders() for member in leading)
+        return Counter(step for leading in self._leading.by_segment() for step in leading)
 
-    def _leaders(self) -> list[list[Record]]:
-        """Return for every segment the members that are the best on it."""
-        columns = zip(*(member.segments for member in self.members), strict=False)
-        return [
-            [member for member, value in zip(self.members, column, strict=True) if value == low]
-            for column, low in ((column, min(column)) for column in columns)
-        ]
+    @property
+    def entry(self) -> float:
+        """A score above which a program enters only as the best on some segment; infinite while there is room."""
+        if len(self.members) < self.capacity:
+            return math.inf
+        return math.sinh((_step(self._worst().score) + 1) / _STEPS)
+
+    @property
+    def lows(self) -> tuple[float, ...]:
+        """What a program has to reach on every segment to change which members lead it.
+
+        Where one member leads, that is its mean; where several do, as on a stretch that says nothing, it is
+        the next number below.
+        """
+        return tuple(
+            low if len(steps) == 1 else math.nextafter(low, -math.inf)
+            for low, steps in self._leading.lows()
+        )
 
     def select(self, rng: random.Random) -> Record | None:
         """Return a parent: the best of three at random or, one time in three, one of the fronts'."""
@@ -77,22 +95,87 @@ class Archive:
         return self.members[min(rng.randrange(len(self.members)) for _ in range(3))]
 
     def _drop_worst(self) -> Record:
-        best = self.best
-        needed = {leading[0].step for leading in self._leaders() if len(leading) == 1}
-        spare = (m for m in reversed(self.members) if m.step not in needed and m is not best)
-        worst = next(spare, self.members[-1])
+        worst = self._worst()
         self._drop(worst)
         return worst
+
+    def _worst(self) -> Record:
+        """Return the last member that nothing keeps."""
+        best = self.best
+        needed = {next(iter(steps)) for steps in self._leading.by_segment() if len(steps) == 1}
+        spare = (m for m in reversed(self.members) if m.step not in needed and m is not best)
+        return next(spare, self.members[-1])
 
     def _drop(self, member: Record) -> None:
         self.members.remove(member)
         del self._signatures[_signature(member)]
+        self._leading.left(member)
+
+
+class Leading:
+    """Which members are the best on every segment, kept up to date as members come and go.
+
+    Args:
+        members: the archive's own list.
+    """
+
+    def __init__(self, members: Sequence[Record]) -> None:
+        self._members = members
+        self._lows: list[float] = []
+        self._steps: list[set[int]] = []
+
+    def by_segment(self) -> Sequence[AbstractSet[int]]:
+        """Return the steps of the best members for every segment that all members have."""
+        return self._steps
+
+    def lows(self) -> Iterator[tuple[float, AbstractSet[int]]]:
+        """Yield for every segment the best mean, and the steps of the members that have it."""
+        return zip(self._lows, self._steps, strict=True)
+
+    def entered(self, record: Record) -> None:
+        """Hear that a record is among the members now."""
+        if len(self._members) == 1 or len(record.segments) < len(self._lows):
+            self._begin(len(record.segments))
+            return
+        for at, low in enumerate(self._lows):
+            value = record.segments[at]
+            if value < low:
+                self._lows[at], self._steps[at] = value, {record.step}
+            elif value == low:
+                self._steps[at].add(record.step)
+
+    def left(self, record: Record) -> None:
+        """Hear that a record is no member any longer."""
+        fewest = min((len(member.segments) for member in self._members), default=0)
+        if fewest != len(self._lows):  # nobody has so few any more
+            self._begin(fewest)
+            return
+        for at, steps in enumerate(self._steps):
+            steps.discard(record.step)
+            if not steps:
+                self._count(at)
+
+    def _begin(self, segments: int) -> None:
+        """Look at everything anew, for so many segments."""
+        self._lows = [0.0] * segments
+        self._steps = [set() for _ in range(segments)]
+        for at in range(segments):
+            self._count(at)
+
+    def _count(self, at: int) -> None:
+        low = min(member.segments[at] for member in self._members)
+        self._lows[at] = low
+        self._steps[at] = {m.step for m in self._members if m.segments[at] == low}
 
 
 def _rank(record: Record) -> tuple[int, int, float, int]:
     """Order by score in steps of a thousandth, then by size: otherwise programs grow for nothing."""
     # asinh is the logarithm of large numbers of either sign, and harmless around zero
-    return math.floor(1000 * math.asinh(record.score)), record.nodes, record.score, record.step
+    return _step(record.score), record.nodes, record.score, record.step
+
+
+def _step(score: float) -> int:
+    return math.floor(_STEPS * math.asinh(score))
 
 
 def _signature(record: Record) -> tuple[float, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ...sdk.language import canonical, check
+from ...sdk.language import examine
 
 if TYPE_CHECKING:
     from ...sdk.kind import Kind
@@ -67,16 +68,20 @@ class ScoreDialect:
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
+        # size and text of one program are asked for one after the other
+        self._examined = functools.lru_cache(64)(self._examine)
 
     def nodes(self, source: str) -> int:
         """Check any source and return its size; raises LanguageError."""
-        kind = self._kind
-        program = check(source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel)
-        return program.nodes
+        return self._examined(source)[0]
 
     def key(self, source: str) -> str:
         """Return its canonical text."""
-        return canonical(source)
+        return self._examined(source)[1]
+
+    def _examine(self, source: str) -> tuple[int, str]:
+        kind = self._kind
+        return examine(source, kind.input_names, max_nodes=kind.max_nodes, max_fuel=kind.max_fuel)
 
     def mutated(self, source: str, space: Space, rng: random.Random) -> tuple[str, str] | None:
         """Return a typed mutation."""

@@ -22,6 +22,7 @@ from .trees import (
     number,
     render,
     size,
+    size_of,
     slots,
     wrapped,
 )
@@ -59,7 +60,7 @@ def _apply_some(tree: ast.Module, space: Space, rng: random.Random) -> list[str]
 
 def _limit(space: Space, *sources: str) -> int:
     """Return the size that a child may have: a parent that is over the limit may shrink slowly."""
-    return max(space.limit, *(size(syntax_tree(source)) for source in sources))
+    return max(space.limit, *map(size_of, sources))
 
 
 def _finished(tree: ast.Module, space: Space, limit: int) -> str | None:

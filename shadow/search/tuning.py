@@ -7,6 +7,7 @@ whole generation, hears of its results in the order of the log, and only then mo
 from __future__ import annotations
 
 import ast
+import functools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ _GENERATIONS = 8
 _PATIENCE = 2
 
 
+# A run of the tuner looks at all of an archive, most of which it has looked at before.
+@functools.lru_cache(4096)
 def constants(source: str) -> tuple[float, ...]:
     """Return the numeric literals of a program's score function, in the order of its tree."""
     return tuple(value for value in map(_value, slots(syntax_tree(source))) if value is not None)
@@ -36,6 +39,7 @@ def with_constants(source: str, values: Sequence[float], inputs: tuple[str, ...]
     return render(tree, inputs)
 
 
+@functools.lru_cache(4096)
 def skeleton(source: str) -> str:
     """Return what a program is without its constants; programs that differ in them alone share it."""
     tree = syntax_tree(source)

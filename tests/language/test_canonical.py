@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.sdk.errors import LanguageError
-from gnomon.sdk.language import canonical, check, same_bits
+from gnomon.sdk.language import canonical, check, examine, same_bits
 
 BASE = """\
 import math
@@ -111,3 +111,29 @@ def test_equal_texts_score_alike(left: str, right: str) -> None:
     if canonical(sources[0]) == canonical(sources[1]):
         for row in [(0.0, 1.0), (1.0, 0.0), (2.0, 3.0), (-1.5, 2.5), (3.0, -0.0)]:
             assert same_bits(first(*row), second(*row))
+
+
+@given(_TREES)
+def test_examining_finds_what_the_check_and_the_text_say(text: str) -> None:
+    source = f"def score(x, y):\n    return {text}\n"
+    assert examine(source, ("x", "y")) == (check(source, ("x", "y")).nodes, canonical(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os\n",
+        "def score(z):\n    return z\n",
+        "def score(x):\n    return open(x)\n",
+        "def score(x):\n    return x + x + x + x + x + x\n",
+        "def score(x):\n    for i in range(9):\n        x = x + math.exp(x)\n    return x\n",
+        "def score(x):\n    y = 1.0 if x else y\n    return y\n",
+    ],
+)
+def test_examining_refuses_as_the_check_does(source: str) -> None:
+    messages = []
+    for asked in (check, examine):
+        with pytest.raises(LanguageError) as caught:
+            asked(source, ("x",), max_nodes=12, max_fuel=20)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]

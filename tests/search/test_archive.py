@@ -9,7 +9,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.shadow.search.archive import AddStatus, Archive
+from gnomon.shadow.search.archive import AddStatus, Archive, Leading
 from gnomon.shadow.search.records import Outcome, Record
 
 grid = st.integers(0, 6).map(float)
@@ -52,6 +52,33 @@ def test_it_keeps_the_best_of_all_and_of_every_segment(
         shortest = min(r.nodes for r in everything if r.segments == archive.best.segments)
         assert archive.best.nodes == shortest
         assert statuses[0] is AddStatus.BEST
+
+
+ragged = st.lists(st.lists(grid, min_size=1, max_size=4).map(tuple), max_size=30)
+
+
+@given(ragged, st.randoms(use_true_random=False))
+def test_who_leads_is_kept_as_counting_anew_finds_it(
+    values: list[tuple[float, ...]], rng: random.Random
+) -> None:
+    members: list[Record] = []
+    leading = Leading(members)
+    for step, segments in enumerate(values):
+        members.append(record(step, segments, 1))
+        leading.entered(members[-1])
+        assert list(leading.by_segment()) == naive(members)
+        while members and rng.random() < 0.4:
+            gone = members.pop(rng.randrange(len(members)))
+            leading.left(gone)
+            assert list(leading.by_segment()) == naive(members)
+
+
+def naive(members: list[Record]) -> list[set[int]]:
+    columns = zip(*(member.segments for member in members), strict=False)
+    return [
+        {m.step for m, value in zip(members, column, strict=True) if value == min(column)}
+        for column in columns
+    ]
 
 
 @given(offered)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import random
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,10 @@ from gnomon.shadow.search.mutation import OPERATORS, crossed, movable, mutated, 
 from gnomon.shadow.search.simplify import simplified
 from gnomon.shadow.search.space import Space, seeds
 from gnomon.shadow.search.trees import (
+    CLOSED,
+    EXCHANGEABLE,
+    FIXED,
+    Slot,
     function,
     literal,
     names,
@@ -207,3 +212,35 @@ def test_a_probe_goes_before_every_score_and_changes_no_other(
     before, after = checked(source).bind(), checked(made).bind()
     assert after(*recent) == before(*recent) or math.isnan(before(*recent))
     assert after(*long_ago) == -1e300
+
+
+def nested(tree: ast.Module) -> list[Slot]:
+    """All places of a tree, by plain recursion over every field."""
+
+    def below(owner: ast.AST) -> Iterator[Slot]:
+        for field, value in ast.iter_fields(owner):
+            for index, node in enumerate(value) if isinstance(value, list) else ((-1, value),):
+                if (type(owner), field) in FIXED:
+                    continue
+                if isinstance(node, ast.stmt):
+                    yield from below(node)
+                elif isinstance(node, ast.expr):
+                    plain = literal(node) is not None
+                    if plain or isinstance(node, EXCHANGEABLE):
+                        yield Slot(owner, field, index, node, type_of(node))
+                    if not plain and not isinstance(node, CLOSED):
+                        yield from below(node)
+
+    return [slot for statement in function(tree).body for slot in below(statement)]
+
+
+@given(rngs)
+def test_places_are_those_that_plain_recursion_finds(rng: random.Random) -> None:
+    source = rng.choice(SOURCES)
+    for _ in range(rng.randint(0, 4)):
+        child = mutated(source, SPACE, rng)
+        source = child[0] if child else source
+    tree = ast.parse(source)
+    assert slots(tree) == nested(tree)
+    assert size(tree) == sum(isinstance(n, ast.expr | ast.stmt) for n in ast.walk(tree))
+    assert names(tree) == {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
