@@ -37,7 +37,9 @@ def written(folder: Path, final: bool = True) -> Path:
             log.append(each)
         if final:
             finalists = (Scored("evolved", "p1", 2.0, 2.1), Scored("peak_ewma", "p0", 3.0, 3.0))
-            log.finish(Final("evaluations", "p1", finalists, (4.0, 4.0)))
+            log.finish(
+                Final("evaluations", "p1", finalists, Scored("incumbent", "incumbent", 4.0, 4.0))
+            )
     return folder
 
 
