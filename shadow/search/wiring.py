@@ -22,7 +22,7 @@ from ..isolation.compiled import CompiledEngine, CompiledOptions
 from ..isolation.programs import ProgramEngine
 from ..policy import Policy
 from ..simulators import simulator_for
-from ..splits import split
+from ..splits import segments, split
 from ..traces.trace import Trace
 from .driver import Options, evolve
 from .executor import Recipe
@@ -74,13 +74,18 @@ class Arena:
 
     def score(self, incumbent: Policy, window: Split) -> float:
         """Return the score that an engine would give a policy in production: the worst of the means."""
+        return self.measured(incumbent, window)[0]
+
+    def measured(self, incumbent: Policy, window: Split) -> tuple[float, tuple[float, ...]]:
+        """Return score and stretches that an engine would give a policy in production."""
         simulator, trace = simulator_for(self.kind), self.windows[window]
         seed = self.engine.seed
-        means = [
-            incumbent.replay(simulator, trace, draw, seed + index).mean
+        replays = (
+            incumbent.replay(simulator, trace, draw, seed + index)
             for index, draw in enumerate(self.draws)
-        ]
-        return max(means)
+        )
+        worst = max(replays, key=lambda replay: replay.mean)
+        return worst.mean, segments(worst, self.engine.segments)
 
     def scales(self) -> dict[str, float]:
         """Return the usual size of every input on train: the median of those that are not zero.
@@ -214,11 +219,17 @@ def search(
         ConfigurationError, SearchError, TraceError: as :func:`.driver.evolve`.
     """
     _require_trusted(arena, ledger)
-    measured = None
+    measured: tuple[float, float] | None = None
+    stretches: tuple[float, ...] = ()
     if incumbent is not None:
-        measured = (arena.score(incumbent, "train"), arena.score(incumbent, "validation"))
+        validation, stretches = arena.measured(incumbent, "validation")
+        measured = (arena.score(incumbent, "train"), validation)
     options = replace(
-        options, incumbent_scores=measured, scales=arena.scales(), subject=arena.subject()
+        options,
+        incumbent_scores=measured,
+        incumbent_segments=stretches,
+        scales=arena.scales(),
+        subject=arena.subject(),
     )
 
     def caught(source: str, window: Split, score: float, limit: float) -> None:
