@@ -19,11 +19,14 @@ from .machine import doctor
 from .places import CONTROL_PLANE, LEDGER, acting, existing_ledger
 from .recording import compact, prune, traces
 from .rollouts import follow, rollout, ship
+from .searches import export_run, list_runs, report_run, show_run
+from .telling import ask, hint, tell, told
 
 __all__ = [
     "CONTROL_PLANE",
     "LEDGER",
     "acting",
+    "ask",
     "check_invariants",
     "compact",
     "confirm_invariants",
@@ -31,19 +34,26 @@ __all__ = [
     "evolve",
     "evolve_problem",
     "existing_ledger",
+    "export_run",
     "follow",
+    "hint",
     "list_invariants",
+    "list_runs",
     "load_invariants",
     "off_policy",
     "opened",
     "policy_named",
     "prune",
     "replay",
+    "report_run",
     "rivals",
     "rollout",
     "ship",
+    "show_run",
     "source_digest",
     "suggest_invariants",
+    "tell",
+    "told",
     "traces",
     "verify",
 ]

@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..sdk.errors import ConfigurationError
 from ..shadow.opening import opened, rivals
 from .places import LEDGER, REGRESSIONS, RUNS, TRACES, VERDICTS, acting, names_file, writable
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from ..shadow.evaluation import Engine
     from ..shadow.gates.case import VerifyOptions
     from ..shadow.gates.verdict import GateResult, Verdict
     from ..shadow.isolation.compiled import CompiledOptions
@@ -125,7 +128,7 @@ def evolve(
     incumbent: str | None = None,
     invariants: str | Path | None = None,
     options: Options | None = None,
-    engine: CompiledOptions | None = None,
+    engine: CompiledOptions | Executor | Engine | None = None,
     ledger: str | Path = LEDGER,
     progress: Report = lambda _glance: None,
     authors: Authors | None = None,
@@ -138,7 +141,9 @@ def evolve(
         out: folder of the run; ``.gnomon/runs/HOOK`` when None.
         options: budget, seed and strategy.
         engine: workers and isolation of the evaluations; None takes seed and workers from
-            ``options``. The hook's own invariants are added to its.
+            ``options``. The hook's own invariants are added to its. An executor as of
+            ``concurrent.futures`` evaluates on its own workers, which must be able to read ``traces``; any
+            other engine is taken as it is, and stays open.
         ledger: says which evaluators are in quarantine, and takes it when this one is caught.
         authors: who proposes (models, agents, people); None for the keyless proposers alone.
         progress: called after every evaluation, and about four times a second while one is awaited.
@@ -151,18 +156,24 @@ def evolve(
         SearchError: the evaluator does not work.
         TrustError: the evaluator is in quarantine, or was put there by this search.
     """
+    from concurrent.futures import Executor
+
     from ..shadow.isolation.compiled import CompiledOptions
     from ..shadow.policy import ScorePolicy
     from ..shadow.program_policy import ProgramPolicy
     from ..shadow.search.driver import Options
-    from ..shadow.search.wiring import Arena, search
+    from ..shadow.search.executor import ExecutorEngine
+    from ..shadow.search.wiring import arena_for, recipe, search
 
     trace, target = opened(traces, hook, incumbent, invariants)
     folder = Path(out) if out is not None else RUNS / trace.hook
     chosen, base = options or Options(), target.incumbent
-    runs = engine or CompiledOptions(seed=chosen.seed, workers=chosen.parallel)
-    own = tuple(each for each in target.invariants if each not in target.kind.invariants)
-    arena = Arena.of(target.kind, trace, replace(runs, invariants=(*runs.invariants, *own)))
+    usual = CompiledOptions(seed=chosen.seed, workers=chosen.parallel)
+    arena = arena_for(target, trace, engine if isinstance(engine, CompiledOptions) else usual)
+    running = None if engine is None or isinstance(engine, CompiledOptions) else engine
+    if isinstance(running, Executor):
+        named = recipe(_anywhere(traces), hook, _anywhere(incumbent), _anywhere(invariants), usual)
+        running = ExecutorEngine(running, named, arena.subject())
     written = isinstance(base, ScorePolicy | ProgramPolicy)
     measured = None if written else base
     if isinstance(base, ScorePolicy | ProgramPolicy):
@@ -177,6 +188,7 @@ def evolve(
         actor=acting(),
         authors=authors,
         stop=stop,
+        engine=running,
     )
     return replace(found, folder=folder)
 
@@ -220,6 +232,11 @@ def evolve_problem(
         authors=authors,
         stop=stop,
     )
+
+
+def _anywhere(place: str | Path | None) -> Any:
+    """Return a path as a worker with another current folder finds it; what is none as it is."""
+    return str(Path(place).resolve()) if place is not None and Path(place).exists() else place
 
 
 def verify(

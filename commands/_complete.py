@@ -20,6 +20,7 @@ from ._common import add_modules
 Completer = Callable[[typer.Context, str], list[str]]
 
 TRACES = Path(".gnomon/traces")
+RUNS = Path(".gnomon/runs")
 LEDGERS = (Path(".gnomon/ledger.db"), Path(".gnomon/control-plane/ledger.db"))
 _HOOK = "hook="
 _MOST = 50
@@ -54,6 +55,12 @@ def hooks(ctx: typer.Context) -> Iterable[str]:
     folders = (sorted(Path(place).glob(f"*/{_HOOK}*")) for place in places)
     found = next((each for each in folders if each), [])
     return sorted({unquote(path.name.removeprefix(_HOOK)) for path in found})
+
+
+@quiet
+def runs(ctx: typer.Context) -> Iterable[str]:
+    """Offer the runs that lie at the usual place."""
+    return sorted(str(log.parent.relative_to(RUNS)) for log in RUNS.rglob("log.jsonl"))[:_MOST]
 
 
 @quiet

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +37,7 @@ def search(
     out: Path | None,
     options: Options,
     report: Report,
+    stop: Callable[[], bool],
     *,
     repeats: int = 1,
     variables: list[str] | None = None,
@@ -54,7 +55,9 @@ def search(
         variables=tuple(variables or ()),
     )
     print(f"gnomon: warning: {WARNING}", file=sys.stderr, flush=True)
-    result = api.evolve_problem(folder, out, options=options, engine=engine, progress=report)
+    result = api.evolve_problem(
+        folder, out, options=options, engine=engine, progress=report, stop=stop
+    )
     emit(result.as_json(), as_json, shown(result))
     if result.stopped == "interrupted":
         raise typer.Exit(int(Exit.INCONCLUSIVE))

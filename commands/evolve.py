@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,11 +11,10 @@ import typer
 from ..api import LEDGER
 from ..sdk.errors import ConfigurationError
 from . import _complete, _problem, _trace
-from ._common import Exit, console, emit, handled, shown, stoppable
+from ._common import Exit, emit, handled, shown
+from ._progress import WAYS, stopping, watched
 
 if TYPE_CHECKING:
-    from ..shadow.search.driver import Options
-    from ..shadow.search.progress import Progress, Report
     from ..shadow.search.result import EvolveResult
 
 _ISOLATION = ("strict", "process")
@@ -61,9 +57,19 @@ def evolve(
     ] = "library",
     parallel: Annotated[int, typer.Option(help="Evaluations at once; same result.")] = 2,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; .gnomon/runs/HOOK.")] = None,
+    racing: Annotated[
+        bool, typer.Option(help="Stop an evaluation once its program cannot matter.")
+    ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     isolation: _trace.Isolation = "strict",
     ledger: Annotated[Path, typer.Option(help="Ledger that knows of quarantines.")] = LEDGER,
+    progress: Annotated[
+        str,
+        typer.Option(
+            help="auto (a live view on a terminal, else lines), lines, json or none.",
+            autocompletion=_complete.words(*WAYS),
+        ),
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Search for a better policy; the winner is then for `gnomon verify` to judge.
@@ -71,7 +77,7 @@ def evolve(
     With --problem: search a folder in OpenEvolve's form; its best program is for nobody but you to judge.
 
     Exit codes: 0 a winner, 1 nothing beats the incumbent, 2 bad input, 3 interrupted by SIGINT or
-    SIGTERM: what was found is kept, --resume goes on.
+    SIGTERM: what is under way is finished and kept, --resume goes on; the second signal ends at once.
     """
     from .. import api
     from ..shadow.isolation.compiled import CompiledOptions
@@ -85,6 +91,7 @@ def evolve(
         strategy=_one_of("strategy", strategy, _STRATEGIES),
         start=_one_of("start", start, _STARTS),
         parallel=parallel,
+        racing=racing,
         resume=resume,
     )
     if problem is not None:
@@ -98,14 +105,14 @@ def evolve(
                 "--isolation": (isolation, "strict"),
             }
         )
-        with stoppable(), _shown(options) as report:
+        with stopping() as stop, watched(progress) as report:
             _problem.search(
-                problem, out, options, report, repeats=repeats, variables=env, as_json=as_json
+                problem, out, options, report, stop, repeats=repeats, variables=env, as_json=as_json
             )
     engine = CompiledOptions(
         seed=seed, workers=parallel, isolation=_one_of("isolation", isolation, _ISOLATION)
     )
-    with stoppable(), _shown(options) as report:
+    with stopping() as stop, watched(progress) as report:
         result = api.evolve(
             traces,
             out,
@@ -116,6 +123,7 @@ def evolve(
             engine=engine,
             ledger=ledger,
             progress=report,
+            stop=stop,
         )
     emit(result.as_json(), as_json, shown(result))
     raise typer.Exit(int(_exit(result)))
@@ -144,40 +152,3 @@ def _exit(result: EvolveResult) -> Exit:
     if result.stopped == "interrupted":
         return Exit.INCONCLUSIVE
     return Exit.OK if result.improved else Exit.NEGATIVE
-
-
-@contextmanager
-def _shown(options: Options) -> Iterator[Report]:
-    """Show progress on standard error while the block runs; yields what is to be called with it."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    screen = console(stderr=True)
-    if not screen.is_terminal:
-        yield _Tenths()
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True) as bars:
-        task = bars.add_task("calibrating", total=options.budget.evaluations)
-        yield lambda glance: bars.update(
-            task, description=_line(glance), completed=glance.done, total=glance.total
-        )
-
-
-class _Tenths:
-    """Prints a line on standard error whenever another tenth of a phase is done."""
-
-    def __init__(self) -> None:
-        self._told = ("", -1)
-
-    def __call__(self, glance: Progress) -> None:
-        now = (glance.phase, 10 * glance.done // max(glance.total, 1))
-        if now != self._told:
-            self._told = now
-            print(f"{glance.done}/{glance.total} {_line(glance)}", file=sys.stderr, flush=True)
-
-
-def _line(glance: Progress) -> str:
-    best = glance.search.archive.best
-    score = f"best {best.score:.4g}" if best else "no score yet"
-    counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(glance.search.counts.items()))
-    return f"{glance.phase}: {score} on train; {counts}"

@@ -10,6 +10,7 @@ import struct
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import asdict
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -24,18 +25,19 @@ from ...sdk.isolation import frames
 from ...sdk.isolation.layers import Limits
 from ...sdk.isolation.zygote import CandidateStopped, Fork, Zygote
 from ...sdk.kind import Kind
-from ..evaluation import Evaluation, Split, Status
+from ..evaluation import Evaluation, Split, Status, Trial
 from ..gates.watch import blocking
 from ..simulators import plugged_in
 from ..simulators.base import save_calibrations
 from ..traces.trace import Trace
+from . import feedback
 from .engine import CompiledOptions, ForkEngine
 from .guard import InvariantGuard
 
 __all__ = ["CompiledEngine", "CompiledOptions"]
 
 _ENTRY = "gnomon.shadow.isolation.compiled_child"
-_HEAD = struct.Struct("<idI")  # as in compiled_child
+_HEAD = struct.Struct("<iIdI")  # as in compiled_child
 _BROKEN = -2  # as there
 _LENGTH = struct.Struct("<I")
 _MEMORY_MB = 1024  # a compiler's
@@ -127,11 +129,12 @@ class CompiledEngine(ForkEngine):
             environment={"NUMBA_CACHE_DIR": cache} if cache else {},
         )
 
-    def _evaluated(self, zygote: Zygote, source: str, split: Split) -> Any:
-        answer = self._ask(zygote, {"source": source, "split": split})
+    def _evaluated(self, zygote: Zygote, source: str, split: Split, trial: Trial | None) -> Any:
+        job: dict[str, Any] = {"source": source, "split": split}
+        answer = self._ask(zygote, job if trial is None else job | {"trial": asdict(trial)})
         good = isinstance(answer, Evaluation) and answer.status is Status.OK
-        broken = self._guard.broken(source) if good and self._guard is not None else ""
-        return self._failed(Status.VIOLATION, broken) if broken else answer
+        broken = self._guard.broken(source) if good and self._guard is not None else None
+        return self._broke(*broken) if broken is not None else answer
 
     def _ask(self, zygote: Zygote, job: dict[str, Any]) -> Any:
         fork = zygote.fork()
@@ -153,40 +156,46 @@ class CompiledEngine(ForkEngine):
             code, answer = fork.message()
         if code is frames.Code.RESULT:
             return self._result(job, answer)
-        status = Status.REJECTED if code is frames.Code.REJECTED else Status.EVALUATOR_ERROR
-        return self._failed(status, answer.decode("ascii", "replace"))
+        text = answer.decode("ascii", "replace")
+        if code is frames.Code.REJECTED:
+            return self._failed(Status.REJECTED, text, feedback.plain(text))
+        return self._failed(Status.EVALUATOR_ERROR, text)
 
     def _result(self, job: dict[str, Any], answer: bytes) -> Any:
         try:
             if "rows" in job:
                 return _scores(answer, len(job["rows"]))
-            return self._evaluation(*_parts(answer))
+            return self._evaluation("trial" in job, *_parts(answer))
         except (ValueError, struct.error):  # the fork was taken over: it ends, and so does its say
             detail = "its process answered what no score can"
             return Evaluation(Status.DIED, detail=detail, layers=self.layers)
 
-    def _evaluation(self, fault: int, score: float, segments: tuple[float, ...]) -> Evaluation:
+    def _evaluation(
+        self, asked: bool, fault: int, left: int, score: float, segments: tuple[float, ...]
+    ) -> Evaluation:
         if fault >= 0:
-            return self._failed(Status.FAULT, f"a score faulted at decision {fault}")
+            said = feedback.faulted(self._kind, fault)
+            return self._failed(Status.FAULT, f"a score faulted at decision {fault}", said)
         if fault <= _BROKEN:
             if _BROKEN - fault >= len(self._kind.invariants):
                 raise ValueError("an invariant that there is not")
-            broken = self._kind.invariants[_BROKEN - fault]
-            return self._failed(Status.VIOLATION, f"{broken.name}: {broken.description}")
+            return self._broke(self._kind.invariants[_BROKEN - fault])
         if not math.isfinite(score):
             return self._failed(Status.EVALUATOR_ERROR, "the replay has no finite score")
-        return Evaluation(Status.OK, score, segments, layers=self.layers)
+        if left and not asked:
+            raise ValueError("nobody said that it may stop")
+        return self._scored(score, segments, left)
 
 
-def _parts(answer: bytes) -> tuple[int, float, tuple[float, ...]]:
-    """Return fault, score and segments of a fork's answer; raises where it is none, to the last byte."""
-    fault, score, count = _HEAD.unpack_from(answer)
+def _parts(answer: bytes) -> tuple[int, int, float, tuple[float, ...]]:
+    """Return fault, replays left, score and segments of a fork's answer; raises where it is none, to the last byte."""
+    fault, left, score, count = _HEAD.unpack_from(answer)
     if len(answer) != _HEAD.size + 8 * count:
         raise ValueError(f"{len(answer)} bytes are no answer of {count} segments")
     segments = struct.unpack_from(f"<{count}d", answer, _HEAD.size)
     if not all(map(math.isfinite, segments)):
         raise ValueError("a segment that is not finite")
-    return fault, score, segments
+    return fault, left, score, segments
 
 
 def _scores(answer: bytes, rows: int) -> npt.NDArray[np.float64]:

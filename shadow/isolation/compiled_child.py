@@ -25,6 +25,7 @@ from ...sdk.isolation.lockdown import Cell, seal
 from ...sdk.kind import Kind
 from ...sdk.language import check
 from ..compiled import compile_score
+from ..evaluation import Trial
 from ..simulators import plugged_in, simulator_for
 from ..simulators.base import Replay, Simulator, load_calibrations
 from ..traces.trace import Trace
@@ -33,7 +34,8 @@ from ..traces.trace import Trace
 COMPILES = True
 
 LENGTH = struct.Struct("<I")
-HEAD = struct.Struct("<idI")  # index of the faulted decision or -1, score, number of segments
+#: Index of the faulted decision or -1, replays left when it was stopped, score, number of segments.
+HEAD = struct.Struct("<iIdI")
 #: More replays of train, with other luck, that ask for the invariants alone: what a policy does in one of
 #: twenty replays it has hardly shown in eight, and would show at the gates.
 SCREENED = 64
@@ -120,7 +122,7 @@ def serve(descriptor: int, state: Work, cell: Cell) -> None:
     frames.write_all(descriptor, frames.pack(Code.READY))
     score = compile_score(program)
     seal(descriptor, cell)
-    body = _scores(score, job["rows"]) if "rows" in job else _replays(state, job["split"], score)
+    body = _scores(score, job["rows"]) if "rows" in job else _replays(state, job, score)
     frames.write_all(descriptor, frames.pack(Code.RESULT, body))
 
 
@@ -128,41 +130,62 @@ def _scores(score: Any, rows: list[list[float]]) -> bytes:
     return np.array([score(*row) for row in rows], dtype="<f8").tobytes()
 
 
-def _replays(work: Work, split: str, score: Any) -> bytes:
+def _replays(work: Work, job: dict[str, Any], score: Any) -> bytes:
     """Return the worst mean outcome over all calibrations, with its segments."""
-    trace = work.traces[split]
+    trace, luck = work.traces[job["split"]], _luck(work) if job["split"] == "train" else 0
+    trial = Trial(**job["trial"]) if job.get("trial") else Trial()
     worst, segments = -np.inf, np.empty(0)
     for index, calibration in enumerate(work.calibrations):
         replay = work.simulator.compiled(
             trace, calibration, work.seed + index, score, work.kind.order
         )
-        if replay.fault >= 0:
-            return HEAD.pack(replay.fault, np.nan, 0)
-        broken = _broken(work.kind, replay)
-        if broken >= 0:
-            return HEAD.pack(BROKEN - broken, np.nan, 0)
+        if (wrong := _wrong(work.kind, replay)) != -1:
+            return _failed(wrong)
+        stretched = stretches(replay, work.segments)
         if replay.mean > worst:
-            worst, segments = replay.mean, stretches(replay, work.segments)
-    if split == "train" and (failed := _screened(work, score)) != -1:
-        return HEAD.pack(failed, np.nan, 0)
-    return HEAD.pack(-1, worst, len(segments)) + segments.astype("<f8").tobytes()
+            worst, segments = replay.mean, stretched
+        left = len(work.calibrations) - 1 - index + luck
+        if left and trial.ends(index, replay.mean, stretched.tolist()):
+            return _answer(left, worst, segments)
+    if (wrong := _screened(work, luck, score)) != -1:
+        return _failed(wrong)
+    return _answer(0, worst, segments)
 
 
-def _screened(work: Work, score: Any) -> int:
-    """Return what is wrong with train's replays under other luck, as a head says it; -1 for nothing."""
+def _answer(left: int, worst: float, segments: Any) -> bytes:
+    body: bytes = segments.astype("<f8").tobytes()
+    return HEAD.pack(-1, left, worst, len(segments)) + body
+
+
+def _failed(wrong: int) -> bytes:
+    return HEAD.pack(wrong, 0, np.nan, 0)
+
+
+def _luck(work: Work) -> int:
+    """Return how many replays under other luck a score has to stand."""
     if not _asked(work.kind):
-        return -1
-    trace, draws = work.traces["train"], len(work.calibrations)
-    for luck in range(min(SCREENED, SCREENED_DECISIONS // len(trace))):
+        return 0
+    return min(SCREENED, SCREENED_DECISIONS // len(work.traces["train"]))
+
+
+def _screened(work: Work, count: int, score: Any) -> int:
+    """Return what is wrong with train's replays under other luck, as a head says it; -1 for nothing."""
+    trace, draws = work.traces.get("train"), len(work.calibrations)
+    for luck in range(count):
         replay = work.simulator.compiled(
             trace, work.calibrations[luck % draws], work.seed + draws + luck, score, work.kind.order
         )
-        if replay.fault >= 0:
-            return replay.fault
-        broken = _broken(work.kind, replay)
-        if broken >= 0:
-            return BROKEN - broken
+        if (wrong := _wrong(work.kind, replay)) != -1:
+            return wrong
     return -1
+
+
+def _wrong(kind: Kind, replay: Replay) -> int:
+    """Return the index of the decision that faulted, or what stands for a broken invariant; else -1."""
+    if replay.fault >= 0:
+        return replay.fault
+    broken = _broken(kind, replay)
+    return BROKEN - broken if broken >= 0 else -1
 
 
 def _asked(kind: Kind) -> list[int]:

@@ -18,6 +18,7 @@ from ...sdk.isolation.zygote import CandidateStopped, Zygote
 from ...sdk.kind import Kind
 from ..evaluation import Evaluation, Split, Status, Trial
 from ..traces.trace import Trace
+from . import feedback
 
 _SCORE_S, _PROGRAM_S = 20.0, 3600.0
 _NEWS_S = 0.05  # a fork dies of its parent's death a moment before the parent counts as dead
@@ -106,7 +107,7 @@ class ForkEngine(ABC):
         """Return a new clean process; raises IsolationError."""
 
     @abstractmethod
-    def _evaluated(self, zygote: Zygote, source: str, split: Split) -> Any:
+    def _evaluated(self, zygote: Zygote, source: str, split: Split, trial: Trial | None) -> Any:
         """Evaluate in a fork; raises CandidateStopped, IsolationError or OSError."""
 
     def submit(self, source: str, split: Split, trial: Trial | None = None) -> Future[Evaluation]:
@@ -119,7 +120,7 @@ class ForkEngine(ABC):
             raise ConfigurationError(
                 f"split {split!r} is not open to this engine; it has {', '.join(self._splits)}"
             )
-        return self._put(lambda zygote: self._evaluated(zygote, source, split))
+        return self._put(lambda zygote: self._evaluated(zygote, source, split, trial))
 
     def close(self) -> None:
         """Kill what runs, cancel what waits, and free everything; safe to call twice."""
@@ -167,8 +168,28 @@ class ForkEngine(ABC):
     def _own(self, detail: str) -> str:
         return "the engine was closed" if self._closed else detail
 
-    def _failed(self, status: Status, detail: str) -> Evaluation:
-        return Evaluation(status, detail=frames.plain(detail), layers=self.layers)
+    def _failed(self, status: Status, detail: str, said: str = "") -> Evaluation:
+        return Evaluation(status, detail=frames.plain(detail), layers=self.layers, feedback=said)
+
+    def _broke(
+        self, invariant: Invariant, detail: str = "", counterexample: str = ""
+    ) -> Evaluation:
+        said = feedback.broken(invariant, counterexample or detail)
+        words = f"{invariant.name}: {detail or invariant.description}"
+        return self._failed(Status.VIOLATION, words, said)
+
+    def _scored(self, score: float, segments: tuple[float, ...], left: int = 0) -> Evaluation:
+        """Return a score, or what is certain of it when so many replays were left."""
+        if not left:
+            said = feedback.scored(self._kind, score, segments)
+            return Evaluation(Status.OK, score, segments, layers=self.layers, feedback=said)
+        return Evaluation(
+            Status.STOPPED,
+            detail=f"stopped with {left} replays left: certainly above what was asked for",
+            layers=self.layers,
+            feedback=feedback.stopped(self._kind, score, segments),
+            metrics=(("at_least", score), ("replays_left", float(left))),
+        )
 
     @contextmanager
     def _held(self, process: Endable) -> Iterator[None]:

@@ -12,6 +12,7 @@ from ...sdk.kind import Kind
 from ..gates.watch import Watch
 from ..simulators import simulator_for
 from ..traces.trace import Trace
+from . import feedback
 from .lockstep import LockstepCandidate, lockstep_zygote, run_lockstep
 
 #: A sample: the gates check every decision of every replay.
@@ -49,8 +50,8 @@ class InvariantGuard:
         self._lock = threading.Lock()
         self._zygote = lockstep_zygote(mode, Limits())
 
-    def broken(self, source: str) -> str:
-        """Return the first violation in words, or an empty string.
+    def broken(self, source: str) -> tuple[Invariant, str, str] | None:
+        """Return the first invariant that was broken, how, and the decision in full; or None.
 
         Raises:
             CandidateStopped: the candidate died or took too long.
@@ -60,10 +61,12 @@ class InvariantGuard:
         stream = simulator_for(self._kind).stream(self._trace, self._calibration, 0)
         with LockstepCandidate(self._living(), source, self._kind) as candidate:
             (replay,) = run_lockstep(candidate, [stream], watch if self._invariants else None)
-        if watch.found:
-            return f"{watch.found[0].invariant}: {watch.found[0].detail}"
+        for found in watch.found:
+            (invariant,) = (i for i in self._invariants if i.name == found.invariant)
+            shown = feedback.items(self._kind.input_names, found.items, found.action)
+            return invariant, found.detail, f"{found.detail}\n{shown}"
         broken = broken_over(replay.summary(), self._whole)
-        return f"{broken[0].name}: {broken[0].description}" if broken else ""
+        return (broken[0], "", "") if broken else None
 
     def _living(self) -> Zygote:
         """Return the clean process, or a fresh one in the place of one that ended."""

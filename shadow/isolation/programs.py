@@ -10,13 +10,14 @@ from typing import Any
 from ...sdk.isolation.program import ProgramProcess, program_zygote
 from ...sdk.isolation.zygote import Zygote
 from ...sdk.kind import Kind
-from ..evaluation import Evaluation, Split, Status
+from ..evaluation import Evaluation, Split, Status, Trial
 from ..gates.watch import blocking
-from ..programs import ProgramWatch, asking, drawn_questions, drive_program
+from ..programs import Answers, ProgramWatch, asking, drawn_questions, drive_program
 from ..simulators import simulator_for
 from ..simulators.base import Replay
 from ..splits import segments
 from ..traces.trace import Trace
+from . import feedback
 from .engine import CompiledOptions, ForkEngine
 
 #: Questions that the kind draws; the gates ask these and more.
@@ -66,22 +67,17 @@ class ProgramEngine(ForkEngine):
         total_s = self._options.seconds(self._kind)
         return program_zygote(self._kind, self._options.isolation, total_s=total_s)
 
-    def _evaluated(self, zygote: Zygote, source: str, split: Split) -> Evaluation:
+    def _evaluated(
+        self, zygote: Zygote, source: str, split: Split, trial: Trial | None
+    ) -> Evaluation:
         watch = ProgramWatch(self._kind, self._blocking)
         until = time.monotonic() + self._options.seconds(self._kind)
-        replays: list[Replay] = []
         with ProgramProcess(zygote, source, self._kind) as process, self._held(process):
             self._ask_drawn(process, watch)
             if watch.found:
                 return self._violated(watch)
             answer = asking(process, self._kind, watch, until)
-            for index, calibration in enumerate(self._calibrations):
-                seed = self._options.seed + index
-                stream = self._simulator.stream(self._traces[split], calibration, seed)
-                replays.append(drive_program(stream, answer))
-                if watch.found:
-                    return self._violated(watch)
-        return self._scored(replays)
+            return self._replayed(answer, watch, split, trial or Trial())
 
     def _ask_drawn(self, process: ProgramProcess, watch: ProgramWatch) -> None:
         """Ask what the kind draws; on a fault the incumbent would answer, so that breaks nothing."""
@@ -90,20 +86,40 @@ class ProgramEngine(ForkEngine):
             if answer.ok:
                 watch(question, answer.outputs)
 
+    def _replayed(
+        self, answer: Answers, watch: ProgramWatch, split: Split, trial: Trial
+    ) -> Evaluation:
+        """Replay under every calibration, or until the trial ends it."""
+        worst, parts = -math.inf, tuple[float, ...]()
+        for index, calibration in enumerate(self._calibrations):
+            seed = self._options.seed + index
+            stream = self._simulator.stream(self._traces[split], calibration, seed)
+            replay = drive_program(stream, answer)
+            wrong = self._violated(watch) if watch.found else self._wrong(replay)
+            if wrong is not None:
+                return wrong
+            mean, stretches = replay.mean, segments(replay, self._options.segments)
+            if mean > worst:
+                worst, parts = mean, stretches
+            left = len(self._calibrations) - 1 - index
+            if left and trial.ends(index, mean, stretches):
+                return self._scored(worst, parts, left)
+        return self._scored(worst, parts)
+
     def _violated(self, watch: ProgramWatch) -> Evaluation:
         found = watch.found[0]
-        return self._failed(Status.VIOLATION, f"{found.invariant}: {found.detail}")
+        (invariant,) = (i for i in self._blocking if i.name == found.invariant)
+        shown = feedback.case(found.asked._asdict(), found.answer)
+        return self._broke(invariant, found.detail, f"{found.detail} {shown}")
 
-    def _scored(self, replays: Sequence[Replay]) -> Evaluation:
-        for replay in replays:
-            if replay.fault >= 0:
-                return self._failed(Status.FAULT, f"no answer fit at decision {replay.fault}")
-            for invariant in self._whole:
-                if not invariant.holds(replay.summary()):
-                    said = f"{invariant.name}: {invariant.description}"
-                    return self._failed(Status.VIOLATION, said)
-        worst = max(replays, key=lambda replay: replay.mean)
-        if not math.isfinite(worst.mean):
+    def _wrong(self, replay: Replay) -> Evaluation | None:
+        """Return what a replay shows to be wrong; None for nothing."""
+        if replay.fault >= 0:
+            said = feedback.faulted(self._kind, replay.fault)
+            return self._failed(Status.FAULT, f"no answer fit at decision {replay.fault}", said)
+        for invariant in self._whole:
+            if not invariant.holds(replay.summary()):
+                return self._broke(invariant)
+        if not math.isfinite(replay.mean):
             return self._failed(Status.EVALUATOR_ERROR, "the replay has no finite score")
-        parts = segments(worst, self._options.segments)
-        return Evaluation(Status.OK, worst.mean, parts, layers=self.layers)
+        return None

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ...sdk.errors import ConfigurationError
-from .chat import MOST_ANSWER, Answer, Request
+from ..search.edits import MOST_ANSWER
+from .chat import Answer, Request
 
 #: Bytes of one entry, as read; every character of an answer may take six.
 _MOST_ENTRY = 6 * MOST_ANSWER + 10_000
@@ -131,7 +132,8 @@ def _answer(data: Any, key: str) -> Answer | None:
     text, tokens, finish = data.get("text"), data.get("tokens"), data.get("finish")
     if not isinstance(text, str) or not 0 < len(text) <= MOST_ANSWER or not isinstance(finish, str):
         return None
-    counted = isinstance(tokens, list) and len(tokens) == 2
-    if not counted or any(type(n) not in (int, type(None)) for n in tokens):
+    if not isinstance(tokens, list) or len(tokens) != 2:
+        return None
+    if any(type(n) not in (int, type(None)) for n in tokens):
         return None
     return Answer(text, tokens[0], tokens[1], finish[:40])

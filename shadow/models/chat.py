@@ -8,10 +8,8 @@ from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
+from ..search.edits import MOST_ANSWER
 from .options import Adapter
-
-#: Characters of an answer that are taken; what is longer is no program.
-MOST_ANSWER = 400_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,19 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from .chat import Answer, Failure, Request, prompt_of, read_body, refused, seconds_after
+from ..search.edits import MOST_ANSWER
+from .chat import (
+    Answer,
+    Failure,
+    Request,
+    prompt_of,
+    read_body,
+    refused,
+    seconds_after,
+)
 
-#: Bytes of a body that are read; a program is smaller by far.
-_MOST_BODY = 2_000_000
+#: Bytes of a body that are read; a character of an answer may take six.
+_MOST_BODY = 6 * MOST_ANSWER + 100_000
 _CHUNK = 65_536
 
 

@@ -67,11 +67,10 @@ class Lite:
         if isinstance(error, kinds.Timeout):
             return Failure(f"no answer within {seconds:.3g} s", again=True, charged=True)
         text = f"{type(error).__name__}: {error}"
-        reached = not any(type(cause).__name__ == "ConnectError" for cause in _causes(error))
-        if not reached:
+        if any(type(cause).__name__ == "ConnectError" for cause in _causes(error)):
             return Failure(text, again=True)
-        status = getattr(error, "status_code", None)
-        if isinstance(error, kinds.APIConnectionError) or not isinstance(status, int):
+        status = _status(error)
+        if status is None:
             return Failure(text, again=True, charged=True)
         return refused(status, text, self._after(error))
 
@@ -85,6 +84,22 @@ class Lite:
             if value:
                 return seconds_after(str(value), self._now())
         return None
+
+
+def _status(error: Exception) -> int | None:
+    """Return the HTTP status that an endpoint answered with; None where that is not certain.
+
+    litellm gives its own errors a status, and one of 500 to whatever it cannot read; only an error of the
+    library below holds what was received.
+    """
+    claimed = getattr(error, "status_code", None)
+    if isinstance(claimed, int) and 400 <= claimed < 500:
+        return claimed
+    for cause in _causes(error):
+        status = getattr(getattr(cause, "response", None), "status_code", None)
+        if type(cause).__module__.split(".")[0] in {"openai", "httpx"} and isinstance(status, int):
+            return status
+    return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

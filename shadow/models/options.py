@@ -118,6 +118,7 @@ class ModelOptions:
         timeout: seconds that a call may take in all, retries and waits between them included.
         prices: dollars per million tokens by model, before any table.
         cache: folder of answers; None keeps none.
+        share: of the turns that models take, above 0 and below 1; keyless proposers take the others.
     """
 
     models: tuple[Model, ...]
@@ -126,6 +127,7 @@ class ModelOptions:
     timeout: float = 120.0
     prices: Mapping[str, Price] = field(default_factory=lambda: MappingProxyType({}))
     cache: Path | None = None
+    share: float = 0.5
 
     def __post_init__(self) -> None:
         names = [model.name for model in self.models]
@@ -144,6 +146,11 @@ class ModelOptions:
             )
         if not 16 <= self.max_tokens <= 200_000:
             raise ConfigurationError(f"max_tokens {self.max_tokens} is not within 16 and 200000")
+        if not 0.0 < self.share < 1.0:
+            raise ConfigurationError(
+                f"a share of {self.share} of the turns for models: give one above 0 and below 1, for what goes "
+                "on while no model answers has turns, too"
+            )
         unknown = sorted(set(self.prices) - set(names))
         if unknown:
             raise ConfigurationError(

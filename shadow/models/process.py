@@ -166,7 +166,7 @@ class _Process:
             self._retired = True
             calls, self._calls = list(self._calls.values()), {}
         for call in calls:
-            _finish(call, f"the models' process {why}")
+            _finish(call, f"the models' process {why}", self._ready)
         self._popen.wait()
 
     def _watch(self, number: int, call: _Call) -> None:
@@ -189,8 +189,11 @@ class _Process:
         with self._popen.stdout as lines:
             while line := lines.readline(_MOST_LINE):
                 try:
-                    why = self._take(json.loads(line)) or why
-                except (ValueError, KeyError, TypeError):
+                    message = json.loads(line)
+                    if not isinstance(message, dict):
+                        raise TypeError
+                    why = self._take(message) or why
+                except (ValueError, KeyError, TypeError, RecursionError):
                     why = "said what is no result"
                     break
         self.kill(why)
@@ -212,12 +215,12 @@ class _Process:
             return ""
         result = _result(message)
         with self._lock:
-            call = self._calls.pop(message["id"], None)
+            done = self._calls.pop(message["id"], None)
             last = self._retired and not self._calls
-        if call is not None:
-            if call.timer is not None:
-                call.timer.cancel()
-            call.future.set_result(result)
+        if done is not None:
+            if done.timer is not None:
+                done.timer.cancel()
+            done.future.set_result(result)
         if last:
             self._popen.kill()
         return ""
@@ -229,11 +232,11 @@ class _Process:
         return timer
 
 
-def _finish(call: _Call, error: str) -> None:
-    """End a call that nobody knows the cost of."""
+def _finish(call: _Call, error: str, begun: bool = True) -> None:
+    """End a call that nobody knows the cost of, unless it had not even begun."""
     if call.timer is not None:
         call.timer.cancel()
-    call.future.set_result(Result(None, error, 1, 1))
+    call.future.set_result(Result(None, error, int(begun), int(begun)))
 
 
 def _ended(error: str) -> Future[Result]:

@@ -12,6 +12,9 @@ from enum import IntEnum
 
 from .records import Outcome, Record
 
+#: Scores within one part in so many rank alike.
+_STEPS = 1000
+
 
 class AddStatus(IntEnum):
     """What became of a record that was offered to the archive, from least to most."""
@@ -61,6 +64,27 @@ class Archive:
         """Return on how many segments each member is the best, by its step; ties all count."""
         return Counter(step for leading in self._leading.by_segment() for step in leading)
 
+    @property
+    def entry(self) -> float:
+        """A score above which a program enters only as the best on some segment; infinite while there is room."""
+        if len(self.members) < self.capacity:
+            return math.inf
+        return math.sinh((_step(self._worst().score) + 1) / _STEPS)
+
+    @property
+    def lows(self) -> tuple[float, ...]:
+        """What a program has to reach on every segment to change which members lead it.
+
+        Where one member leads, that is its mean; where several do, as on a stretch that says nothing, it is
+        the next number below.
+        """
+        return tuple(
+            leading[0].segments[at]
+            if len(leading) == 1
+            else math.nextafter(leading[0].segments[at], -math.inf)
+            for at, leading in enumerate(self._leaders())
+        )
+
     def select(self, rng: random.Random) -> Record | None:
         """Return a parent: the best of three at random or, one time in three, one of the fronts'."""
         if not self.members:
@@ -73,12 +97,16 @@ class Archive:
         return self.members[min(rng.randrange(len(self.members)) for _ in range(3))]
 
     def _drop_worst(self) -> Record:
+        worst = self._worst()
+        self._drop(worst)
+        return worst
+
+    def _worst(self) -> Record:
+        """Return the last member that nothing keeps."""
         best = self.best
         needed = {next(iter(steps)) for steps in self._leading.by_segment() if len(steps) == 1}
         spare = (m for m in reversed(self.members) if m.step not in needed and m is not best)
-        worst = next(spare, self.members[-1])
-        self._drop(worst)
-        return worst
+        return next(spare, self.members[-1])
 
     def _drop(self, member: Record) -> None:
         self.members.remove(member)
@@ -141,7 +169,11 @@ class Leading:
 def _rank(record: Record) -> tuple[int, int, float, int]:
     """Order by score in steps of a thousandth, then by size: otherwise programs grow for nothing."""
     # asinh is the logarithm of large numbers of either sign, and harmless around zero
-    return math.floor(1000 * math.asinh(record.score)), record.nodes, record.score, record.step
+    return _step(record.score), record.nodes, record.score, record.step
+
+
+def _step(score: float) -> int:
+    return math.floor(_STEPS * math.asinh(score))
 
 
 def _signature(record: Record) -> tuple[float, ...]:

@@ -193,8 +193,10 @@ class Search:
 
     def hint(self, text: str) -> None:
         """Let the writers of all later programs read some words; the log keeps them."""
-        self._log.hint(self._next, text)
-        self.hints.append(text)
+        last = self._past_hints[-1][0] if self._past_hints else 0
+        step = max(self._next, len(self._past), last)  # what is replayed was written without it
+        self._log.hint(step, text)
+        self._past_hints.append((step, text))
 
     def finish(self) -> None:
         """Put all committed results into the archive; the search asks for nothing afterwards."""

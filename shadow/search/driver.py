@@ -15,6 +15,7 @@ from typing import Any
 from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Kind
 from ..evaluation import Engine
+from . import racing
 from .core import WINDOW, Search
 from .finals import Finals
 from .log import RunLog
@@ -48,6 +49,7 @@ class Options:
         wait: whether to wait for what others tell when there is nothing else to do.
         scales: usual size of an input by name, from the trace.
         subject: what is searched on (hook, digests of trace and calibration), for the log's header.
+        racing: whether an evaluation may stop once the archive is certain to refuse the program.
         resume: continue the run in the folder.
     """
 
@@ -64,6 +66,7 @@ class Options:
     subject: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     writing: int = 4
     wait: bool = False
+    racing: bool = True
     resume: bool = False
 
     def __post_init__(self) -> None:
@@ -99,6 +102,7 @@ class Options:
             "incumbent": self.incumbent,
             "window": self.window,
             "finalists": self.finalists,
+            "racing": self.racing,
             "scales": dict(self.scales),
             "subject": dict(self.subject),
         }
@@ -141,7 +145,13 @@ def evolve(
     config = options.header(space) | {"layers": list(engine.layers), "authors": dict(who.settings)}
     with RunLog(out, config, resume=options.resume) as log:
         search = Search(
-            space, chosen, log, budget=options.budget, seed=options.seed, window=options.window
+            space,
+            chosen,
+            log,
+            budget=options.budget,
+            seed=options.seed,
+            window=options.window,
+            trials=racing.trial if options.racing and chosen.races else lambda _: None,
         )
         desk = Desk(who.writer, options.writing)
         pool = Pool(engine, bounds)

@@ -20,7 +20,7 @@ from typing import Any
 
 from ...sdk.errors import ConfigurationError
 from ...sdk.files import read_regular, strict_json
-from .log import read_log
+from .log import read_run
 from .records import KEYLESS, TOLD, Draft, Record
 
 FORMAT = 1
@@ -143,11 +143,11 @@ class FolderInbox:
             yield Draft(said["source"], operator, tuple(said["parents"]), said["author"])
 
     def _read_log(self) -> None:
-        header, *lines = read_log(self._folder / "log.jsonl")[0]
-        self._run = header["id"][:8]
-        told = (str(line.get("operator", "")) for line in lines)
+        history = read_run(self._folder / "log.jsonl")
+        self._run = history.run[:8]
+        told = (record.operator for record in history.records)
         self._known |= {operator for operator in told if operator.startswith(TOLD)}
-        self._known |= {line["text"] for line in lines if line["type"] == "hint"}
+        self._known |= {text for _, text in history.hints}
 
     def kept(self, record: Record) -> None:
         """Forget the file of a program that the log holds."""

@@ -62,6 +62,7 @@ class History:
         hints: words that were given while it ran, with the steps from which they hold.
         final: the line that closed the log, or None.
         hash: id of the last line.
+        run: id of the header, which names the run.
     """
 
     config: Line
@@ -69,6 +70,7 @@ class History:
     hints: tuple[tuple[int, str], ...]
     final: Final | None
     hash: str
+    run: str = ""
 
 
 class RunLog:
@@ -329,7 +331,10 @@ def _history(lines: list[Line], path: Path) -> History:
                 f"{path}: line {number} is none that a search writes ({error}); start a new run with "
                 "another --out"
             ) from None
-    return History(lines[0]["config"], tuple(records), tuple(hints), final, lines[-1]["id"])
+    first = lines[0]
+    return History(
+        first["config"], tuple(records), tuple(hints), final, lines[-1]["id"], first["id"]
+    )
 
 
 def _following(record: Record, step: int) -> Record:

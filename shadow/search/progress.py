@@ -87,10 +87,14 @@ class Progress:
 
     def line(self) -> str:
         """Return the glance as one line of text."""
+        return f"{self.phase}: {'; '.join(self.parts())}"
+
+    def parts(self) -> tuple[str, ...]:
+        """Return all that there is to say, one text for each thing."""
         search = self.search
         counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(search.counts.items()))
-        parts = (
-            f"{self.phase}: {self._scores()}",
+        said = (
+            self._scores(),
             counts or "nothing proposed yet",
             self._under_way(),
             self._spent(),
@@ -98,7 +102,7 @@ class Progress:
             f"{duration(self.left)} left" if math.isfinite(self.left) else "",
             notice(self),
         )
-        return "; ".join(part for part in parts if part)
+        return tuple(part for part in said if part)
 
     def _scores(self) -> str:
         best, published, incumbent = _best(self), _published(self.search), _incumbent(self)

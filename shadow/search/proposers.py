@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from .context import Choice, Context
+from .racing import at_least
 from .records import Brief, Draft, Outcome, Record
 from .tuning import Tuning
 
@@ -197,15 +198,15 @@ class Constants:
 
     def learn(self, record: Record) -> None:
         """Hand a result to the run that asked for it."""
-        if record.outcome is Outcome.OK:
-            self._scores[record.key] = record.score
+        if record.outcome in (Outcome.OK, Outcome.STOPPED):
+            self._scores[record.key] = at_least(record)
             self._note_seed(record)
         ticket = self._tickets.pop(record.step, None)
         if ticket is not None and self._tuning is not None:
             self._tuning.tell(ticket, self._scores.get(record.key, float("inf")))
 
     def _note_seed(self, record: Record) -> None:
-        if record.operator.startswith("seed:"):
+        if record.operator.startswith("seed:") and record.outcome is Outcome.OK:
             self._seeds.append(record)
             self._seeds.sort(key=lambda seed: (seed.score, seed.nodes, seed.step))
 

@@ -22,6 +22,7 @@ from .account import (
 from .diagnosis import Evidence, diagnosis, nothing_won
 from .finalist import Finalist, best_published, in_order, winner_of
 from .gains import EQUAL, gain, gain_interval
+from .racing import replays_saved
 from .records import KEYLESS, Record
 
 Interval = tuple[float, float]
@@ -57,6 +58,7 @@ class EvolveResult(Shown):
         log_hash: of the log; the same for the same configuration and results.
         seconds: wall time; NaN where it is not known.
         layers: of isolation that every evaluation ran under.
+        replays_saved: by evaluations that stopped because the rest could not have mattered.
         folder: that holds ``log.jsonl``, ``result.json``, ``report.html`` and, when there is a winner,
             ``best.py``.
     """
@@ -81,6 +83,7 @@ class EvolveResult(Shown):
     log_hash: str
     seconds: float
     layers: tuple[str, ...] = ()
+    replays_saved: int = 0
     folder: Path | None = None
 
     @property
@@ -165,6 +168,7 @@ def concluded(
         operators=by_operator(records),
         authors=by_author(records),
         bill=bill(records),
+        replays_saved=replays_saved(records),
         diagnosis=diagnosis(seen) if whole else (),
         log_hash=log_hash,
         seconds=seconds,
@@ -186,7 +190,9 @@ def _gained(base: Finalist | None, winner: Finalist | None) -> float:
 def _limits(base: Finalist | None, winner: Finalist | None, among: int) -> Interval | None:
     if base is None or winner is None or base.program == winner.program:
         return None
-    return gain_interval(base.segments, winner.segments, among)
+    limits = gain_interval(base.segments, winner.segments, among)
+    # a score that is not the mean of its stretches has no interval here
+    return limits if limits and limits[0] <= _gained(base, winner) <= limits[1] else None
 
 
 def _origin(winner: Finalist | None) -> str:
@@ -271,7 +277,8 @@ def cell(score: float) -> str:
 def proposed(result: EvolveResult) -> str:
     """Return in a line what was proposed and why the run ended."""
     found = ", ".join(f"{n} {outcome}" for outcome, n in result.counts.items()) or "none"
-    return f"proposals: {found}; stopped: {result.stopped}; log {result.log_hash[:16]}"
+    saved = f"; replays left out: {result.replays_saved}" if result.replays_saved else ""
+    return f"proposals: {found}{saved}; stopped: {result.stopped}; log {result.log_hash[:16]}"
 
 
 def yields_table(result: EvolveResult, most: int = _ROWS) -> Table:

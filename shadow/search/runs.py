@@ -22,6 +22,7 @@ from .records import Outcome, Record
 from .result import EvolveResult, concluded
 
 LOG = "log.jsonl"
+_MOST_TEXT = 200
 
 
 class State(StrEnum):
@@ -62,16 +63,17 @@ class Run:
         return min(scored, key=lambda r: (r.score, r.nodes, r.step), default=None)
 
     def setting(self, name: str) -> str:
-        """Return a setting by its name in the header (``subject.hook``) as text; empty where there is none."""
+        """Return a setting by its name in the header (``subject.hook``) as short text; empty without one."""
         found: Any = self.config
         for part in name.split("."):
             found = found.get(part) if isinstance(found, dict) else None
-        return "" if found is None else str(found)
+        return "" if found is None else str(found)[:_MOST_TEXT]
 
     @property
     def subject(self) -> str:
-        """What the search is about: the hook, or the kind where none is named."""
-        return self.setting("subject.hook") or self.setting("kind") or self.folder.name
+        """What the search is about: the hook, the problem's name, or the kind where neither is named."""
+        named = (self.setting(name) for name in ("subject.hook", "problem", "kind"))
+        return next(filter(None, named), self.folder.name)
 
     def result(self) -> EvolveResult:
         """Return what the log alone says of the run; seconds and isolation of an end are not in it."""

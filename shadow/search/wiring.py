@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from contextlib import closing, nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...policies.rollout.ledger import Ledger
-from ...sdk.errors import SearchError
+from ...sdk.errors import ConfigurationError, SearchError
 from ...sdk.kind import Kind
-from ..evaluation import Split
+from ..evaluation import Engine, Split
 from ..gates.evaluator import Beyond, Evaluator, quarantine, require_trusted
 from ..isolation.compiled import CompiledEngine, CompiledOptions
 from ..isolation.programs import ProgramEngine
@@ -25,10 +25,14 @@ from ..simulators import simulator_for
 from ..splits import split
 from ..traces.trace import Trace
 from .driver import Options, evolve
+from .executor import Recipe
 from .pool import Bounds
 from .progress import Report
 from .result import EvolveResult
 from .writers import Authors
+
+if TYPE_CHECKING:
+    from ..gates.case import Target
 
 #: Calibrations drawn from the fit's uncertainty; candidates are ranked by the worst.
 DRAWS = 8
@@ -115,6 +119,48 @@ class Arena:
         return {"hook": self.trace.hook, "trace": self.trace.digest, "calibrations": calibrations}
 
 
+def arena_for(target: Target, trace: Trace, runs: CompiledOptions) -> Arena:
+    """Return where candidates for a target are scored; the hook's own invariants are added to the options'."""
+    own = tuple(each for each in target.invariants if each not in target.kind.invariants)
+    return Arena.of(target.kind, trace, replace(runs, invariants=(*runs.invariants, *own)))
+
+
+def recipe(
+    traces: str,
+    hook: str | None,
+    incumbent: str | None,
+    invariants: str | None,
+    runs: CompiledOptions,
+) -> Recipe:
+    """Return how a worker elsewhere makes an engine for the same search; the first four as for ``opened``.
+
+    Raises:
+        ConfigurationError: the options hold invariants of their own, which are code and cannot travel.
+    """
+    if runs.invariants:
+        raise ConfigurationError(
+            "invariants given to an engine cannot travel to an executor's workers; declare them at the hook, or "
+            "confirm them in a file"
+        )
+    # a worker evaluates one program at a time: how many there are is the executor's matter
+    values = asdict(replace(runs, workers=1))
+    named = {"traces": traces, "hook": hook, "incumbent": incumbent, "invariants": invariants}
+    return Recipe(f"{__name__}:made_of", named | {"runs": values})
+
+
+def made_of(settings: Mapping[str, Any]) -> tuple[Engine, dict[str, str]]:
+    """Return, in a worker, the engine that a recipe describes, and what it is about."""
+    from ..opening import opened
+
+    said = dict(settings)
+    values: dict[str, Any] = said.pop("runs")
+    listed = {name: tuple(each) for name, each in values.items() if isinstance(each, list)}
+    runs = CompiledOptions(**(values | listed))
+    trace, target = opened(**said)
+    arena = arena_for(target, trace, runs)
+    return arena.open(), arena.subject()
+
+
 def search(
     arena: Arena,
     options: Options,
@@ -126,8 +172,9 @@ def search(
     actor: str = "evolve",
     authors: Authors | None = None,
     stop: Callable[[], bool] = lambda: False,
+    engine: Engine | None = None,
 ) -> EvolveResult:
-    """Search on a trace and leave ``log.jsonl``, ``result.json`` and ``best.py`` in a folder.
+    """Search on a trace and leave ``log.jsonl``, ``result.json``, ``report.html`` and ``best.py``.
 
     Args:
         arena: what to score on.
@@ -139,6 +186,7 @@ def search(
             gives a score beyond a proven bound; None looks at none.
         actor: who searches, for the ledger.
         authors: who proposes; None for the keyless proposers alone.
+        engine: evaluates on the arena's windows and stays open; None opens the arena's own.
 
     Raises:
         IsolationError: the isolation cannot be had.
@@ -159,11 +207,11 @@ def search(
             _quarantine(arena, ledger, actor, Beyond(score, limit, source, *where))
 
     bounds = Bounds(arena.bound, caught)
-    with arena.open() as engine:
+    with arena.open() if engine is None else nullcontext(engine) as running:
         try:
             result = evolve(
                 arena.kind,
-                engine,
+                running,
                 options,
                 out,
                 progress=progress,
@@ -191,10 +239,14 @@ def _quarantine(arena: Arena, path: Path, actor: str, at: Beyond) -> None:
 
 
 def write(result: EvolveResult, out: Path) -> None:
-    """Write ``result.json`` and, if there is a winner, ``best.py``; each whole or not at all."""
+    """Write ``result.json``, ``report.html`` and, if there is a winner, ``best.py``; each whole or not at all."""
     _replace(out / "result.json", json.dumps(result.to_json(), indent=2, sort_keys=True) + "\n")
     if result.winner is not None:
         _replace(out / "best.py", result.winner.source)
+    from ..report.searches import write_report  # plots are slow to import
+    from .runs import load
+
+    write_report(load(out), result)
 
 
 def _replace(path: Path, text: str) -> None:

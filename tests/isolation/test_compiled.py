@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import struct
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +19,17 @@ import pytest
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError, IsolationError
 from gnomon.sdk.invariant import Invariant, broken_over
+from gnomon.sdk.isolation.zygote import Fork, Zygote
 from gnomon.sdk.language import check
 from gnomon.sdk.language._names import BUILTINS, MATH
 from gnomon.shadow.compiled import compile_score
-from gnomon.shadow.evaluation import Engine, Evaluation, Status
+from gnomon.shadow.evaluation import Engine, Evaluation, Status, Trial
 from gnomon.shadow.isolation.compiled import CompiledEngine, CompiledOptions
 from gnomon.shadow.isolation.compiled_child import stretches
 from gnomon.shadow.isolation.lockstep import lockstep, run_lockstep
 from gnomon.shadow.policy import source_policy
+from gnomon.shadow.search.driver import Options, evolve
+from gnomon.shadow.search.records import Budget
 from gnomon.shadow.simulators import simulator_for
 from gnomon.shadow.traces.trace import DecisionTrace
 
@@ -31,6 +38,7 @@ from .systems import recorded
 
 PEAK = load_balancer.baselines["peak_ewma"].source or ""
 ROUND_ROBIN = load_balancer.baselines["round_robin"].source or ""
+MORE = [load_balancer.baselines[name].source or "" for name in ("random", "least_outstanding")]
 SEED = 3
 SIMULATOR = simulator_for(load_balancer)
 # compiles fast, computes for ever: about a millisecond a score
@@ -336,3 +344,169 @@ def test_a_worker_that_cannot_prepare_refuses_to_start(
 ) -> None:
     with pytest.raises(IsolationError, match="no_such_module"):
         _small(trace, calibrations, modules=("no_such_module",))
+
+
+# --- trials -------------------------------------------------------------------------------------------
+
+
+def _means(trace: DecisionTrace, calibrations: tuple[Any, ...], source: str) -> list[float]:
+    policy = source_policy("p", source, load_balancer)
+    return [
+        policy.replay(SIMULATOR, trace, calibration, SEED + index).mean
+        for index, calibration in enumerate(calibrations)
+    ]
+
+
+@pytest.mark.parametrize("source", [PEAK, ROUND_ROBIN])
+def test_an_evaluation_stops_at_the_first_mean_above_the_bar(
+    engine: CompiledEngine, trace: DecisionTrace, calibrations: tuple[Any, ...], source: str
+) -> None:
+    whole, (first, second) = (
+        engine.submit(source, "train").result(),
+        _means(trace, calibrations, source),
+    )
+    below = engine.submit(source, "train", Trial(0.999 * first)).result()
+    assert below.status is Status.STOPPED and np.isnan(below.score) and not below.segments
+    said = dict(below.metrics)
+    assert said["at_least"] == first and said["replays_left"] > 1
+    assert "certainly worse" in below.feedback
+    assert engine.submit(source, "train", Trial(whole.score)).result() == whole
+    after = engine.submit(source, "train", Trial(first)).result()
+    assert (after.status is Status.STOPPED) is (second > first)
+    if second > first:
+        assert dict(after.metrics)["at_least"] == second
+
+
+def test_with_nothing_left_to_replay_an_evaluation_ends_with_its_score(
+    engine: CompiledEngine, trace: DecisionTrace, calibrations: tuple[Any, ...]
+) -> None:
+    window = trace.window(5, 10)
+    rising = [s for s in (PEAK, ROUND_ROBIN, *MORE) if _rises(_means(window, calibrations, s))]
+    assert rising
+    first, second = _means(window, calibrations, rising[0])
+    found = engine.submit(rising[0], "validation", Trial((first + second) / 2.0)).result()
+    assert found.status is Status.OK and found.score == second
+
+
+def _rises(means: list[float]) -> bool:
+    return means[0] < means[1]
+
+
+def test_a_segment_at_the_leaders_keeps_an_evaluation_going(engine: CompiledEngine) -> None:
+    whole = engine.submit(PEAK, "validation").result()
+    trial = Trial(0.0, leaders=(1e9, 0.0, 0.0, 0.0, 0.0))
+    assert engine.submit(PEAK, "validation", trial).result() == whole
+    trial = replace(trial, leaders=(0.0,) * 5)
+    assert engine.submit(PEAK, "validation", trial).result().status is Status.STOPPED
+
+
+def test_segments_tried_first_end_an_evaluation_or_do_not(
+    engine: CompiledEngine, trace: DecisionTrace, calibrations: tuple[Any, ...]
+) -> None:
+    score = compile_score(check(PEAK, load_balancer.input_names))
+    replay = SIMULATOR.compiled(trace, calibrations[0], SEED, score, load_balancer.order)
+    seen = float(stretches(replay, 5)[[1, 3]].mean())
+    stopped = engine.submit(PEAK, "train", Trial(first=(1, 3), first_bar=0.99 * seen)).result()
+    assert stopped.status is Status.STOPPED and dict(stopped.metrics)["at_least"] == replay.mean
+    passed = engine.submit(PEAK, "train", Trial(first=(1, 3), first_bar=1.01 * seen)).result()
+    assert passed == engine.submit(PEAK, "train").result()
+
+
+def test_a_fork_that_stops_unasked_is_not_believed(engine: CompiledEngine) -> None:
+    answer = struct.pack("<iIdI", -1, 3, 5.0, 0)
+    assert engine._result({"split": "train"}, answer).status is Status.DIED
+    assert engine._result({"split": "train", "trial": {}}, answer).status is Status.STOPPED
+
+
+# --- words --------------------------------------------------------------------------------------------
+
+
+def test_every_evaluation_says_something_that_can_be_read(engine: CompiledEngine) -> None:
+    sources = {
+        Status.OK: PEAK,
+        Status.FAULT: "def score(inflight):\n    return 1.0 / inflight\n",
+        Status.REJECTED: "import os\n",
+    }
+    for status, source in sources.items():
+        found = [engine.submit(source, "validation").result() for _ in range(2)]
+        assert found[0].status is status and found[0].feedback == found[1].feedback
+        assert 0 < len(found[0].feedback) <= 2000 and found[0].feedback.isascii()
+    found[0] = engine.submit(PEAK, "validation").result()
+    worst = int(np.argmax(found[0].segments))
+    assert f"Worst: stretch {worst} (" in found[0].feedback
+    assert "decision 0" in engine.submit(sources[Status.FAULT], "validation").result().feedback
+
+
+def test_a_broken_invariant_comes_with_the_decision_that_broke_it(
+    trace: DecisionTrace, calibrations: tuple[Any, ...]
+) -> None:
+    never = Invariant("never_b", lambda items, picked: picked is not items[1], description="Not b.")
+    with _small(trace, calibrations, invariants=(never,)) as engine:
+        found = engine.submit(ROUND_ROBIN, "train").result()
+    assert found.status is Status.VIOLATION and found.detail.startswith(
+        "never_b: Not b. Picked item 1"
+    )
+    assert "never_b did not hold at a decision" in found.feedback
+    assert "item 1 (picked): inflight=" in found.feedback and "item 3: " in found.feedback
+
+
+# --- hanging candidates, and our own failures -----------------------------------------------------------
+
+
+def test_hanging_candidates_take_no_worker_from_the_good_ones(
+    trace: DecisionTrace, calibrations: tuple[Any, ...]
+) -> None:
+    """The hang probe: K that never end, then M good ones; M are evaluated and nothing is left behind."""
+    long, hanging = replace(trace, **_tiled(trace, 300)), 3
+    traces = {"train": long, "validation": trace.rows(slice(0, 200))}
+    options = CompiledOptions(workers=2, deadline_s=1.0)
+    before = threading.active_count()
+    with CompiledEngine(load_balancer, traces, calibrations[:1], options) as engine:
+        slow = [engine.submit(SLOW, "train") for _ in range(hanging)]
+        good = [engine.submit(PEAK.replace("1.0", f"{n}.0"), "validation") for n in range(1, 7)]
+        assert {future.result().status for future in slow} == {Status.TIMEOUT}
+        assert {future.result().status for future in good} == {Status.OK}
+        assert not engine._running
+        pid = engine._zygote.pid if engine._zygote else 0
+    assert threading.active_count() == before
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+class Shaken:
+    """Forks of a clean process, some of which fail as ours may."""
+
+    def __init__(self, *failures: str) -> None:
+        self.asked = 0
+        self._failures = failures
+        self._fork = Zygote.fork
+
+    def __call__(self, zygote: Zygote) -> Fork:
+        self.asked += 1
+        which, left = divmod(self.asked, 4)
+        if left or which > len(self._failures):
+            return self._fork(zygote)
+        if self._failures[which - 1] == "killed":
+            os.kill(zygote.pid, signal.SIGKILL)
+            return self._fork(zygote)
+        number = getattr(errno, self._failures[which - 1])
+        raise OSError(number, os.strerror(number))
+
+
+def test_a_search_through_our_own_failures_ends_in_the_same_log(
+    trace: DecisionTrace,
+    calibrations: tuple[Any, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    options = Options(budget=Budget(8), seed=1, parallel=1, finalists=2)
+    few = {name: load_balancer.baselines[name] for name in ("peak_ewma", "least_outstanding")}
+    kind = replace(load_balancer, baselines=few)
+    traces = {"train": trace.rows(slice(0, 500)), "validation": trace.rows(slice(500, 900))}
+    runs = CompiledOptions(workers=1, seed=SEED)
+    with CompiledEngine(load_balancer, traces, calibrations[:1], runs) as engine:
+        calm = evolve(kind, engine, options, tmp_path / "calm")
+        shaken = Shaken("ENOSPC", "killed", "EMFILE")
+        monkeypatch.setattr(Zygote, "fork", lambda zygote: shaken(zygote))
+        result = evolve(kind, engine, options, tmp_path / "shaken")
+    assert shaken.asked > 12 and calm.log_hash == result.log_hash
+    assert "evaluator_error" not in result.counts and result.winner is not None

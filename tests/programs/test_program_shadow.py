@@ -24,7 +24,7 @@ from gnomon.sdk.language import Answer
 from gnomon.sdk.runtime import RUNTIME
 from gnomon.shadow import programs
 from gnomon.shadow.bundling import bundle_for
-from gnomon.shadow.evaluation import Status
+from gnomon.shadow.evaluation import Status, Trial
 from gnomon.shadow.gates import program as gate_program
 from gnomon.shadow.gates import verify as gates
 from gnomon.shadow.gates.behaviour import language
@@ -139,6 +139,46 @@ def test_a_slow_program_is_killed_at_the_kinds_deadline(arena: Arena) -> None:
         begin = time.monotonic()
         assert engine.submit(LATE, "train").result().status is Status.TIMEOUT
         assert time.monotonic() - begin < 5.0
+
+
+def test_hanging_programs_take_no_worker_from_the_good_ones(arena: Arena) -> None:
+    assert kind.program is not None
+    hasty = replace(kind, deadline_s=0.5, program=replace(kind.program, max_fuel=10**9))
+    windows = {split: window.rows(slice(0, 20)) for split, window in arena.windows.items()}
+    with ProgramEngine(hasty, windows, arena.draws[:1], CompiledOptions(workers=2)) as engine:
+        slow = [engine.submit(LATE, "train") for _ in range(3)]
+        good = [engine.submit(SOURCES[name], "train") for name in ("static", "eplb") * 2]
+        assert {future.result().status for future in slow} == {Status.TIMEOUT}
+        assert {future.result().status for future in good} == {Status.OK}
+        assert not engine._running
+
+
+def test_a_program_stops_once_its_score_is_certain_to_be_above_the_bar(
+    engine: ProgramEngine, arena: Arena
+) -> None:
+    source = SOURCES["static"]
+    whole = engine.submit(source, "validation").result()
+    first = replace(arena, draws=arena.draws[:1]).score(
+        baseline_policy("static", kind), "validation"
+    )
+    stopped = engine.submit(source, "validation", Trial(0.999 * first)).result()
+    assert stopped.status is Status.STOPPED
+    assert stopped.metrics == (("at_least", first), ("replays_left", 1.0))
+    assert engine.submit(source, "validation", Trial(whole.score)).result() == whole
+    leading = Trial(0.0, leaders=(1e9,))
+    assert engine.submit(source, "validation", leading).result() == whole
+    first_bar = Trial(first=(0,), first_bar=0.0)
+    assert engine.submit(source, "validation", first_bar).result().status is Status.STOPPED
+
+
+def test_a_broken_invariant_comes_with_question_and_answer(engine: ProgramEngine) -> None:
+    source = "def rebalance(placement):\n    placement[0, 0] = 0.0\n"
+    found = engine.submit(source, "train").result()
+    assert "in_range did not hold at a decision" in found.feedback
+    assert '"weight": ' in found.feedback and '"placement": ' in found.feedback
+    assert len(found.feedback) <= 2000
+    again = engine.submit(source, "validation").result()  # what is drawn is drawn alike
+    assert again.feedback == found.feedback
 
 
 def test_a_clean_process_that_ends_is_our_fault_and_is_replaced(arena: Arena) -> None:

@@ -19,6 +19,7 @@ from gnomon.shadow.gates.verdict import GateResult, Verdict
 from gnomon.shadow.replay.compare import PolicyRow, ReplayTable
 from gnomon.shadow.report.rollouts import Rollout, Shipped
 from gnomon.shadow.report.shown import Code, Part, Shown, Table, as_html, as_text, printable
+from gnomon.shadow.search.account import Bill
 from gnomon.shadow.search.finalist import Finalist
 from gnomon.shadow.search.result import EvolveResult
 from gnomon.shadow.splits import Interval
@@ -156,6 +157,12 @@ def searched(**changes: object) -> EvolveResult:
         "incumbent": None,
         "finalists": (finalist("evolved"),),
         "search_added": 0.031,
+        "added_interval": (0.01, 0.05),
+        "over_incumbent": math.nan,
+        "over_interval": None,
+        "operators": (),
+        "authors": (),
+        "bill": Bill(),
         "origin": "evolved",
         "stopped": "evaluations",
         "counts": {"ok": 5},

@@ -12,7 +12,7 @@ from .in_turn import InTurn
 from .map_elites import MapElites
 from .pareto import Pareto
 
-__all__ = ["STRATEGIES", "InTurn", "Makers", "Mixed", "Strategy", "keyless", "strategy"]
+__all__ = ["CONTROLS", "STRATEGIES", "InTurn", "Makers", "Mixed", "Strategy", "keyless", "strategy"]
 
 
 def keyless() -> Makers:
@@ -55,6 +55,9 @@ STRATEGIES: dict[str, Callable[[Mapping[str, str], Makers], Strategy]] = {
     "random": random_programs,
     "published": published,
 }
+
+#: Those that show what a search without a clever strategy finds.
+CONTROLS = ("independent", "seeds", "random", "published")
 
 
 def strategy(name: str, seeds: Mapping[str, str], makers: Makers | None = None) -> Strategy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ..context import Choice, Context
 from ..proposers import Proposer
@@ -15,6 +15,10 @@ Makers = Sequence[tuple[float, Proposer]]
 
 class Strategy(Protocol):
     """Solution storage and selection; a function of its arguments and of what it has learned."""
+
+    #: Whether a program that the search's own archive would refuse is of no use to it; then the evaluation
+    #: of such a program may stop early, unless a draft says otherwise.
+    races: ClassVar[bool] = False
 
     def draft(self, context: Context, rng: random.Random) -> Draft | Brief | None:
         """Return a draft or a brief, or None when there is nothing before more results come."""

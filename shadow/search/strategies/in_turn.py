@@ -20,6 +20,8 @@ class InTurn(Strategy):
         last: asked when nobody else has a draft.
     """
 
+    races = True
+
     def __init__(
         self, first: Sequence[Proposer], then: Makers = (), last: Sequence[Proposer] = ()
     ) -> None:
