@@ -5,7 +5,7 @@ seeds, keyless, from the library of published policies. What is counted is what 
 the product's own rule, against the published policy that is best on validation, as a gain in percent. A winner
 that is a published policy gains what that policy does. Ranges are 95 % intervals of the mean over the five (Student's t); what
 one strategy has over another is paired by trace. ``truth`` is the mean outcome of a long future of the world,
-which no simulator of ours wrote. The holdout is opened here to measure the search; no ledger counts it.
+which no simulator of ours wrote. Nothing is raced: every evaluation goes all the way. The holdout is opened here to measure the search; no ledger counts it.
 
 Runs are kept under ``build/bench/quality`` by the digest of the code and not repeated while that is the same;
 evaluations by that of simulators, kinds and language alone. ``GNOMON_BENCH_STRATEGIES`` names some.
@@ -145,7 +145,7 @@ class Bench:
     def _options(self, name: str, budget: int) -> Options:
         arena = self.field.arena
         return Options(
-            budget=Budget(budget), seed=self.seed, strategy=name, parallel=1,
+            budget=Budget(budget), seed=self.seed, strategy=name, parallel=1, racing=False,
             scales=arena.scales(), subject=arena.subject(),
         )  # fmt: skip
 

@@ -78,11 +78,9 @@ class Archive:
         Where one member leads, that is its mean; where several do, as on a stretch that says nothing, it is
         the next number below.
         """
+        found = zip(self._leading.lows, self._leading.by_segment(), strict=True)
         return tuple(
-            leading[0].segments[at]
-            if len(leading) == 1
-            else math.nextafter(leading[0].segments[at], -math.inf)
-            for at, leading in enumerate(self._leaders())
+            low if len(steps) == 1 else math.nextafter(low, -math.inf) for low, steps in found
         )
 
     def select(self, rng: random.Random) -> Record | None:
@@ -125,6 +123,11 @@ class Leading:
         self._members = members
         self._lows: list[float] = []
         self._steps: list[set[int]] = []
+
+    @property
+    def lows(self) -> Sequence[float]:
+        """The best mean of every segment that all members have."""
+        return self._lows
 
     def by_segment(self) -> Sequence[AbstractSet[int]]:
         """Return the steps of the best members for every segment that all members have."""
