@@ -34,6 +34,11 @@ class ProblemSpace:
         """Only the same score is equal: the unit is the evaluator's, and small gains may be what it is about."""
         return 0.0
 
+    @property
+    def higher(self) -> bool:
+        """Higher is better, as OpenEvolve counts."""
+        return True
+
     def baselines(self) -> dict[str, str]:
         """Return the initial program."""
         return {INITIAL: self.problem.program}
