@@ -20,7 +20,7 @@ CACHE = Path(".gnomon/models")
 
 Models = Annotated[
     list[str] | None,
-    typer.Option("--model", help="NAME[@ADDRESS][=WEIGHT] of a language model; again for more."),
+    typer.Option("--model", help="A language model: NAME, NAME=WEIGHT or NAME@ADDRESS=WEIGHT; again for more."),
 ]
 MaxCost = Annotated[
     float, typer.Option(help="With --model: most dollars, calls under way included.")
@@ -37,7 +37,7 @@ PriceOf = Annotated[
 ]
 KeyEnv = Annotated[
     list[str] | None,
-    typer.Option("--key-env", help="With --model: [NAME=]VARIABLE that holds the key."),
+    typer.Option("--key-env", help="With --model: VARIABLE that holds the key, or NAME=VARIABLE."),
 ]
 ModelTimeout = Annotated[
     float | None, typer.Option(help="With --model: seconds of a call, retries included; 120.")
