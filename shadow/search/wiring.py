@@ -153,7 +153,7 @@ def made_of(settings: Mapping[str, Any]) -> tuple[Engine, dict[str, str]]:
     from ..opening import opened
 
     said = dict(settings)
-    values: dict[str, Any] = said.pop("runs")
+    values: dict[str, Any] = dict(said.pop("runs"))
     for name in ("invariants", "modules", "paths"):
         values[name] = tuple(values[name])
     runs = CompiledOptions(**values)
