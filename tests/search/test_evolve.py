@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import html
 import json
 import os
 import random
@@ -171,6 +172,9 @@ def test_the_command_finds_a_better_policy_than_round_robin(
     assert result["winner"]["source"] == (folder / "best.py").read_text()
     assert result["winner"]["validation"] < 0.9 * result["incumbent"]["validation"]
     assert json.loads((folder / "result.json").read_text())["log_hash"] == result["log_hash"]
+    assert result["verdict"] in html.unescape((folder / "report.html").read_text("utf-8"))
+    low, high = result["over_interval"] or (-1.0, 1.0)
+    assert low < result["over_incumbent"] < high
     records = list(proposals(folder / "log.jsonl"))
     assert sum(result["counts"].values()) == len(records)
     assert len({len(record.segments) for record in records if record.outcome == "ok"}) == 1
