@@ -223,3 +223,22 @@ def test_a_damaged_log_is_a_trace_error(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"noise + 1", b"noise + 9"))
     with pytest.raises(TraceError, match="line 4 does not follow"):
         load(tmp_path)
+
+
+def test_a_log_cut_anywhere_is_read_up_to_there(tmp_path: Path) -> None:
+    """What a reader may find while a run writes: every beginning of a log is the log of a shorter run."""
+    whole = (written(tmp_path / "whole") / "log.jsonl").read_bytes()
+    records = load(tmp_path / "whole").records
+    (tmp_path / "cut").mkdir()
+    path = tmp_path / "cut" / "log.jsonl"
+    for size in range(0, len(whole), 7):
+        path.write_bytes(whole[:size])
+        lines = whole[:size].count(b"\n")
+        if lines == 0:
+            with pytest.raises(TraceError, match="no header yet"):
+                load(tmp_path / "cut")
+        else:
+            run = load(tmp_path / "cut")
+            assert repr(run.records) == repr(records[: max(lines - 2, 0)])
+            assert (run.state, run.final) == (State.INTERRUPTED, None)
+            run.result()
