@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -183,6 +184,14 @@ def test_rows_say_where_each_program_came_from(tmp_path: Path) -> None:
     assert (found[1]["dollars"], found[1]["metrics"]) == (None, {"p99": None})
     assert (found[0]["family"], found[0]["operator"]) == ("seed", "seed:peak_ewma")
     assert found[2]["score"] is None
+
+
+def test_the_reference_lists_the_columns(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "search.md"
+    section = page.read_text("utf-8").split("\n## Export\n")[1].split("\n## ")[0]
+    cells = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    names = set(re.findall(r"`(\w+)`", "".join(cells)))
+    assert names == set(next(rows(load(written(tmp_path)))))
 
 
 def test_both_formats_hold_the_same_rows(tmp_path: Path) -> None:
