@@ -11,7 +11,7 @@ What is used: one executed process for each evaluation, with an environment of i
 that ends every process which came of it. Candidate and evaluator share it, so what they answer is
 believed as OpenEvolve believes it: :data:`.result.WARNING` says what that means.
 
-* :mod:`.blocks` finds the ``EVOLVE-BLOCK`` marks, :mod:`.settings` reads ``config.yaml``, :mod:`.folder` both;
+* :mod:`.folder` reads a folder, :mod:`.settings` its ``config.yaml``;
 * :mod:`.rules` is OpenEvolve's arithmetic of metrics and stages, :mod:`.child` runs where the evaluator runs;
 * :mod:`.process` starts and ends that process, :mod:`.engine` makes evaluations of it;
 * :mod:`.spans`, :mod:`.places` and :mod:`.operators` change plain Python, :mod:`.dialect` is what search sees of

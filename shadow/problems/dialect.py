@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from ...sdk.errors import LanguageError
-from ..search.space import Space
+from ..search.blocks import Marked, cut
+from ..search.space import SearchSpace
 from ..search.trees import literal
-from .blocks import Regions, regions
 from .folder import Problem
 from .operators import OPERATORS, Edits, expression_from, function_from, is_whole, put
 from .places import Place, Places
@@ -36,8 +36,7 @@ class BlockDialect:
     """
 
     def __init__(self, problem: Problem) -> None:
-        self._marked = problem.regions.outside != ("", "")
-        self._outside = problem.regions.outside
+        self._frame = problem.marked
         self._places = lru_cache(maxsize=_KEPT)(self._found)
         self._most = max(problem.settings.most_characters, len(problem.program))
         self._limit = _GROWTH * self.nodes(problem.program) + _ALLOWANCE
@@ -57,19 +56,20 @@ class BlockDialect:
             if isinstance(node, ast.expr | ast.stmt)
         )
 
-    def _cut(self, source: str) -> Regions:
-        if not self._marked:
-            return Regions(("", ""), (source,))
+    def _cut(self, source: str) -> Marked:
+        """Take a source apart; without marks in the initial program all of it is one block."""
+        if not self._frame.inside:
+            return Marked(("", ""), (source,))
         try:
-            cut = regions(source)
+            found = cut(source)
         except ValueError as error:
             raise LanguageError(str(error)) from error
-        if cut.outside != self._outside:
+        if found.fixed != self._frame.fixed:
             raise LanguageError(
                 "what stands outside the EVOLVE-BLOCK marks, or a mark, is not that of "
                 "initial_program.py; change only what is between them"
             )
-        return cut
+        return found
 
     def key(self, source: str) -> str:
         """Return the tree's text without docstrings; layout and comments are not in it, names are."""
@@ -80,7 +80,9 @@ class BlockDialect:
                 "too deep for this interpreter; write shorter expressions"
             ) from error
 
-    def mutated(self, source: str, space: Space, rng: random.Random) -> tuple[str, str] | None:
+    def mutated(
+        self, source: str, space: SearchSpace, rng: random.Random
+    ) -> tuple[str, str] | None:
         """Return a program after one to three changes, or None when nothing took."""
         weights = [weight for weight, _ in OPERATORS.values()]
         for _ in range(_TRIES):
@@ -96,7 +98,9 @@ class BlockDialect:
                 return child, "+".join(applied)
         return None
 
-    def crossed(self, mother: str, father: str, space: Space, rng: random.Random) -> str | None:
+    def crossed(
+        self, mother: str, father: str, space: SearchSpace, rng: random.Random
+    ) -> str | None:
         """Return the mother with a block, a function or an expression of the father's."""
         for _ in range(_TRIES):
             way = rng.random()
@@ -111,18 +115,18 @@ class BlockDialect:
         return None
 
     def _with_block(self, mother: str, father: str, rng: random.Random) -> str | None:
-        ours, theirs = self._cut(mother).blocks, self._cut(father).blocks
+        ours, theirs = self._cut(mother).inside, self._cut(father).inside
         if len(ours) < 2:
             return None
         chosen = rng.randrange(len(ours))
         blocks = (*ours[:chosen], theirs[chosen], *ours[chosen + 1 :])
         return self._sound(self._cut(mother).joined(blocks))
 
-    def probing(self, source: str, space: Space, decisions: int) -> str | None:
+    def probing(self, source: str, space: SearchSpace, decisions: int) -> str | None:
         """Return None: there are no items that could be avoided."""
         return None
 
-    def scratch(self, space: Space, rng: random.Random) -> str | None:
+    def scratch(self, space: SearchSpace, rng: random.Random) -> str | None:
         """Return None: a random text is no program that an evaluator can use."""
         return None
 

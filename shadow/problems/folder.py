@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...sdk.errors import ConfigurationError, LanguageError
-from .blocks import Regions, regions
+from ..search.blocks import Marked, cut
 from .settings import ProblemSettings, read_settings
 from .spans import tree_of
 
@@ -61,9 +61,9 @@ class Problem:
         return self.folder.name
 
     @property
-    def regions(self) -> Regions:
-        """The program cut at its marks."""
-        return regions(self.program)
+    def marked(self) -> Marked:
+        """The program taken apart at its marks."""
+        return cut(self.program)
 
 
 def _evaluator(root: Path) -> Path:
@@ -97,7 +97,7 @@ def _text(path: Path) -> str:
 
 def _require_program(path: Path, source: str) -> None:
     try:
-        regions(source)
+        cut(source)
     except ValueError as error:
         raise ConfigurationError(f"{path}, {error}; end every block before the next") from error
     try:

@@ -171,7 +171,8 @@ class Places:
 
     def _bodies(self, owner: ast.AST, function: str) -> Iterator[Body]:
         for field in ("body", "orelse", "finalbody"):
-            nodes = [n for n in getattr(owner, field, None) or () if isinstance(n, ast.stmt)]
+            value = getattr(owner, field, None)
+            nodes = value if isinstance(value, list) else []  # of a lambda it is no list
             found = [(node, lines) for node in nodes if (lines := self._own_lines(node))]
             if found:
                 yield Body(tuple(l for _, l in found), tuple(n for n, _ in found), function)

@@ -43,4 +43,4 @@ class ProblemSpace:
 
     def identity(self) -> dict[str, Any]:
         """Return the folder's name; what is in it stands under the header's subject."""
-        return {"kind": "problem", "problem": self.problem.name}
+        return {"kind": "problem", "problem": self.problem.name, "equal": self.equal}

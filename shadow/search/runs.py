@@ -87,7 +87,7 @@ class Run:
             log_hash=self.log_hash,
             layers=_texts(self.config.get("layers")),
             folder=self.folder,
-            within=0.0 if self.setting("kind") == "problem" else EQUAL,
+            within=_within(self.config.get("equal")),
         )
 
     def _finalists(self) -> tuple[Finalist, ...]:
@@ -165,6 +165,11 @@ def _finalist(scored: Any, record: Record | None) -> Finalist:
         validation=scored.validation,
         segments=scored.segments,
     )
+
+
+def _within(value: Any) -> float:
+    """Return which scores are equal: a problem folder's header says so, a kind's does not."""
+    return float(value) if isinstance(value, int | float) else EQUAL
 
 
 def _texts(value: Any) -> tuple[str, ...]:
