@@ -145,7 +145,7 @@ def evolve(
             ``concurrent.futures`` evaluates on its own workers, which must be able to read ``traces``; any
             other engine is taken as it is, and stays open.
         ledger: says which evaluators are in quarantine, and takes it when this one is caught.
-        authors: who proposes (models, agents, people); None for the keyless proposers alone.
+        authors: who proposes besides those who tell it (:func:`tell`); None for the keyless proposers.
         progress: called after every evaluation, and about four times a second while one is awaited.
         stop: once it says yes, what is under way is finished and kept, and the run ends as interrupted.
 
@@ -186,7 +186,7 @@ def evolve(
         progress=progress,
         ledger=Path(ledger),
         actor=acting(),
-        authors=authors,
+        authors=_heard(authors, folder),
         stop=stop,
         engine=running,
     )
@@ -229,9 +229,18 @@ def evolve_problem(
         folder,
         engine=engine,
         progress=progress,
-        authors=authors,
+        authors=_heard(authors, folder),
         stop=stop,
     )
+
+
+def _heard(authors: Authors | None, folder: Path) -> Authors:
+    """Return authors of whom those are some who tell the run's folder something."""
+    from ..shadow.search.inbox import FolderInbox
+    from ..shadow.search.writers import Authors
+
+    known = authors or Authors()
+    return known if known.inbox is not None else replace(known, inbox=FolderInbox(folder))
 
 
 def _anywhere(place: str | Path | None) -> Any:

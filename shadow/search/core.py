@@ -190,6 +190,7 @@ class Search:
             draft = replace(draft, operator=TOLD + draft.operator)
         self._told.append(draft)
         self.exhausted = False
+        self._wanted = 0  # it needs no more results than are known
 
     def hint(self, text: str) -> None:
         """Let the writers of all later programs read some words; the log keeps them."""

@@ -21,7 +21,10 @@ class Strategy(Protocol):
     races: ClassVar[bool] = False
 
     def draft(self, context: Context, rng: random.Random) -> Draft | Brief | None:
-        """Return a draft or a brief, or None when there is nothing before more results come."""
+        """Return a draft or a brief, or None when there is nothing before more results come.
+
+        None leaves it as it was: where a told program comes between, a resumed search does not ask.
+        """
         ...
 
     def learn(self, record: Record) -> None:
