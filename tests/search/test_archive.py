@@ -67,7 +67,7 @@ def test_who_leads_is_kept_as_counting_anew_finds_it(
         members.append(record(step, segments, 1))
         leading.entered(members[-1])
         assert list(leading.by_segment()) == naive(members)
-        assert [low for low, _ in leading.lows()] == [min(column) for column in columns(members)]
+        assert list(leading.lows) == [min(column) for column in columns(members)]
         while members and rng.random() < 0.4:
             gone = members.pop(rng.randrange(len(members)))
             leading.left(gone)
