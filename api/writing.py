@@ -77,17 +77,8 @@ def of_problem(problem: Problem) -> About:
     """Return what a search of a problem folder is about."""
 
     def about() -> tuple[Statement, tuple[str, ...]]:
-        from ..shadow.search.prompts.statement import Statement
+        from ..shadow.problems.statement import statement_of
 
-        statement = Statement(
-            title=problem.name,
-            description="A program of which an evaluator measures the score.",
-            form="python",
-            objective="combined_score",
-            higher=True,
-            blocks=bool(problem.marked.inside),
-            text=problem.settings.statement,
-        )
-        return statement, ()
+        return statement_of(problem), ()
 
     return about
