@@ -87,7 +87,6 @@ def _prctl(option: int, value: int) -> bool:
 
 def _watch(child: int, answers: Answers) -> None:
     """Wait for the child, end what it leaves behind, and tell how it ended."""
-    signal.signal(signal.SIGTERM, lambda *_: _sweep_and_leave())
     code = 0
     while True:
         try:
@@ -135,6 +134,7 @@ def _children() -> list[int]:
 
 def _limit(settings: dict[str, Any], watcher: int) -> list[str]:
     """Put this process under limits; return the layers that hold."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.setsid()
     held = ["process", "environment", "descriptors"]
     wanted = {
@@ -323,7 +323,8 @@ def main() -> None:
     descriptor, settings = int(sys.argv[1]), json.loads(sys.argv[2])
     os.set_inheritable(descriptor, False)
     answers = Answers(descriptor)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGTERM, lambda *_: _sweep_and_leave())
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # so that nothing is left where the host is killed
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     watcher = os.getpid()
     child = os.fork()

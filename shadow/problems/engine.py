@@ -183,10 +183,7 @@ class ProblemEngine:
         try:
             process = Process(source, told, limits, self._options.variables, self._clock)
         except OSError as error:
-            failed = Evaluation(
-                Status.EVALUATOR_ERROR, detail=_plain(str(error)), layers=self.layers
-            )
-            return _Found(failed, 0, 0)
+            return _Found(_ours(str(error), self.layers), 0, 0)
         with self._lock:
             self._running.add(process)
             if self._closed:
@@ -196,7 +193,13 @@ class ProblemEngine:
         finally:
             with self._lock:
                 self._running.discard(process)
+        if self._closed:
+            return _Found(_ours("the engine was closed", self.layers), 0, 0)
         return _Found(judged(ran, problem, self._stages), ran.answer.stages, ran.answer.of)
+
+
+def _ours(detail: str, layers: tuple[str, ...]) -> Evaluation:
+    return Evaluation(Status.EVALUATOR_ERROR, detail=_plain(detail), layers=layers)
 
 
 def judged(ran: Ran, problem: Problem, stages: int) -> Evaluation:

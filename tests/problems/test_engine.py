@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import gnomon
 from gnomon.sdk.errors import ConfigurationError, SearchError
 from gnomon.shadow.evaluation import Evaluation, Status
 from gnomon.shadow.problems import process
@@ -154,6 +157,31 @@ def test_whatever_a_program_starts_ends_with_it(write: Write, clock: Hung) -> No
         assert alive(marker) == []
         assert one(engine, clock.hang(body)).status is Status.TIMEOUT
         assert alive(marker) == []
+
+
+def test_nothing_is_left_where_we_are_killed(write: Write, tmp_path: Path) -> None:
+    marker = f"left-{os.getpid()}-{time.monotonic_ns()}"
+    body = (
+        "import subprocess, sys\n"
+        f"subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)', '{marker}'], "
+        "start_new_session=True)\nprint('begun', flush=True)\nwhile True: pass"
+    )
+    script = tmp_path / "host.py"
+    script.write_text(
+        "import sys\nfrom gnomon.shadow.problems.engine import ProblemEngine\n"
+        "from gnomon.shadow.problems.folder import Problem\n"
+        "engine = ProblemEngine(Problem.read(sys.argv[1]))\n"
+        f"engine.submit({answering(body)!r}, 'train').result()\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(gnomon.__file__).parents[1])}
+    command = [sys.executable, str(script), str(write().folder)]
+    with subprocess.Popen(command, env=environment) as host:
+        while not alive(marker):
+            assert host.poll() is None
+            time.sleep(0.02)
+        host.kill()
+    while alive(marker):  # the test's own time-out ends it
+        time.sleep(0.02)
 
 
 def test_floods_of_output_are_cut(write: Write) -> None:
