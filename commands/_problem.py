@@ -48,8 +48,10 @@ def search(
     """Search a folder, print the result and leave with the exit code of ``evolve``."""
     from .. import api
     from ..shadow.problems.engine import ProblemOptions
+    from ..shadow.problems.folder import Problem
     from ..shadow.problems.result import WARNING
 
+    Problem.read(folder)  # what is no problem needs no warning
     engine = ProblemOptions(
         workers=options.parallel,
         repeats=repeats,
