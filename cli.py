@@ -23,6 +23,7 @@ COMMANDS = (
     "replay",
     "offpolicy",
     "evolve",
+    "compare",
     "ask",
     "tell",
     "told",

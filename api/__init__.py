@@ -7,6 +7,7 @@ as text, shows itself as tables in a notebook, and gives its JSON values with ``
 from __future__ import annotations
 
 from ..shadow.opening import opened, policy_named, rivals, source_digest
+from .comparison import compare
 from .evaluation import evolve, evolve_problem, off_policy, replay, verify
 from .invariants import (
     check_invariants,
@@ -29,6 +30,7 @@ __all__ = [
     "ask",
     "check_invariants",
     "compact",
+    "compare",
     "confirm_invariants",
     "doctor",
     "evolve",

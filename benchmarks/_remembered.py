@@ -28,11 +28,13 @@ class Remembered:
         self._known: dict[tuple[str, str], Evaluation] = {}
         self.asked = 0
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            for line in path.read_text().split("\n")[:-1]:  # a last line that was cut is left out
-                source, split, *values = json.loads(line)
-                self._known[source, split] = _decoded(values)
+        text = path.read_bytes() if path.exists() else b""
+        whole = text.rfind(b"\n") + 1  # a last line that was cut is written again
+        for line in text[:whole].splitlines():
+            source, split, *values = json.loads(line)
+            self._known[source, split] = _decoded(values)
         self._file = path.open("a")
+        self._file.truncate(whole)
 
     @property
     def layers(self) -> tuple[str, ...]:

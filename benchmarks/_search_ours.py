@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,11 +14,18 @@ from _search_stub import answers, segments
 
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.shadow.evaluation import Evaluation, Split, Status
-from gnomon.shadow.search.context import Choice, Context
-from gnomon.shadow.search.driver import Options, Progress, evolve
-from gnomon.shadow.search.proposers import Proposer
-from gnomon.shadow.search.records import Assignment, Brief, Budget, Prompt, Record, Reply
+from gnomon.shadow.models.breaker import Breaker
+from gnomon.shadow.search import edits
+from gnomon.shadow.search.bandit import Bandit
+from gnomon.shadow.search.driver import Options, evolve
+from gnomon.shadow.search.progress import Progress
+from gnomon.shadow.search.prompts import statement, templates
+from gnomon.shadow.search.prompts.builder import Prompts
+from gnomon.shadow.search.records import Assignment, Budget, Reply
+from gnomon.shadow.search.space import Space
+from gnomon.shadow.search.strategies import Makers
 from gnomon.shadow.search.writers import Authors
+from gnomon.shadow.search.writing import Arm, Written
 
 #: Programs that one figure is the mean of, and how many figures there are.
 BLOCK, BLOCKS = 100, 3
@@ -59,7 +65,9 @@ class Instant:
         """Return a future that is done: of a brief's program, or of a source's scores."""
         future: Future[Any] = Future()
         if isinstance(work, Assignment):
-            future.set_result(Reply(next(self._answers), cost=0.0))
+            answer = f"Here it is.\n```python\n{next(self._answers)}```"
+            source, error = edits.read(answer, work)
+            future.set_result(Reply(source, error, cost=0.001, tokens_in=999, tokens_out=99))
         else:
             found = segments(work)
             future.set_result(Evaluation(Status.OK, 1.0 + sum(found) / len(found), found))
@@ -69,20 +77,10 @@ class Instant:
         """Nothing to free."""
 
 
-class Asked(Proposer):
-    """Asks the stub model to rewrite the chosen parent."""
-
-    def propose(self, choice: Choice, context: Context, rng: random.Random) -> Brief | None:
-        """Return a brief; None while there is no parent."""
-        if choice.parent is None:
-            return None
-        prompt = Prompt.of(("user", f"{choice.parent.source}\n{choice.note}"))
-        return Brief(
-            "rewrite", prompt, "stub", parents=(choice.parent.program,), place=choice.place
-        )
-
-    def learn(self, record: Record) -> None:
-        """Learn nothing."""
+def asking() -> Makers:
+    """Return the one proposer that has the stub model write, as a user's models do: prompt, bandit, breaker."""
+    prompts = Prompts(templates.load(), statement.of_space(Space(load_balancer)))
+    return [(1.0, Written((Arm("stub"),), prompts, Bandit(["stub"]), Breaker(["stub"])))]
 
 
 def searched(name: str, model: bool, programs: int) -> Timed:
@@ -109,5 +107,5 @@ def searched(name: str, model: bool, programs: int) -> Timed:
 
 def _evolved(options: Options, out: Path, model: bool, note: Any = lambda _: None) -> None:
     instant = Instant()
-    authors = Authors([(1.0, Asked())], instant) if model else None
+    authors = Authors(asking(), instant) if model else None
     evolve(load_balancer, instant, options, out, progress=note, authors=authors)

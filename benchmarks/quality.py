@@ -3,9 +3,10 @@
 Every strategy and control arm searches the same five traces of each kind (``_arenas.py``) with the same five
 seeds, keyless, from the library of published policies. What is counted is what a user would get: the winner by
 the product's own rule, against the published policy that is best on validation, as a gain in percent. A winner
-that is a published policy gains what that policy does. Ranges are 95 % intervals of the mean over the five (Student's t); what
-one strategy has over another is paired by trace. ``truth`` is the mean outcome of a long future of the world,
-which no simulator of ours wrote. The holdout is opened here to measure the search; no ledger counts it.
+that is a published policy gains what that policy does. Ranges are 95 % intervals of the mean over the five
+(Student's t); what one strategy has over another is paired by trace. ``truth`` is the mean outcome of a long
+future of the world, which no simulator of ours wrote. Nothing is raced: every evaluation goes all the way, in
+this process. The holdout is opened here to measure the search; no ledger counts it.
 
 Runs are kept under ``build/bench/quality`` by the digest of the code and not repeated while that is the same;
 evaluations by that of simulators, kinds and language alone. ``GNOMON_BENCH_STRATEGIES`` names some.
@@ -42,7 +43,7 @@ RUNS = OUT / "quality"
 BUDGETS = (25, 100, 400)
 #: The default, and who it has to beat.
 DEFAULT = "evolve"
-CONTROLS = ("independent", "seeds", "random")
+CONTROLS = ("independent", "seeds", "random", "published")
 _SCORED_BY = ("shadow/simulators", "shadow/traces", "policies", "sdk/language", "benchmarks/worlds")
 #: Student's t at 97.5 % by degrees of freedom.
 _T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
@@ -95,7 +96,7 @@ class Bench:
         self.field: Field = _arenas.field(kind, seed)
         scored = RUNS / "scores" / f"{kind}-{seed}-{code(*_SCORED_BY)}.jsonl"
         self.engine = Remembered(self.field.open, scored)
-        self._runs = RUNS / code("shadow", "policies", "sdk/language", "benchmarks/worlds")
+        self._runs = RUNS / code("shadow/search", *_SCORED_BY)
 
     def kept(self, name: str, budget: int) -> Found:
         """Return what a strategy finds, searched unless it was before."""
@@ -145,7 +146,7 @@ class Bench:
     def _options(self, name: str, budget: int) -> Options:
         arena = self.field.arena
         return Options(
-            budget=Budget(budget), seed=self.seed, strategy=name, parallel=1,
+            budget=Budget(budget), seed=self.seed, strategy=name, parallel=1, racing=False,
             scales=arena.scales(), subject=arena.subject(),
         )  # fmt: skip
 

@@ -9,20 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..api import LEDGER
-from ..sdk.errors import ConfigurationError
-from . import _complete, _problem, _trace
+from . import _complete, _models, _problem, _trace
 from ._common import Exit, emit, handled, shown
 from ._progress import WAYS, stopping, watched
+from ._search import STARTS, STRATEGIES, one_of, require_limits
 
 if TYPE_CHECKING:
     from ..shadow.search.result import EvolveResult
 
 _ISOLATION = ("strict", "process")
-_STRATEGIES = (
-    *("evolve", "map_elites", "bandit", "pareto"),
-    *("independent", "seeds", "random", "published"),
-)
-_STARTS = ("library", "incumbent", "weak")
 
 
 def register(app: typer.Typer) -> None:
@@ -45,14 +40,14 @@ def evolve(
         str,
         typer.Option(
             help="evolve, map_elites, bandit or pareto; controls: independent, seeds, random, published.",
-            autocompletion=_complete.words(*_STRATEGIES),
+            autocompletion=_complete.words(*STRATEGIES),
         ),
     ] = "evolve",
     start: Annotated[
         str,
         typer.Option(
             help="library (published policies), incumbent or weak.",
-            autocompletion=_complete.words(*_STARTS),
+            autocompletion=_complete.words(*STARTS),
         ),
     ] = "library",
     parallel: Annotated[int, typer.Option(help="Evaluations at once; same result.")] = 2,
@@ -64,6 +59,17 @@ def evolve(
     wait: Annotated[
         bool, typer.Option("--wait", help="With nothing left to do, wait for gnomon tell.")
     ] = False,
+    model: _models.Models = None,
+    max_cost: _models.MaxCost = math.inf,
+    temperature: _models.Temperature = None,
+    api_base: _models.ApiBase = None,
+    price: _models.PriceOf = None,
+    key_env: _models.KeyEnv = None,
+    model_timeout: _models.ModelTimeout = None,
+    max_tokens: _models.MaxTokens = None,
+    model_share: _models.ModelShare = None,
+    model_cache: _models.ModelCache = None,
+    prompts: _models.Templates = None,
     isolation: _trace.Isolation = "strict",
     ledger: Annotated[Path, typer.Option(help="Ledger that knows of quarantines.")] = LEDGER,
     progress: Annotated[
@@ -87,17 +93,24 @@ def evolve(
     from ..shadow.search.driver import Options
     from ..shadow.search.records import Budget
 
-    _require_limits(budget, seconds, parallel)
+    require_limits(budget, seconds, parallel)
+    models = _models.Given(
+        *(model, max_cost, temperature, api_base, price, key_env),
+        *(model_timeout, max_tokens, model_share, model_cache, prompts),
+    ).options()
     options = Options(
-        budget=Budget(budget, seconds=seconds),
+        budget=Budget(budget, seconds=seconds, dollars=max_cost),
         seed=seed,
-        strategy=_one_of("strategy", strategy, _STRATEGIES),
-        start=_one_of("start", start, _STARTS),
+        strategy=one_of("strategy", strategy, STRATEGIES),
+        start=one_of("start", start, STARTS),
         parallel=parallel,
         racing=racing,
         resume=resume,
         wait=wait,
     )
+    if models is not None:
+        _models.tell_estimate(models, max_cost, round(budget * models.share))
+    writers: dict[str, Any] = {"models": models, "prompts": prompts}
     if problem is not None:
         _problem.require_alone(
             {
@@ -111,10 +124,18 @@ def evolve(
         )
         with stopping() as stop, watched(progress) as report:
             _problem.search(
-                problem, out, options, report, stop, repeats=repeats, variables=env, as_json=as_json
+                problem,
+                out,
+                options,
+                report,
+                stop,
+                repeats=repeats,
+                variables=env,
+                as_json=as_json,
+                writers=writers,
             )
     engine = CompiledOptions(
-        seed=seed, workers=parallel, isolation=_one_of("isolation", isolation, _ISOLATION)
+        seed=seed, workers=parallel, isolation=one_of("isolation", isolation, _ISOLATION)
     )
     with stopping() as stop, watched(progress) as report:
         result = api.evolve(
@@ -128,28 +149,10 @@ def evolve(
             ledger=ledger,
             progress=report,
             stop=stop,
+            **writers,
         )
     emit(result.as_json(), as_json, shown(result))
     raise typer.Exit(int(_exit(result)))
-
-
-def _require_limits(budget: int, seconds: float, parallel: int) -> None:
-    from ..shadow.search.core import WINDOW
-
-    if budget < 1:
-        raise ConfigurationError(f"--budget {budget} evaluates no program; give 1 or more")
-    if not seconds > 0.0:
-        raise ConfigurationError(
-            f"--seconds {seconds:g} leaves no time to search; give a positive number"
-        )
-    if not 1 <= parallel <= WINDOW:
-        raise ConfigurationError(f"--parallel {parallel}: choose a number from 1 to {WINDOW}")
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:
-    if value not in allowed:
-        raise ConfigurationError(f"--{name} {value!r}: choose one of {', '.join(allowed)}")
-    return value
 
 
 def _exit(result: EvolveResult) -> Exit:

@@ -165,13 +165,13 @@ class CompiledEngine(ForkEngine):
         try:
             if "rows" in job:
                 return _scores(answer, len(job["rows"]))
-            return self._evaluation("trial" in job, *_parts(answer))
+            return self._evaluation(_floor(job), *_parts(answer))
         except (ValueError, struct.error):  # the fork was taken over: it ends, and so does its say
             detail = "its process answered what no score can"
             return Evaluation(Status.DIED, detail=detail, layers=self.layers)
 
     def _evaluation(
-        self, asked: bool, fault: int, left: int, score: float, segments: tuple[float, ...]
+        self, floor: float, fault: int, left: int, score: float, segments: tuple[float, ...]
     ) -> Evaluation:
         if fault >= 0:
             said = feedback.faulted(self._kind, fault)
@@ -182,9 +182,17 @@ class CompiledEngine(ForkEngine):
             return self._broke(self._kind.invariants[_BROKEN - fault])
         if not math.isfinite(score):
             return self._failed(Status.EVALUATOR_ERROR, "the replay has no finite score")
-        if left and not asked:
-            raise ValueError("nobody said that it may stop")
+        if left and not score > floor:
+            raise ValueError("nobody said that it may stop there")
         return self._scored(score, segments, left)
+
+
+def _floor(job: dict[str, Any]) -> float:
+    """Return what a mean has to be above for a fork to stop: infinite where nobody said that it may."""
+    trial = job.get("trial")
+    if trial is None:
+        return math.inf
+    return -math.inf if trial["first"] else float(trial["bar"])
 
 
 def _parts(answer: bytes) -> tuple[int, int, float, tuple[float, ...]]:

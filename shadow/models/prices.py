@@ -19,8 +19,8 @@ from ...sdk.errors import ConfigurationError
 
 #: Attempts of one call that a provider may charge for; see :mod:`.calls`.
 CHARGED = 2
-#: Tokens that a message costs beside its text: roles and separators.
-_PER_MESSAGE = 16
+#: Tokens that a prompt and each message cost beside their text: what a server puts before them, roles.
+_PER_PROMPT, _PER_MESSAGE = 128, 16
 #: Bytes of text that no tokenizer puts into one token; a count below that is no count.
 _BYTES_PER_TOKEN = 64
 _MILLION = 1e6
@@ -142,7 +142,7 @@ class Prices:
 
 def most_tokens(messages: Messages) -> int:
     """Return the most tokens a prompt can have: a token stands for one byte at least."""
-    return sum(_size(text) + _PER_MESSAGE for _, text in messages)
+    return _PER_PROMPT + sum(_size(text) + _PER_MESSAGE for _, text in messages)
 
 
 def _size(text: str) -> int:

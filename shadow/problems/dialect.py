@@ -18,7 +18,6 @@ from .spans import Text, tree_of
 
 _TRIES = 16
 _KEPT = 64
-_DEEP = "too deep for this interpreter; write shorter expressions"
 _DOCUMENTED = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 #: Literals that are tuned at most; a table of data is not.
 _MOST_CONSTANTS = 48
@@ -49,12 +48,11 @@ class BlockDialect:
         """
         if len(source) > self._most:
             raise LanguageError(f"{len(source):,} characters; a program has at most {self._most:,}")
-        places = self._places(source)
-        return sum(
-            places.inside(places.text.span(node))
-            for node in ast.walk(places.text.tree)
-            if isinstance(node, ast.expr | ast.stmt)
+        text, blocks = Text(source), self._cut(source).spans()
+        spans = (
+            text.span(node) for node in ast.walk(text.tree) if isinstance(node, ast.expr | ast.stmt)
         )
+        return sum(any(a <= start and end <= b for a, b in blocks) for start, end in spans)
 
     def _cut(self, source: str) -> Marked:
         """Take a source apart; without marks in the initial program all of it is one block."""
@@ -149,10 +147,11 @@ class BlockDialect:
         return sorted(found, key=lambda place: place.span)[:_MOST_CONSTANTS]
 
     def _found(self, source: str) -> Places:
+        """Return what may change; nothing of a program that is too deep to be looked at."""
         try:
             return Places(Text(source), self._cut(source).spans())
-        except RecursionError as error:
-            raise LanguageError(_DEEP) from error
+        except RecursionError:
+            return Places(Text(""), ())
 
     def _changed(self, source: str, edits: Edits | None) -> str | None:
         return self._sound(Text(source).edited(edits)) if edits else None

@@ -6,6 +6,8 @@ import errno
 import math
 import re
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
@@ -20,7 +22,7 @@ from .process import Limits, Ran
 
 #: Characters of what a program's failure, or its artifacts, say to the next prompt.
 FEEDBACK = 2000
-_NOTE, _DETAIL = 200, 200
+_NOTE, _ARTIFACT, _DETAIL = 200, 600, 200
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,16}")
 _ODD = re.compile(r"[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -70,6 +72,7 @@ class ProblemEngine:
     Args:
         problem: what to evaluate.
         options: how.
+        clock: seconds; for the time that a stage may take.
 
     Attributes:
         layers: of isolation, in force around every evaluation.
@@ -81,8 +84,14 @@ class ProblemEngine:
         SearchError: no process can be had.
     """
 
-    def __init__(self, problem: Problem, options: ProblemOptions | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        options: ProblemOptions | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._problem = problem
+        self._clock = clock
         self._options = options or ProblemOptions()
         self._lock = threading.Lock()
         self._running: set[Process] = set()
@@ -172,7 +181,7 @@ class ProblemEngine:
         }
         limits = Limits(settings.timeout_s, self._options.memory_mb)
         try:
-            process = Process(source, told, limits, self._options.variables)
+            process = Process(source, told, limits, self._options.variables, self._clock)
         except OSError as error:
             failed = Evaluation(
                 Status.EVALUATOR_ERROR, detail=_plain(str(error)), layers=self.layers
@@ -252,13 +261,19 @@ def feedback(ran: Ran, problem: Problem, detail: str) -> str:
     answer = NOTHING if ran.garbled else ran.answer
     parts = [detail] if detail else []
     parts += [f"{name}: {value[:_NOTE]}" for name, value in answer.notes]
-    parts += [f"{name}:\n{value}" for name, value in answer.artifacts]
+    parts += [f"{name}:\n{_short(value)}" for name, value in answer.artifacts]
     if answer.trace:
         parts.append(answer.trace[-FEEDBACK // 2 :])
     if detail and ran.output.strip():
         parts.append(f"printed:\n{ran.output.strip()[-FEEDBACK // 2 :]}")
     text = _relative("\n".join(parts), ran, problem)
     return text if len(text) <= FEEDBACK else text[: FEEDBACK - 4] + " ..."
+
+
+def _short(value: str) -> str:
+    """Return an artifact's beginning and end, so that one leaves room for the others."""
+    half = _ARTIFACT // 2
+    return value if len(value) <= _ARTIFACT else f"{value[:half]} ... {value[-half:]}"
 
 
 def _relative(text: str, ran: Ran, problem: Problem) -> str:

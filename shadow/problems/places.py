@@ -177,8 +177,9 @@ class Places:
             if found:
                 yield Body(tuple(l for _, l in found), tuple(n for n, _ in found), function)
         for node in ast.iter_child_nodes(owner):
-            within = f"{function}.{node.name}" if isinstance(node, ast.FunctionDef) else function
-            yield from self._bodies(node, within)
+            if isinstance(node, _BLOCKS):
+                within = f".{node.name}" if isinstance(node, ast.FunctionDef) else ""
+                yield from self._bodies(node, function + within)
 
     def _own_lines(self, node: ast.stmt) -> Span | None:
         span = self.text.span(node)
@@ -212,6 +213,8 @@ class Places:
                 yield from self._expression(child, within)
 
 
+#: What holds statements.
+_BLOCKS = (ast.stmt, ast.ExceptHandler, ast.match_case)
 #: Statements that hold nothing to change.
 _CLOSED = (ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal, ast.Delete, ast.pattern)
 _TARGETS = {

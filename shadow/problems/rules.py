@@ -28,7 +28,7 @@ def fitness(metrics: Mapping[str, Any], features: Collection[str] = ()) -> float
         except (TypeError, ValueError):
             pass
         except OverflowError:
-            return math.copysign(math.inf, metrics[COMBINED])
+            return math.inf if metrics[COMBINED] > 0 else -math.inf
     judging = [number(value) for name, value in metrics.items() if name not in features]
     known = [value for value in judging if value is not None]
     return mean(known or [v for v in map(number, metrics.values()) if v is not None])

@@ -49,8 +49,10 @@ def tree_of(source: str) -> ast.Module:
             return syntax_tree(source)
     except SyntaxError as error:
         raise LanguageError(error.msg or "no Python", error.lineno or 0) from error
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise LanguageError(f"no Python: {error or 'too deep for this interpreter'}") from error
+    except ValueError as error:
+        raise LanguageError(f"no Python: {error}") from error
+    except (RecursionError, MemoryError) as error:
+        raise LanguageError("too deep for this interpreter; write shorter expressions") from error
 
 
 class Text:

@@ -6,7 +6,7 @@ import bisect
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from enum import IntEnum
 
@@ -78,9 +78,9 @@ class Archive:
         Where one member leads, that is its mean; where several do, as on a stretch that says nothing, it is
         the next number below.
         """
+        found = zip(self._leading.lows, self._leading.by_segment(), strict=True)
         return tuple(
-            low if len(steps) == 1 else math.nextafter(low, -math.inf)
-            for low, steps in self._leading.lows()
+            low if len(steps) == 1 else math.nextafter(low, -math.inf) for low, steps in found
         )
 
     def select(self, rng: random.Random) -> Record | None:
@@ -124,13 +124,14 @@ class Leading:
         self._lows: list[float] = []
         self._steps: list[set[int]] = []
 
+    @property
+    def lows(self) -> Sequence[float]:
+        """The best mean of every segment that all members have."""
+        return self._lows
+
     def by_segment(self) -> Sequence[AbstractSet[int]]:
         """Return the steps of the best members for every segment that all members have."""
         return self._steps
-
-    def lows(self) -> Iterator[tuple[float, AbstractSet[int]]]:
-        """Yield for every segment the best mean, and the steps of the members that have it."""
-        return zip(self._lows, self._steps, strict=True)
 
     def entered(self, record: Record) -> None:
         """Hear that a record is among the members now."""

@@ -18,7 +18,7 @@ from .progress import Progress
 from .records import FREE
 from .result import EvolveResult
 from .strategies import STRATEGIES
-from .wiring import Arena, keep, search
+from .wiring import Arena, keep, search, write
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Plan:
         if not self.strategies or not self.seeds:
             raise ConfigurationError("nothing to compare: give at least one strategy and one seed")
         for what, given in (("strategy", self.strategies), ("seed", self.seeds)):
-            twice = next((each for each in given if given.count(each) > 1), None)  # type: ignore[arg-type]
+            twice = next((each for each in given if given.count(each) > 1), None)
             if twice is not None:
                 raise ConfigurationError(f"{what} {twice!r} is named twice; name it once")
         unknown = next((name for name in self.strategies if name not in STRATEGIES), None)
@@ -122,6 +122,7 @@ def compare(
                 actor=actor,
                 engine=shared,
                 stop=desk.ends,
+                written=desk.written,
             )
 
         runs = _all(plan, one, desk)
@@ -149,6 +150,10 @@ class _Desk:
 
     def ends(self) -> bool:
         return self.over.is_set() or self._stop()
+
+    def written(self, result: EvolveResult, out: Path) -> None:
+        with self._lock:  # plots are drawn by one thread at a time
+            write(result, out)
 
     def glance(self, options: Options, glance: Progress | None) -> None:
         with self._lock:

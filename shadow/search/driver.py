@@ -17,6 +17,7 @@ from ...sdk.kind import Kind
 from ..evaluation import Engine
 from . import racing
 from .core import WINDOW, Search
+from .finalist import measured
 from .finals import Finals
 from .log import RunLog
 from .pool import Bounds, Pool
@@ -42,6 +43,7 @@ class Options:
         incumbent: source of the policy in production, when the policy language can express it.
         incumbent_scores: of the policy in production on train and validation, where it is measured
             rather than expressed; only reported.
+        incumbent_segments: its mean per stretch of validation, where it is measured.
         parallel: evaluations in flight; does not change the result.
         window: proposals that may be under way without knowing of each other; changes the result.
         finalists: how many evolved programs are scored on validation.
@@ -59,6 +61,7 @@ class Options:
     start: Start = "library"
     incumbent: str = ""
     incumbent_scores: tuple[float, float] | None = None
+    incumbent_segments: tuple[float, ...] = ()
     parallel: int = 2
     window: int = WINDOW
     finalists: int = 8
@@ -181,6 +184,7 @@ class _Run:
         self._progress = progress
         self._clock = clock
         self._began = clock()
+        self._validating = 0.0  # since when
         self._pool = pool
         self._desk = desk
         self._inbox = inbox
@@ -192,9 +196,9 @@ class _Run:
         stopped = self._searched()
         self._search.finish()
         options = self._options
-        finals = Finals(
-            self._search, options.incumbent, options.finalists, options.incumbent_scores
-        )
+        known = options.incumbent_scores
+        production = measured(*known, options.incumbent_segments) if known else None
+        finals = Finals(self._search, options.incumbent, options.finalists, production)
         if self._log.final is not None:
             finals.restore(self._log.final)
         elif stopped != "interrupted":
@@ -284,7 +288,7 @@ class _Run:
 
     def _validated(self, finals: Finals, stopped: str) -> str:
         wanted = list(finals.wanted())
-        total, done = len(wanted), 0
+        total, done, self._validating = len(wanted), 0, self._clock()
         try:
             while wanted or self._pool.flying:
                 while wanted and len(self._pool.flying) < self._options.parallel:
@@ -316,6 +320,7 @@ class _Run:
                 total=total,
                 fresh=done if finals else self._told,
                 seconds=self._clock() - self._began,
+                phase_seconds=self._clock() - (self._validating or self._began),
                 flying=len(self._pool.flying),
                 writing=len(self._desk.flying),
                 stopping=stopping,

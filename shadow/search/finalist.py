@@ -38,9 +38,9 @@ class Finalist:
         return math.isfinite(self.train) and math.isfinite(self.validation)
 
 
-def measured(train: float, validation: float) -> Finalist:
+def measured(train: float, validation: float, segments: tuple[float, ...] = ()) -> Finalist:
     """Return the incumbent as a finalist where its scores are measured and it is no program."""
-    return Finalist("incumbent", "incumbent", "", "measured", 0, train, validation)
+    return Finalist("incumbent", "incumbent", "", "measured", 0, train, validation, segments)
 
 
 def in_order(finalists: Sequence[Finalist]) -> tuple[Finalist, ...]:

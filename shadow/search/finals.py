@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from ...sdk.errors import TraceError
 from ..evaluation import Evaluation, Split, Status
 from .core import Search
-from .finalist import Finalist, in_order, measured, winner_of
+from .finalist import Finalist, in_order, winner_of
 from .lines import Final, Scored
 from .records import Record, digest, program_id
 from .result import EvolveResult, concluded
@@ -21,7 +21,7 @@ class Finals:
         search: finished.
         incumbent: its source, or an empty string.
         top: how many evolved programs take part.
-        scores: of the incumbent on train and validation, where it is measured and no program.
+        production: the incumbent, where it is measured and no program.
     """
 
     def __init__(
@@ -29,10 +29,10 @@ class Finals:
         search: Search,
         incumbent: str,
         top: int,
-        scores: tuple[float, float] | None = None,
+        production: Finalist | None = None,
     ) -> None:
         self._search = search
-        self._measured = scores
+        self._production = production
         self._segments: dict[str, tuple[float, ...]] = {}
         self._scores: dict[tuple[str, Split], float] = {}
         self._incumbent = self._key(incumbent) if incumbent else ""
@@ -118,11 +118,14 @@ class Finals:
     def summary(self, stopped: str) -> Final:
         """Return what closes the log."""
         finalists = self.finalists()
-        winner = winner_of(finalists, self._search.space.equal)
-        scored = (Scored(f.name, f.program, f.train, f.validation, f.segments) for f in finalists)
-        incumbent = self._incumbent_among(finalists)
-        known = self._measured or (incumbent.program if incumbent else None)
-        return Final(stopped, winner.program if winner else "", tuple(scored), known)
+        winner, incumbent = winner_of(finalists), self._incumbent_among(finalists)
+        known: Scored | str | None = incumbent.program if incumbent else None
+        return Final(
+            stopped,
+            winner.program if winner else "",
+            tuple(map(_scored, finalists)),
+            _scored(self._production) if self._production else known,
+        )
 
     def result(
         self, stopped: str, log_hash: str, seconds: float, layers: tuple[str, ...] = ()
@@ -141,8 +144,8 @@ class Finals:
         )
 
     def _incumbent_among(self, finalists: Sequence[Finalist]) -> Finalist | None:
-        if self._measured is not None:
-            return measured(*self._measured)
+        if self._production is not None:
+            return self._production
         return next((f for f in finalists if self._key(f.source) == self._incumbent), None)
 
 
@@ -153,3 +156,7 @@ def _front(records: Sequence[Record]) -> list[Record]:
         if not front or record.nodes < front[-1].nodes:
             front.append(record)
     return front
+
+
+def _scored(of: Finalist) -> Scored:
+    return Scored(of.name, of.program, of.train, of.validation, of.segments)

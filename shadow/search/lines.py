@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from .records import Outcome, Record
@@ -52,19 +52,19 @@ class Final:
         stopped: why the run ended.
         winner: program id, or an empty string.
         finalists: best on validation first.
-        incumbent: program id of the finalist that is in production; its measured scores on train and
-            validation where it is no program; None where it is not known.
+        incumbent: program id of the finalist that is in production; its measured scores where it is no
+            program; None where it is not known.
     """
 
     stopped: str
     winner: str
     finalists: tuple[Scored, ...]
-    incumbent: str | tuple[float, float] | None = None
+    incumbent: str | Scored | None = None
 
 
 def encoded(record: Record) -> Line:
     """Return a record as JSON values; what is as usual is left out, a number that JSON lacks is null."""
-    values = asdict(record)
+    values = {name: getattr(record, name) for name in _RECORD}
     values["parents"] = list(record.parents)
     values["score"] = _null(record.score)
     values["segments"] = [_null(value) for value in record.segments]
@@ -96,20 +96,22 @@ def encoded_final(final: Final) -> Line:
     return {
         "stopped": final.stopped,
         "winner": final.winner or None,
-        "finalists": [
-            [f.name, f.program, _null(f.train), _null(f.validation), [*map(_null, f.segments)]]
-            for f in final.finalists
-        ],
-        "incumbent": [*map(_null, known)] if isinstance(known, tuple) else known,
+        "finalists": [_entry(each) for each in final.finalists],
+        "incumbent": _entry(known) if isinstance(known, Scored) else known,
     }
+
+
+def _entry(of: Scored) -> list[Any]:
+    segments = [_null(value) for value in of.segments]
+    return [of.name, of.program, _null(of.train), _null(of.validation), segments]
 
 
 def decoded_final(line: Mapping[str, Any]) -> Final:
     """Return what closes a log; raises ValueError that names what is wrong with it."""
-    found = [_scored(each) for each in _list(line.get("finalists"), "finalists")]
+    found = [_scored(each, "finalists") for each in _list(line.get("finalists"), "finalists")]
     known = line.get("incumbent")
     if known is not None and not isinstance(known, str):
-        known = _scores(_list(known, "incumbent"), "incumbent", 2)
+        known = _scored(known, "incumbent")
     winner = line.get("winner")
     return Final(
         _read("stopped", _text, line.get("stopped")),
@@ -124,20 +126,13 @@ def decoded_hint(line: Mapping[str, Any]) -> tuple[int, str]:
     return _read("step", _count, line.get("step")), _read("text", _text, line.get("text"))
 
 
-def _scored(value: Any) -> Scored:
-    entry = _list(value, "finalists")
+def _scored(value: Any, of: str) -> Scored:
+    entry = _list(value, of)
     if len(entry) != 5:
-        raise ValueError(f"a finalist of {len(entry)} values")
-    name, program = (_read("finalists", _text, each) for each in entry[:2])
-    train, validation = _scores(entry[2:4], "finalists", 2)
-    segments = _list(entry[4], "finalists")
-    return Scored(name, program, train, validation, _scores(segments, "finalists", len(segments)))
-
-
-def _scores(values: list[Any], name: str, count: int) -> Any:
-    if len(values) != count:
-        raise ValueError(f"{name} of {len(values)} values")
-    return tuple(_read(name, _score, value) for value in values)
+        raise ValueError(f"{of} of {len(entry)} values")
+    name, program = (_read(of, _text, each) for each in entry[:2])
+    train, validation = (_read(of, _score, each) for each in entry[2:4])
+    return Scored(name, program, train, validation, _read(of, _numbers, entry[4]))
 
 
 def _list(value: Any, name: str) -> list[Any]:

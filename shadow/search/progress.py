@@ -31,6 +31,7 @@ class Progress:
         done, total: evaluations of this phase, those that the log held already among them.
         fresh: those of them that were made since the start.
         seconds: wall time so far.
+        phase_seconds: those of this phase.
         flying: evaluations under way.
         writing: programs that are being written.
         stopping: whether only what is under way is waited for.
@@ -43,6 +44,7 @@ class Progress:
     total: int
     fresh: int
     seconds: float
+    phase_seconds: float
     flying: int = 0
     writing: int = 0
     stopping: bool = False
@@ -50,7 +52,7 @@ class Progress:
     @property
     def left(self) -> float:
         """Seconds that are left by the budget and the pace so far; NaN before there is one."""
-        pace = self.seconds / self.fresh if self.fresh else math.nan
+        pace = self.phase_seconds / self.fresh if self.fresh else math.nan
         by_pace = pace * max(self.total - self.done, 0)
         by_clock = max(self.search.budget.seconds - self.seconds, 0.0)
         return by_clock if by_clock < by_pace or math.isnan(by_pace) else by_pace
@@ -155,7 +157,9 @@ def notice(glance: Progress) -> str:
 
 
 def _best(glance: Progress) -> Record | None:
-    return glance.search.archive.best
+    """Return the best on train; the archive holds only what the next step may know of."""
+    scored = (record for record in glance.search.records if record.outcome is Outcome.OK)
+    return min(scored, key=lambda record: (record.score, record.nodes), default=None)
 
 
 def _published(search: Search) -> Record | None:

@@ -16,7 +16,7 @@ from .account import lineage
 from .finalist import Finalist, measured
 from .gains import EQUAL
 from .holder import held
-from .lines import Final
+from .lines import Final, Scored
 from .log import read_run
 from .records import Outcome, Record
 from .result import EvolveResult, concluded
@@ -75,6 +75,11 @@ class Run:
         named = (self.setting(name) for name in ("subject.hook", "problem", "kind"))
         return next(filter(None, named), self.folder.name)
 
+    @property
+    def negated(self) -> bool:
+        """Whether scores are those of an evaluator that counts upwards, with the sign changed."""
+        return self.setting("kind") == "problem"
+
     def result(self) -> EvolveResult:
         """Return what the log alone says of the run; seconds and isolation of an end are not in it."""
         finalists = self._finalists()
@@ -97,8 +102,8 @@ class Run:
 
     def _incumbent(self, finalists: Sequence[Finalist]) -> Finalist | None:
         known = self.final.incumbent if self.final else None
-        if isinstance(known, tuple):
-            return measured(*known)
+        if isinstance(known, Scored):
+            return measured(known.train, known.validation, known.segments)
         return next((f for f in finalists if f.program == known), None)
 
     def leading(self) -> Record | None:
@@ -154,7 +159,7 @@ def folders(root: Path) -> tuple[Path, ...]:
     return tuple(sorted(log.parent for log in root.rglob(LOG) if log.is_file()))
 
 
-def _finalist(scored: Any, record: Record | None) -> Finalist:
+def _finalist(scored: Scored, record: Record | None) -> Finalist:
     return Finalist(
         name=scored.name,
         program=scored.program,

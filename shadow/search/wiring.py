@@ -22,7 +22,7 @@ from ..isolation.compiled import CompiledEngine, CompiledOptions
 from ..isolation.programs import ProgramEngine
 from ..policy import Policy
 from ..simulators import simulator_for
-from ..splits import split
+from ..splits import segments, split
 from ..traces.trace import Trace
 from .driver import Options, evolve
 from .executor import Recipe
@@ -74,13 +74,18 @@ class Arena:
 
     def score(self, incumbent: Policy, window: Split) -> float:
         """Return the score that an engine would give a policy in production: the worst of the means."""
+        return self.measured(incumbent, window)[0]
+
+    def measured(self, incumbent: Policy, window: Split) -> tuple[float, tuple[float, ...]]:
+        """Return score and stretches that an engine would give a policy in production."""
         simulator, trace = simulator_for(self.kind), self.windows[window]
         seed = self.engine.seed
-        means = [
-            incumbent.replay(simulator, trace, draw, seed + index).mean
+        replays = (
+            incumbent.replay(simulator, trace, draw, seed + index)
             for index, draw in enumerate(self.draws)
-        ]
-        return max(means)
+        )
+        worst = max(replays, key=lambda replay: replay.mean)
+        return worst.mean, segments(worst, self.engine.segments)
 
     def scales(self) -> dict[str, float]:
         """Return the usual size of every input on train: the median of those that are not zero.
@@ -153,12 +158,31 @@ def made_of(settings: Mapping[str, Any]) -> tuple[Engine, dict[str, str]]:
     from ..opening import opened
 
     said = dict(settings)
-    values: dict[str, Any] = said.pop("runs")
-    listed = {name: tuple(each) for name, each in values.items() if isinstance(each, list)}
-    runs = CompiledOptions(**(values | listed))
+    values: dict[str, Any] = dict(said.pop("runs"))
+    for name in ("invariants", "modules", "paths"):
+        values[name] = tuple(values[name])
+    runs = CompiledOptions(**values)
     trace, target = opened(**said)
     arena = arena_for(target, trace, runs)
     return arena.open(), arena.subject()
+
+
+def write(result: EvolveResult, out: Path) -> None:
+    """Write ``result.json``, ``report.html`` and, if there is a winner, ``best.py``; each whole or not at all."""
+    keep(out / "result.json", json.dumps(result.to_json(), indent=2, sort_keys=True) + "\n")
+    if result.winner is not None:
+        keep(out / "best.py", result.winner.source)
+    from ..report.searches import write_report  # plots are slow to import
+    from .runs import load
+
+    write_report(load(out), result)
+
+
+def keep(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
 
 
 def search(
@@ -173,6 +197,7 @@ def search(
     authors: Authors | None = None,
     stop: Callable[[], bool] = lambda: False,
     engine: Engine | None = None,
+    written: Callable[[EvolveResult, Path], None] = write,
 ) -> EvolveResult:
     """Search on a trace and leave ``log.jsonl``, ``result.json``, ``report.html`` and ``best.py``.
 
@@ -187,6 +212,7 @@ def search(
         actor: who searches, for the ledger.
         authors: who proposes; None for the keyless proposers alone.
         engine: evaluates on the arena's windows and stays open; None opens the arena's own.
+        written: leaves all files but the log.
 
     Raises:
         IsolationError: the isolation cannot be had.
@@ -194,11 +220,17 @@ def search(
         ConfigurationError, SearchError, TraceError: as :func:`.driver.evolve`.
     """
     _require_trusted(arena, ledger)
-    measured = None
+    measured: tuple[float, float] | None = None
+    stretches: tuple[float, ...] = ()
     if incumbent is not None:
-        measured = (arena.score(incumbent, "train"), arena.score(incumbent, "validation"))
+        validation, stretches = arena.measured(incumbent, "validation")
+        measured = (arena.score(incumbent, "train"), validation)
     options = replace(
-        options, incumbent_scores=measured, scales=arena.scales(), subject=arena.subject()
+        options,
+        incumbent_scores=measured,
+        incumbent_segments=stretches,
+        scales=arena.scales(),
+        subject=arena.subject(),
     )
 
     def caught(source: str, window: Split, score: float, limit: float) -> None:
@@ -223,7 +255,7 @@ def search(
             _require_trusted(arena, ledger)
             raise
     _require_trusted(arena, ledger)
-    write(result, out)
+    written(result, out)
     return result
 
 
@@ -236,20 +268,3 @@ def _require_trusted(arena: Arena, path: Path | None) -> None:
 def _quarantine(arena: Arena, path: Path, actor: str, at: Beyond) -> None:
     with closing(Ledger(path)) as ledger:
         quarantine(ledger, arena.evaluator, at, actor)
-
-
-def write(result: EvolveResult, out: Path) -> None:
-    """Write ``result.json``, ``report.html`` and, if there is a winner, ``best.py``; each whole or not at all."""
-    _replace(out / "result.json", json.dumps(result.to_json(), indent=2, sort_keys=True) + "\n")
-    if result.winner is not None:
-        _replace(out / "best.py", result.winner.source)
-    from ..report.searches import write_report  # plots are slow to import
-    from .runs import load
-
-    write_report(load(out), result)
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -71,7 +71,17 @@ def bundle(path: Path, hook: str = HOOK, kind: Kind = load_balancer) -> str:
 
 
 def test_the_public_names_are_these_calls_and_cost_nothing_to_have() -> None:
-    for name in ("doctor", "evolve", "follow", "replay", "rollout", "ship", "traces", "verify"):
+    for name in (
+        "compare",
+        "doctor",
+        "evolve",
+        "follow",
+        "replay",
+        "rollout",
+        "ship",
+        "traces",
+        "verify",
+    ):
         assert getattr(gnomon, name) is getattr(api, name)
         assert name in gnomon.__all__
     code = "import gnomon, sys; gnomon.ship; gnomon.SearchError; print(*sys.modules)"

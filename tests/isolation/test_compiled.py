@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -415,7 +415,12 @@ def test_segments_tried_first_end_an_evaluation_or_do_not(
 def test_a_fork_that_stops_unasked_is_not_believed(engine: CompiledEngine) -> None:
     answer = struct.pack("<iIdI", -1, 3, 5.0, 0)
     assert engine._result({"split": "train"}, answer).status is Status.DIED
-    assert engine._result({"split": "train", "trial": {}}, answer).status is Status.STOPPED
+    for trial, status in (
+        (Trial(4.9), Status.STOPPED),
+        (Trial(5.0), Status.DIED),
+        (Trial(5.0, first=(0,), first_bar=1.0), Status.STOPPED),
+    ):
+        assert engine._result({"trial": asdict(trial)}, answer).status is status
 
 
 # --- words --------------------------------------------------------------------------------------------

@@ -677,6 +677,12 @@ _HOST = (
             "        if False:",
             "a score without end",
         ),
+        (
+            "a fork stops where it may",
+            "        if left and not score > floor:",
+            "        if False:",
+            "stopped though nobody said so",
+        ),
     ),
 )
 

@@ -99,7 +99,7 @@ FINAL = Final(
         Scored("evolved", f"{4:016x}", 9.0, 9.0, SEGMENTS),
         Scored("peak_ewma", f"{0:016x}", 10.0, 10.0, tuple(1.1 * s for s in SEGMENTS)),
     ),
-    (12.0, 12.5),
+    Scored("incumbent", "incumbent", 12.0, 12.5),
 )
 
 

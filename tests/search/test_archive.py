@@ -67,6 +67,7 @@ def test_who_leads_is_kept_as_counting_anew_finds_it(
         members.append(record(step, segments, 1))
         leading.entered(members[-1])
         assert list(leading.by_segment()) == naive(members)
+        assert list(leading.lows) == [min(column) for column in columns(members)]
         while members and rng.random() < 0.4:
             gone = members.pop(rng.randrange(len(members)))
             leading.left(gone)
@@ -74,11 +75,14 @@ def test_who_leads_is_kept_as_counting_anew_finds_it(
 
 
 def naive(members: list[Record]) -> list[set[int]]:
-    columns = zip(*(member.segments for member in members), strict=False)
     return [
         {m.step for m, value in zip(members, column, strict=True) if value == min(column)}
-        for column in columns
+        for column in columns(members)
     ]
+
+
+def columns(members: list[Record]) -> list[tuple[float, ...]]:
+    return list(zip(*(member.segments for member in members), strict=False))
 
 
 @given(offered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import html
 import json
 import os
 import random
@@ -11,23 +12,34 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+import gnomon
 from gnomon.commands import evolve as command
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.recorder.sink import StoreSink
 from gnomon.recorder.store import TraceStore
+from gnomon.sdk.errors import ConfigurationError
+from gnomon.sdk.invariant import Invariant
 from gnomon.sdk.records import Decision, Outcome, Record
 from gnomon.sdk.runtime import RUNTIME
+from gnomon.shadow.evaluation import Status
 from gnomon.shadow.isolation.compiled import CompiledOptions
 from gnomon.shadow.policy import RecordedPolicy, baseline_policy
+from gnomon.shadow.search.cached import CachedEngine
+from gnomon.shadow.search.driver import Options
 from gnomon.shadow.search.log import proposals
-from gnomon.shadow.search.wiring import Arena
+from gnomon.shadow.search.records import Budget
+from gnomon.shadow.search.result import EvolveResult
+from gnomon.shadow.search.wiring import Arena, recipe
 from gnomon.shadow.traces.trace import DecisionTrace, load_trace
 
 MEANS_MS = (12.0, 20.0, 36.0)
@@ -160,6 +172,9 @@ def test_the_command_finds_a_better_policy_than_round_robin(
     assert result["winner"]["source"] == (folder / "best.py").read_text()
     assert result["winner"]["validation"] < 0.9 * result["incumbent"]["validation"]
     assert json.loads((folder / "result.json").read_text())["log_hash"] == result["log_hash"]
+    assert result["verdict"] in html.unescape((folder / "report.html").read_text("utf-8"))
+    low, high = result["over_interval"] or (-1.0, 1.0)
+    assert low < result["over_incumbent"] < high
     records = list(proposals(folder / "log.jsonl"))
     assert sum(result["counts"].values()) == len(records)
     assert len({len(record.segments) for record in records if record.outcome == "ok"}) == 1
@@ -287,3 +302,42 @@ def test_a_run_that_was_interrupted_and_killed_resumes_to_the_same_log(
     killed.communicate(timeout=60)
     assert runner.invoke(app, [*arguments[:-1], "run", "--resume"]).exit_code == 0
     assert log.read_bytes() == (tmp_path / "whole" / "log.jsonl").read_bytes()
+
+
+def test_workers_of_an_executor_give_the_same_log(store: Path, tmp_path: Path) -> None:
+    options = Options(budget=Budget(7), seed=2, finalists=1)
+
+    def run(name: str, engine: Any) -> EvolveResult:
+        return gnomon.evolve(
+            store, tmp_path / name, hook="router.pick", options=options, engine=engine,
+            ledger=tmp_path / "ledger.db",
+        )  # fmt: skip
+
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        elsewhere = run("elsewhere", pool)
+        assert pool.submit(len, "open").result() == 4
+    here = run("here", CompiledOptions(seed=2))
+    assert elsewhere.log_hash == here.log_hash and elsewhere.layers == here.layers
+    assert elsewhere.winner == here.winner and elsewhere.winner is not None
+
+
+def test_an_engine_of_the_callers_own_is_taken_and_left_open(
+    store: Path, tmp_path: Path, trace: DecisionTrace
+) -> None:
+    arena = Arena.of(load_balancer, trace, CompiledOptions(seed=2))
+    with arena.open() as inner:
+        memory = CachedEngine(inner)
+        for name in "ab":
+            gnomon.evolve(
+                store, tmp_path / name, hook="router.pick", engine=memory,
+                options=Options(budget=Budget(9), seed=2, finalists=1),
+            )  # fmt: skip
+        assert memory.shared >= memory.asked // 2 > 8
+        peak = str(load_balancer.baselines["peak_ewma"].source)
+        assert inner.submit(peak, "train").result().status is Status.OK
+
+
+def test_invariants_that_cannot_travel_are_refused() -> None:
+    always = Invariant("always", lambda items, picked: True)
+    with pytest.raises(ConfigurationError, match="cannot travel to an executor's workers"):
+        recipe("traces", None, None, None, CompiledOptions(invariants=(always,)))

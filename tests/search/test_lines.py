@@ -74,7 +74,7 @@ def test_a_record_comes_back_through_json(record: Record) -> None:
 @given(st.lists(st.tuples(TEXTS, TEXTS, MAYBE, MAYBE, st.lists(MAYBE, max_size=3)), max_size=3))
 def test_the_end_of_a_run_comes_back_through_json(entries: list[Any]) -> None:
     finalists = tuple(Scored(*entry[:4], tuple(entry[4])) for entry in entries)
-    for incumbent in (None, "program", (1.0, math.nan)):
+    for incumbent in (None, "program", Scored("incumbent", "incumbent", 1.0, math.nan, (0.5,))):
         final = Final("evaluations", "w", finalists, incumbent)
         assert same(decoded_final(json.loads(json.dumps(encoded_final(final)))), final)
 

@@ -176,8 +176,15 @@ def test_trailing_evaluator_errors_get_another_go(tmp_path: Path) -> None:
 
 def test_a_closed_log_says_so(tmp_path: Path) -> None:
     with RunLog(tmp_path, CONFIG) as log:
-        log.finish(Final("time", "x", (Scored("evolved", "x", 1.0, math.nan, (0.5,)),), (2.0, 3.0)))
+        log.finish(
+            Final(
+                "time",
+                "x",
+                (Scored("evolved", "x", 1.0, math.nan, (0.5,)),),
+                Scored("incumbent", "i", 2.0, 3.0),
+            )
+        )
     with RunLog(tmp_path, CONFIG, resume=True) as log:
         assert log.final is not None
-        assert (log.final.winner, log.final.incumbent) == ("x", (2.0, 3.0))
+        assert (log.final.winner, log.final.incumbent) == ("x", Scored("incumbent", "i", 2.0, 3.0))
         assert math.isnan(log.final.finalists[0].validation)

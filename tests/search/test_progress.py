@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -49,13 +50,13 @@ def glance(records: list[Record], budget: Budget | None = None, **more: Any) -> 
         budget=budget or Budget(100),
     )
     values: dict[str, Any] = {
-        "phase": "search", "incumbent": math.nan, "done": 10, "total": 100, "fresh": 10, "seconds": 20.0,
+        "phase": "search", "incumbent": math.nan, "done": 10, "total": 100, "fresh": 10, "seconds": 25.0, "phase_seconds": 20.0,
     }  # fmt: skip
     return Progress(search=search, **(values | more))
 
 
 def test_a_line_says_what_there_is_and_nothing_of_what_there_is_not() -> None:
-    bare = glance([], fresh=0, done=0, seconds=0.0)
+    bare = glance([], fresh=0, done=0)
     assert bare.line() == "search: no score yet; nothing proposed yet"
     seeds = [
         record(0, 9.5, operator="seed:peak_ewma"),
@@ -96,10 +97,10 @@ def test_islands_are_counted() -> None:
     ("seconds", "more", "left"),
     [
         (math.inf, {}, 180.0),  # 90 are to come at 2 s each
-        (100.0, {}, 80.0),  # the clock ends it first
+        (100.0, {}, 75.0),  # the clock ends it first
         (10.0, {}, 0.0),
         (math.inf, {"fresh": 0}, math.inf),
-        (60.0, {"fresh": 0}, 40.0),
+        (60.0, {"fresh": 0}, 35.0),
         (math.inf, {"done": 100}, 0.0),
     ],
 )
@@ -120,6 +121,13 @@ def test_json_has_no_number_that_json_lacks() -> None:
         assert {"best", "counts", "dollars", "seconds_left", "notice"} <= set(values)
     assert values["best"] == 1.0
     assert values["most_dollars"] == 1.0
+
+
+def test_the_reference_lists_the_fields() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "search.md"
+    section = page.read_text("utf-8").split("\n## Progress\n")[1].split("\n## ")[0]
+    rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", "".join(rows))) == set(glance([]).to_json())
 
 
 def test_a_run_tells_of_itself(tmp_path: Path, rank_engine: type[RankEngine]) -> None:
