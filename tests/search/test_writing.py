@@ -33,6 +33,7 @@ from gnomon.shadow.search.records import (
 )
 from gnomon.shadow.search.space import Space
 from gnomon.shadow.search.strategies import keyless
+from gnomon.shadow.search.writers import Authors
 from gnomon.shadow.search.writing import CROSS, DIFF, REPAIR, SHORT, Arm, Written
 
 if TYPE_CHECKING:
@@ -348,12 +349,12 @@ def test_a_search_with_a_writer_repeats_and_resumes(
         options = Options(
             Budget(evaluations, proposals=200),
             parallel=parallel,
-            writers=maker.header(),
             resume=resume,
             seed=3,
         )
         makers = ((1.0, maker), *keyless())
-        evolve(load_balancer, engine, options, tmp_path / folder, makers=makers, writer=writer)
+        authors = Authors(makers, writer, settings=maker.header())
+        evolve(load_balancer, engine, options, tmp_path / folder, authors=authors)
         engine.close()
         return (tmp_path / folder / "log.jsonl").read_bytes()
 
