@@ -321,8 +321,9 @@ class Scripted:
     def close(self) -> None: ...
 
 
+@pytest.mark.parametrize("strategy", ["evolve", "map_elites", "bandit", "pareto"])
 def test_a_search_with_a_writer_repeats_and_resumes(
-    tmp_path: Path, prompts: Prompts, rank_engine: type[RankEngine]
+    tmp_path: Path, prompts: Prompts, rank_engine: type[RankEngine], strategy: str
 ) -> None:
     """Written programs beside keyless ones, through the whole loop, at any parallelism."""
 
@@ -348,6 +349,7 @@ def test_a_search_with_a_writer_repeats_and_resumes(
         engine, writer = rank_engine(parallel), Scripted(answer)
         options = Options(
             Budget(evaluations, proposals=200),
+            strategy=strategy,
             parallel=parallel,
             resume=resume,
             seed=3,
