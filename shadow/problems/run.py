@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ..report.searches import write_report
 from ..search.driver import Options, evolve
 from ..search.log import proposals
 from ..search.progress import Report
+from ..search.runs import load
 from ..search.writers import Authors
 from .engine import ProblemEngine, ProblemOptions
 from .folder import Problem
-from .result import ProblemResult, result_of
+from .result import WARNING, ProblemResult, result_of
 from .space import ProblemSpace
 
 
@@ -28,7 +31,7 @@ def search(
     authors: Authors | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> ProblemResult:
-    """Search a problem folder and leave ``log.jsonl``, ``result.json`` and ``best_program.py`` in another.
+    """Search a problem folder and leave ``log.jsonl``, ``result.json``, ``report.html`` and ``best_program.py`` in another.
 
     Args:
         problem: what to search.
@@ -64,7 +67,21 @@ def search(
     records = list(proposals(out / "log.jsonl"))
     result = replace(result_of(found, records, problem, short), folder=out)
     write(result, out)
+    write_report(load(out), found, _lead(result))
     return result
+
+
+def _lead(result: ProblemResult) -> str:
+    """Return what the report says first; its figures show scores as the search counts, lower is better."""
+    initial, best = (each.again if each else math.nan for each in (result.initial, result.best))
+    said = f"The initial program scores {initial:.6g} when it is evaluated again"
+    if result.improved:
+        said = f"{said}, the best one {best:.6g}"
+    else:
+        said = f"{said}, and nothing that was found is better: keep it"
+    return (
+        f"{said}. Higher is better there; below, scores are negated. Of the evaluator: {WARNING}."
+    )
 
 
 def write(result: ProblemResult, out: Path) -> None:

@@ -163,6 +163,7 @@ class RunStory(Shown):
         hints = (f"hint from step {step}: {text}" for step, text in run.hints)
         return (
             f"{said}, seed {run.setting('seed')}",
+            *(("the evaluator's scores are negated here: lower is better",) if run.negated else ()),
             *self.result.parts(),
             *hints,
             *self._lineage(),

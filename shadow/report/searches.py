@@ -25,17 +25,19 @@ _MOST_ROWS = 30
 _MOST_MAPPED = 8
 
 
-def write_report(run: Run, result: EvolveResult | None = None) -> Path:
+def write_report(run: Run, result: EvolveResult | None = None, lead: str = "") -> Path:
     """Write ``report.html`` into a run's folder; return its path.
 
     Args:
         run: read from the folder.
         result: of the run, where the caller has it; else what the log alone says.
+        lead: what is said first; the result's verdict when empty.
     """
     found = result or run.result()
     path = run.folder / NAME
     sections = [_clean(section) for section in _sections(run, found)]
-    write(path, f"Search of {printable(run.subject)}", printable(found.verdict), sections)
+    said = printable(lead or found.verdict)
+    write(path, f"Search of {printable(run.subject)}", said, sections)
     return path
 
 

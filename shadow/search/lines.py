@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from .records import Outcome, Record
@@ -64,7 +64,7 @@ class Final:
 
 def encoded(record: Record) -> Line:
     """Return a record as JSON values; what is as usual is left out, a number that JSON lacks is null."""
-    values = asdict(record)
+    values = {name: getattr(record, name) for name in _RECORD}
     values["parents"] = list(record.parents)
     values["score"] = _null(record.score)
     values["segments"] = [_null(value) for value in record.segments]

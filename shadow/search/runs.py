@@ -75,6 +75,11 @@ class Run:
         named = (self.setting(name) for name in ("subject.hook", "problem", "kind"))
         return next(filter(None, named), self.folder.name)
 
+    @property
+    def negated(self) -> bool:
+        """Whether scores are those of an evaluator that counts upwards, with the sign changed."""
+        return self.setting("kind") == "problem"
+
     def result(self) -> EvolveResult:
         """Return what the log alone says of the run; seconds and isolation of an end are not in it."""
         finalists = self._finalists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -120,6 +121,13 @@ def test_json_has_no_number_that_json_lacks() -> None:
         assert {"best", "counts", "dollars", "seconds_left", "notice"} <= set(values)
     assert values["best"] == 1.0
     assert values["most_dollars"] == 1.0
+
+
+def test_the_reference_lists_the_fields() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "search.md"
+    section = page.read_text("utf-8").split("\n## Progress\n")[1].split("\n## ")[0]
+    rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", "".join(rows))) == set(glance([]).to_json())
 
 
 def test_a_run_tells_of_itself(tmp_path: Path, rank_engine: type[RankEngine]) -> None:

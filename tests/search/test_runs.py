@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -185,6 +186,14 @@ def test_rows_say_where_each_program_came_from(tmp_path: Path) -> None:
     assert found[2]["score"] is None
 
 
+def test_the_reference_lists_the_columns(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "search.md"
+    section = page.read_text("utf-8").split("\n## Export\n")[1].split("\n## ")[0]
+    cells = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    names = set(re.findall(r"`(\w+)`", "".join(cells)))
+    assert names == set(next(rows(load(written(tmp_path)))))
+
+
 def test_both_formats_hold_the_same_rows(tmp_path: Path) -> None:
     run = load(written(tmp_path / "run"))
     write(run, tmp_path / "rows.jsonl")
@@ -223,3 +232,22 @@ def test_a_damaged_log_is_a_trace_error(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"noise + 1", b"noise + 9"))
     with pytest.raises(TraceError, match="line 4 does not follow"):
         load(tmp_path)
+
+
+def test_a_log_cut_anywhere_is_read_up_to_there(tmp_path: Path) -> None:
+    """What a reader may find while a run writes: every beginning of a log is the log of a shorter run."""
+    whole = (written(tmp_path / "whole") / "log.jsonl").read_bytes()
+    records = load(tmp_path / "whole").records
+    (tmp_path / "cut").mkdir()
+    path = tmp_path / "cut" / "log.jsonl"
+    for size in range(0, len(whole), 7):
+        path.write_bytes(whole[:size])
+        lines = whole[:size].count(b"\n")
+        if lines == 0:
+            with pytest.raises(TraceError, match="no header yet"):
+                load(tmp_path / "cut")
+        else:
+            run = load(tmp_path / "cut")
+            assert repr(run.records) == repr(records[: max(lines - 2, 0)])
+            assert (run.state, run.final) == (State.INTERRUPTED, None)
+            run.result()
