@@ -79,7 +79,7 @@ class Progress:
             "tokens_in": paid.tokens_in,
             "tokens_out": paid.tokens_out,
             "archived": len(search.archive.members),
-            "places": len(_places(search)),
+            "strategy": search.standing,
             "notice": notice(self),
             "seconds": self.seconds,
             "seconds_left": self.left if math.isfinite(self.left) else math.nan,
@@ -101,6 +101,7 @@ class Progress:
             self._under_way(),
             self._spent(),
             self._archive(),
+            search.standing,
             f"{duration(self.left)} left" if math.isfinite(self.left) else "",
             notice(self),
         )
@@ -130,10 +131,8 @@ class Progress:
         return f"spent {paid.words()}{cap}"
 
     def _archive(self) -> str:
-        places = _places(self.search)
-        on = f" on {len(places)} places" if len(places) > 1 else ""
         members = len(self.search.archive.members)
-        return f"{members} archived{on}" if members else ""
+        return f"{members} archived" if members else ""
 
 
 Report = Callable[[Progress], None]
@@ -183,7 +182,3 @@ def _incumbent(glance: Progress) -> float:
         return glance.incumbent
     seeds = (r for r in glance.search.records if r.operator == "seed:incumbent")
     return next((r.score for r in seeds if r.outcome is Outcome.OK), math.nan)
-
-
-def _places(search: Search) -> set[str]:
-    return {record.place for record in search.records if record.place}
