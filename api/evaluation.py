@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..sdk.errors import ConfigurationError
 from ..shadow.opening import opened, rivals
 from .places import LEDGER, REGRESSIONS, RUNS, TRACES, VERDICTS, acting, names_file, writable
+from .writing import of_arena, of_problem, writing
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ..shadow.gates.case import VerifyOptions
     from ..shadow.gates.verdict import GateResult, Verdict
     from ..shadow.isolation.compiled import CompiledOptions
+    from ..shadow.models.options import ModelOptions
     from ..shadow.offpolicy.table import OffPolicyOptions, OffPolicyTable
     from ..shadow.problems.engine import ProblemOptions
     from ..shadow.problems.result import ProblemResult
@@ -132,6 +134,8 @@ def evolve(
     ledger: str | Path = LEDGER,
     progress: Report = lambda _glance: None,
     authors: Authors | None = None,
+    models: ModelOptions | None = None,
+    prompts: str | Path | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> EvolveResult:
     """Search for a better policy on a trace; return what was found, with the folder of the run.
@@ -146,6 +150,8 @@ def evolve(
             other engine is taken as it is, and stays open.
         ledger: says which evaluators are in quarantine, and takes it when this one is caught.
         authors: who proposes besides those who tell it (:func:`tell`); None for the keyless proposers.
+        models: language models that take some of the turns; None for none.
+        prompts: folder of templates that take the place of the shipped ones, for models.
         progress: called after every evaluation, and about four times a second while one is awaited.
         stop: once it says yes, what is under way is finished and kept, and the run ends as interrupted.
 
@@ -178,18 +184,20 @@ def evolve(
     measured = None if written else base
     if isinstance(base, ScorePolicy | ProgramPolicy):
         chosen = replace(chosen, incumbent=base.source)
-    found = search(
-        arena,
-        chosen,
-        folder,
-        incumbent=measured,
-        progress=progress,
-        ledger=Path(ledger),
-        actor=acting(),
-        authors=_heard(authors, folder),
-        stop=stop,
-        engine=running,
-    )
+    heard, about = _heard(authors, folder), of_arena(arena, target)
+    with writing(models, prompts, about, heard, chosen.budget.dollars) as everybody:
+        found = search(
+            arena,
+            chosen,
+            folder,
+            incumbent=measured,
+            progress=progress,
+            ledger=Path(ledger),
+            actor=acting(),
+            authors=everybody,
+            stop=stop,
+            engine=running,
+        )
     return replace(found, folder=folder)
 
 
@@ -201,6 +209,8 @@ def evolve_problem(
     engine: ProblemOptions | None = None,
     progress: Report = lambda _glance: None,
     authors: Authors | None = None,
+    models: ModelOptions | None = None,
+    prompts: str | Path | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> ProblemResult:
     """Search a problem folder in OpenEvolve's form; what is found can be neither verified nor shipped.
@@ -210,7 +220,7 @@ def evolve_problem(
         out: folder of the run; ``.gnomon/runs/NAME`` when None.
         options: budget, seed and strategy.
         engine: how programs are evaluated; None takes workers and seed from ``options``.
-        progress, authors, stop: as for :func:`evolve`.
+        progress, authors, models, prompts, stop: as for :func:`evolve`.
 
     Raises:
         ConfigurationError: the folder is no problem, or its evaluator does not work on its own program; or
@@ -223,15 +233,17 @@ def evolve_problem(
 
     found = Problem.read(problem)
     folder = Path(out) if out is not None else RUNS / found.name
-    return search(
-        found,
-        options or Options(),
-        folder,
-        engine=engine,
-        progress=progress,
-        authors=_heard(authors, folder),
-        stop=stop,
-    )
+    chosen, heard = options or Options(), _heard(authors, folder)
+    with writing(models, prompts, of_problem(found), heard, chosen.budget.dollars) as everybody:
+        return search(
+            found,
+            chosen,
+            folder,
+            engine=engine,
+            progress=progress,
+            authors=everybody,
+            stop=stop,
+        )
 
 
 def _heard(authors: Authors | None, folder: Path) -> Authors:

@@ -23,6 +23,7 @@ def ask(
     prompts: str | Path | None = None,
     regressions: str | Path | None = REGRESSIONS,
     verdicts: str | Path | None = VERDICTS,
+    problem: str | Path | None = None,
     number: str = "",
 ) -> Asked:
     """Return what to write next for a run, with the ticket to tell it with; nothing of the run is changed.
@@ -32,6 +33,7 @@ def ask(
         parent: id of the program to change, or its first six digits or more; else one is drawn.
         prompts: folder of templates that take the place of the shipped ones.
         regressions, verdicts: where the gates left what candidates were refused for; None looks nowhere.
+        problem: the folder that is searched, of a run with ``--problem``.
         number: eight hex digits, by which the parent is drawn; fresh ones when empty.
 
     Raises:
@@ -48,10 +50,18 @@ def ask(
 
     templates = load(Path(prompts) if prompts is not None else None)
     number = number or secrets.token_hex(4)
-    return asked(Path(run), number, parent=parent, templates=templates, lessons=said)
+    where = Path(problem) if problem is not None else None
+    return asked(Path(run), number, parent=parent, templates=templates, lessons=said, problem=where)
 
 
-def tell(run: str | Path, ticket: str, answer: str | Path, *, author: str = "agent") -> Told:
+def tell(
+    run: str | Path,
+    ticket: str,
+    answer: str | Path,
+    *,
+    author: str = "agent",
+    problem: str | Path | None = None,
+) -> Told:
     """Give a program to a run, which takes it up at its next step, or when it is resumed.
 
     Args:
@@ -60,6 +70,7 @@ def tell(run: str | Path, ticket: str, answer: str | Path, *, author: str = "age
         answer: a file, as for :func:`verify`, or the text itself: a whole program, bare or in a code fence,
             or SEARCH/REPLACE blocks.
         author: for the log: ``agent``, ``person`` or a name.
+        problem: as for :func:`ask`.
 
     Raises:
         ConfigurationError: the ticket is none, of another run or told already, the run has ended, or there
@@ -81,7 +92,7 @@ def tell(run: str | Path, ticket: str, answer: str | Path, *, author: str = "age
             raise ConfigurationError(
                 f"{answer}: {error.strerror}; name the program's file"
             ) from error
-    return telling(Path(run), ticket, text, author)
+    return telling(Path(run), ticket, text, author, Path(problem) if problem is not None else None)
 
 
 def told(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -42,12 +43,15 @@ def search(
     repeats: int = 1,
     variables: list[str] | None = None,
     as_json: bool = False,
+    writers: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Search a folder, print the result and leave with the exit code of ``evolve``."""
     from .. import api
     from ..shadow.problems.engine import ProblemOptions
+    from ..shadow.problems.folder import Problem
     from ..shadow.problems.result import WARNING
 
+    Problem.read(folder)  # what is no problem needs no warning
     engine = ProblemOptions(
         workers=options.parallel,
         repeats=repeats,
@@ -56,7 +60,7 @@ def search(
     )
     print(f"gnomon: warning: {WARNING}", file=sys.stderr, flush=True)
     result = api.evolve_problem(
-        folder, out, options=options, engine=engine, progress=report, stop=stop
+        folder, out, options=options, engine=engine, progress=report, stop=stop, **writers
     )
     emit(result.as_json(), as_json, shown(result))
     if result.stopped == "interrupted":

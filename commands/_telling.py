@@ -16,6 +16,9 @@ Run = Annotated[Path, typer.Argument(help="Folder of the run.")]
 Ticket = Annotated[str, typer.Argument(help="Of gnomon ask.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the outcome.")]
 Timeout = Annotated[float, typer.Option(help="Most seconds to wait.")]
+Problem = Annotated[
+    Path | None, typer.Option("--problem", help="Folder that is searched, where it is no trace.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ._common import emit, handled
-from ._telling import Json, Run
+from ._telling import Json, Problem, Run
 
 
 def register(app: typer.Typer) -> None:
@@ -22,10 +22,11 @@ def ask(
     templates: Annotated[
         Path | None, typer.Option("--prompts", help="Folder of your own templates.")
     ] = None,
+    problem: Problem = None,
     as_json: Json = False,
 ) -> None:
     """Print what to write next for a run, with a ticket to tell it with; the run is not changed."""
     from .. import api
 
-    asked = api.ask(run, parent=parent, prompts=templates)
+    asked = api.ask(run, parent=parent, prompts=templates, problem=problem)
     emit(asked.as_json(), as_json, lambda: print(asked))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..api import LEDGER
-from . import _complete, _problem, _trace
+from . import _complete, _models, _problem, _trace
 from ._common import Exit, emit, handled, shown
 from ._progress import WAYS, stopping, watched
 from ._search import STARTS, STRATEGIES, one_of, require_limits
@@ -59,6 +59,17 @@ def evolve(
     wait: Annotated[
         bool, typer.Option("--wait", help="With nothing left to do, wait for gnomon tell.")
     ] = False,
+    model: _models.Models = None,
+    max_cost: _models.MaxCost = math.inf,
+    temperature: _models.Temperature = None,
+    api_base: _models.ApiBase = None,
+    price: _models.PriceOf = None,
+    key_env: _models.KeyEnv = None,
+    model_timeout: _models.ModelTimeout = None,
+    max_tokens: _models.MaxTokens = None,
+    model_share: _models.ModelShare = None,
+    model_cache: _models.ModelCache = None,
+    prompts: _models.Templates = None,
     isolation: _trace.Isolation = "strict",
     ledger: Annotated[Path, typer.Option(help="Ledger that knows of quarantines.")] = LEDGER,
     progress: Annotated[
@@ -83,8 +94,12 @@ def evolve(
     from ..shadow.search.records import Budget
 
     require_limits(budget, seconds, parallel)
+    models = _models.Given(
+        *(model, max_cost, temperature, api_base, price, key_env),
+        *(model_timeout, max_tokens, model_share, model_cache, prompts),
+    ).options()
     options = Options(
-        budget=Budget(budget, seconds=seconds),
+        budget=Budget(budget, seconds=seconds, dollars=max_cost),
         seed=seed,
         strategy=one_of("strategy", strategy, STRATEGIES),
         start=one_of("start", start, STARTS),
@@ -93,6 +108,9 @@ def evolve(
         resume=resume,
         wait=wait,
     )
+    if models is not None:
+        _models.tell_estimate(models, max_cost, round(budget * models.share))
+    writers: dict[str, Any] = {"models": models, "prompts": prompts}
     if problem is not None:
         _problem.require_alone(
             {
@@ -106,7 +124,15 @@ def evolve(
         )
         with stopping() as stop, watched(progress) as report:
             _problem.search(
-                problem, out, options, report, stop, repeats=repeats, variables=env, as_json=as_json
+                problem,
+                out,
+                options,
+                report,
+                stop,
+                repeats=repeats,
+                variables=env,
+                as_json=as_json,
+                writers=writers,
             )
     engine = CompiledOptions(
         seed=seed, workers=parallel, isolation=one_of("isolation", isolation, _ISOLATION)
@@ -123,6 +149,7 @@ def evolve(
             ledger=ledger,
             progress=report,
             stop=stop,
+            **writers,
         )
     emit(result.as_json(), as_json, shown(result))
     raise typer.Exit(int(_exit(result)))

@@ -11,7 +11,7 @@ import typer
 
 from ..sdk.errors import ConfigurationError
 from ._common import Exit, emit, handled, shown
-from ._telling import Json, Run, Ticket, Timeout, Wait, exit_of
+from ._telling import Json, Problem, Run, Ticket, Timeout, Wait, exit_of
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +24,7 @@ def tell(
     ticket: Ticket,
     file: Annotated[Path, typer.Argument(help="With the program; - for standard input.")],
     author: Annotated[str, typer.Option(help="Who wrote it: agent, person or a name.")] = "agent",
+    problem: Problem = None,
     wait: Wait = False,
     timeout: Timeout = math.inf,
     as_json: Json = False,
@@ -34,7 +35,8 @@ def tell(
     """
     from .. import api
 
-    state = api.tell(run, ticket, _stdin() if str(file) == "-" else file, author=author)
+    answer = _stdin() if str(file) == "-" else file
+    state = api.tell(run, ticket, answer, author=author, problem=problem)
     if wait:
         state = api.told(run, ticket, wait_s=timeout)
     emit(state.as_json(), as_json, shown(state))

@@ -47,7 +47,9 @@ class Problem:
         """
         root = Path(folder).resolve()
         if not root.is_dir():
-            raise ConfigurationError(f"--problem {folder}: no such folder")
+            raise ConfigurationError(
+                f"--problem {folder}: no such folder; name the one that holds {PROGRAM}"
+            )
         program, evaluator = _text(root / PROGRAM), _evaluator(root)
         _require_program(root / PROGRAM, program)
         settings = read_settings(root / CONFIG)
@@ -99,7 +101,9 @@ def _require_program(path: Path, source: str) -> None:
     try:
         cut(source)
     except ValueError as error:
-        raise ConfigurationError(f"{path}, {error}; end every block before the next") from error
+        raise ConfigurationError(
+            f"{path}: marks that do not match ({error}); end every block before the next"
+        ) from error
     try:
         tree_of(source)
     except LanguageError as error:

@@ -82,7 +82,9 @@ class CachedEngine:
             found = done.result()
             if found.status in _KEPT:
                 self._known[key] = found
-            if found.status is Status.OK:  # a trial that did not end it changed nothing
+            if found.status in _KEPT - {
+                Status.STOPPED
+            }:  # the trial did not end it: it changed nothing
                 self._known[source, split, None] = found
 
 

@@ -15,6 +15,7 @@ from .space import Space
 from .trees import (
     Slot,
     call,
+    function,
     literal,
     locals_of,
     name,
@@ -293,6 +294,30 @@ def exchange(tree: ast.Module, space: Space, rng: random.Random) -> bool:
     return True
 
 
+def drop(tree: ast.Module, space: Space, rng: random.Random) -> bool:
+    """Take a condition, a loop or an update out; the language check says whether the rest stands alone."""
+    places = [(body, at) for body in _bodies(function(tree)) for at in _droppable(body)]
+    if not places:
+        return False
+    body, at = rng.choice(places)
+    del body[at]
+    return True
+
+
+def _bodies(node: ast.stmt) -> list[list[ast.stmt]]:
+    own = [getattr(node, name, []) for name in ("body", "orelse")]
+    return [*own, *(deep for body in own for inner in body for deep in _bodies(inner))]
+
+
+def _droppable(body: list[ast.stmt]) -> list[int]:
+    if len(body) < 2:
+        return []
+    return [at for at, node in enumerate(body) if isinstance(node, _DROPPABLE)]
+
+
+_DROPPABLE = (ast.If, ast.For, ast.While, ast.AugAssign)
+
+
 def _disjoint(left: ast.expr, right: ast.expr) -> bool:
     return all(node is not right for node in ast.walk(left)) and all(
         node is not left for node in ast.walk(right)
@@ -308,4 +333,5 @@ OPERATORS: dict[str, tuple[float, Operator]] = {
     "wrap": (3.0, wrap),
     "subtree": (1.0, subtree),
     "exchange": (0.5, exchange),
+    "drop": (0.5, drop),
 }

@@ -49,10 +49,16 @@ class Novelty:
 
     def _candidates(self, wanted: Shape) -> set[int]:
         """Return all that can be alike, and others."""
-        # who shares at least ceil(t n) of n pieces has one of any n - ceil(t n) + 1
-        needed = len(wanted) - math.ceil(self.threshold * len(wanted) - 1e-9) + 1
+        least = math.ceil(self.threshold * len(wanted) - 1e-9)
+        most = len(wanted) / self.threshold + 1e-9
+        # who shares at least so many of n pieces has one of any n - least + 1
         rarest = sorted(wanted, key=lambda piece: (len(self._holders.get(piece, ())), piece))
-        return {index for piece in rarest[:needed] for index in self._holders.get(piece, ())}
+        found = {
+            index
+            for piece in rarest[: len(wanted) - least + 1]
+            for index in self._holders.get(piece, ())
+        }
+        return {index for index in found if least <= len(self._shapes[index]) <= most}
 
     def _catch_up(self, admitted: Sequence[Proposal]) -> None:
         known = len(self._shapes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import math
 from collections import Counter
-from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -45,6 +44,7 @@ def likeness(one: Shape, other: Shape) -> float:
     return common / (len(one) + len(other) - common)
 
 
+@lru_cache(maxsize=1 << 15)
 def _digest(text: str) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big")
 
@@ -60,13 +60,16 @@ def _pieces(tree: ast.Module) -> Counter[str]:
 
 def _collect(node: ast.AST, holder: str, own: set[str], pieces: Counter[str]) -> str:
     """Count the pieces of a tree; return its text, the same for all trees that count as one."""
-    label = _label(node, own)
+    value = literal(node) if isinstance(node, ast.Constant | ast.UnaryOp) else None
+    label = _label(node, own) if value is None else _rounded(value)
     pieces[label] += 1
     pieces[f"{holder}>{label}"] += 1
-    inner = _inner(node)
-    parts = [f"{at}={_collect(each, f'{label}.{at}', own, pieces)}" for at, each in inner]
-    if not parts:
+    if value is not None:  # a literal and its sign are one
         return label
+    inner = _inner(node)
+    if not inner:
+        return label
+    parts = [f"{at}={_collect(each, f'{label}.{at}', own, pieces)}" for at, each in inner]
     if _commutes(node):
         parts.sort()
     text = f"{label}({','.join(parts)})"
@@ -76,17 +79,19 @@ def _collect(node: ast.AST, holder: str, own: set[str], pieces: Counter[str]) ->
 
 
 def _inner(node: ast.AST) -> list[tuple[str, ast.AST]]:
-    """Return what a node holds, with where it holds it; a literal and its sign are one."""
-    if isinstance(node, ast.expr) and literal(node) is not None:
-        return []
-    commutes = _commutes(node)
-    return [
-        ("" if commutes else field, each)
-        for field, value in ast.iter_fields(node)
-        if field not in _LEFT_OUT
-        for each in (value if isinstance(value, list) else (value,))
-        if isinstance(each, ast.AST) and not _is_text(each)
-    ]
+    """Return what a node holds, with where it holds it."""
+    found: list[tuple[str, ast.AST]] = []
+    for field in node._fields:
+        if field in _LEFT_OUT:
+            continue
+        value = getattr(node, field, None)
+        if isinstance(value, ast.AST):
+            found.append((field, value))
+        elif isinstance(value, list):
+            found += [
+                (field, each) for each in value if isinstance(each, ast.AST) and not _is_text(each)
+            ]
+    return [("", each) for _, each in found] if _commutes(node) else found
 
 
 def _commutes(node: ast.AST) -> bool:
@@ -98,23 +103,15 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def _label(node: ast.AST, own: set[str]) -> str:
-    return next(_labels(node, own), type(node).__name__)
-
-
-def _labels(node: ast.AST, own: set[str]) -> Iterator[str]:
-    value = literal(node) if isinstance(node, ast.expr) else None
-    if value is not None:
-        yield _rounded(value)
-    elif isinstance(node, ast.Name):
-        yield "%" if node.id in own else node.id
-    elif isinstance(node, ast.Constant):
-        yield repr(node.value)
-    elif isinstance(node, ast.Attribute):
-        yield f".{node.attr}"
-    elif isinstance(node, ast.Compare):
-        yield " ".join(type(op).__name__ for op in node.ops)
-    elif isinstance(node, ast.BinOp | ast.UnaryOp | ast.BoolOp | ast.AugAssign):
-        yield type(node.op).__name__
+    if isinstance(node, ast.Name):
+        return "%" if node.id in own else node.id
+    if isinstance(node, ast.BinOp | ast.UnaryOp | ast.BoolOp | ast.AugAssign):
+        return type(node.op).__name__
+    if isinstance(node, ast.Compare):
+        return " ".join(type(op).__name__ for op in node.ops)
+    if isinstance(node, ast.Attribute):
+        return f".{node.attr}"
+    return repr(node.value) if isinstance(node, ast.Constant) else type(node).__name__
 
 
 def _rounded(value: float) -> str:

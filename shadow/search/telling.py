@@ -22,10 +22,10 @@ from .inbox import Ticket
 from .log import History, read_run
 from .memory import Memory
 from .prompts.builder import Mode, Prompts
-from .prompts.statement import of_space
+from .prompts.statement import Statement, of_space
 from .prompts.templates import Templates, load
 from .records import TOLD, Draft, Outcome, Prompt, Record, program_id
-from .space import Space
+from .space import SearchSpace, Space
 
 _LEAST_DIGITS = 6
 _NOT_YET = "waiting"
@@ -128,6 +128,7 @@ def ask(
     parent: str = "",
     templates: Templates | None = None,
     lessons: Callable[[str, str], tuple[str, ...]] = lambda _hook, _kind: (),
+    problem: Path | None = None,
 ) -> Asked:
     """Return what to write next, by the log of a run as it is now.
 
@@ -137,13 +138,14 @@ def ask(
         parent: id of the program to change, or its first digits; empty lets the number choose.
         templates: of the prompt; the shipped ones when None.
         lessons: returns what candidates for a hook and kind were refused for.
+        problem: the folder that is searched, where it is no kind.
 
     Raises:
         ConfigurationError: there is no such run or program, the run has ended, or a template does not work.
         TraceError: the log was edited.
     """
     run = _going(folder)
-    space = _space(run)
+    _, statement = _setting(run, problem)
     archive, memory = Archive(), Memory(run.records)
     for record in run.records:
         archive.add(record)
@@ -154,7 +156,7 @@ def ask(
     sound = chosen is not None and chosen.outcome is Outcome.OK
     mode: Mode = "fresh" if chosen is None else "change" if sound else "fix"
     hook = str(run.config.get("subject", {}).get("hook", ""))
-    prompts = Prompts(templates or load(), of_space(space), lessons=lessons(hook, space.kind.name))
+    prompts = Prompts(templates or load(), statement, lessons=lessons(hook, statement.title))
     request = memory.request(
         mode,
         "full",
@@ -167,7 +169,9 @@ def ask(
     return Asked(str(ticket), ticket.parent, source, prompts.build(request), folder)
 
 
-def tell(folder: Path, ticket: str, answer: str, author: str = "agent") -> Told:
+def tell(
+    folder: Path, ticket: str, answer: str, author: str = "agent", problem: Path | None = None
+) -> Told:
     """Leave a program for a run to take up; return what is known of it, which is that it waits.
 
     Args:
@@ -175,6 +179,7 @@ def tell(folder: Path, ticket: str, answer: str, author: str = "agent") -> Told:
         ticket: of :func:`ask`.
         answer: a whole program, bare or in a code fence, or SEARCH/REPLACE blocks.
         author: for the log.
+        problem: the folder that is searched, where it is no kind.
 
     Raises:
         ConfigurationError: the ticket is none, of another run or told already, the run has ended, or there
@@ -188,7 +193,7 @@ def tell(folder: Path, ticket: str, answer: str, author: str = "agent") -> Told:
     found = edited(answer, parent.source if parent else "")
     if found.error:
         raise ConfigurationError(f"ticket {word}: {found.error}")
-    _space(run).dialect.nodes(found.source)
+    _setting(run, problem)[0].dialect.nodes(found.source)
     draft = Draft(
         found.source,
         f"{TOLD}{word}",
@@ -272,20 +277,32 @@ def _going(folder: Path) -> History:
     return run
 
 
-def _space(run: History) -> Space:
-    config = run.config
-    name, scales = config.get("kind"), config.get("scales")
-    if not isinstance(name, str) or not isinstance(scales, dict):
+def _setting(run: History, problem: Path | None) -> tuple[SearchSpace, Statement]:
+    """Return what a run searches, and what it is about."""
+    name, scales = run.config.get("kind"), run.config.get("scales", {})
+    if name == "problem":
+        return _problem_setting(run, problem)
+    kind = registry.kind(str(name))
+    if kind.version != run.config.get("kind_version"):
         raise ConfigurationError(
-            "the run's log names no kind: only runs on traces ask and are told"
+            f"the run is of {name} version {run.config.get('kind_version')}, here is {kind.version}; use "
+            "the Gnomon that began it"
         )
-    kind = registry.kind(name)
-    if kind.version != config.get("kind_version"):
-        raise ConfigurationError(
-            f"the run is of {name} version {config.get('kind_version')}, here is {kind.version}; use the "
-            "Gnomon that began it"
-        )
-    return Space(kind, scales)
+    space = Space(kind, scales)
+    return space, of_space(space)
+
+
+def _problem_setting(run: History, folder: Path | None) -> tuple[SearchSpace, Statement]:
+    from ..problems.folder import Problem
+    from ..problems.space import ProblemSpace
+    from ..problems.statement import statement_of
+
+    if folder is None:
+        raise ConfigurationError("the run searches a folder; name it with --problem")
+    problem = Problem.read(folder)
+    if problem.digest != run.config.get("subject", {}).get("problem"):
+        raise ConfigurationError(f"--problem {folder} is not what the run searches; name that one")
+    return ProblemSpace(problem), statement_of(problem)
 
 
 def _ticket_of(run: History, text: str, folder: Path) -> Ticket:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SIGMA = 0.4
 _GENERATIONS = 8
 _PATIENCE = 2
+_SENTINEL = 1e100
 
 
 # A run of the tuner looks at all of an archive, most of which it has looked at before.
@@ -50,7 +51,9 @@ def skeleton(source: str) -> str:
 
 
 def _value(slot: Slot) -> float | None:
-    return literal(slot.node)
+    """Return what may be tuned; a number as large as a sentinel's only has to be larger than all others."""
+    value = literal(slot.node)
+    return value if value is not None and abs(value) < _SENTINEL else None
 
 
 class Tuning:
@@ -110,6 +113,10 @@ class Tuning:
         self._strategy.tell(self._points, [s if math.isfinite(s) else last for s in scores])
         lowest = min(finite, default=math.inf)
         self._stale = 0 if lowest < self.best else self._stale + 1
+        if (
+            len(set(scores)) == 1 and self._stale
+        ):  # its constants change nothing that is decided, or nothing is sound
+            self._stale = _PATIENCE
         self.best = min(self.best, lowest)
         self._generations += 1
         self._points, self._scores, self._asked = [], {}, 0

@@ -158,9 +158,10 @@ def made_of(settings: Mapping[str, Any]) -> tuple[Engine, dict[str, str]]:
     from ..opening import opened
 
     said = dict(settings)
-    values: dict[str, Any] = said.pop("runs")
-    listed = {name: tuple(each) for name, each in values.items() if isinstance(each, list)}
-    runs = CompiledOptions(**(values | listed))
+    values: dict[str, Any] = dict(said.pop("runs"))
+    for name in ("invariants", "modules", "paths"):
+        values[name] = tuple(values[name])
+    runs = CompiledOptions(**values)
     trace, target = opened(**said)
     arena = arena_for(target, trace, runs)
     return arena.open(), arena.subject()

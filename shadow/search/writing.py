@@ -114,7 +114,8 @@ class Written:
     def header(self) -> dict[str, Any]:
         """Return what its briefs depend on, besides what a search knows, for the header of the log."""
         models = {each.name: [each.weight, each.max_tokens] for each in self._models}
-        return {"models": models, "prompts": self._prompts.digest}
+        prompts = self._prompts
+        return {"models": models, "prompts": prompts.digest, "lessons": list(prompts.lessons)}
 
     def propose(self, choice: Choice, context: Context, rng: random.Random) -> Brief | None:
         """Return a brief; None while models are not asked or cannot be paid."""

@@ -15,7 +15,7 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import LanguageError
 from gnomon.sdk.language import Program, check
 from gnomon.shadow.search.grammar import condition, expression
-from gnomon.shadow.search.mutation import OPERATORS, crossed, movable, mutated, probing
+from gnomon.shadow.search.mutation import OPERATORS, crossed, drop, movable, mutated, probing
 from gnomon.shadow.search.simplify import simplified
 from gnomon.shadow.search.space import Space, seeds
 from gnomon.shadow.search.trees import (
@@ -107,6 +107,19 @@ def test_every_operator_does_something(operator: str) -> None:
         applied = OPERATORS[operator][1](tree, SPACE, random.Random(seed))
         changed += applied and render(tree, INPUTS) != render(ast.parse(RICH), INPUTS)
     assert changed >= 25
+
+
+def test_dropping_takes_out_whole_statements_and_never_the_last() -> None:
+    guarded = "def score(recency, resident):\n    if resident < 0.5:\n        return 1e300\n    return recency\n"
+    tree = ast.parse(guarded)
+    assert drop(tree, SPACE, random.Random(0))
+    assert [type(node) for node in function(tree).body] == [ast.Return]
+    assert not drop(tree, SPACE, random.Random(0))
+    alone = ast.parse(
+        "def score(noise):\n    while noise > 1.0:\n        noise -= 1.0\n    return noise\n"
+    )
+    assert drop(alone, SPACE, random.Random(0))
+    assert [type(node) for node in function(alone).body] == [ast.Return]
 
 
 def test_a_source_beyond_the_language_mutates_into_something_that_check_refuses() -> None:

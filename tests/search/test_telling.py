@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError, LanguageError, TraceError
-from gnomon.shadow.evaluation import Evaluation, Split, Trial
+from gnomon.shadow.evaluation import Evaluation, Split, Status, Trial
 from gnomon.shadow.search import edits, inbox, telling
 from gnomon.shadow.search.driver import Options, evolve
 from gnomon.shadow.search.inbox import FolderInbox, Ticket
@@ -533,3 +533,82 @@ def _awaited(folder: Path) -> Callable[[int], str]:
             pause.wait(0.05)
 
     return asked
+
+
+# -- a folder instead of a trace -------------------------------------------------------------------------------
+
+PROGRAM = """\
+import sys
+
+# EVOLVE-BLOCK-START
+def run(x):
+    return x + 1.5
+# EVOLVE-BLOCK-END
+"""
+
+
+@pytest.fixture
+def problem(tmp_path: Path) -> Path:
+    """A folder in OpenEvolve's form."""
+    folder = tmp_path / "problem"
+    folder.mkdir()
+    (folder / "initial_program.py").write_text(PROGRAM)
+    (folder / "evaluator.py").write_text(
+        "def evaluate(path):\n    return {'combined_score': 1.0}\n"
+    )
+    (folder / "config.yaml").write_text("prompt:\n  system_message: Make it small.\n")
+    return folder
+
+
+class Short:
+    """An engine that dies, and before that likes short programs."""
+
+    layers: tuple[str, ...] = ()
+
+    def __init__(self, life: int) -> None:
+        self.life = life
+
+    def submit(self, source: str, split: Split, trial: Trial | None = None) -> Future[Evaluation]:
+        self.life -= 1
+        if self.life < 0:
+            raise Killed
+        done: Future[Evaluation] = Future()
+        done.set_result(Evaluation(Status.OK, float(len(source)), (1.0,)))
+        return done
+
+    def close(self) -> None: ...
+
+
+def test_a_search_of_a_folder_asks_and_is_told(problem: Path, tmp_path: Path) -> None:
+    from gnomon.shadow.problems.folder import Problem
+    from gnomon.shadow.problems.space import ProblemSpace
+
+    space, folder = ProblemSpace(Problem.read(problem)), tmp_path / "run"
+    subject = {"problem": space.problem.digest}
+
+    def go(life: int) -> None:
+        resume = (folder / "log.jsonl").exists()
+        options = Options(Budget(20), subject=subject, resume=resume)
+        with suppress(Killed):
+            evolve(space, Short(life), options, folder, authors=Authors(inbox=FolderInbox(folder)))
+
+    go(8)
+    with pytest.raises(ConfigurationError, match="name it with --problem"):
+        telling.ask(folder, "00000001")
+    asked = telling.ask(folder, "00000001", problem=problem)
+    text = asked.prompt.messages[1][1]
+    assert "Make it small." in text
+    assert "EVOLVE-BLOCK-START" in text
+    assert "higher is better" in text
+    with pytest.raises(ConfigurationError, match="only what stands between"):
+        changed = asked.source.replace("import sys", "import os")
+        telling.tell(folder, asked.ticket, changed, problem=problem)
+    telling.tell(folder, asked.ticket, "```python\ndef run(x):\n    return 7\n```", problem=problem)
+    go(1_000)
+    (record,) = told_records(folder)
+    assert record.outcome is Outcome.OK
+    assert "return 7" in record.source
+    assert record.source.startswith("import sys\n\n# EVOLVE-BLOCK-START\n")
+    (problem / "initial_program.py").write_text(PROGRAM.replace("1.5", "2.5"))
+    with pytest.raises(ConfigurationError, match="has ended|is not what"):
+        telling.ask(folder, "00000002", problem=problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -100,10 +101,30 @@ def test_a_generation_is_told_before_the_next_is_asked() -> None:
         batch.append(item)
     assert tuning.ask() is None
     for ticket, _ in batch[:-1]:
-        tuning.tell(ticket, 2.0)
+        tuning.tell(ticket, 2.0 + ticket)
     assert tuning.ask() is None
     tuning.tell(batch[-1][0], 2.0)
     assert tuning.ask() is not None
+
+
+@pytest.mark.parametrize(
+    ("score", "over"), [(1.0, True), (2.0, True), (math.inf, True), (0.5, False)]
+)
+def test_a_run_ends_where_its_constants_change_nothing(score: float, over: bool) -> None:
+    """A threshold on what is 0 or 1 may lie anywhere between; whatever is tried there is wasted."""
+    tuning = Tuning(SOURCE, 1.0, DIALECT, 0)
+    while (item := tuning.ask()) is not None and not tuning.over and tuning._generations == 0:
+        tuning.tell(item[0], score)
+    assert tuning.over is over
+
+
+def test_a_sentinel_is_no_constant_to_tune() -> None:
+    source = "def score(a, b):\n    if b < 0.5:\n        return 1e300\n    return a * -2.0\n"
+    assert constants(source) == (0.5, -2.0)
+    assert constants(with_constants(source, (0.25, 3.0), INPUTS)) == (0.25, 3.0)
+    assert "1e+300" in with_constants(source, (0.25, 3.0), INPUTS)
+    assert skeleton(source) == skeleton(source.replace("-2.0", "-3.0"))
+    assert skeleton(source) != skeleton(source.replace("1e300", "-1e300"))
 
 
 def test_when_one_program_is_tuned_another_has_its_turn() -> None:

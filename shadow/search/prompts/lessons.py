@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,16 @@ def lessons(
     found = [*_counterexamples(hook, kind, regressions), *_refusals(hook, kind, verdicts)]
     found.sort(key=lambda each: (-each[0], each[1]))
     return tuple(dict.fromkeys(text for _, text in found))[:MOST]
+
+
+def kept(config: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the lessons that a run began with, by its log's header, for it to be resumed with; None for none.
+
+    What the gates refused meanwhile would change its prompts.
+    """
+    written = config.get("authors", {}).get("written", {})
+    found = written.get("lessons")
+    return tuple(map(str, found)) if isinstance(found, list) else None
 
 
 def _counterexamples(hook: str, kind: str, folder: Path | None) -> Iterator[tuple[int, str]]:

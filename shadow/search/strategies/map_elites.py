@@ -9,7 +9,7 @@ from ..archive import Archive
 from ..context import Choice, Context
 from ..proposers import FromScratch, Probes, Proposer, Seeds
 from ..records import Brief, Draft, Outcome, Record
-from ..shapes import Shape, likeness, shape
+from ..shapes import Shape, shape
 from .base import Makers, Mixed, Strategy
 from .elites import Elites, Point
 
@@ -164,22 +164,34 @@ class Diversity:
 
     def __init__(self) -> None:
         self.points: dict[str, Point] = {}
-        self._references: list[Shape] = []
-        self._sources: dict[str, Record] = {}  # while there are not enough references
+        self._sizes: list[int] = []  # of the references
+        self._holders: dict[int, list[int]] = {}  # references by piece
+        self._early: dict[str, Record] = {}  # while there are not enough references
 
     def measured(self, record: Record) -> tuple[Point, bool]:
         """Return a record's features, and whether those of all earlier ones have changed."""
-        pieces = shape(record.source)
-        moved = len(self._references) < _REFERENCES
+        moved = len(self._sizes) < _REFERENCES
         if moved:
-            self._references.append(pieces)
-            self._sources[record.program] = record
-            self.points |= {name: self._point(each) for name, each in self._sources.items()}
+            self._refer_to(shape(record.source))
+            self._early[record.program] = record
+            self.points |= {name: self._point(each) for name, each in self._early.items()}
         else:
             self.points[record.program] = self._point(record)
         return self.points[record.program], moved
 
+    def _refer_to(self, pieces: Shape) -> None:
+        for piece in pieces:
+            self._holders.setdefault(piece, []).append(len(self._sizes))
+        self._sizes.append(len(pieces))
+
     def _point(self, record: Record) -> Point:
         pieces = shape(record.source)
-        apart = [1.0 - likeness(pieces, reference) for reference in self._references]
-        return float(record.nodes), sum(apart) / len(apart)
+        common = [0] * len(self._sizes)
+        for piece in pieces:
+            for index in self._holders.get(piece, ()):
+                common[index] += 1
+        alike = (
+            shared / (len(pieces) + size - shared) if shared else 0.0
+            for shared, size in zip(common, self._sizes, strict=True)
+        )
+        return float(record.nodes), 1.0 - sum(alike) / len(self._sizes)

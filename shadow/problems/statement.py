@@ -1,0 +1,22 @@
+"""A problem folder in the words of a prompt: what its settings say of it."""
+
+from __future__ import annotations
+
+from ..search.prompts.quoting import visible
+from ..search.prompts.statement import Statement
+from .folder import Problem
+
+#: Characters of the words that ``config.yaml`` has for a model.
+MOST_TEXT = 6_000
+
+
+def statement_of(problem: Problem) -> Statement:
+    """Return what a search of a folder is about."""
+    return Statement(
+        title=problem.name,
+        description="",
+        form="python",
+        higher=True,
+        blocks=bool(problem.marked.inside),
+        text=visible(problem.settings.statement, MOST_TEXT),
+    )
