@@ -146,13 +146,17 @@ def duration(seconds: float) -> str:
 
 
 def notice(glance: Progress) -> str:
-    """Return why the last answer of a writer was none, where the last of its answers was none."""
-    asked = next((r for r in reversed(glance.search.records) if r.prompt), None)
-    if asked is None or asked.outcome is not Outcome.UNANSWERED:
+    """Return which models are left alone; else why the last answer of a writer was none, if it was none."""
+    from ..models.breaker import silence
+
+    asked = [record for record in glance.search.records if record.prompt]
+    alone = silence({record.author for record in asked}, asked)
+    if alone:
+        return " ".join(alone.split())
+    if not asked or asked[-1].outcome is not Outcome.UNANSWERED:
         return ""
-    return (
-        f"{asked.author} gave no program: {' '.join(asked.reason.split())[:_WORDS] or 'no reason'}"
-    )
+    why = " ".join(asked[-1].reason.split())[:_WORDS] or "no reason"
+    return f"{asked[-1].author} gave no program: {why}"
 
 
 def _best(glance: Progress) -> Record | None:

@@ -87,6 +87,15 @@ def test_a_silent_writer_is_noticed_until_it_answers_again() -> None:
     said = glance([silent, record(1, 2.0)]).line()
     assert "a/model gave no program: breaker open: 429" in said
     assert "gave no program" not in glance([silent, record(1, 2.0, prompt="d")]).line()
+    dead = [replace(silent, step=step) for step in range(5)]
+    assert (
+        glance(dead)
+        .line()
+        .endswith(
+            "left alone: a/model since step 4 (5 answers of no use in a row; the last: breaker open: 429); "
+            "keyless search goes on"
+        )
+    )
 
 
 @pytest.mark.parametrize(
