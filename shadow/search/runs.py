@@ -82,7 +82,7 @@ class Run:
 
     def result(self) -> EvolveResult:
         """Return what the log alone says of the run; seconds and isolation of an end are not in it."""
-        finalists = self._finalists()
+        finalists, best = self._finalists(), self.folder / "best.py"
         stopped = self.final.stopped if self.final else str(self.state)
         return concluded(
             self.records,
