@@ -91,7 +91,7 @@ class Run:
             stopped="interrupted" if stopped == State.ELSEWHERE else stopped,
             log_hash=self.log_hash,
             layers=_texts(self.config.get("layers")),
-            folder=self.folder,
+            folder=self.folder if self.final is None or best.is_file() else None,
             within=_within(self.config.get("equal")),
         )
 
