@@ -79,7 +79,7 @@ class Progress:
             "tokens_in": paid.tokens_in,
             "tokens_out": paid.tokens_out,
             "archived": len(search.archive.members),
-            "places": len(_places(search)),
+            "strategy": search.standing,
             "notice": notice(self),
             "seconds": self.seconds,
             "seconds_left": self.left if math.isfinite(self.left) else math.nan,
@@ -101,6 +101,7 @@ class Progress:
             self._under_way(),
             self._spent(),
             self._archive(),
+            search.standing,
             f"{duration(self.left)} left" if math.isfinite(self.left) else "",
             notice(self),
         )
@@ -135,10 +136,8 @@ class Progress:
         return f"spent {paid.words()}{cap}"
 
     def _archive(self) -> str:
-        places = _places(self.search)
-        on = f" on {len(places)} places" if len(places) > 1 else ""
         members = len(self.search.archive.members)
-        return f"{members} archived{on}" if members else ""
+        return f"{members} archived" if members else ""
 
 
 Report = Callable[[Progress], None]
@@ -152,13 +151,17 @@ def duration(seconds: float) -> str:
 
 
 def notice(glance: Progress) -> str:
-    """Return why the last answer of a writer was none, where the last of its answers was none."""
-    asked = next((r for r in reversed(glance.search.records) if r.prompt), None)
-    if asked is None or asked.outcome is not Outcome.UNANSWERED:
+    """Return which models are left alone; else why the last answer of a writer was none, if it was none."""
+    from ..models.breaker import silence
+
+    asked = [record for record in glance.search.records if record.prompt]
+    alone = silence({record.author for record in asked}, asked)
+    if alone:
+        return " ".join(alone.split())
+    if not asked or asked[-1].outcome is not Outcome.UNANSWERED:
         return ""
-    return (
-        f"{asked.author} gave no program: {' '.join(asked.reason.split())[:_WORDS] or 'no reason'}"
-    )
+    why = " ".join(asked[-1].reason.split())[:_WORDS] or "no reason"
+    return f"{asked[-1].author} gave no program: {why}"
 
 
 def _best(glance: Progress) -> Record | None:
@@ -188,7 +191,3 @@ def _incumbent(glance: Progress) -> float:
         return glance.incumbent
     seeds = (r for r in glance.search.records if r.operator == "seed:incumbent")
     return next((r.score for r in seeds if r.outcome is Outcome.OK), math.nan)
-
-
-def _places(search: Search) -> set[str]:
-    return {record.place for record in search.records if record.place}
