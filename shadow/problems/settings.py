@@ -62,9 +62,24 @@ def read_settings(path: Path) -> ProblemSettings:
     """
     if not path.exists():
         return ProblemSettings()
+    try:
+        data = read_regular(path, MOST_BYTES)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be read ({error.strerror}); give a file of at most {MOST_BYTES:,} bytes"
+        ) from error
+    return settings_of(data, path)
+
+
+def settings_of(data: bytes, path: Path) -> ProblemSettings:
+    """Return what the bytes of a ``config.yaml`` say; raises as :func:`read_settings`.
+
+    Args:
+        path: of the file, for what is said of it.
+    """
     found: dict[str, Any] = {}
     ignored: list[str] = []
-    for name, value in _flat(_loaded(path)):
+    for name, value in _flat(_loaded(data, path)):
         if name not in _READ:
             ignored.append(name)
         elif value is not None:
@@ -77,15 +92,11 @@ def read_settings(path: Path) -> ProblemSettings:
     return ProblemSettings(**found, ignored=tuple(sorted(ignored)))
 
 
-def _loaded(path: Path) -> Mapping[str, Any]:
+def _loaded(data: bytes, path: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(read_regular(path, MOST_BYTES).decode())
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path} cannot be read ({error.strerror}); give a file of at most {MOST_BYTES:,} bytes"
-        ) from error
+        values = yaml.safe_load(data.decode())
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         what = " ".join(str(error).split())[:200]
         raise ConfigurationError(f"{path} cannot be read as YAML ({what}); repair it") from error
