@@ -49,7 +49,7 @@ def _answer(data: bytes) -> None:
         found = answer(json.loads(data))
     except (ValueError, TypeError, LookupError, RecursionError):
         return
-    said = judged(Ran(stage=1, answer=found), WORDS, 1)
+    said = judged(Ran(stage=1, answer=found), WORDS)
     assert math.isfinite(said.score) == (said.status is Status.OK)
     assert len(said.feedback) <= FEEDBACK and said.detail.isascii() and len(said.detail) <= 200
     json.dumps(said.metrics, allow_nan=False)

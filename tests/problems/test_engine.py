@@ -295,12 +295,23 @@ def evaluate_stage2(path):
 """
 
 
-def staged(write: Write, initial: str) -> Problem:
-    program = f"def answer(): return {initial}\ndef second(): pass\n"
-    return write(program, EVALUATOR + STAGED)
+def staged(write: Write, first: str, second: str = "0.7") -> Problem:
+    program = f"def answer(): return {first}\ndef second(): pass\n"
+    return write(program, EVALUATOR + STAGED.replace("0.7", second))
 
 
-def test_a_program_that_ends_at_an_earlier_stage_has_no_score(write: Write, clock: Hung) -> None:
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_an_early_score_that_would_win_is_none(write: Write, repeats: int) -> None:
+    with opened(staged(write, "0.6", "0.3"), repeats=repeats) as engine:
+        assert engine.initial.score == -0.3
+        early = engine.submit("def answer(): return 0.45", "train").result()
+        worse = engine.submit("def answer(): return 0.25", "train").result()
+    assert (early.status, early.metrics) == (Status.STOPPED, (("combined_score", 0.45),))
+    assert math.isnan(early.score) and "stage 1 of 2" in early.detail + early.feedback
+    assert (worse.status, worse.score) == (Status.OK, -0.25)
+
+
+def test_later_stages_that_fail_give_no_score(write: Write, clock: Hung) -> None:
     with opened(staged(write, "0.6"), clock) as engine:
         assert (engine.initial.score, dict(engine.initial.metrics)["second"]) == (-0.7, 1.0)
         early = engine.submit("def answer(): return 0.45", "train").result()
@@ -308,8 +319,7 @@ def test_a_program_that_ends_at_an_earlier_stage_has_no_score(write: Write, cloc
         body = clock.hang().replace("\n", "\n  ")
         hanging = f"def answer(): return 0.9\ndef second():\n  {body}\n"
         slow = engine.submit(hanging, "train").result()
-    assert (early.status, early.metrics) == (Status.STOPPED, (("combined_score", 0.45),))
-    assert "stage 1 of 2" in early.detail and math.isnan(early.score)
+    assert (early.status, early.score) == (Status.OK, -0.45)
     assert (failed.status, dict(failed.metrics)["stage2_passed"]) == (Status.FAULT, 0.0)
     assert (slow.status, dict(slow.metrics)) == (Status.TIMEOUT, {"combined_score": 0.9})
 
