@@ -173,14 +173,19 @@ def test_nothing_is_left_where_we_are_killed(write: Write, tmp_path: Path) -> No
         "engine = ProblemEngine(Problem.read(sys.argv[1]))\n"
         f"engine.submit({answering(body)!r}, 'train').result()\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(gnomon.__file__).parents[1])}
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(gnomon.__file__).parents[1]),
+        "TMPDIR": str(temporary),
+    }
     command = [sys.executable, str(script), str(write().folder)]
     with subprocess.Popen(command, env=environment) as host:
         while not alive(marker):
             assert host.poll() is None
             time.sleep(0.02)
         host.kill()
-    while alive(marker):  # the test's own time-out ends it
+    while alive(marker) or any(temporary.iterdir()):  # the test's own time-out ends it
         time.sleep(0.02)
 
 
