@@ -66,9 +66,9 @@ class Progress:
             "phase": self.phase,
             "done": self.done,
             "total": self.total,
-            "best": best.score if best else math.nan,
+            "best": self._sign * best.score if best else math.nan,
             "best_program": best.program if best else None,
-            "published": published.score if published else math.nan,
+            "published": self._sign * published.score if published else math.nan,
             "incumbent": incumbent,
             "counts": {str(outcome): n for outcome, n in sorted(search.counts.items())},
             "evaluating": self.flying,
@@ -107,15 +107,20 @@ class Progress:
         )
         return tuple(part for part in said if part)
 
+    @property
+    def _sign(self) -> float:
+        return -1.0 if self.search.space.higher else 1.0
+
     def _scores(self) -> str:
         best, published, incumbent = _best(self), _published(self.search), _incumbent(self)
         if best is None:
             return "no score yet"
-        beside = [f"{_name(published)} {published.score:.4g}"] if published else []
+        sign = self._sign
+        beside = [f"{_name(published)} {sign * published.score:.4g}"] if published else []
         if math.isfinite(incumbent):
             beside.append(f"incumbent {incumbent:.4g}")
         others = f" ({', '.join(beside)})" if beside else ""
-        return f"best {best.score:.4g} on train{others}"
+        return f"best {sign * best.score:.4g} on train{others}"
 
     def _under_way(self) -> str:
         if self.stopping:

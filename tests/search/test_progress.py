@@ -44,6 +44,7 @@ def glance(records: list[Record], budget: Budget | None = None, **more: Any) -> 
     for each in records:
         archive.add(each)
     search: Any = SimpleNamespace(
+        space=SimpleNamespace(higher=False),
         records=records,
         archive=archive,
         counts=Counter(each.outcome for each in records),
