@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,6 +156,17 @@ def test_forms_of_edit_come_as_often_as_is_said(prompts: Prompts) -> None:
     )
     assert cross.parents == ("0000000000000001", "0000000000000002")
     assert cross.edit == "full"
+
+
+def test_words_of_strategies_are_put_into_sentences(prompts: Prompts) -> None:
+    two = Choice(record(1), (record(2), record(3)))
+    merged = proposed(written(prompts)[0], replace(two, note="merge"), 1)
+    assert merged.operator == "write:cross"
+    assert "what both came from" in user(merged.prompt)
+    attended = replace(two, note="reflect", segments=(1,))
+    assert "say in a sentence why" in user(proposed(written(prompts)[0], attended).prompt)
+    broken = Choice(record(4, Outcome.FAULT, feedback="division"), note="fix")
+    assert "# This time" not in user(proposed(written(prompts)[0], broken).prompt)
 
 
 def test_nothing_known_is_begun_from_scratch(prompts: Prompts) -> None:
