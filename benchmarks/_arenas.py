@@ -30,7 +30,7 @@ from gnomon.sdk.language import check
 from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.evaluation import Evaluation, Split, Status
 from gnomon.shadow.isolation.compiled import CompiledOptions
-from gnomon.shadow.isolation.compiled_child import HEAD, Work, _replays
+from gnomon.shadow.isolation.compiled_child import HEAD, Work, replays
 from gnomon.shadow.search.wiring import Arena
 from gnomon.shadow.simulators import simulator_for
 from gnomon.shadow.splits import split
@@ -112,8 +112,8 @@ class Here:
             )
         except LanguageError as error:
             return Evaluation(Status.REJECTED, detail=str(error))
-        answer = _replays(self._work, split, compile_score(program))
-        fault, score, count = HEAD.unpack_from(answer)
+        answer = replays(self._work, {"split": split}, compile_score(program))
+        fault, _, score, count = HEAD.unpack_from(answer)
         if fault != -1:
             return Evaluation(Status.FAULT if fault >= 0 else Status.VIOLATION)
         return Evaluation(Status.OK, score, struct.unpack_from(f"<{count}d", answer, HEAD.size))

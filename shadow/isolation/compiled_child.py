@@ -122,7 +122,7 @@ def serve(descriptor: int, state: Work, cell: Cell) -> None:
     frames.write_all(descriptor, frames.pack(Code.READY))
     score = compile_score(program)
     seal(descriptor, cell)
-    body = _scores(score, job["rows"]) if "rows" in job else _replays(state, job, score)
+    body = _scores(score, job["rows"]) if "rows" in job else replays(state, job, score)
     frames.write_all(descriptor, frames.pack(Code.RESULT, body))
 
 
@@ -130,7 +130,7 @@ def _scores(score: Any, rows: list[list[float]]) -> bytes:
     return np.array([score(*row) for row in rows], dtype="<f8").tobytes()
 
 
-def _replays(work: Work, job: dict[str, Any], score: Any) -> bytes:
+def replays(work: Work, job: dict[str, Any], score: Any) -> bytes:
     """Return the worst mean outcome over all calibrations, with its segments."""
     trace, luck = work.traces[job["split"]], _luck(work) if job["split"] == "train" else 0
     trial = Trial(**job["trial"]) if job.get("trial") else Trial()

@@ -41,7 +41,7 @@ def test_the_compiled_child_seals_itself_before_it_replays() -> None:
     text = (Path(lockdown.__file__).parents[2] / "shadow/isolation/compiled_child.py").read_text()
     body = text[text.index("def serve") :]
     assert body.index("compile_score(program)") < body.index("seal(descriptor, cell)")
-    assert body.index("seal(descriptor, cell)") < body.index("_replays(")
+    assert body.index("seal(descriptor, cell)") < body.index("replays(")
 
 
 def _said(program: list[tuple[int, int, int, int]], memory: dict[int, int]) -> int:
