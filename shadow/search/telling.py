@@ -16,6 +16,7 @@ from ...sdk.errors import ConfigurationError
 from ..report.shown import Part, Shown, plain
 from . import inbox
 from .archive import Archive
+from .dialect import Dialect
 from .edits import MOST_ANSWER, edited
 from .holder import held
 from .inbox import Ticket
@@ -25,7 +26,7 @@ from .prompts.builder import Mode, Prompts
 from .prompts.statement import Statement, of_space
 from .prompts.templates import Templates, load
 from .records import TOLD, Draft, Outcome, Prompt, Record, program_id
-from .space import SearchSpace, Space
+from .space import Space
 
 _LEAST_DIGITS = 6
 _NOT_YET = "waiting"
@@ -193,7 +194,7 @@ def tell(
     found = edited(answer, parent.source if parent else "")
     if found.error:
         raise ConfigurationError(f"ticket {word}: {found.error}")
-    _setting(run, problem)[0].dialect.nodes(found.source)
+    _setting(run, problem)[0].nodes(found.source)
     draft = Draft(
         found.source,
         f"{TOLD}{word}",
@@ -277,8 +278,8 @@ def _going(folder: Path) -> History:
     return run
 
 
-def _setting(run: History, problem: Path | None) -> tuple[SearchSpace, Statement]:
-    """Return what a run searches, and what it is about."""
+def _setting(run: History, problem: Path | None) -> tuple[Dialect, Statement]:
+    """Return the form of a run's programs, and what it is about."""
     name, scales = run.config.get("kind"), run.config.get("scales", {})
     if name == "problem":
         return _problem_setting(run, problem)
@@ -289,10 +290,10 @@ def _setting(run: History, problem: Path | None) -> tuple[SearchSpace, Statement
             "the Gnomon that began it"
         )
     space = Space(kind, scales)
-    return space, of_space(space)
+    return space.dialect, of_space(space)
 
 
-def _problem_setting(run: History, folder: Path | None) -> tuple[SearchSpace, Statement]:
+def _problem_setting(run: History, folder: Path | None) -> tuple[Dialect, Statement]:
     from ..problems.folder import Problem
     from ..problems.space import ProblemSpace
     from ..problems.statement import statement_of
@@ -302,7 +303,7 @@ def _problem_setting(run: History, folder: Path | None) -> tuple[SearchSpace, St
     problem = Problem.read(folder)
     if problem.digest != run.config.get("subject", {}).get("problem"):
         raise ConfigurationError(f"--problem {folder} is not what the run searches; name that one")
-    return ProblemSpace(problem), statement_of(problem)
+    return ProblemSpace(problem).dialect, statement_of(problem)
 
 
 def _ticket_of(run: History, text: str, folder: Path) -> Ticket:

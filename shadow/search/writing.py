@@ -144,7 +144,7 @@ class Written:
             mode = "fix"
         drawn = rng.random()
         others = tuple(each for each in choice.others if each != parent)
-        if mode == "change" and others and drawn >= 1.0 - CROSS:
+        if mode == "change" and others and (drawn >= 1.0 - CROSS or choice.note == "merge"):
             mode = "cross"
         edit: Edit = "diff" if drawn < DIFF and mode != "cross" and _long(parent) else "full"
         return self._memory.request(

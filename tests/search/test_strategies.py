@@ -323,7 +323,10 @@ def test_every_segment_comes_up_before_one_comes_up_again() -> None:
     chosen = Pareto({}, [(1.0, Recorder())], minibatch=2)
     chosen.fronts.add(record(0, 1.0))
     rng = random.Random(0)
-    drawn = [chosen._few(rng) for _ in range(50)]
+    drawn = []
+    for _ in range(50):
+        drawn.append(chosen._few(rng))
+        chosen._uses.update(drawn[-1])
     counts = Counter(index for few in drawn for index in few)
     assert all(len(set(few)) == 2 for few in drawn)
     assert max(counts.values()) - min(counts.values()) <= 1

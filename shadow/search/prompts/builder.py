@@ -140,7 +140,7 @@ class Prompts:
             if size > tokens * CHARACTERS_PER_TOKEN:
                 raise ConfigurationError(
                     f"what is never cut of a prompt takes {size // CHARACTERS_PER_TOKEN} tokens, at most "
-                    f"{tokens} are allowed: shorten the templates or what they say, or allow more"
+                    f"{tokens} are allowed: shorten the templates or what they say"
                 )
 
     @property

@@ -46,6 +46,7 @@ class Pareto(Strategy):
         for proposer in (*self._first, self._mixed, self._last):
             made = proposer.propose(choice, context, rng)
             if made is not None:
+                self._uses.update(choice.segments)
                 if choice.note == "merge" and len(made.parents) > 1:
                     self._merges -= 1
                 return made
@@ -80,9 +81,7 @@ class Pareto(Strategy):
     def _few(self, rng: random.Random) -> tuple[int, ...]:
         """Return the next minibatch of segments: all come up before one comes up again."""
         order = [(self._uses[index], rng.random(), index) for index in range(len(self.fronts.best))]
-        few = tuple(sorted(index for _, _, index in sorted(order)[: self._minibatch]))
-        self._uses.update(few)
-        return few
+        return tuple(sorted(index for _, _, index in sorted(order)[: self._minibatch]))
 
     def _merge(self, context: Context, rng: random.Random) -> tuple[Record, Record, Record] | None:
         """Return two survivors and an ancestor of both that is no better; None where there are none."""
