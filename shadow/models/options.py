@@ -65,9 +65,10 @@ class Model:
     @property
     def adapter(self) -> Adapter:
         """How it is asked."""
-        return next(
-            (kind for prefix, kind in _OWN.items() if self.name.startswith(prefix)), "litellm"
-        )
+        for prefix, adapter in _OWN.items():
+            if self.name.startswith(prefix):
+                return adapter
+        return "litellm"
 
     @property
     def remote(self) -> str:
