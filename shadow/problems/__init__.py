@@ -11,10 +11,12 @@ What is used: one executed process for each evaluation, with an environment of i
 that ends every process which came of it. Candidate and evaluator share it, so what they answer is
 believed as OpenEvolve believes it: :data:`.result.WARNING` says what that means.
 
-* :mod:`.folder` reads a folder, :mod:`.settings` its ``config.yaml``;
-* :mod:`.rules` is OpenEvolve's arithmetic of metrics and stages, :mod:`.child` runs where the evaluator runs;
-* :mod:`.process` starts and ends that process, :mod:`.engine` makes evaluations of it;
-* :mod:`.spans`, :mod:`.places` and :mod:`.operators` change plain Python, :mod:`.dialect` is what search sees of
-  it;
+* :mod:`.folder` reads a folder, :mod:`.settings` its ``config.yaml``, :mod:`.statement` puts it into words;
+* :mod:`.rules` is OpenEvolve's arithmetic of metrics; :mod:`.child` runs where the evaluator runs, with :mod:`.shim`
+  in the place of the package;
+* :mod:`.process` starts and ends that process, :mod:`.answers` reads what it says, :mod:`.engine` makes evaluations
+  of it;
+* :mod:`.spans`, :mod:`.places` and :mod:`.operators` change plain Python, :mod:`.dialect` and :mod:`.space` are what
+  search sees of it;
 * :mod:`.run` wires all of it to the search, :mod:`.result` is what comes out.
 """

@@ -23,6 +23,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -87,7 +88,6 @@ def _prctl(option: int, value: int) -> bool:
 
 def _watch(child: int, answers: Answers) -> None:
     """Wait for the child, end what it leaves behind, and tell how it ended."""
-    signal.signal(signal.SIGTERM, lambda *_: _sweep_and_leave())
     code = 0
     while True:
         try:
@@ -102,8 +102,10 @@ def _watch(child: int, answers: Answers) -> None:
         answers.say("ended", code=code)
 
 
-def _sweep_and_leave() -> None:
+def _sweep_and_leave(folder: str) -> None:
+    """End all of it, and remove the evaluation's folder, for the host may be no more."""
     _sweep()
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
@@ -135,6 +137,7 @@ def _children() -> list[int]:
 
 def _limit(settings: dict[str, Any], watcher: int) -> list[str]:
     """Put this process under limits; return the layers that hold."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.setsid()
     held = ["process", "environment", "descriptors"]
     wanted = {
@@ -323,7 +326,9 @@ def main() -> None:
     descriptor, settings = int(sys.argv[1]), json.loads(sys.argv[2])
     os.set_inheritable(descriptor, False)
     answers = Answers(descriptor)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    folder = os.path.dirname(settings["program"])
+    signal.signal(signal.SIGTERM, lambda *_: _sweep_and_leave(folder))
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # so that nothing is left where the host is killed
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     watcher = os.getpid()
     child = os.fork()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import random
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -168,7 +169,9 @@ class BlockDialect:
 def compiles(source: str) -> bool:
     """Return whether a source is Python to the compiler, too: a ``return`` in a function and so on."""
     try:
-        compile(tree_of(source), "program.py", "exec")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a number is called, and the like: it will raise
+            compile(tree_of(source), "program.py", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True

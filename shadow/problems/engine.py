@@ -63,9 +63,9 @@ class ProblemEngine:
     """An :class:`~gnomon.shadow.evaluation.Engine` over a problem's evaluator.
 
     The initial program is evaluated first. Where that fails nobody but the evaluator is to blame; afterwards
-    an exception is a fault of the program that was asked about. A program that ended at an earlier stage than
-    the initial one did is ``stopped`` and has no score, because the score of an early stage cannot be
-    compared with one of a later stage.
+    an exception is a fault of the program that was asked about. Scores of different stages cannot be compared,
+    though OpenEvolve does: a program that ended at an earlier stage than the initial one did keeps a score that
+    is worse than the initial one's, and is ``stopped``, without a score, where it would be better.
 
     The split ``train`` is what the search sees; ``validation`` evaluates with other random numbers.
 
@@ -167,7 +167,21 @@ class ProblemEngine:
             found.append(self._once(source, first + number))
             if found[-1].evaluation.status is not Status.OK:
                 return found[-1]
-        return _mean(found)
+        return self._comparable(_mean(found))
+
+    def _comparable(self, found: _Found) -> _Found:
+        """Return a program without its score where that is one of an early stage and would win."""
+        if found.stages >= self._stages or found.evaluation.score >= self.initial.score:
+            return found
+        detail = f"its score ended it at stage {found.stages} of {found.of}"
+        stopped = replace(
+            found.evaluation,
+            status=Status.STOPPED,
+            score=math.nan,
+            detail=detail,
+            feedback=f"{detail}\n{found.evaluation.feedback}"[:FEEDBACK],
+        )
+        return found._replace(evaluation=stopped)
 
     def _once(self, source: str, seed: int) -> _Found:
         problem, settings = self._problem, self._problem.settings
@@ -183,10 +197,7 @@ class ProblemEngine:
         try:
             process = Process(source, told, limits, self._options.variables, self._clock)
         except OSError as error:
-            failed = Evaluation(
-                Status.EVALUATOR_ERROR, detail=_plain(str(error)), layers=self.layers
-            )
-            return _Found(failed, 0, 0)
+            return _Found(_ours(str(error), self.layers), 0, 0)
         with self._lock:
             self._running.add(process)
             if self._closed:
@@ -196,18 +207,23 @@ class ProblemEngine:
         finally:
             with self._lock:
                 self._running.discard(process)
-        return _Found(judged(ran, problem, self._stages), ran.answer.stages, ran.answer.of)
+        if self._closed:
+            return _Found(_ours("the engine was closed", self.layers), 0, 0)
+        return _Found(judged(ran, problem), ran.answer.stages, ran.answer.of)
 
 
-def judged(ran: Ran, problem: Problem, stages: int) -> Evaluation:
+def _ours(detail: str, layers: tuple[str, ...]) -> Evaluation:
+    return Evaluation(Status.EVALUATOR_ERROR, detail=_plain(detail), layers=layers)
+
+
+def judged(ran: Ran, problem: Problem) -> Evaluation:
     """Return what a process's end means for its program.
 
     Args:
         ran: what became of the process.
         problem: whose program it was.
-        stages: that the initial program ran through; 0 while nobody knows.
     """
-    status, detail = _status(ran, stages)
+    status, detail = _status(ran)
     return Evaluation(
         status,
         score=-ran.answer.fitness if status is Status.OK else math.nan,
@@ -218,7 +234,7 @@ def judged(ran: Ran, problem: Problem, stages: int) -> Evaluation:
     )
 
 
-def _status(ran: Ran, stages: int) -> tuple[Status, str]:
+def _status(ran: Ran) -> tuple[Status, str]:
     """Return how an evaluation ended and, unless it has a score, why."""
     answer = ran.answer
     if ran.garbled:
@@ -233,8 +249,6 @@ def _status(ran: Ran, stages: int) -> tuple[Status, str]:
         return (Status.DIED if ran.stage else Status.EVALUATOR_ERROR), _end(ran)
     if math.isnan(answer.fitness):
         return Status.FAULT, "its combined_score is no finite number"
-    if answer.stages < stages:
-        return Status.STOPPED, f"its score ended it at stage {answer.stages} of {answer.of}"
     return Status.OK, ""
 
 

@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...sdk.errors import ConfigurationError, LanguageError
+from ...sdk.files import read_regular
 from ..search.blocks import Marked, cut
-from .settings import ProblemSettings, read_settings
+from .settings import MOST_BYTES, ProblemSettings, read_settings
 from .spans import tree_of
 
 PROGRAM = "initial_program.py"
 CONFIG = "config.yaml"
 #: Where an evaluator may lie; the folders are SkyDiscover's.
 EVALUATORS = ("evaluator.py", "evaluator/evaluator.py", "eval/evaluator.py")
-_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +80,15 @@ def _evaluator(root: Path) -> Path:
 def _text(path: Path) -> str:
     """Return a file's text as it is, line ends included."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MOST_BYTES)
     except FileNotFoundError:
         raise ConfigurationError(
             f"{path.parent} has no {path.name}; a problem folder holds {PROGRAM} and {EVALUATORS[0]}"
         ) from None
-    if len(data) > _MOST_BYTES:
+    except OSError as error:
         raise ConfigurationError(
-            f"{path} has {len(data):,} bytes; a file of a problem has at most {_MOST_BYTES:,}"
-        )
+            f"{path} cannot be read ({error.strerror}); give a file of at most {MOST_BYTES:,} bytes"
+        ) from error
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ...sdk.errors import ConfigurationError
+from ...sdk.files import read_regular
 
-_MOST_BYTES = 1 << 20
+#: Of a file of a problem folder.
+MOST_BYTES = 1 << 20
 #: Read, with the name of the setting here. SkyDiscover's names stand beside OpenEvolve's.
 _READ = {
     "evaluator.timeout": "timeout_s",
@@ -21,8 +23,6 @@ _READ = {
     "max_code_length": "most_characters",
     "max_solution_length": "most_characters",
     "prompt.system_message": "statement",
-    "diff_based_evolution": "diffs",
-    "diff_based_generation": "diffs",
     "language": "language",
     "file_suffix": "suffix",
 }
@@ -40,7 +40,6 @@ class ProblemSettings:
         arguments: keyword arguments of ``evaluate``, as JSON values.
         most_characters: longest program that is proposed; the initial one may be longer.
         statement: what the problem is, for a language model; empty when nobody said.
-        diffs: whether a language model is asked for changes, or else for whole programs.
         ignored: names of what the file says and nobody here reads, sorted.
     """
 
@@ -51,7 +50,6 @@ class ProblemSettings:
     arguments: tuple[tuple[str, Any], ...] = ()
     most_characters: int = 10_000
     statement: str = ""
-    diffs: bool = True
     ignored: tuple[str, ...] = ()
 
 
@@ -62,11 +60,26 @@ def read_settings(path: Path) -> ProblemSettings:
         ConfigurationError: the file is no YAML, or a value that is read means nothing here.
         ImportError: there is a file, and PyYAML is not installed.
     """
-    if not path.is_file():
+    if not path.exists():
         return ProblemSettings()
+    try:
+        data = read_regular(path, MOST_BYTES)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be read ({error.strerror}); give a file of at most {MOST_BYTES:,} bytes"
+        ) from error
+    return settings_of(data, path)
+
+
+def settings_of(data: bytes, path: Path) -> ProblemSettings:
+    """Return what the bytes of a ``config.yaml`` say; raises as :func:`read_settings`.
+
+    Args:
+        path: of the file, for what is said of it.
+    """
     found: dict[str, Any] = {}
     ignored: list[str] = []
-    for name, value in _flat(_loaded(path)):
+    for name, value in _flat(_loaded(data, path)):
         if name not in _READ:
             ignored.append(name)
         elif value is not None:
@@ -79,15 +92,10 @@ def read_settings(path: Path) -> ProblemSettings:
     return ProblemSettings(**found, ignored=tuple(sorted(ignored)))
 
 
-def _loaded(path: Path) -> Mapping[str, Any]:
+def _loaded(data: bytes, path: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        data = path.read_bytes()
-        if len(data) > _MOST_BYTES:
-            raise ConfigurationError(
-                f"{path} has {len(data):,} bytes; a config.yaml has at most {_MOST_BYTES:,}"
-            )
         values = yaml.safe_load(data.decode())
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         what = " ".join(str(error).split())[:200]
@@ -177,7 +185,6 @@ _WANTED = {
     "features": (_texts, "a list of names"),
     "most_characters": (_whole, "a whole number above 0"),
     "statement": (_text, "a text"),
-    "diffs": (_flag, "true or false"),
     "language": (_text, "a text"),
     "suffix": (_text, "a text"),
 }

@@ -13,7 +13,6 @@ from markupsafe import Markup
 
 from .shown import Table
 
-
 #: Lines of two sources that are compared; the time this takes may grow with their square.
 _MOST_LINES = 3000
 

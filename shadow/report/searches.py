@@ -44,11 +44,12 @@ def write_report(run: Run, result: EvolveResult | None = None, lead: str = "") -
 def _sections(run: Run, result: EvolveResult) -> Iterator[Section]:
     yield Section("What was found", (proposed(result), _spent(result)), scores_table(result))
     if result.diagnosis:
-        yield Section("What went wrong", result.diagnosis)
+        yield Section("Diagnosis", result.diagnosis)
     yield from _figures(run, result)
     yield from _lineage(run)
     if result.winner is not None:
-        yield Section("The winner", (result.origin,), code=result.winner.source)
+        what = "The winner" if result.improved else "The best of what was tried"
+        yield Section(what, (result.origin,), code=result.winner.source)
     yield Section("What paid", (_OPERATORS,), yields(result.operators[:_MOST_ROWS], "operator"))
     if any(each.name != KEYLESS for each in result.authors):
         yield Section("Who paid", (_AUTHORS,), yields(result.authors[:_MOST_ROWS], "author"))

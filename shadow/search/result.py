@@ -259,9 +259,9 @@ def scores_table(result: EvolveResult) -> Table:
     evolved = next((each for each in result.finalists if each.name == "evolved"), None)
     rows = [("incumbent", result.incumbent), (f"best published: {published}", result.baseline)]
     if result.winner is not None and result.winner.name == "evolved":
-        rows.append(("evolved (winner)", result.winner))
-    else:
-        rows.append(("best evolved", evolved))
+        evolved = result.winner
+    won = evolved is result.winner and result.improved
+    rows.append(("evolved (winner)" if won else "best evolved", evolved))
     return Table(
         ("policy", "train", "validation", "nodes"),
         tuple((name, *_cells(finalist)) for name, finalist in rows if finalist is not None),
@@ -317,4 +317,5 @@ def _ending(result: EvolveResult) -> tuple[Part, ...]:
         return ()
     added = f", search added {result.search_added:.1%}" if result.origin == "evolved" else ""
     place = f"; written to {result.folder / 'best.py'}" if result.folder else ""
-    return (f"winner: {result.origin}{added}{place}", Code(result.winner.source))
+    what = "winner" if result.improved else "the best of what was tried"
+    return (f"{what}: {result.origin}{added}{place}", Code(result.winner.source))

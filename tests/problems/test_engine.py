@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import gnomon
 from gnomon.sdk.errors import ConfigurationError, SearchError
 from gnomon.shadow.evaluation import Evaluation, Status
 from gnomon.shadow.problems import process
@@ -156,6 +159,36 @@ def test_whatever_a_program_starts_ends_with_it(write: Write, clock: Hung) -> No
         assert alive(marker) == []
 
 
+def test_nothing_is_left_where_we_are_killed(write: Write, tmp_path: Path) -> None:
+    marker = f"left-{os.getpid()}-{time.monotonic_ns()}"
+    body = (
+        "import subprocess, sys\n"
+        f"subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)', '{marker}'], "
+        "start_new_session=True)\nprint('begun', flush=True)\nwhile True: pass"
+    )
+    script = tmp_path / "host.py"
+    script.write_text(
+        "import sys\nfrom gnomon.shadow.problems.engine import ProblemEngine\n"
+        "from gnomon.shadow.problems.folder import Problem\n"
+        "engine = ProblemEngine(Problem.read(sys.argv[1]))\n"
+        f"engine.submit({answering(body)!r}, 'train').result()\n"
+    )
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(gnomon.__file__).parents[1]),
+        "TMPDIR": str(temporary),
+    }
+    command = [sys.executable, str(script), str(write().folder)]
+    with subprocess.Popen(command, env=environment) as host:
+        while not alive(marker):
+            assert host.poll() is None
+            time.sleep(0.02)
+        host.kill()
+    while alive(marker) or any(temporary.iterdir()):  # the test's own time-out ends it
+        time.sleep(0.02)
+
+
 def test_floods_of_output_are_cut(write: Write) -> None:
     body = "print('begin')\nfor _ in range(400): print('x' * 65536)\nprint('end')\nreturn 1 / 0"
     with opened(write()) as engine:
@@ -267,12 +300,23 @@ def evaluate_stage2(path):
 """
 
 
-def staged(write: Write, initial: str) -> Problem:
-    program = f"def answer(): return {initial}\ndef second(): pass\n"
-    return write(program, EVALUATOR + STAGED)
+def staged(write: Write, first: str, second: str = "0.7") -> Problem:
+    program = f"def answer(): return {first}\ndef second(): pass\n"
+    return write(program, EVALUATOR + STAGED.replace("0.7", second))
 
 
-def test_a_program_that_ends_at_an_earlier_stage_has_no_score(write: Write, clock: Hung) -> None:
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_an_early_score_that_would_win_is_none(write: Write, repeats: int) -> None:
+    with opened(staged(write, "0.6", "0.3"), repeats=repeats) as engine:
+        assert engine.initial.score == -0.3
+        early = engine.submit("def answer(): return 0.45", "train").result()
+        worse = engine.submit("def answer(): return 0.25", "train").result()
+    assert (early.status, early.metrics) == (Status.STOPPED, (("combined_score", 0.45),))
+    assert math.isnan(early.score) and "stage 1 of 2" in early.detail + early.feedback
+    assert (worse.status, worse.score) == (Status.OK, -0.25)
+
+
+def test_later_stages_that_fail_give_no_score(write: Write, clock: Hung) -> None:
     with opened(staged(write, "0.6"), clock) as engine:
         assert (engine.initial.score, dict(engine.initial.metrics)["second"]) == (-0.7, 1.0)
         early = engine.submit("def answer(): return 0.45", "train").result()
@@ -280,8 +324,7 @@ def test_a_program_that_ends_at_an_earlier_stage_has_no_score(write: Write, cloc
         body = clock.hang().replace("\n", "\n  ")
         hanging = f"def answer(): return 0.9\ndef second():\n  {body}\n"
         slow = engine.submit(hanging, "train").result()
-    assert (early.status, early.metrics) == (Status.STOPPED, (("combined_score", 0.45),))
-    assert "stage 1 of 2" in early.detail and math.isnan(early.score)
+    assert (early.status, early.score) == (Status.OK, -0.45)
     assert (failed.status, dict(failed.metrics)["stage2_passed"]) == (Status.FAULT, 0.0)
     assert (slow.status, dict(slow.metrics)) == (Status.TIMEOUT, {"combined_score": 0.9})
 

@@ -28,6 +28,7 @@ def test_a_folder_is_read(stock: Any) -> None:
     assert packing.settings.statement.startswith("Pack items")
     assert packing.settings.most_characters == 6000
     assert packing.settings.ignored == (
+        "diff_based_evolution",
         "evaluator.parallel_evaluations",
         "llm.primary_model",
         "llm.temperature",
@@ -36,7 +37,7 @@ def test_a_folder_is_read(stock: Any) -> None:
     words = stock("words")
     assert words.settings.arguments == (("weight", 0.5),)
     assert words.settings.features == ("length", "complexity")
-    assert not words.settings.cascade and not words.settings.diffs
+    assert not words.settings.cascade
     assert len(words.marked.inside) == 2
     assert stock("valley").settings == ProblemSettings()
 
@@ -95,8 +96,17 @@ def test_files_are_utf8_and_of_a_size(write: Write, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no UTF-8 .byte 5 is 0xe9"):
         Problem.read(folder)
     (folder / "initial_program.py").write_bytes(b"#" * (1 << 20) + b"\n")
-    with pytest.raises(ConfigurationError, match="1,048,577 bytes"):
+    with pytest.raises(ConfigurationError, match="longer than 1048576 bytes"):
         Problem.read(folder)
+
+
+def test_what_is_no_file_is_not_waited_for(write: Write) -> None:
+    folder = write().folder
+    for name in ("config.yaml", "initial_program.py"):
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+        with pytest.raises(ConfigurationError, match=f"{name} cannot be read .no regular file"):
+            Problem.read(folder)
 
 
 def test_line_ends_stay(write: Write) -> None:
@@ -136,8 +146,8 @@ def test_settings_are_those_of_both_frameworks(tmp_path: Path) -> None:
         "max_solution_length: 60000\ndiff_based_generation: false\nmonitor: {port: 1}\n"
     )
     settings = read_settings(path)
-    assert (settings.most_characters, settings.diffs) == (60000, False)
-    assert settings.ignored == ("monitor.port",)
+    assert settings.most_characters == 60000
+    assert settings.ignored == ("diff_based_generation", "monitor.port")
     path.write_text("")
     assert read_settings(path) == ProblemSettings()
     path.write_text("prompt: {system_message: system_message}\n")  # the name of a template

@@ -135,6 +135,13 @@ def test_the_incumbent_is_kept_in_words() -> None:
     )
 
 
+def test_nothing_is_called_a_winner_that_does_not_beat_the_incumbent() -> None:
+    assert "winner: evolved" in str(found(BASE, finalist("evolved", 9.0, 9.0)))
+    kept = str(found(finalist("evolved", 9.0, 12.6, 9)))
+    assert "the best of what was tried: evolved" in kept
+    assert "winner:" not in kept
+
+
 def test_half_a_run_has_neither_verdict_nor_diagnosis() -> None:
     result = concluded(STEADY, (), INCUMBENT, stopped="interrupted", log_hash="h")
     assert result.diagnosis == ()
