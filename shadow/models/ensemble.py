@@ -43,8 +43,8 @@ def ensemble(
     """
     prices = Prices(options.prices)
     arms = [_arm(model, options, prices) for model in options.models]
-    weights = [model.weight for model in options.models]
-    written = Written(arms, prompts, Bandit(options.names, weights), Breaker(options.names))
+    # the weights are in the arms: once
+    written = Written(arms, prompts, Bandit(options.names), Breaker(options.names))
     rest = sum(weight for weight, _ in keyless)
     others = tuple((weight / rest * (1.0 - options.share), maker) for weight, maker in keyless)
     settings = {"written": written.header(), "ensemble": options.as_json()}

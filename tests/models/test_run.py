@@ -80,17 +80,6 @@ def of_models(records: list[Record]) -> list[Record]:
     return [record for record in records if record.author != KEYLESS]
 
 
-@pytest.fixture(autouse=True)
-def same_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The header of a log names the server; the tests' has another port each time."""
-    whole = ModelOptions.as_json
-
-    def fixed(self: ModelOptions) -> dict[str, Any]:
-        return whole(self) | {"models": [[m.name, m.weight, ""] for m in self.models]}
-
-    monkeypatch.setattr(ModelOptions, "as_json", fixed)
-
-
 def test_one_log_at_any_parallelism_and_after_a_cut(tmp_path: Path) -> None:
     _, records, asked = run(tmp_path / "one", program, parallel=1)
     whole = (tmp_path / "one" / "log.jsonl").read_bytes()
