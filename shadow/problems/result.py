@@ -190,11 +190,12 @@ def _diagnosis(
 def _noisy(finalists: Sequence[Finalist]) -> str:
     """Return by how much two evaluations of one program differ, where they do."""
     sound = [f for f in finalists if f.sound]
-    most = max((abs(f.train - f.validation) / max(abs(f.train), 1e-12) for f in sound), default=0.0)
-    if most <= _NOISE:
+    apart = [f for f in sound if abs(f.train - f.validation) > _NOISE * abs(f.train)]
+    if not apart:
         return ""
+    most = max(abs(f.train - f.validation) for f in apart)
     return (
-        f"the evaluator draws or measures: two evaluations of one program differ by up to {most:.2%}; "
+        f"the evaluator draws or measures: two evaluations of one program differ by up to {most:.3g}; "
         "smaller gains mean nothing, --repeats evaluates each program several times"
     )
 

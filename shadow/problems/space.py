@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..search.prompts.statement import Statement
 from ..search.space import Start
 from .dialect import BlockDialect
 from .folder import Problem
@@ -34,6 +33,11 @@ class ProblemSpace:
         """Only the same score is equal: the unit is the evaluator's, and small gains may be what it is about."""
         return 0.0
 
+    @property
+    def higher(self) -> bool:
+        """Higher is better, as OpenEvolve counts."""
+        return True
+
     def baselines(self) -> dict[str, str]:
         """Return the initial program."""
         return {INITIAL: self.problem.program}
@@ -41,20 +45,6 @@ class ProblemSpace:
     def starts(self, start: Start, incumbent: str = "") -> dict[str, str]:
         """Return the initial program, the one thing that a search of a folder starts from."""
         return self.baselines()
-
-    @property
-    def statement(self) -> Statement:
-        """What a writer is told of the problem: the words of ``config.yaml``, or the folder's name alone."""
-        settings = self.problem.settings
-        return Statement(
-            title=self.problem.name,
-            description="A program is to be changed so that its evaluator gives it a higher score.",
-            form="python",
-            objective="score",
-            higher=True,
-            blocks=bool(self.problem.marked.inside),
-            text=settings.statement,
-        )
 
     def identity(self) -> dict[str, Any]:
         """Return the folder's name; what is in it stands under the header's subject."""

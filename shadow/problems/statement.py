@@ -14,7 +14,8 @@ def statement_of(problem: Problem) -> Statement:
     """Return what a search of a folder is about."""
     return Statement(
         title=problem.name,
-        description="",
+        description="A program is to be changed so that its evaluator gives it a higher score.",
+        objective="score",
         form="python",
         higher=True,
         blocks=bool(problem.marked.inside),

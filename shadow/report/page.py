@@ -14,6 +14,10 @@ from markupsafe import Markup
 from .shown import Table
 
 
+#: Lines of two sources that are compared; the time this takes may grow with their square.
+_MOST_LINES = 3000
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """One part of a report; every text is escaped, only ``figure`` is taken as SVG.
@@ -50,8 +54,8 @@ def write(path: Path, title: str, lead: str, sections: Sequence[Section]) -> Non
 
 
 def source_diff(before: str, after: str, before_name: str, after_name: str) -> str:
-    """Return a unified diff of two policies' sources."""
-    lines = difflib.unified_diff(
-        before.splitlines(), after.splitlines(), before_name, after_name, lineterm=""
-    )
-    return "\n".join(lines)
+    """Return a unified diff of two policies' sources; of very long ones only that they differ."""
+    old, new = before.splitlines(), after.splitlines()
+    if len(old) + len(new) > _MOST_LINES and old != new:
+        return f"--- {before_name}\n+++ {after_name}\n({len(old)} and {len(new)} lines are not compared)"
+    return "\n".join(difflib.unified_diff(old, new, before_name, after_name, lineterm=""))

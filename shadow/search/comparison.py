@@ -104,15 +104,17 @@ class Comparison(Shown):
         ours = [arm for arm in self.arms if not arm.control and arm.seeds]
         if not ours:
             return "no verdict: no strategy beside the control arms found a program with a score"
-        against = f"{self.rival}, the best control arm" if self.rival else "the published policies"
+        against = (
+            f"{self.rival}, the best control arm" if self.rival else "the best published policy"
+        )
         leading = ours[0]
-        said = f"{leading.strategy} by {percent(_lead(leading))}{_words(_limits(leading))}"
+        said = f"the best of them, {leading.strategy}, gains {percent(_lead(leading))}{_words(_limits(leading))}"
         if leading.seeds < LEAST_SEEDS:
             least = f"with fewer than {LEAST_SEEDS} seeds nothing is claimed"
-            return f"no verdict: {least}; ahead of {against}: {said}"
+            return f"no verdict: {least}; {said} over {against}"
         if self.better:
-            return f"better than {against}: {', '.join(self.better)}; the best of them, {said}"
-        return f"no strategy is better than {against}; ahead of it, and perhaps by luck: {said}"
+            return f"better than {against}: {', '.join(self.better)}; {said} over it"
+        return f"no strategy is better than {against}; {said} over it"
 
     def parts(self) -> tuple[Part, ...]:
         """Return what is shown: the table, what its limits mean, and the verdict."""

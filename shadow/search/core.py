@@ -127,6 +127,11 @@ class Search:
         return bool(self._ready)
 
     @property
+    def standing(self) -> str:
+        """Where the strategy says it stands; may be empty."""
+        return self._strategy.words()
+
+    @property
     def writing(self) -> tuple[Assignment, ...]:
         """What waits for its writer."""
         return tuple(self._writing.values())

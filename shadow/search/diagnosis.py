@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ..models.breaker import silence
 from .account import by_author, improvements
 from .finalist import Finalist
 from .gains import EQUAL, LEAST_SEGMENTS, gain
@@ -177,7 +178,9 @@ def _silent_models(seen: Evidence) -> Iterator[str]:
     for author in dict.fromkeys(record.author for record in seen.records):
         asked = [r for r in seen.records if r.author == author and r.prompt]
         silent = [r for r in asked if r.outcome is Outcome.UNANSWERED]
-        if len(asked) < LEAST_ANSWERS or not len(silent) > UNANSWERED * len(asked):
+        if len(asked) < LEAST_ANSWERS:
+            continue
+        if not (len(silent) > UNANSWERED * len(asked) or silence([author], asked)):
             continue
         why = Counter(r.reason for r in silent if r.reason).most_common(1)
         because = f", most often: {why[0][0][:120]}" if why else ""

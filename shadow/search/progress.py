@@ -66,9 +66,9 @@ class Progress:
             "phase": self.phase,
             "done": self.done,
             "total": self.total,
-            "best": best.score if best else math.nan,
+            "best": self._sign * best.score if best else math.nan,
             "best_program": best.program if best else None,
-            "published": published.score if published else math.nan,
+            "published": self._sign * published.score if published else math.nan,
             "incumbent": incumbent,
             "counts": {str(outcome): n for outcome, n in sorted(search.counts.items())},
             "evaluating": self.flying,
@@ -79,7 +79,7 @@ class Progress:
             "tokens_in": paid.tokens_in,
             "tokens_out": paid.tokens_out,
             "archived": len(search.archive.members),
-            "places": len(_places(search)),
+            "strategy": search.standing,
             "notice": notice(self),
             "seconds": self.seconds,
             "seconds_left": self.left if math.isfinite(self.left) else math.nan,
@@ -101,20 +101,26 @@ class Progress:
             self._under_way(),
             self._spent(),
             self._archive(),
+            search.standing,
             f"{duration(self.left)} left" if math.isfinite(self.left) else "",
             notice(self),
         )
         return tuple(part for part in said if part)
 
+    @property
+    def _sign(self) -> float:
+        return -1.0 if self.search.space.higher else 1.0
+
     def _scores(self) -> str:
         best, published, incumbent = _best(self), _published(self.search), _incumbent(self)
         if best is None:
             return "no score yet"
-        beside = [f"{_name(published)} {published.score:.4g}"] if published else []
+        sign = self._sign
+        beside = [f"{_name(published)} {sign * published.score:.4g}"] if published else []
         if math.isfinite(incumbent):
             beside.append(f"incumbent {incumbent:.4g}")
         others = f" ({', '.join(beside)})" if beside else ""
-        return f"best {best.score:.4g} on train{others}"
+        return f"best {sign * best.score:.4g} on train{others}"
 
     def _under_way(self) -> str:
         if self.stopping:
@@ -130,10 +136,8 @@ class Progress:
         return f"spent {paid.words()}{cap}"
 
     def _archive(self) -> str:
-        places = _places(self.search)
-        on = f" on {len(places)} places" if len(places) > 1 else ""
         members = len(self.search.archive.members)
-        return f"{members} archived{on}" if members else ""
+        return f"{members} archived" if members else ""
 
 
 Report = Callable[[Progress], None]
@@ -147,13 +151,17 @@ def duration(seconds: float) -> str:
 
 
 def notice(glance: Progress) -> str:
-    """Return why the last answer of a writer was none, where the last of its answers was none."""
-    asked = next((r for r in reversed(glance.search.records) if r.prompt), None)
-    if asked is None or asked.outcome is not Outcome.UNANSWERED:
+    """Return which models are left alone; else why the last answer of a writer was none, if it was none."""
+    from ..models.breaker import silence
+
+    asked = [record for record in glance.search.records if record.prompt]
+    alone = silence({record.author for record in asked}, asked)
+    if alone:
+        return " ".join(alone.split())
+    if not asked or asked[-1].outcome is not Outcome.UNANSWERED:
         return ""
-    return (
-        f"{asked.author} gave no program: {' '.join(asked.reason.split())[:_WORDS] or 'no reason'}"
-    )
+    why = " ".join(asked[-1].reason.split())[:_WORDS] or "no reason"
+    return f"{asked[-1].author} gave no program: {why}"
 
 
 def _best(glance: Progress) -> Record | None:
@@ -183,7 +191,3 @@ def _incumbent(glance: Progress) -> float:
         return glance.incumbent
     seeds = (r for r in glance.search.records if r.operator == "seed:incumbent")
     return next((r.score for r in seeds if r.outcome is Outcome.OK), math.nan)
-
-
-def _places(search: Search) -> set[str]:
-    return {record.place for record in search.records if record.place}

@@ -26,6 +26,7 @@ from .racing import replays_saved
 from .records import KEYLESS, Record
 
 Interval = tuple[float, float]
+_ROUNDING = 1e-9
 #: Rows of the table of operators that are shown.
 _ROWS = 8
 
@@ -191,8 +192,11 @@ def _limits(base: Finalist | None, winner: Finalist | None, among: int) -> Inter
     if base is None or winner is None or base.program == winner.program:
         return None
     limits = gain_interval(base.segments, winner.segments, among)
+    if limits is None:
+        return None
+    low, high = limits[0] - _ROUNDING, limits[1] + _ROUNDING
     # a score that is not the mean of its stretches has no interval here
-    return limits if limits and limits[0] <= _gained(base, winner) <= limits[1] else None
+    return limits if low <= _gained(base, winner) <= high else None
 
 
 def _origin(winner: Finalist | None) -> str:
@@ -210,7 +214,7 @@ def _kept(result: EvolveResult) -> str:
     best = f"; the best of them, {result.winner.name}, changes the score by {percent(-gained)}"
     return (
         "keep the incumbent: nothing that was tried beats it on validation"
-        f"{best if math.isfinite(gained) else ''}"
+        f"{best if math.isfinite(gained) and gained else ''}"
     )
 
 

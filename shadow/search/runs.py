@@ -82,7 +82,7 @@ class Run:
 
     def result(self) -> EvolveResult:
         """Return what the log alone says of the run; seconds and isolation of an end are not in it."""
-        finalists = self._finalists()
+        finalists, best = self._finalists(), self.folder / "best.py"
         stopped = self.final.stopped if self.final else str(self.state)
         return concluded(
             self.records,
@@ -91,7 +91,7 @@ class Run:
             stopped="interrupted" if stopped == State.ELSEWHERE else stopped,
             log_hash=self.log_hash,
             layers=_texts(self.config.get("layers")),
-            folder=self.folder,
+            folder=self.folder if self.final is None or best.is_file() else None,
             within=_within(self.config.get("equal")),
         )
 

@@ -33,6 +33,11 @@ class SearchSpace(Protocol):
         """Scores within this fraction count as equal, and the shorter program wins."""
         ...
 
+    @property
+    def higher(self) -> bool:
+        """Whether people count higher scores as better; the search's own are always lower when better."""
+        ...
+
     def baselines(self) -> dict[str, str]:
         """Return the sources of what is there already, by name."""
         ...
@@ -90,6 +95,11 @@ class Space:
     def equal(self) -> float:
         """Scores within this fraction count as equal, and the shorter program wins."""
         return EQUAL
+
+    @property
+    def higher(self) -> bool:
+        """Whether higher scores are better; those of a kind are lower when better."""
+        return False
 
     def starts(self, start: Start, incumbent: str = "") -> dict[str, str]:
         """Return the programs that a search starts from, as :func:`seeds`."""

@@ -100,7 +100,17 @@ def test_a_run_is_shown_with_its_lineage(folder: Folder) -> None:
     assert [step["program"] for step in data["line"]] == ["p0", "p1"]
     assert data["result"]["origin"] == "evolved"
     assert data["config"] == CONFIG
-    assert "return 9" not in str(gnomon.show_run("router.pick"))
+    assert "written to" not in shown.stdout  # there is no best.py
+    (RUNS / "router.pick" / "best.py").write_text("")
+    assert f"written to {RUNS}/router.pick/best.py" in str(gnomon.show_run("router.pick"))
+
+
+def test_an_interrupted_run_says_how_it_goes_on(folder: Folder) -> None:
+    written(RUNS / "x", final=False)
+    shown = folder.run("runs", "show", "x").stdout
+    assert "Interrupted. Continue with the same options and --resume" in shown
+    assert f"see {RUNS}/x" in shown
+    assert "no verdict yet" in shown
 
 
 def test_rows_go_to_standard_output_or_to_a_file(folder: Folder) -> None:

@@ -461,10 +461,10 @@ def test_a_broken_invariant_comes_with_the_decision_that_broke_it(
 def test_hanging_candidates_take_no_worker_from_the_good_ones(
     trace: DecisionTrace, calibrations: tuple[Any, ...]
 ) -> None:
-    """The hang probe: K that never end, then M good ones; M are evaluated and nothing is left behind."""
-    long, hanging = replace(trace, **_tiled(trace, 300)), 3
+    """The hang probe: as many that never end as there are workers, then good ones; nothing is left behind."""
+    long, hanging = replace(trace, **_tiled(trace, 600)), 2
     traces = {"train": long, "validation": trace.rows(slice(0, 200))}
-    options = CompiledOptions(workers=2, deadline_s=1.0)
+    options = CompiledOptions(workers=hanging, deadline_s=3.0)
     before = threading.active_count()
     with CompiledEngine(load_balancer, traces, calibrations[:1], options) as engine:
         slow = [engine.submit(SLOW, "train") for _ in range(hanging)]

@@ -19,7 +19,7 @@ from gnomon.shadow.models.options import Model, ModelOptions
 from gnomon.shadow.problems.engine import ProblemEngine
 from gnomon.shadow.problems.folder import Problem
 from gnomon.shadow.problems.run import search
-from gnomon.shadow.problems.space import ProblemSpace
+from gnomon.shadow.problems.statement import statement_of
 from gnomon.shadow.search.driver import Options
 from gnomon.shadow.search.log import proposals
 from gnomon.shadow.search.prompts.builder import Prompts
@@ -120,7 +120,7 @@ def package(problem: Problem, tmp_path: Path, base: str, sources: list[str]) -> 
 def searched(problem: Problem, server: Server, out: Path) -> list[Record]:
     """Search with the served model; return the records."""
     models = ModelOptions((Model("openai-compatible:stub", base=server.base),), share=0.9)
-    prompts = Prompts(load(), ProblemSpace(problem).statement)
+    prompts = Prompts(load(), statement_of(problem))
     with ensemble(models, prompts, keyless()) as authors:
         search(problem, Options(budget=Budget(10), finalists=1), out, authors=authors)
     return list(proposals(out / "log.jsonl"))

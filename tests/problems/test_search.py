@@ -34,6 +34,12 @@ from .conftest import EVALUATOR, PROGRAM, Write
 SMALL = Options(budget=Budget(12), finalists=2)
 
 
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the report out, which takes longer than everything else; test_run looks at it."""
+    monkeypatch.setattr("gnomon.shadow.problems.run.write_report", lambda *_: None)
+
+
 def command_line(*arguments: str | Path) -> Any:
     app = typer.Typer()
     app.callback()(lambda: None)

@@ -143,10 +143,11 @@ def test_a_slow_program_is_killed_at_the_kinds_deadline(arena: Arena) -> None:
 
 def test_hanging_programs_take_no_worker_from_the_good_ones(arena: Arena) -> None:
     assert kind.program is not None
-    hasty = replace(kind, deadline_s=0.5, program=replace(kind.program, max_fuel=10**9))
+    hasty = replace(kind, deadline_s=2.0, program=replace(kind.program, max_fuel=10**12))
+    never = LATE.replace("30000", "3000000")
     windows = {split: window.rows(slice(0, 20)) for split, window in arena.windows.items()}
     with ProgramEngine(hasty, windows, arena.draws[:1], CompiledOptions(workers=2)) as engine:
-        slow = [engine.submit(LATE, "train") for _ in range(3)]
+        slow = [engine.submit(never, "train") for _ in range(2)]
         good = [engine.submit(SOURCES[name], "train") for name in ("static", "eplb") * 2]
         assert {future.result().status for future in slow} == {Status.TIMEOUT}
         assert {future.result().status for future in good} == {Status.OK}

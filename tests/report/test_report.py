@@ -82,6 +82,14 @@ def test_a_diff_names_both_sides() -> None:
     ]
 
 
+def test_very_long_sources_are_not_compared() -> None:
+    long = "\n".join(str(i % 97) for i in range(2000))
+    assert source_diff(long, long[::-1], "a", "b").endswith(
+        "(2000 and 2000 lines are not compared)"
+    )
+    assert source_diff(long, long, "a", "b") == ""
+
+
 def test_a_written_page_is_whole(tmp_path: Path) -> None:
     write(tmp_path / "report.html", "title", "lead", [Section("s", ("text",))])
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

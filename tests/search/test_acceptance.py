@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError
+from gnomon.shadow.evaluation import Evaluation
 from gnomon.shadow.models.breaker import Breaker
 from gnomon.shadow.search import edits
 from gnomon.shadow.search.bandit import Bandit
@@ -35,7 +36,7 @@ from gnomon.shadow.search.strategies import STRATEGIES, Makers, keyless
 from gnomon.shadow.search.writers import Authors
 from gnomon.shadow.search.writing import Arm, Written
 
-from .conftest import RankEngine
+from .conftest import RankEngine, rank
 
 SPACE = Space(load_balancer)
 SMALL = Options(budget=Budget(40, 400), seed=3)
@@ -279,6 +280,43 @@ def test_10_a_run_interrupted_at_any_moment_keeps_what_it_found_and_goes_on_to_t
     result = run(replace(SMALL, resume=log.exists() and log.stat().st_size > 0))
     assert result is not None
     assert log.read_bytes() == written_whole
+
+
+@pytest.mark.parametrize("start", ["library", "incumbent"])
+def test_11_the_winner_is_scored_again_on_a_window_that_the_search_left_untouched(
+    tmp_path: Path, start: str
+) -> None:
+    order: list[tuple[str, str]] = []
+
+    class Ordered(RankEngine):
+        def submit(self, source: str, split: Any, trial: Any = None) -> Future[Evaluation]:
+            order.append((source, split))
+            future: Future[Evaluation] = Future()
+            found = super().submit(source, split, trial).result()
+            luck = random.Random(source)
+            stretches = tuple(found.score * luck.uniform(0.9, 1.1) for _ in range(20))
+            future.set_result(replace(found, segments=stretches if found.segments else ()))
+            return future
+
+    alone = start == "incumbent"
+    base = load_balancer.baselines["least_outstanding" if alone else "peak_ewma"].source
+    assert base is not None
+    options = replace(SMALL, start=start, incumbent=base, budget=Budget(1 if alone else 40))
+    engine = Ordered()
+    result = evolve(load_balancer, engine, options, tmp_path)
+    engine.close()
+    splits = [split for _, split in order]
+    assert splits.index("validation") >= options.budget.evaluations  # the search has ended by then
+    assert result.winner is not None and result.incumbent is not None
+    again = rank(result.winner.source, "validation")
+    assert (result.winner.validation, len(result.winner.segments)) == (again.score, 20)
+    if alone:  # nothing else was tried, and nothing published is better here
+        assert result.verdict == "keep the incumbent: nothing that was tried beats it on validation"
+        assert not result.improved
+    else:
+        assert result.over_interval is not None
+        assert result.over_interval[0] < result.over_incumbent < result.over_interval[1]
+        assert result.improved
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))

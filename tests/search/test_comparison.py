@@ -80,7 +80,7 @@ def test_without_a_control_arm_the_published_policies_are_the_measure() -> None:
     found = told(runs(evolve=[90, 91, 92, 93, 94], bandit=[99, 101, 100, 98, 103]))
     assert found.rival == ""
     assert found.better == ("evolve",)
-    assert found.verdict.startswith("better than the published policies: evolve;")
+    assert found.verdict.startswith("better than the best published policy: evolve;")
 
 
 def test_the_more_strategies_the_wider_the_limits() -> None:

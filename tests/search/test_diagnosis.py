@@ -149,6 +149,11 @@ def test_a_model_that_does_not_answer_is_named_with_its_reason() -> None:
     assert "does not answer" not in told(BASE, records=model(4, 2))
     assert "does not answer" not in told(BASE, records=model(2, 2))
     assert "most often" not in told(BASE, records=model(4, 4, ""))
+    died = model(10, 0) + [
+        record(70 + i, outcome=Outcome.UNANSWERED, author="a/model", reason="gone")
+        for i in range(5)
+    ]
+    assert "gave no program to 5 of 15 requests, most often: gone" in told(BASE, records=died)
 
 
 def test_an_author_of_whom_nothing_can_be_scored_is_named() -> None:

@@ -44,10 +44,12 @@ def glance(records: list[Record], budget: Budget | None = None, **more: Any) -> 
     for each in records:
         archive.add(each)
     search: Any = SimpleNamespace(
+        space=SimpleNamespace(higher=False),
         records=records,
         archive=archive,
         counts=Counter(each.outcome for each in records),
         budget=budget or Budget(100),
+        standing="",
     )
     values: dict[str, Any] = {
         "phase": "search", "incumbent": math.nan, "done": 10, "total": 100, "fresh": 10, "seconds": 25.0, "phase_seconds": 20.0,
@@ -86,11 +88,38 @@ def test_a_silent_writer_is_noticed_until_it_answers_again() -> None:
     said = glance([silent, record(1, 2.0)]).line()
     assert "a/model gave no program: breaker open: 429" in said
     assert "gave no program" not in glance([silent, record(1, 2.0, prompt="d")]).line()
+    dead = [replace(silent, step=step) for step in range(5)]
+    assert (
+        glance(dead)
+        .line()
+        .endswith(
+            "left alone: a/model since step 4 (5 answers of no use in a row; the last: breaker open: 429); "
+            "keyless search goes on"
+        )
+    )
 
 
-def test_islands_are_counted() -> None:
-    on = [record(0, 2.0, place="island 0"), record(1, 3.0, place="island 1")]
-    assert "2 archived on 2 places" in glance(on).line()
+@pytest.mark.parametrize(
+    ("strategy", "says"),
+    [
+        ("map_elites", r"1 islands, [1-9]\d* cells filled"),
+        ("bandit", r"1 islands, \d+ of 100 proposals without a better one"),
+        ("pareto", r"[1-9]\d* programs on the fronts"),
+    ],
+)
+def test_a_strategy_says_where_it_stands(
+    tmp_path: Path, rank_engine: type[RankEngine], strategy: str, says: str
+) -> None:
+    lines, engine = [], rank_engine()
+    options = replace(SMALL, strategy=strategy)
+    told = lambda now: lines.append((now.line(), now.to_json()["strategy"]))
+    watched = evolve(load_balancer, engine, options, tmp_path / "a", progress=told)
+    engine.close()
+    assert re.search(says, lines[-1][0])
+    assert re.fullmatch(says, lines[-1][1])
+    engine = rank_engine()
+    assert evolve(load_balancer, engine, options, tmp_path / "b").log_hash == watched.log_hash
+    engine.close()
 
 
 @pytest.mark.parametrize(

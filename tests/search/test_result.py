@@ -103,6 +103,17 @@ def test_what_the_search_added_has_an_interval_where_the_stretches_are_known() -
     assert result.over_interval is None  # measured, not replayed in stretches
 
 
+def test_a_gain_that_is_the_same_everywhere_is_sure() -> None:
+    base = finalist("peak_ewma", 10.0, 10.0, 5, (7.0, 13.0) * 10)
+    result = found(base, finalist("evolved", 9.0, 9.0, 9, (6.3, 11.7) * 10))
+    assert result.added_interval == (pytest.approx(0.1), pytest.approx(0.1))
+
+
+def test_a_score_that_is_not_the_mean_of_its_stretches_has_no_interval() -> None:
+    base = finalist("peak_ewma", 10.0, 10.0, 5, (10.0,) * 20)
+    assert found(base, finalist("evolved", 9.0, 9.0, 9, (9.9,) * 20)).added_interval is None
+
+
 def test_a_gain_within_the_noise_is_said_to_be_perhaps_luck() -> None:
     base = finalist("peak_ewma", 10.0, 10.0, 5, stretches(10.0, 1, 0.3))
     result = found(base, finalist("evolved", 9.0, 9.8, 9, stretches(9.8, 2, 0.3)))

@@ -18,6 +18,8 @@ from gnomon.shadow.search.context import Choice, Context
 from gnomon.shadow.search.core import Search
 from gnomon.shadow.search.driver import Options, evolve
 from gnomon.shadow.search.log import RunLog
+from gnomon.shadow.search.prompts import statement, templates
+from gnomon.shadow.search.prompts.builder import Prompts, Request
 from gnomon.shadow.search.proposers import Mutation
 from gnomon.shadow.search.records import Brief, Budget, Draft, Outcome, Prompt, Proposal, Record
 from gnomon.shadow.search.space import Space, seeds
@@ -346,3 +348,15 @@ def test_merging_takes_two_that_have_an_ancestor_no_better_than_either(tmp_path:
         assert choice.parent.score <= other.score <= ancestor.score
         assert ancestor.program in line(choice.parent)[1:]
         assert ancestor.program in line(other)[1:]
+
+
+@pytest.mark.parametrize(
+    ("note", "words"),
+    [("merge", "come from one ancestor"), ("reflect", "tried on first"), ("fix", "works at all")],
+)
+def test_a_writer_is_told_what_a_strategys_note_means(note: str, words: str) -> None:
+    prompts = Prompts(templates.load(), statement.of_space(SPACE))
+    parent = record(1, 1.0, source=next(iter(SEEDS.values())))
+    _, (_, text) = prompts.build(Request("change", "full", parent, note=note)).messages
+    assert words in " ".join(text.split())
+    assert f"\n{note}\n" not in text

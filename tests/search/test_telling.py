@@ -29,6 +29,7 @@ from gnomon.shadow.search.inbox import FolderInbox, Ticket
 from gnomon.shadow.search.log import proposals, read_run
 from gnomon.shadow.search.prompts import statement, templates
 from gnomon.shadow.search.prompts.builder import Prompts
+from gnomon.shadow.search.prompts.lessons import begun_with
 from gnomon.shadow.search.records import Assignment, Budget, Draft, Outcome, Record, Reply
 from gnomon.shadow.search.result import EvolveResult
 from gnomon.shadow.search.space import Space
@@ -484,6 +485,24 @@ def test_a_hint_is_in_all_later_prompts_also_of_a_resumed_run(run: Run, tmp_path
     assert all("- be bold\n- and quick" in text for text in last)
     assert [text for _, text in read_run(folder / "log.jsonl").hints] == ["be bold", "and quick"]
     assert files(folder) == []
+
+
+def test_a_run_is_resumed_with_the_lessons_that_it_began_with(run: Run, tmp_path: Path) -> None:
+    about = statement.of_space(Space(load_balancer))
+    folder = tmp_path / "run"
+
+    def go(life: int, *said: str) -> EvolveResult | None:
+        known = begun_with(folder)
+        prompts = Prompts(templates.load(), about, lessons=said if known is None else known)
+        written = Written([Arm("one")], prompts, Flat())
+        makers = ((1.0, written), *keyless())
+        settings = {"written": written.header()}
+        return run(folder, life, Authors(makers, Scripted(), FolderInbox(folder), settings))
+
+    assert begun_with(folder) is None
+    assert go(12, "no pile-ups") is None
+    assert begun_with(folder) == ("no pile-ups",)
+    assert go(1_000, "refused meanwhile", "no pile-ups") is not None
 
 
 @pytest.mark.parametrize("text", ["", "  \n ", "x" * 1_001, "a\0b", "\x1b[2J"])

@@ -33,6 +33,7 @@ from gnomon.shadow.search.records import (
 )
 from gnomon.shadow.search.space import Space
 from gnomon.shadow.search.strategies import keyless
+from gnomon.shadow.search.writers import Authors
 from gnomon.shadow.search.writing import CROSS, DIFF, REPAIR, SHORT, Arm, Written
 
 if TYPE_CHECKING:
@@ -320,8 +321,9 @@ class Scripted:
     def close(self) -> None: ...
 
 
+@pytest.mark.parametrize("strategy", ["evolve", "map_elites", "bandit", "pareto"])
 def test_a_search_with_a_writer_repeats_and_resumes(
-    tmp_path: Path, prompts: Prompts, rank_engine: type[RankEngine]
+    tmp_path: Path, prompts: Prompts, rank_engine: type[RankEngine], strategy: str
 ) -> None:
     """Written programs beside keyless ones, through the whole loop, at any parallelism."""
 
@@ -347,13 +349,14 @@ def test_a_search_with_a_writer_repeats_and_resumes(
         engine, writer = rank_engine(parallel), Scripted(answer)
         options = Options(
             Budget(evaluations, proposals=200),
+            strategy=strategy,
             parallel=parallel,
-            writers=maker.header(),
             resume=resume,
             seed=3,
         )
         makers = ((1.0, maker), *keyless())
-        evolve(load_balancer, engine, options, tmp_path / folder, makers=makers, writer=writer)
+        authors = Authors(makers, writer, settings=maker.header())
+        evolve(load_balancer, engine, options, tmp_path / folder, authors=authors)
         engine.close()
         return (tmp_path / folder / "log.jsonl").read_bytes()
 

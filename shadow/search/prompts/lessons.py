@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ....sdk.errors import ConfigurationError, TraceError
 from ....sdk.files import read_regular, strict_json
 from ...gates.regressions import Regression, Regressions
+from ..log import read_run
 
 MOST = 12
 _MOST_BYTES = 16_000_000
@@ -33,11 +35,18 @@ def lessons(
     return tuple(dict.fromkeys(text for _, text in found))[:MOST]
 
 
-def kept(config: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the lessons that a run began with, by its log's header, for it to be resumed with; None for none.
+def begun_with(folder: Path) -> tuple[str, ...] | None:
+    """Return the lessons that a run's prompts began with, for it to be resumed with; None where there are none.
 
-    What the gates refused meanwhile would change its prompts.
+    What the gates refused meanwhile would change the prompts, and with them the log.
+
+    Args:
+        folder: of the run; what is wrong with its log is for whoever resumes it to say.
     """
+    try:
+        config = read_run(folder / "log.jsonl").config
+    except (ConfigurationError, TraceError):
+        return None
     written = config.get("authors", {}).get("written", {})
     found = written.get("lessons")
     return tuple(map(str, found)) if isinstance(found, list) else None

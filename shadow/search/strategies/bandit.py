@@ -115,6 +115,11 @@ class Ensemble(Strategy):
             self._failed.append(record)
         self._stale |= self._stagnation.heard(record)
 
+    def words(self) -> str:
+        """Return how many islands there are, and how long nothing better has come."""
+        patience = f"{self._stagnation.waited} of {self._stagnation.patience}"
+        return f"{len(self.islands)} islands, {patience} proposals without a better one"
+
     def _gain(self, record: Record) -> float:
         """Return by which fraction a program beats both its parent and the best seed; 0 when it does not."""
         if record.outcome is not Outcome.OK or not record.parents:

@@ -41,6 +41,10 @@ class Strategy(Protocol):
         """
         return ""
 
+    def words(self) -> str:
+        """Return in a few words where it stands, for whoever watches; changes nothing."""
+        return ""
+
 
 class Mixed:
     """Several proposers, asked in random order, the heavier the earlier, until one has a draft.

@@ -80,6 +80,11 @@ class MapElites(Strategy):
         if self._heard % (self._every * len(self.islands)) == 0:
             self._migrate()
 
+    def words(self) -> str:
+        """Return how many islands there are, and their cells with a program."""
+        cells = sum(len(island.elites.members) for island in self.islands.values())
+        return f"{len(self.islands)} islands, {cells} cells filled"
+
     def _settle(self, record: Record) -> None:
         point, moved = self._diversity.measured(record)
         for island in self.islands.values() if moved else ():

@@ -58,6 +58,10 @@ class Pareto(Strategy):
         if self.fronts.add(record) and record.parents:
             self._merges = min(self._merges + 1, 5)
 
+    def words(self) -> str:
+        """Return how many programs it takes to be the best on every segment."""
+        return f"{len(self.fronts.survivors())} programs on the fronts"
+
     def _choice(self, context: Context, rng: random.Random) -> Choice:
         survivors = self.fronts.survivors()
         if not survivors:
