@@ -92,7 +92,8 @@ def searched(name: str, model: bool, programs: int) -> Timed:
         programs: that there are to be.
     """
     marks: list[tuple[int, float]] = []
-    options = Options(budget=Budget(programs + BLOCK * BLOCKS + 1, 3 * programs), strategy=name)
+    most = programs + BLOCK * BLOCKS + 1
+    options = Options(budget=Budget(most, 3 * most), strategy=name)
 
     def note(glance: Progress) -> None:
         if glance.phase == "search":
