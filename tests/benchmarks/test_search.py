@@ -59,5 +59,5 @@ def test_rows_stand_beside_the_peers_of_their_size(search: ModuleType, ours: Mod
     assert rows[1].note == "GEPA 0.1.4: 12"
     assert rows[2].peer is None
     assert [row.met for row in rows] == [True, True, True, None]
-    few = search.rows_of("published, keyless", ours.Timed(marks[:9], 0.1), {})
+    few = search.rows_of("published, keyless", ours.Timed(marks[:9]), {})
     assert few == []
