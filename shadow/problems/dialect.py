@@ -125,6 +125,10 @@ class BlockDialect:
         """Return None: there are no items that could be avoided."""
         return None
 
+    def bare(self, source: str, space: SearchSpace) -> list[str]:
+        """Return nothing: most programs of this form stand and fall with every statement."""
+        return []
+
     def scratch(self, space: SearchSpace, rng: random.Random) -> str | None:
         """Return None: a random text is no program that an evaluator can use."""
         return None

@@ -42,6 +42,10 @@ class Dialect(Protocol):
         """Return a program that tries what was not picked for long, or None where that means nothing."""
         ...
 
+    def bare(self, source: str, space: Any) -> list[str]:
+        """Return the programs that are left where one statement is taken out that it can do without."""
+        ...
+
     def scratch(self, space: Any, rng: random.Random) -> str | None:
         """Return a random program, or None where there is no making one."""
         ...
@@ -100,6 +104,12 @@ class ScoreDialect:
         from . import mutation
 
         return mutation.probing(source, space, decisions)
+
+    def bare(self, source: str, space: Space) -> list[str]:
+        """Return the score without one of its conditions, loops and updates."""
+        from . import mutation
+
+        return mutation.bare(source, space)
 
     def scratch(self, space: Space, rng: random.Random) -> str | None:
         """Return a random expression."""

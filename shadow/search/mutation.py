@@ -109,6 +109,17 @@ def probing(source: str, space: Space, decisions: int) -> str | None:
     return _finished(tree, space, space.kind.max_nodes)
 
 
+def bare(source: str, space: Space) -> list[str]:
+    """Return the programs that are left where one condition, loop or update is taken out, in order."""
+    made = []
+    for which in range(len(_statements(syntax_tree(source)))):
+        tree = syntax_tree(source)
+        body, at = _statements(tree)[which]
+        del body[at]
+        made.append(_finished(tree, space, space.kind.max_nodes))
+    return [text for text in made if text is not None]
+
+
 def _grafted(tree: ast.Module, donors: list[Slot], rng: random.Random) -> bool:
     target = _pick(slots(tree), rng)
     fitting = [slot for slot in donors if target is not None and slot.type == target.type]
@@ -296,12 +307,17 @@ def exchange(tree: ast.Module, space: Space, rng: random.Random) -> bool:
 
 def drop(tree: ast.Module, space: Space, rng: random.Random) -> bool:
     """Take a condition, a loop or an update out; the language check says whether the rest stands alone."""
-    places = [(body, at) for body in _bodies(function(tree)) for at in _droppable(body)]
+    places = _statements(tree)
     if not places:
         return False
     body, at = rng.choice(places)
     del body[at]
     return True
+
+
+def _statements(tree: ast.Module) -> list[tuple[list[ast.stmt], int]]:
+    """Return where the statements are that may be taken out: the list that holds each, and its index."""
+    return [(body, at) for body in _bodies(function(tree)) for at in _droppable(body)]
 
 
 def _bodies(node: ast.stmt) -> list[list[ast.stmt]]:

@@ -100,6 +100,10 @@ class ProgramDialect:
         """Return None: a program picks no items that it could avoid."""
         return None
 
+    def bare(self, source: str, space: Space) -> list[str]:
+        """Return nothing: most programs of this form stand and fall with every statement."""
+        return []
+
     def scratch(self, space: Space, rng: random.Random) -> str | None:
         """Return None: a random text hardly ever is a program that meets the invariants."""
         return None

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from .context import Choice, Context
 from .racing import at_least
-from .records import Brief, Draft, Outcome, Record
+from .records import Brief, Draft, Outcome, Record, program_id
 from .tuning import Tuning
 
 #: Decisions without a pick after which a probing policy tries an item.
@@ -75,6 +75,33 @@ class Probes:
         """Take up a seed that broke an invariant."""
         if record.operator.startswith("seed:") and record.outcome is Outcome.VIOLATION:
             self._queue += [(record.program, record.source, n) for n in PROBE_AFTER]
+
+
+class Bare:
+    """Proposes every seed again without one of its conditions, loops or updates.
+
+    A guard that a published policy needs where it was published may be what does not fit this workload; a
+    random change hardly ever takes exactly that out.
+
+    Args:
+        sources: of the seeds, by name.
+    """
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        self._sources = list(sources.items())
+        self._queue: list[Draft] = []
+
+    def propose(self, choice: Choice, context: Context, rng: random.Random) -> Draft | None:
+        """Return the next one; None when there is none left."""
+        while self._sources and not self._queue:
+            name, source = self._sources.pop(0)
+            left = context.space.dialect.bare(source, context.space)
+            parents = (program_id(source),)
+            self._queue = [Draft(child, f"bare:{name}", parents) for child in left]
+        return self._queue.pop(0) if self._queue else None
+
+    def learn(self, record: Record) -> None:
+        """Learn nothing: what it proposes is fixed."""
 
 
 class Mutation:

@@ -11,11 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gnomon.policies.cache import cache
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import LanguageError
 from gnomon.sdk.language import Program, check
+from gnomon.shadow.search.archive import Archive
+from gnomon.shadow.search.context import Choice, Context
 from gnomon.shadow.search.grammar import condition, expression
-from gnomon.shadow.search.mutation import OPERATORS, crossed, drop, movable, mutated, probing
+from gnomon.shadow.search.mutation import OPERATORS, bare, crossed, drop, movable, mutated, probing
+from gnomon.shadow.search.proposers import Bare
+from gnomon.shadow.search.records import program_id
 from gnomon.shadow.search.simplify import simplified
 from gnomon.shadow.search.space import Space, seeds
 from gnomon.shadow.search.trees import (
@@ -120,6 +125,32 @@ def test_dropping_takes_out_whole_statements_and_never_the_last() -> None:
     )
     assert drop(alone, SPACE, random.Random(0))
     assert [type(node) for node in function(alone).body] == [ast.Return]
+
+
+def test_bare_programs_lack_one_statement_each() -> None:
+    found = bare(RICH, SPACE)
+    whole = [type(node) for node in function(ast.parse(RICH)).body if type(node) is not ast.Expr]
+    for text in found:
+        left = [type(node) for node in function(ast.parse(text)).body]
+        assert left != whole or len(text) < len(RICH)
+    assert (
+        len(set(found)) == len(found) == 2
+    )  # the loop and the condition; each holds one statement
+    assert bare("def score(noise):\n    return noise\n", SPACE) == []
+
+
+def test_a_search_begins_with_published_policies_without_their_guards() -> None:
+    space, maker = Space(cache), Bare(seeds(Space(cache), "library"))
+    context, drafts = Context(space, Archive(), 0, True), []
+    while (draft := maker.propose(Choice(), context, random.Random(0))) is not None:
+        drafts.append(draft)
+    assert {draft.operator for draft in drafts} == {
+        f"bare:{name}" for name in ("sampled_lfu", "random", "hyperbolic", "frequency_per_size")
+    }
+    for draft in drafts:
+        assert draft.parents == (program_id(space.baselines()[draft.operator[5:]]),)
+        assert "1e+300" not in draft.source
+        assert check(draft.source, cache.input_names).nodes > 0
 
 
 def test_a_source_beyond_the_language_mutates_into_something_that_check_refuses() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ....sdk.errors import ConfigurationError
-from ..proposers import Constants, Crossover, FromScratch, Mutation, Probes, Resampled, Seeds
+from ..proposers import Bare, Constants, Crossover, FromScratch, Mutation, Probes, Resampled, Seeds
 from .bandit import Ensemble
 from .base import Makers, Mixed, Strategy
 from .in_turn import InTurn
@@ -22,7 +22,7 @@ def keyless() -> Makers:
 
 def evolve(seeds: Mapping[str, str], makers: Makers) -> Strategy:
     """Return the default: seeds, then all proposers, interleaved."""
-    return InTurn([Seeds(seeds), Probes()], makers, [FromScratch(last=True)])
+    return InTurn([Seeds(seeds), Probes(), Bare(seeds)], makers, [FromScratch(last=True)])
 
 
 def independent(seeds: Mapping[str, str], makers: Makers) -> Strategy:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ...evaluation import Trial
 from ..context import Choice, Context
-from ..proposers import FromScratch, Probes, Proposer, Seeds
+from ..proposers import Bare, FromScratch, Probes, Proposer, Seeds
 from ..records import Brief, Draft, Record
 from .base import Makers, Mixed, Strategy
 from .fronts import Fronts
@@ -33,7 +33,7 @@ class Pareto(Strategy):
 
     def __init__(self, seeds: Mapping[str, str], makers: Makers, *, minibatch: int = 3) -> None:
         self.fronts = Fronts()
-        self._first: tuple[Proposer, ...] = (Seeds(seeds), Probes())
+        self._first: tuple[Proposer, ...] = (Seeds(seeds), Probes(), Bare(seeds))
         self._mixed = Mixed(makers)
         self._last = FromScratch(last=True)
         self._minibatch = minibatch
