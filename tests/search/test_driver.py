@@ -18,7 +18,7 @@ from gnomon.shadow.evaluation import Evaluation, Status
 from gnomon.shadow.search.driver import Options, evolve
 from gnomon.shadow.search.log import proposals, read_log
 from gnomon.shadow.search.progress import Progress
-from gnomon.shadow.search.records import Budget, Outcome
+from gnomon.shadow.search.records import FREE, Budget, Outcome
 from gnomon.shadow.search.result import EvolveResult
 from gnomon.shadow.search.space import seeds
 from gnomon.shadow.search.strategies import STRATEGIES
@@ -273,11 +273,10 @@ def test_the_default_interleaves_its_proposers_and_tunes_more_than_one_structure
 
 
 def test_control_arms_spend_the_same_budget(tmp_path: Path, rank_engine: type[RankEngine]) -> None:
-    for name in STRATEGIES:
+    for name in sorted(STRATEGIES.keys() - {"published"}):  # which ends after its seeds
         engine = rank_engine()
         result = run(engine, tmp_path / name, replace(SMALL, strategy=name, budget=Budget(60)))
-        refused = {Outcome.INVALID, Outcome.DUPLICATE}
-        evaluated = sum(n for outcome, n in result.counts.items() if outcome not in refused)
+        evaluated = sum(n for outcome, n in result.counts.items() if outcome not in FREE)
         trained = {source for source, split in engine.calls if split == "train"}
         assert evaluated == len(trained) == 60
 
