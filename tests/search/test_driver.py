@@ -273,7 +273,7 @@ def test_the_default_interleaves_its_proposers_and_tunes_more_than_one_structure
 
 
 def test_control_arms_spend_the_same_budget(tmp_path: Path, rank_engine: type[RankEngine]) -> None:
-    for name in STRATEGIES:
+    for name in sorted(STRATEGIES.keys() - {"published"}):  # which ends after its seeds
         engine = rank_engine()
         result = run(engine, tmp_path / name, replace(SMALL, strategy=name, budget=Budget(60)))
         evaluated = sum(n for outcome, n in result.counts.items() if outcome not in FREE)
