@@ -35,7 +35,6 @@ def test_a_folder_is_read(stock: Any) -> None:
         "max_iterations",
     )
     words = stock("words")
-    assert words.settings.arguments == (("weight", 0.5),)
     assert words.settings.features == ("length", "complexity")
     assert not words.settings.cascade
     assert len(words.marked.inside) == 2
