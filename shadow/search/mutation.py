@@ -124,6 +124,8 @@ def bare(source: str, space: Space) -> list[str]:
 def extended(source: str, space: Space) -> str | None:
     """Return a program that decides as before, with weights of 0 on the logarithms of all features to tune.
 
+    (But for values that differ in their last digits, which a logarithm may not tell apart.)
+
     What it returns last is squeezed into its logarithm, which keeps its order, so that weights mean much the
     same whatever its size; where it is a product of powers, they are exponents. None when it ends otherwise,
     or would outgrow the kind's limit.
