@@ -129,6 +129,10 @@ class BlockDialect:
         """Return nothing: most programs of this form stand and fall with every statement."""
         return []
 
+    def extended(self, source: str, space: SearchSpace) -> str | None:
+        """Return None: there are no features to weigh."""
+        return None
+
     def scratch(self, space: SearchSpace, rng: random.Random) -> str | None:
         """Return None: a random text is no program that an evaluator can use."""
         return None

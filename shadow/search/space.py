@@ -150,15 +150,20 @@ def log_linear(space: Space) -> str:
 
     Products and quotients of powers, as most published policies are, are its special cases.
     """
-    terms = [_term(feature) for feature in space.kind.inputs if feature.name != "noise"]
+    return render(wrapped(log_sum(space, 1.0)), space.kind.input_names)
+
+
+def log_sum(space: Space, weight: float) -> ast.expr:
+    """Return the sum of the logarithms of all features but the noise, each with a weight of its own."""
+    terms = [_term(feature, weight) for feature in space.kind.inputs if feature.name != "noise"]
     total = terms[0]
     for term in terms[1:]:
         total = ast.BinOp(total, ast.Add(), term)
-    return render(wrapped(total), space.kind.input_names)
+    return total
 
 
-def _term(feature: Feature) -> ast.expr:
+def _term(feature: Feature, weight: float) -> ast.expr:
     value: ast.expr = name(feature.name)
     if feature.low < 0:
         value = call("abs", value)
-    return ast.BinOp(number(1.0), ast.Mult(), call("math.log1p", value))
+    return ast.BinOp(number(weight), ast.Mult(), call("math.log1p", value))

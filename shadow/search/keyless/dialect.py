@@ -46,6 +46,10 @@ class Dialect(Protocol):
         """Return the programs that are left where one statement is taken out that it can do without."""
         ...
 
+    def extended(self, source: str, space: Any) -> str | None:
+        """Return a program that decides alike and has more to tune, or None where there is no such thing."""
+        ...
+
     def scratch(self, space: Any, rng: random.Random) -> str | None:
         """Return a random program, or None where there is no making one."""
         ...
@@ -110,6 +114,12 @@ class ScoreDialect:
         from . import mutation
 
         return mutation.bare(source, space)
+
+    def extended(self, source: str, space: Space) -> str | None:
+        """Return the score with a weight of 0 on every feature's logarithm."""
+        from . import mutation
+
+        return mutation.extended(source, space)
 
     def scratch(self, space: Space, rng: random.Random) -> str | None:
         """Return a random expression."""

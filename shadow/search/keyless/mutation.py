@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ....sdk.kind import SINCE_PICKED
 from ....sdk.language import syntax_tree
-from ..space import Space
+from ..space import Space, log_sum
 from .grammar import condition, constant, expression, logarithm, positive
 from .simplify import simplified
 from .trees import (
@@ -32,6 +32,7 @@ Operator = Callable[[ast.Module, Space, random.Random], bool]
 _ARITHMETIC: tuple[type[ast.operator], ...] = (ast.Add, ast.Sub, ast.Mult)
 _COMPARISONS: tuple[type[ast.cmpop], ...] = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 _TRIES = 8
+_BASE = "base"
 _FIRST = 1e300  # before every score that means something
 
 
@@ -118,6 +119,27 @@ def bare(source: str, space: Space) -> list[str]:
         del body[at]
         made.append(_finished(tree, space, space.kind.max_nodes))
     return [text for text in made if text is not None]
+
+
+def extended(source: str, space: Space) -> str | None:
+    """Return a program that decides as before, with weights of 0 on the logarithms of all features to tune.
+
+    (But for values that differ in their last digits, which a logarithm may not tell apart.)
+
+    What it returns last is squeezed into its logarithm, which keeps its order, so that weights mean much the
+    same whatever its size; where it is a product of powers, they are exponents. None when it ends otherwise,
+    or would outgrow the kind's limit.
+    """
+    tree = syntax_tree(source)
+    body = function(tree).body
+    last = body[-1]
+    if not isinstance(last, ast.Return) or last.value is None or _BASE in names(tree):
+        return None
+    kept = ast.Assign([ast.Name(_BASE, ast.Store())], last.value)
+    base = name(_BASE)
+    squeezed = call("math.copysign", call("math.log1p", call("abs", base)), base)
+    body[-1:] = [kept, ast.Return(ast.BinOp(squeezed, ast.Add(), log_sum(space, 0.0)))]
+    return _finished(tree, space, space.kind.max_nodes)
 
 
 def _grafted(tree: ast.Module, donors: list[Slot], rng: random.Random) -> bool:

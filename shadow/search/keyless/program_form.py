@@ -104,6 +104,10 @@ class ProgramDialect:
         """Return nothing: most programs of this form stand and fall with every statement."""
         return []
 
+    def extended(self, source: str, space: Space) -> str | None:
+        """Return None: there are no features to weigh."""
+        return None
+
     def scratch(self, space: Space, rng: random.Random) -> str | None:
         """Return None: a random text hardly ever is a program that meets the invariants."""
         return None

@@ -64,14 +64,17 @@ class Tuning:
         score: its own score, lower is better.
         dialect: of the program's form.
         seed: of the run's own random numbers.
+        unit: least size of a literal's first steps; those of larger literals are their own size.
     """
 
-    def __init__(self, source: str, score: float, dialect: Dialect, seed: int) -> None:
+    def __init__(
+        self, source: str, score: float, dialect: Dialect, seed: int, unit: float = 0.2
+    ) -> None:
         self.source = source
         self.best = score
         self._dialect = dialect
         self._start = dialect.constants(source)
-        self._units = [max(abs(value), 0.2) for value in self._start]
+        self._units = [max(abs(value), unit) for value in self._start]
         self._strategy = _strategy(len(self._start), seed)
         self._points: list[Any] = []
         self._scores: dict[int, float] = {}
