@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,17 +16,17 @@ from _search_stub import answers, segments
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.shadow.evaluation import Evaluation, Split, Status
 from gnomon.shadow.models.breaker import Breaker
-from gnomon.shadow.search import edits
+from gnomon.shadow.search.authors import edits
+from gnomon.shadow.search.authors.prompts import statement, templates
+from gnomon.shadow.search.authors.prompts.builder import Prompts
+from gnomon.shadow.search.authors.writers import Authors
+from gnomon.shadow.search.authors.writing import Arm, Written
 from gnomon.shadow.search.bandit import Bandit
 from gnomon.shadow.search.driver import Options, evolve
 from gnomon.shadow.search.progress import Progress
-from gnomon.shadow.search.prompts import statement, templates
-from gnomon.shadow.search.prompts.builder import Prompts
 from gnomon.shadow.search.records import Assignment, Budget, Reply
 from gnomon.shadow.search.space import Space
 from gnomon.shadow.search.strategies import Makers
-from gnomon.shadow.search.writers import Authors
-from gnomon.shadow.search.writing import Arm, Written
 
 #: Programs that one figure is the mean of, and how many figures there are.
 BLOCK, BLOCKS = 100, 3
@@ -37,11 +38,11 @@ class Timed:
 
     Attributes:
         marks: (proposals so far, CPU seconds) after every evaluation.
-        resumed_s: CPU seconds of reading the log and of replaying it to its end.
+        resumed_s: CPU seconds of reading the log and of replaying it to its end; NaN where nobody asked.
     """
 
     marks: Sequence[tuple[int, float]]
-    resumed_s: float
+    resumed_s: float = math.nan
 
     def at(self, population: int) -> list[float]:
         """Return ms of CPU for one proposal from a population on, one figure per block."""
@@ -83,16 +84,18 @@ def asking() -> Makers:
     return [(1.0, Written((Arm("stub"),), prompts, Bandit(["stub"]), Breaker(["stub"])))]
 
 
-def searched(name: str, model: bool, programs: int) -> Timed:
+def searched(name: str, model: bool, programs: int, resume: bool = True) -> Timed:
     """Search until there are so many programs and a few blocks more, and go on with the log.
 
     Args:
         name: of the strategy.
         model: whether the stub model makes all programs but the seeds.
         programs: that there are to be.
+        resume: whether to go on with the log.
     """
     marks: list[tuple[int, float]] = []
-    options = Options(budget=Budget(programs + BLOCK * BLOCKS + 1, 3 * programs), strategy=name)
+    most = programs + BLOCK * BLOCKS + 1
+    options = Options(budget=Budget(most, 3 * most), strategy=name)
 
     def note(glance: Progress) -> None:
         if glance.phase == "search":
@@ -100,6 +103,8 @@ def searched(name: str, model: bool, programs: int) -> Timed:
 
     with tempfile.TemporaryDirectory() as folder:
         _evolved(options, Path(folder), model, note)
+        if not resume:
+            return Timed(marks)
         begin = time.process_time()
         _evolved(replace(options, resume=True), Path(folder), model)
         return Timed(marks, time.process_time() - begin)

@@ -9,11 +9,13 @@ has no row.
 OpenEvolve (islands, one worker process, rewrites, no embeddings; CPU time of its processes, a shorter run taken
 from a longer one) and GEPA (20 instances in its validation set, everything accepted) do theirs with the same
 model and the same scores at populations of the same size. GEPA's cost grows with its population, and so does the
-time to get there: 10,000 is left out. ``resume`` is a log of 10,000 programs, read, checked and replayed.
+time to get there: 10,000 is left out. ``resume`` is a log of the default's with
+10,000 programs, read, checked and replayed.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from importlib.metadata import PackageNotFoundError, version
 
@@ -63,7 +65,7 @@ def rows_of(who: str, timed: Timed, peers: dict[tuple[str, int], Peer]) -> list[
                 note,
             )
         )
-    if rows and rows[-1].name.endswith(f"{POPULATIONS[-1]} programs"):
+    if not math.isnan(timed.resumed_s):
         took = timed.resumed_s
         rows.append(Row(f"{who}, resume", took, "s", "lower", None, (took, took)))
     return rows

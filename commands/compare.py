@@ -17,9 +17,34 @@ from ._progress import stopping
 from ._search import STARTS, STRATEGIES, one_of, require_limits
 
 if TYPE_CHECKING:
-    from ..shadow.search.compare import Standing
+    from ..shadow.search.results.compare import Standing
 
 _USUAL = "evolve,map_elites,bandit,pareto,independent,seeds"
+
+
+_Strategies = Annotated[
+    str,
+    typer.Option(
+        help="Names with commas between them; as for `gnomon evolve --strategy`.",
+        autocompletion=_complete.words(*STRATEGIES),
+    ),
+]
+_Start = Annotated[
+    str,
+    typer.Option(
+        help="library (published policies), incumbent or weak.",
+        autocompletion=_complete.words(*STARTS),
+    ),
+]
+_Seeds = Annotated[int, typer.Option(help="Searches per strategy; 5 for an answer.")]
+_Budget = Annotated[int, typer.Option(help="Most programs evaluated, per search.")]
+_Seed = Annotated[int, typer.Option(help="The first one, and that of all replays.")]
+_Parallel = Annotated[int, typer.Option(help="Evaluations at once; same result.")]
+_AtOnce = Annotated[int, typer.Option(help="Searches at once; same result.")]
+_Out = Annotated[Path | None, typer.Option(help="Folder; .gnomon/runs/HOOK.compare.")]
+_Resume = Annotated[bool, typer.Option("--resume", help="Continue what --out holds.")]
+_Ledger = Annotated[Path, typer.Option(help="Ledger that knows of quarantines.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,30 +57,18 @@ def compare(
     hook: _trace.HookName = None,
     incumbent: _trace.Incumbent = None,
     invariants: _trace.Invariants = None,
-    strategies: Annotated[
-        str,
-        typer.Option(
-            help="Names with commas between them; as for `gnomon evolve --strategy`.",
-            autocompletion=_complete.words(*STRATEGIES),
-        ),
-    ] = _USUAL,
-    seeds: Annotated[int, typer.Option(help="Searches per strategy; 5 for an answer.")] = 5,
-    budget: Annotated[int, typer.Option(help="Most programs evaluated, per search.")] = 100,
-    seed: Annotated[int, typer.Option(help="The first one, and that of all replays.")] = 0,
-    start: Annotated[
-        str,
-        typer.Option(
-            help="library (published policies), incumbent or weak.",
-            autocompletion=_complete.words(*STARTS),
-        ),
-    ] = "library",
-    parallel: Annotated[int, typer.Option(help="Evaluations at once; same result.")] = 2,
-    at_once: Annotated[int, typer.Option(help="Searches at once; same result.")] = 2,
-    out: Annotated[Path | None, typer.Option(help="Folder; .gnomon/runs/HOOK.compare.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue what --out holds.")] = False,
+    strategies: _Strategies = _USUAL,
+    seeds: _Seeds = 5,
+    budget: _Budget = 100,
+    seed: _Seed = 0,
+    start: _Start = "library",
+    parallel: _Parallel = 2,
+    at_once: _AtOnce = 2,
+    out: _Out = None,
+    resume: _Resume = False,
     isolation: _trace.Isolation = "strict",
-    ledger: Annotated[Path, typer.Option(help="Ledger that knows of quarantines.")] = LEDGER,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    ledger: _Ledger = LEDGER,
+    as_json: _Json = False,
 ) -> None:
     """Compare strategies of search on a recorded trace, by what they find for one budget.
 

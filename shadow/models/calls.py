@@ -55,7 +55,7 @@ class Caller:
             rng: of the waits.
         """
         end = self.clock() + seconds
-        doubtful = 0
+        doubtful, why = 0, ""
         for attempt in range(1, _MOST_ATTEMPTS + 1):
             try:
                 share = 1.0 if doubtful == CHARGED - 1 else _SHARE
@@ -66,11 +66,15 @@ class Caller:
                 if not failure.again or doubtful >= CHARGED:
                     return Result(None, str(failure), attempt, doubtful)
                 wait, why = _wait(failure, attempt, rng), str(failure)
+            if attempt == _MOST_ATTEMPTS:
+                break
             if wait >= end - self.clock():
                 why += f"; given up: {wait:.3g} s to wait, and {max(end - self.clock(), 0.0):.3g} s left"
                 return Result(None, why, attempt, doubtful)
             self.sleep(wait)
-        return Result(None, f"{why}; given up after {attempt} attempts", attempt, doubtful)
+        return Result(
+            None, f"{why}; given up after {_MOST_ATTEMPTS} attempts", _MOST_ATTEMPTS, doubtful
+        )
 
 
 def _wait(failure: Failure, attempt: int, rng: random.Random) -> float:

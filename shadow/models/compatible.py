@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from ..search.edits import MOST_ANSWER
+from ..search.authors.edits import MOST_ANSWER
 from .chat import (
     Answer,
     Failure,
@@ -31,7 +31,9 @@ _CHUNK = 65_536
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """A redirect would carry the key to another host."""
 
-    def redirect_request(self, *args: Any) -> None:
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> None:
         return None
 
 

@@ -8,13 +8,13 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from ...sdk.errors import ConfigurationError
+from ..search.authors.edits import read
+from ..search.authors.prompts.builder import CHARACTERS_PER_TOKEN, TOKENS, Prompts
+from ..search.authors.writers import Authors
+from ..search.authors.writing import Arm, Written
 from ..search.bandit import Bandit
-from ..search.edits import read
-from ..search.prompts.builder import CHARACTERS_PER_TOKEN, TOKENS, Prompts
 from ..search.records import Prompt
 from ..search.strategies import Makers
-from ..search.writers import Authors
-from ..search.writing import Arm, Written
 from .breaker import Breaker
 from .options import Model, ModelOptions
 from .prices import Prices, most_tokens
@@ -43,8 +43,8 @@ def ensemble(
     """
     prices = Prices(options.prices)
     arms = [_arm(model, options, prices) for model in options.models]
-    weights = [model.weight for model in options.models]
-    written = Written(arms, prompts, Bandit(options.names, weights), Breaker(options.names))
+    # the weights are in the arms: once
+    written = Written(arms, prompts, Bandit(options.names), Breaker(options.names))
     rest = sum(weight for weight, _ in keyless)
     others = tuple((weight / rest * (1.0 - options.share), maker) for weight, maker in keyless)
     settings = {"written": written.header(), "ensemble": options.as_json()}

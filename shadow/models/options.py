@@ -65,9 +65,10 @@ class Model:
     @property
     def adapter(self) -> Adapter:
         """How it is asked."""
-        return next(
-            (kind for prefix, kind in _OWN.items() if self.name.startswith(prefix)), "litellm"
-        )
+        for prefix, adapter in _OWN.items():
+            if self.name.startswith(prefix):
+                return adapter
+        return "litellm"
 
     @property
     def remote(self) -> str:
@@ -175,9 +176,9 @@ class ModelOptions:
         return {model.name: model.weight for model in self.models}
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the log's header says: all that a prompt's answer depends on, and no key."""
+        """Return what the log's header says: no key, and no address, where a server may have moved."""
         return {
-            "models": [[model.name, model.weight, model.base] for model in self.models],
+            "models": [[model.name, model.weight] for model in self.models],
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "prices": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Protocol
@@ -17,6 +18,7 @@ from .options import Model, ModelOptions
 from .prices import Prices
 from .process import ModelProcess
 
+_LOG = logging.getLogger("gnomon")
 #: Characters of an error that reach the log and prompts.
 _MOST_ERROR = 200
 
@@ -88,6 +90,14 @@ class ModelWriter:
     def close(self) -> None:
         """Kill the process; what is being written ends without an answer."""
         self._process.close()
+        if self.doubted:
+            _LOG.warning(
+                "%d of %d answers of models came without a count of tokens that can be; the most that they "
+                "can have counts, in the log and against the cap",
+                self.doubted,
+                self.answers,
+            )
+            self.doubted = 0
 
     def _request(self, model: Model, assignment: Assignment) -> Request:
         brief = assignment.brief

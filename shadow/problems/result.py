@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..report.shown import Code, Part, Shown, Table, plain
-from ..search.finalist import Finalist
 from ..search.records import FREE, Outcome, Record
-from ..search.result import EvolveResult
+from ..search.results.finalist import Finalist
+from ..search.results.result import EvolveResult
 from .folder import Problem
 from .space import INITIAL
 

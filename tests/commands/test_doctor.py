@@ -303,7 +303,8 @@ def test_a_table_of_sentences_fits_a_hundred_columns_where_it_is_piped(folder: F
     table = [line for line in lines if line.startswith(("│", "┃", "┏", "┡", "└"))]
     assert table and max(map(len, table)) <= 100
     words = "".join(line.split("│")[3].strip() for line in table if line.startswith("│"))
-    assert "forked later" in words and "they send nothing" in words  # folded, and nothing cut
+    told = words.replace(" ", "")  # a line may be folded anywhere
+    assert "forkedlater" in told and "theysendnothing" in told  # and nothing is cut
 
 
 BARE = """

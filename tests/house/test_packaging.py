@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import tomllib
+from importlib import metadata
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("api", "sdk", "shadow", "policies", "recorder", "commands", "demo", "proto")
@@ -51,6 +54,16 @@ def test_the_lock_holds_hashes_and_no_addresses() -> None:
         assert "--hash=sha256:" in text
         assert "://" not in text
         assert "torch" not in text
+
+
+def test_litellm_starts_with_no_python() -> None:
+    """A version that somebody else published did (1.82.8): a file that every interpreter runs."""
+    try:
+        files = metadata.files("litellm") or []
+    except metadata.PackageNotFoundError:
+        pytest.skip("the extra llm is not installed")
+    assert files
+    assert not [str(file) for file in files if file.suffix == ".pth"]
 
 
 def test_the_version_is_said_once() -> None:

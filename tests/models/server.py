@@ -64,10 +64,11 @@ class Seen:
 
 
 class Server:
-    """Answers by a script and remembers what it was asked."""
+    """Answers by a script and remembers what it was asked; ``asked`` is set with the first request."""
 
     def __init__(self, script: Script) -> None:
         self.seen: list[Seen] = []
+        self.asked = threading.Event()
         self.closing = threading.Event()
         self._script = script
         self._lock = threading.Lock()
@@ -92,6 +93,7 @@ class Server:
         """Return what to do about a request."""
         with self._lock:
             self.seen.append(seen)
+            self.asked.set()
             return self._script(seen.body, len(self.seen) - 1)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

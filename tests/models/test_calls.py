@@ -83,6 +83,13 @@ def test_a_busy_server_is_asked_again_and_not_believed_to_charge(status: int) ->
     assert (result.answer, result.attempts, result.doubtful) == (GOOD, 4, 0)
 
 
+def test_nothing_is_waited_for_after_the_last_attempt() -> None:
+    fake = Fake([(0.1, refused(500, "busy"))])
+    result = fake.call(3600.0)
+    assert "given up after 6 attempts" in result.error
+    assert (result.attempts, len(fake.asked), len(fake.waits)) == (6, 6, 5)
+
+
 def test_one_that_hangs_leaves_time_for_another_attempt() -> None:
     fake = Fake([(10_000.0, GOOD), (1.0, GOOD)])
     result = fake.call(90.0)

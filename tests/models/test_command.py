@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import typer
@@ -19,7 +20,7 @@ from gnomon.shadow.search.records import KEYLESS, Outcome
 
 from ..search.test_evolve import captured
 from .conftest import SECRET
-from .server import Say, Server, Status, serving
+from .server import Say, Server, Status, Step, serving
 from .test_run import NAME, of_models, program
 
 FOLDERS = Path(__file__).resolve().parents[1] / "problems" / "folders"
@@ -49,6 +50,20 @@ def on(server: Server, *words: object) -> tuple[object, ...]:
     return ("--model", f"{NAME}@{server.base}", "--key-env", "TEST_MODEL_KEY", *words)
 
 
+def holders() -> set[str]:
+    """Return the command lines of all processes of this machine that were started with the key."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            held = SECRET.encode() in (process / "environ").read_bytes()
+            command_line = (process / "cmdline").read_bytes()
+        except OSError:  # it has ended, or is somebody else's
+            continue
+        if held:
+            found.add(command_line.replace(b"\0", b" ").decode())
+    return found
+
+
 def test_models_write_for_a_trace(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,7 +80,13 @@ def test_models_write_for_a_trace(
         "--out",
         tmp_path / "run",
     )
-    with serving(program) as server:
+    held: set[str] = set()
+
+    def script(body: dict[str, Any], _: int) -> Step:
+        held.update(holders())
+        return program(body)
+
+    with serving(script) as server:
         found = evolve(*words, *on(server, *money), "--json")
         seen = list(server.seen)
     assert found.exit_code in (0, 1), found.output
@@ -82,6 +103,8 @@ def test_models_write_for_a_trace(
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
     assert SECRET not in found.output + found.stderr
+    assert held
+    assert all("gnomon.shadow.models.worker" in each for each in held), held
     assert list((tmp_path / ".gnomon" / "models").glob("??/*.json"))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import subprocess
 import sys
 from concurrent.futures import Future
 from pathlib import Path
@@ -152,3 +154,38 @@ def test_its_environment_is_what_it_was_given(
     ended(process.ask(REQUEST, 30.0))
     process.close()
     assert "s3cret" not in out.read_text()
+
+
+KILLED = """
+import os, signal, sys
+from gnomon.shadow.models.chat import Request
+from gnomon.shadow.models.keys import environment
+from gnomon.shadow.models.process import ModelProcess
+
+process = ModelProcess(environment(()))
+request = Request("m", "compatible", (("user", "hello"),), None, 64, 0, sys.argv[1])
+process.ask(request, 1000.0)
+print(process._current._popen.pid, flush=True)
+sys.stdin.readline()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_it_ends_with_a_search_that_was_killed() -> None:
+    """Nobody is left who holds keys and waits for an answer."""
+    with serving([Hang()]) as server:
+        search = subprocess.Popen(
+            [sys.executable, "-c", KILLED, server.base],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert search.stdout is not None
+        worker = int(search.stdout.readline())
+        assert server.asked.wait(60.0)
+        descriptor = os.pidfd_open(worker)
+        search.communicate("now\n")
+        assert search.returncode == -signal.SIGKILL
+        ready, _, _ = select.select([descriptor], [], [], 60.0)  # readable: it has ended
+        os.close(descriptor)
+        assert ready

@@ -17,13 +17,13 @@ from gnomon.shadow.models.breaker import OPENS_AFTER, silence
 from gnomon.shadow.models.ensemble import ensemble, estimate, require_prices
 from gnomon.shadow.models.options import Model, ModelOptions
 from gnomon.shadow.models.prices import Price
+from gnomon.shadow.search.authors.prompts import templates
+from gnomon.shadow.search.authors.prompts.builder import Prompts
+from gnomon.shadow.search.authors.prompts.statement import of_space
 from gnomon.shadow.search.driver import Options, evolve
 from gnomon.shadow.search.log import proposals
-from gnomon.shadow.search.prompts import templates
-from gnomon.shadow.search.prompts.builder import Prompts
-from gnomon.shadow.search.prompts.statement import of_space
 from gnomon.shadow.search.records import KEYLESS, Budget, Outcome, Record
-from gnomon.shadow.search.result import EvolveResult
+from gnomon.shadow.search.results.result import EvolveResult
 from gnomon.shadow.search.space import Space
 from gnomon.shadow.search.strategies import keyless
 
@@ -78,17 +78,6 @@ def run_on(
 
 def of_models(records: list[Record]) -> list[Record]:
     return [record for record in records if record.author != KEYLESS]
-
-
-@pytest.fixture(autouse=True)
-def same_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The header of a log names the server; the tests' has another port each time."""
-    whole = ModelOptions.as_json
-
-    def fixed(self: ModelOptions) -> dict[str, Any]:
-        return whole(self) | {"models": [[m.name, m.weight, ""] for m in self.models]}
-
-    monkeypatch.setattr(ModelOptions, "as_json", fixed)
 
 
 def test_one_log_at_any_parallelism_and_after_a_cut(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from gnomon.shadow.models import writer as writer_module
 from gnomon.shadow.models.options import Model, ModelOptions
 from gnomon.shadow.models.prices import Price, Prices, most_tokens
 from gnomon.shadow.models.writer import ModelWriter, plain
-from gnomon.shadow.search.edits import read
+from gnomon.shadow.search.authors.edits import read
 from gnomon.shadow.search.records import Assignment, Brief, Outcome, Prompt, Record, Reply
 
 from .server import Cut, Raw, Say, Script, Server, Status, Step, serving
@@ -94,11 +94,12 @@ def test_a_cost_is_not_known_after_an_attempt_that_may_be_charged() -> None:
     "usage", [None, (10**9, 10**9), (-1, 5), {"prompt_tokens": "many"}, "none", {"cost": 1e9}]
 )
 def test_an_endpoint_that_counts_wrongly_cannot_make_it_dearer_than_was_set_aside(
-    usage: object,
+    usage: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     with writing([Say(PROGRAM, usage=usage)]) as (writer, _):
         reply = writer.submit(assignment()).result(60.0)
         assert (writer.answers, writer.doubted) == (1, 1)
+    assert "1 of 1 answers of models came without a count of tokens" in caplog.text
     assert reply.source == PROGRAM
     assert reply.cost is not None
     assert 0.0 < reply.cost <= (most_tokens(PROMPT.messages) + 4 * 256) / 1e6 + 1e-12

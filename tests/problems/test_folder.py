@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.shadow.problems.folder import Problem
 from gnomon.shadow.problems.settings import ProblemSettings, read_settings
-from gnomon.shadow.search.blocks import Marked, cut, marked
+from gnomon.shadow.search.authors.blocks import Marked, cut, marked
 
 from .conftest import EVALUATOR, PROGRAM, Write
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnomon.policies.load_balancer import load_balancer
-from gnomon.shadow.search.novelty import Novelty
 from gnomon.shadow.search.records import Draft, Proposal, program_id
-from gnomon.shadow.search.shapes import likeness, shape
 from gnomon.shadow.search.space import Space, seeds
+from gnomon.shadow.search.strategies.novelty import Novelty
+from gnomon.shadow.search.strategies.shapes import likeness, shape
 
 SPACE = Space(load_balancer)
 BASE = "def score(inflight, ewma_ms):\n    return inflight + 2.0 * ewma_ms\n"
@@ -25,7 +25,7 @@ def programs(count: int, seed: int) -> tuple[str, ...]:
     rng, pool = random.Random(seed), list(seeds(SPACE, "library").values())
     while len(pool) < count:
         child = SPACE.dialect.mutated(rng.choice(pool[-30:]), SPACE, rng)
-        if child is not None:
+        if child is not None and child[0] not in pool:
             pool.append(child[0])
     return tuple(pool)
 
@@ -108,7 +108,10 @@ def test_the_index_finds_what_comparing_with_all_finds(
 def test_the_answer_depends_on_the_arguments_alone() -> None:
     novelty, admitted = Novelty(0.9), proposals(programs(60, 1))
     source = programs(60, 1)[40]
-    assert novelty.nearest(source, admitted) == (admitted[40], 1.0)
+    found = novelty.nearest(source, admitted)
+    assert found is not None
+    assert found[1] == 1.0
+    assert shape(found[0].draft.source) == shape(source)
     assert novelty.nearest(source, admitted[:40]) == Novelty(0.9).nearest(source, admitted[:40])
     others = proposals(programs(60, 2))
     assert novelty.nearest(source, others) == Novelty(0.9).nearest(source, others)

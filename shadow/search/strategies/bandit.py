@@ -12,14 +12,14 @@ from statistics import median
 from ..archive import Archive
 from ..bandit import Bandit
 from ..context import Choice, Context
-from ..novelty import Novelty
-from ..proposers import FromScratch, Probes, Proposer, Seeds
+from ..proposers import Bare, FromScratch, Probes, Proposer, Seeds
 from ..records import Brief, Draft, Outcome, Proposal, Record
-from ..stagnation import Stagnation
 from .base import Makers, Strategy
+from .novelty import Novelty
+from .stagnation import Stagnation
 
 #: Operators whose programs are meant to be like others, or were asked for: never refused.
-_EXEMPT = ("constants", "seed:", "probe:")
+_EXEMPT = ("constants", "seed:", "probe:", "bare:")
 
 
 class Ensemble(Strategy):
@@ -48,7 +48,7 @@ class Ensemble(Strategy):
         alike: float = 0.99,
         patience: int = 100,
     ) -> None:
-        self._first: tuple[Proposer, ...] = (Seeds(seeds), Probes())
+        self._first: tuple[Proposer, ...] = (Seeds(seeds), Probes(), Bare(seeds))
         self._last = FromScratch(last=True)
         self._makers = {str(index): maker for index, (_, maker) in enumerate(makers)}
         self._arms = Bandit(list(self._makers), [weight for weight, _ in makers], cost_weight=0.0)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from ..archive import Archive
 from ..context import Choice, Context
-from ..proposers import FromScratch, Probes, Proposer, Seeds
+from ..proposers import Bare, FromScratch, Probes, Proposer, Seeds
 from ..records import Brief, Draft, Outcome, Record
-from ..shapes import Shape, shape
 from .base import Makers, Mixed, Strategy
 from .elites import Elites, Point
+from .shapes import Shape, shape
 
 _REFERENCES = 20
 
@@ -46,7 +46,7 @@ class MapElites(Strategy):
     ) -> None:
         self.islands: dict[str, Island] = {}
         self._bins = bins
-        self._first: tuple[Proposer, ...] = (Seeds(seeds), Probes())
+        self._first: tuple[Proposer, ...] = (Seeds(seeds), Probes(), Bare(seeds))
         self._mixed = Mixed(makers)
         self._last = FromScratch(last=True)
         self._diversity = Diversity()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ...evaluation import Trial
 from ..context import Choice, Context
-from ..proposers import FromScratch, Probes, Proposer, Seeds
+from ..proposers import Bare, FromScratch, Probes, Proposer, Seeds
 from ..records import Brief, Draft, Record
 from .base import Makers, Mixed, Strategy
 from .fronts import Fronts
@@ -33,7 +33,7 @@ class Pareto(Strategy):
 
     def __init__(self, seeds: Mapping[str, str], makers: Makers, *, minibatch: int = 3) -> None:
         self.fronts = Fronts()
-        self._first: tuple[Proposer, ...] = (Seeds(seeds), Probes())
+        self._first: tuple[Proposer, ...] = (Seeds(seeds), Probes(), Bare(seeds))
         self._mixed = Mixed(makers)
         self._last = FromScratch(last=True)
         self._minibatch = minibatch
@@ -46,6 +46,7 @@ class Pareto(Strategy):
         for proposer in (*self._first, self._mixed, self._last):
             made = proposer.propose(choice, context, rng)
             if made is not None:
+                self._uses.update(choice.segments)
                 if choice.note == "merge" and len(made.parents) > 1:
                     self._merges -= 1
                 return made
@@ -80,9 +81,7 @@ class Pareto(Strategy):
     def _few(self, rng: random.Random) -> tuple[int, ...]:
         """Return the next minibatch of segments: all come up before one comes up again."""
         order = [(self._uses[index], rng.random(), index) for index in range(len(self.fronts.best))]
-        few = tuple(sorted(index for _, _, index in sorted(order)[: self._minibatch]))
-        self._uses.update(few)
-        return few
+        return tuple(sorted(index for _, _, index in sorted(order)[: self._minibatch]))
 
     def _merge(self, context: Context, rng: random.Random) -> tuple[Record, Record, Record] | None:
         """Return two survivors and an ancestor of both that is no better; None where there are none."""
