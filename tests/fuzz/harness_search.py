@@ -13,11 +13,11 @@ from random import Random
 from typing import Any
 
 from gnomon.sdk.errors import GnomonError
-from gnomon.shadow.search.export import as_jsonl
 from gnomon.shadow.search.lines import Final, Scored, encoded, encoded_final
 from gnomon.shadow.search.log import VERSION, _chained
 from gnomon.shadow.search.records import Outcome, Record
-from gnomon.shadow.search.runs import load
+from gnomon.shadow.search.results.export import as_jsonl
+from gnomon.shadow.search.results.runs import load
 
 from . import mutate as _mutate
 
