@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 from .calls import Caller, Result
 from .chat import Answer, ChatModel, Failure, Request
@@ -35,13 +36,23 @@ class Redacted:
 
     def __init__(self, keys: list[str]) -> None:
         long = {key.strip() for key in keys if len(key.strip()) >= _SHORTEST_KEY}
-        self._keys = sorted(long, key=len, reverse=True)
+        told = {form for key in long for form in _forms(key)}
+        self._keys = sorted(told, key=lambda key: (-len(key), key))
 
     def __call__(self, text: str) -> str:
         """Return a text without keys."""
         for key in self._keys:
             text = text.replace(key, "[key]")
+        for key in self._keys:  # what was cut may end within one
+            for size in range(len(key) - 1, _SHORTEST_KEY - 1, -1):
+                if text.endswith(key[:size]):
+                    return f"{text[:-size]}[key]"
         return text
+
+
+def _forms(key: str) -> tuple[str, ...]:
+    """Return a key as it may stand in an address, and in JSON."""
+    return key, quote(key, safe=""), json.dumps(key)[1:-1], key.replace("/", "\\/")
 
 
 class _Models(ChatModel):
