@@ -15,6 +15,7 @@ import time
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
+from ...sdk.isolation.lockdown import forbid_dumps, libc
 from .calls import Caller, Result
 from .chat import Answer, ChatModel, Failure, Request
 from .compatible import Compatible
@@ -152,6 +153,7 @@ def main() -> int:
     most = _MOST_MEMORY if hard == resource.RLIM_INFINITY else min(hard, _MOST_MEMORY)
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the keys
+    forbid_dumps(libc())  # nor do other processes of the same user read its memory and its environment
     worker = _Worker(out, Redacted([os.environ.get(name, "") for name in names]))
     # beside the reading, so that whoever writes here never waits
     with_litellm = "--litellm" in sys.argv[1:]

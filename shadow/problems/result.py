@@ -18,7 +18,8 @@ from .space import INITIAL
 #: What an evaluator of this form cannot guarantee, whoever runs it.
 WARNING = (
     "the program and its evaluator share a process: a program can forge its score, read what it is judged "
-    "on, and use the network. There are no invariants and there is no holdout, so what is found can be neither "
+    "on and all that you may read, keys in the environment of your other processes included, and use the "
+    "network. There are no invariants and there is no holdout, so what is found can be neither "
     "verified nor shipped: read best_program.py before you use it"
 )
 _NOISE = 1e-9
