@@ -8,13 +8,13 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from ...sdk.errors import ConfigurationError
+from ..search.authors.edits import read
+from ..search.authors.prompts.builder import CHARACTERS_PER_TOKEN, TOKENS, Prompts
+from ..search.authors.writers import Authors
+from ..search.authors.writing import Arm, Written
 from ..search.bandit import Bandit
-from ..search.edits import read
-from ..search.prompts.builder import CHARACTERS_PER_TOKEN, TOKENS, Prompts
 from ..search.records import Prompt
 from ..search.strategies import Makers
-from ..search.writers import Authors
-from ..search.writing import Arm, Written
 from .breaker import Breaker
 from .options import Model, ModelOptions
 from .prices import Prices, most_tokens

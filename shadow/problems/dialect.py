@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from ...sdk.errors import LanguageError
-from ..search.blocks import Marked, cut
+from ..search.authors.blocks import Marked, cut
+from ..search.keyless.trees import literal
 from ..search.space import SearchSpace
-from ..search.trees import literal
 from .folder import Problem
 from .operators import OPERATORS, Edits, expression_from, function_from, is_whole, put
 from .places import Place, Places
@@ -128,6 +128,10 @@ class BlockDialect:
     def bare(self, source: str, space: SearchSpace) -> list[str]:
         """Return nothing: most programs of this form stand and fall with every statement."""
         return []
+
+    def extended(self, source: str, space: SearchSpace) -> str | None:
+        """Return None: there are no features to weigh."""
+        return None
 
     def scratch(self, space: SearchSpace, rng: random.Random) -> str | None:
         """Return None: a random text is no program that an evaluator can use."""

@@ -8,12 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from .context import Choice, Context
-from .racing import at_least
+from .evaluating.racing import at_least
+from .keyless.tuning import Tuning
 from .records import Brief, Draft, Outcome, Record, program_id
-from .tuning import Tuning
 
 #: Decisions without a pick after which a probing policy tries an item.
 PROBE_AFTER = (300, 60)
+#: Seeds that are extended in one search.
+MOST_EXTENDED = 4
+_EXPONENT = 0.75
+_BEGINNINGS = ("seed:", "probe:", "bare:")
 
 
 class Proposer(Protocol):
@@ -236,6 +240,38 @@ class Constants:
         if record.operator.startswith("seed:") and record.outcome is Outcome.OK:
             self._seeds.append(record)
             self._seeds.sort(key=lambda seed: (seed.score, seed.nodes, seed.step))
+
+
+class Extended(Constants):
+    """Proposes the best seeds with all features added, weighted in the logarithm, one CMA-ES run for each.
+
+    The weights begin at 0, where a seed decides as it was published, so that whatever is better is near
+    something good; a product of powers gets other exponents and other factors.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: list[Record] = []
+        self._extended: set[str] = set()
+
+    def _begin(self, choice: Choice, context: Context, rng: random.Random) -> None:
+        self._tuning, dialect = None, context.space.dialect
+        for record in sorted(self._known, key=lambda each: (each.score, each.nodes, each.step)):
+            if record.program in self._extended or len(self._extended) >= MOST_EXTENDED:
+                continue
+            source = dialect.extended(record.source, context.space)
+            if source is not None:
+                self._extended.add(record.program)
+                self._parent = record.program
+                seed = rng.getrandbits(63)
+                self._tuning = Tuning(source, record.score, dialect, seed, _EXPONENT)
+                return
+
+    def learn(self, record: Record) -> None:
+        """Take up what a search begins with, and hand a result to the run that asked for it."""
+        if record.operator.startswith(_BEGINNINGS) and record.outcome is Outcome.OK:
+            self._known.append(record)
+        super().learn(record)
 
 
 def _draft(source: str, operator: str, parents: tuple[Record, ...], choice: Choice) -> Draft:

@@ -12,9 +12,9 @@ from typing import Any, Literal, Protocol
 
 from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Feature, Kind
-from .dialect import Dialect, ScoreDialect
-from .gains import EQUAL
-from .trees import call, name, number, render, wrapped
+from .keyless.dialect import Dialect, ScoreDialect
+from .keyless.trees import call, name, number, render, wrapped
+from .results.gains import EQUAL
 
 Start = Literal["library", "incumbent", "weak"]
 TEMPLATE = "log_linear"
@@ -70,7 +70,7 @@ class Space:
     def dialect(self) -> Dialect:
         """What the form of the programs asks for."""
         if self.kind.form == "program":
-            from .program_form import ProgramDialect
+            from .keyless.program_form import ProgramDialect
 
             return ProgramDialect(self.kind)
         return ScoreDialect(self.kind)
@@ -150,15 +150,20 @@ def log_linear(space: Space) -> str:
 
     Products and quotients of powers, as most published policies are, are its special cases.
     """
-    terms = [_term(feature) for feature in space.kind.inputs if feature.name != "noise"]
+    return render(wrapped(log_sum(space, 1.0)), space.kind.input_names)
+
+
+def log_sum(space: Space, weight: float) -> ast.expr:
+    """Return the sum of the logarithms of all features but the noise, each with a weight of its own."""
+    terms = [_term(feature, weight) for feature in space.kind.inputs if feature.name != "noise"]
     total = terms[0]
     for term in terms[1:]:
         total = ast.BinOp(total, ast.Add(), term)
-    return render(wrapped(total), space.kind.input_names)
+    return total
 
 
-def _term(feature: Feature) -> ast.expr:
+def _term(feature: Feature, weight: float) -> ast.expr:
     value: ast.expr = name(feature.name)
     if feature.low < 0:
         value = call("abs", value)
-    return ast.BinOp(number(1.0), ast.Mult(), call("math.log1p", value))
+    return ast.BinOp(number(weight), ast.Mult(), call("math.log1p", value))

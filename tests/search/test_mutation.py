@@ -17,13 +17,19 @@ from gnomon.sdk.errors import LanguageError
 from gnomon.sdk.language import Program, check
 from gnomon.shadow.search.archive import Archive
 from gnomon.shadow.search.context import Choice, Context
-from gnomon.shadow.search.grammar import condition, expression
-from gnomon.shadow.search.mutation import OPERATORS, bare, crossed, drop, movable, mutated, probing
-from gnomon.shadow.search.proposers import Bare
-from gnomon.shadow.search.records import program_id
-from gnomon.shadow.search.simplify import simplified
-from gnomon.shadow.search.space import Space, seeds
-from gnomon.shadow.search.trees import (
+from gnomon.shadow.search.keyless.grammar import condition, expression
+from gnomon.shadow.search.keyless.mutation import (
+    OPERATORS,
+    bare,
+    crossed,
+    drop,
+    extended,
+    movable,
+    mutated,
+    probing,
+)
+from gnomon.shadow.search.keyless.simplify import simplified
+from gnomon.shadow.search.keyless.trees import (
     CLOSED,
     EXCHANGEABLE,
     FIXED,
@@ -38,6 +44,10 @@ from gnomon.shadow.search.trees import (
     type_of,
     wrapped,
 )
+from gnomon.shadow.search.keyless.tuning import constants
+from gnomon.shadow.search.proposers import Bare
+from gnomon.shadow.search.records import program_id
+from gnomon.shadow.search.space import Space, seeds
 
 SPACE = Space(load_balancer, {"ewma_ms": 40.0, "inflight": 2.0})
 INPUTS = load_balancer.input_names
@@ -137,6 +147,33 @@ def test_bare_programs_lack_one_statement_each() -> None:
         len(set(found)) == len(found) == 2
     )  # the loop and the condition; each holds one statement
     assert bare("def score(noise):\n    return noise\n", SPACE) == []
+
+
+@given(st.sampled_from([*seeds(SPACE, "library").values(), RICH]), st.data())
+def test_an_extended_program_orders_items_as_before(source: str, data: st.DataObject) -> None:
+    found = extended(source, SPACE)
+    assert found is not None
+    before, after = checked(source).bind(), checked(found).bind()
+    whole = st.integers(0, 40).map(float)
+    rows = data.draw(
+        st.lists(st.tuples(whole, whole, st.just(2.0), whole, st.floats(0.1, 0.9)), min_size=2)
+    )
+    for one in rows:
+        for other in rows:
+            low, high = before(*one), before(*other)
+            if low < high - 1e-9 * abs(high):
+                assert after(*one) <= after(*other)
+
+
+def test_what_an_extended_program_has_to_tune_are_a_weight_for_every_feature_and_its_own() -> None:
+    found = extended(
+        "def score(inflight, ewma_ms):\n    return (inflight + 1.5) * ewma_ms\n", SPACE
+    )
+    assert found is not None
+    features = [each.name for each in load_balancer.inputs if each.name != "noise"]
+    assert constants(found) == (1.5, *[0.0] * len(features))
+    assert all(f"0.0 * math.log1p({name})" in found for name in features)
+    assert extended(found, SPACE) is None
 
 
 def test_a_search_begins_with_published_policies_without_their_guards() -> None:

@@ -12,11 +12,11 @@ import pytest
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.shadow.search.archive import Archive
 from gnomon.shadow.search.context import Choice, Context
-from gnomon.shadow.search.dialect import ScoreDialect
-from gnomon.shadow.search.proposers import Constants
+from gnomon.shadow.search.keyless.dialect import ScoreDialect
+from gnomon.shadow.search.keyless.tuning import Tuning, constants, skeleton, with_constants
+from gnomon.shadow.search.proposers import Constants, Extended
 from gnomon.shadow.search.records import Outcome, Record
-from gnomon.shadow.search.space import Space
-from gnomon.shadow.search.tuning import Tuning, constants, skeleton, with_constants
+from gnomon.shadow.search.space import Space, seeds
 
 INPUTS = ("a", "b", "noise")
 
@@ -141,3 +141,25 @@ def test_when_one_program_is_tuned_another_has_its_turn() -> None:
         proposer.learn(Record(step, f"p{step}", f"k{step}", *failed))
     assert parents[0] == "p0"
     assert parents.index("p1") <= 16
+
+
+def test_the_best_seeds_are_extended_one_after_the_other_and_a_few_only() -> None:
+    space = Space(load_balancer)
+    maker, rng, parents = Extended(), random.Random(3), []
+    for step, source in enumerate(seeds(space, "library").values()):
+        score = 10.0 - step
+        maker.learn(
+            Record(step, f"p{step}", f"k{step}", source, f"seed:{step}", (), 5, Outcome.OK, score)
+        )
+    worst = Record(50, "p50", "k50", SOURCE, "wrap", (), 5, Outcome.OK, 0.1)
+    maker.learn(worst)  # evolved: not what a search begins with
+    for step in range(100, 500):
+        draft = maker.propose(Choice(), Context(space, Archive(), step, settled=True), rng)
+        if draft is None:
+            break
+        assert draft.operator == "constants"
+        parents.append(draft.parents[0])
+        failed = (draft.source, draft.operator, draft.parents, 5, Outcome.FAULT)
+        maker.learn(Record(step, f"p{step}", f"k{step}", *failed))
+    assert list(dict.fromkeys(parents)) == ["p8", "p7", "p6", "p5"]
+    assert len(parents) < 400

@@ -16,14 +16,16 @@ import pytest
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.shadow.evaluation import Evaluation, Split, Status, Trial
-from gnomon.shadow.search import edits
 from gnomon.shadow.search.archive import Archive
+from gnomon.shadow.search.authors import edits
+from gnomon.shadow.search.authors.memory import MOST_REPAIRS, Memory
+from gnomon.shadow.search.authors.prompts import statement, templates
+from gnomon.shadow.search.authors.prompts.builder import Prompts
+from gnomon.shadow.search.authors.writers import Authors
+from gnomon.shadow.search.authors.writing import CROSS, DIFF, REPAIR, SHORT, Arm, Written
 from gnomon.shadow.search.context import Choice, Context
 from gnomon.shadow.search.driver import Options, evolve
 from gnomon.shadow.search.log import proposals
-from gnomon.shadow.search.memory import MOST_REPAIRS, Memory
-from gnomon.shadow.search.prompts import statement, templates
-from gnomon.shadow.search.prompts.builder import Prompts
 from gnomon.shadow.search.records import (
     Assignment,
     Brief,
@@ -36,8 +38,6 @@ from gnomon.shadow.search.records import (
 )
 from gnomon.shadow.search.space import Space
 from gnomon.shadow.search.strategies import keyless
-from gnomon.shadow.search.writers import Authors
-from gnomon.shadow.search.writing import CROSS, DIFF, REPAIR, SHORT, Arm, Written
 
 if TYPE_CHECKING:
     from .conftest import RankEngine

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ....sdk.errors import ConfigurationError
-from ..proposers import Bare, Constants, Crossover, FromScratch, Mutation, Probes, Resampled, Seeds
+from ..proposers import (
+    Bare,
+    Constants,
+    Crossover,
+    Extended,
+    FromScratch,
+    Mutation,
+    Probes,
+    Resampled,
+    Seeds,
+)
 from .bandit import Ensemble
 from .base import Makers, Mixed, Strategy
 from .in_turn import InTurn
@@ -17,7 +27,7 @@ __all__ = ["CONTROLS", "STRATEGIES", "InTurn", "Makers", "Mixed", "Strategy", "k
 
 def keyless() -> Makers:
     """Return fresh proposers that need neither key nor network, with their weights."""
-    return ((0.45, Constants()), (0.4, Mutation()), (0.15, Crossover()))
+    return ((0.25, Extended()), (0.3, Constants()), (0.3, Mutation()), (0.15, Crossover()))
 
 
 def evolve(seeds: Mapping[str, str], makers: Makers) -> Strategy:
