@@ -91,6 +91,15 @@ def test_the_evolved_program_that_is_shown_is_one_that_could_have_won() -> None:
     ]  # fmt: skip
 
 
+def test_a_run_that_is_out_of_time_says_how_it_goes_on() -> None:
+    late = concluded(STEADY, (BASE,), INCUMBENT, stopped="time", log_hash="h")
+    assert "Out of time. To go on: the same options and --resume" in str(late)
+    assert late.winner == BASE and "winner: published" in str(late)
+    nothing = concluded(STEADY, (), INCUMBENT, stopped="time", log_hash="h")
+    assert "--resume" in str(nothing)
+    assert "--resume" not in str(found(BASE))
+
+
 def test_half_a_validation_has_no_winner() -> None:
     finalists = (BASE, finalist("evolved", 9.0, 9.0))
     result = concluded(STEADY, finalists, INCUMBENT, stopped="interrupted", log_hash="h")

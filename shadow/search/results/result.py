@@ -317,12 +317,15 @@ def _yield_cells(of: Yield, priced: bool) -> tuple[str, ...]:
 
 
 def _ending(result: EvolveResult) -> tuple[Part, ...]:
+    how = "the same options and --resume (from Python, resume=True)"
     if result.stopped == "interrupted":
-        how = "the same options and --resume (from Python, resume=True)"
         return (f"Interrupted. Continue with {how}; see {result.folder}",)
+    late = (
+        (f"Out of time. To go on: {how}, with --seconds anew",) if result.stopped == "time" else ()
+    )
     if result.winner is None:
-        return ()
+        return late
     added = f", search added {result.search_added:.1%}" if result.origin == "evolved" else ""
     place = f"; written to {result.folder / 'best.py'}" if result.folder else ""
     what = "winner" if result.improved else "the best of what was tried"
-    return (f"{what}: {result.origin}{added}{place}", Code(result.winner.source))
+    return *late, f"{what}: {result.origin}{added}{place}", Code(result.winner.source)
