@@ -12,9 +12,9 @@ from .places import LEDGER, RUNS, TRACES, acting
 
 if TYPE_CHECKING:
     from ..shadow.isolation.compiled import CompiledOptions
-    from ..shadow.search.compare import Standing
-    from ..shadow.search.comparison import Comparison
     from ..shadow.search.driver import Options
+    from ..shadow.search.results.compare import Standing
+    from ..shadow.search.results.comparison import Comparison
 
 STRATEGIES = ("evolve", "map_elites", "bandit", "pareto", "independent", "seeds")
 
@@ -60,9 +60,9 @@ def compare(
     from ..shadow.isolation.compiled import CompiledOptions
     from ..shadow.policy import ScorePolicy
     from ..shadow.program_policy import ProgramPolicy
-    from ..shadow.search.compare import Plan
-    from ..shadow.search.compare import compare as compared
     from ..shadow.search.driver import Options
+    from ..shadow.search.results.compare import Plan
+    from ..shadow.search.results.compare import compare as compared
     from ..shadow.search.wiring import arena_for
 
     trace, target = opened(traces, hook, incumbent, invariants)

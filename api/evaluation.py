@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from ..shadow.problems.engine import ProblemOptions
     from ..shadow.problems.result import ProblemResult
     from ..shadow.replay.compare import ReplayTable
+    from ..shadow.search.authors.writers import Authors
     from ..shadow.search.driver import Options
     from ..shadow.search.progress import Report
-    from ..shadow.search.result import EvolveResult
-    from ..shadow.search.writers import Authors
+    from ..shadow.search.results.result import EvolveResult
 
 
 def replay(
@@ -168,7 +168,7 @@ def evolve(
     from ..shadow.policy import ScorePolicy
     from ..shadow.program_policy import ProgramPolicy
     from ..shadow.search.driver import Options
-    from ..shadow.search.executor import ExecutorEngine
+    from ..shadow.search.evaluating.executor import ExecutorEngine
     from ..shadow.search.wiring import arena_for, recipe, search
 
     trace, target = opened(traces, hook, incumbent, invariants)
@@ -248,8 +248,8 @@ def evolve_problem(
 
 def _heard(authors: Authors | None, folder: Path) -> Authors:
     """Return authors of whom those are some who tell the run's folder something."""
-    from ..shadow.search.inbox import FolderInbox
-    from ..shadow.search.writers import Authors
+    from ..shadow.search.authors.inbox import FolderInbox
+    from ..shadow.search.authors.writers import Authors
 
     known = authors or Authors()
     return known if known.inbox is not None else replace(known, inbox=FolderInbox(folder))

@@ -52,8 +52,8 @@ def export_run(run: str | Path, out: str | Path) -> Written:
         ConfigurationError, TraceError: as :func:`show_run`; or ``out`` ends in neither, or cannot be written.
     """
     from ..shadow.report.runs import Written
-    from ..shadow.search.export import write
-    from ..shadow.search.runs import load
+    from ..shadow.search.results.export import write
+    from ..shadow.search.results.runs import load
 
     loaded, path = load(found_run(run)), writable(Path(out))
     write(loaded, path)
@@ -71,7 +71,7 @@ def report_run(run: str | Path) -> Written:
     """
     from ..shadow.report.runs import Written
     from ..shadow.report.searches import write_report
-    from ..shadow.search.runs import load
+    from ..shadow.search.results.runs import load
 
     loaded = load(found_run(run))
     return Written.of(loaded, write_report(loaded))

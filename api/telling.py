@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .places import REGRESSIONS, VERDICTS, names_file
 
 if TYPE_CHECKING:
-    from ..shadow.search.telling import Asked, Told
+    from ..shadow.search.authors.telling import Asked, Told
 
 _PAUSE_S = 0.25
 
@@ -40,9 +40,9 @@ def ask(
         ConfigurationError: there is no such run or program, the run has ended, or a template does not work.
         TraceError: the log was edited.
     """
-    from ..shadow.search.prompts.lessons import lessons
-    from ..shadow.search.prompts.templates import load
-    from ..shadow.search.telling import ask as asked
+    from ..shadow.search.authors.prompts.lessons import lessons
+    from ..shadow.search.authors.prompts.templates import load
+    from ..shadow.search.authors.telling import ask as asked
 
     def said(hook: str, kind: str) -> tuple[str, ...]:
         folders = (Path(each) if each is not None else None for each in (regressions, verdicts))
@@ -80,9 +80,9 @@ def tell(
     """
     from ..sdk.errors import ConfigurationError
     from ..sdk.files import read_regular
-    from ..shadow.search.edits import MOST_ANSWER
-    from ..shadow.search.telling import readable
-    from ..shadow.search.telling import tell as telling
+    from ..shadow.search.authors.edits import MOST_ANSWER
+    from ..shadow.search.authors.telling import readable
+    from ..shadow.search.authors.telling import tell as telling
 
     text = str(answer)
     if names_file(answer):
@@ -115,7 +115,7 @@ def told(
         ConfigurationError: the ticket is none, of another run, or nothing was told with it.
         TraceError: the log was edited.
     """
-    from ..shadow.search.telling import told as found
+    from ..shadow.search.authors.telling import told as found
 
     until = clock() + wait_s
     while True:
@@ -136,6 +136,6 @@ def hint(run: str | Path, text: str) -> str:
         ConfigurationError: there is nothing to say or too much, no such run, or it has ended.
         TraceError: the log was edited.
     """
-    from ..shadow.search.telling import hint as hinted
+    from ..shadow.search.authors.telling import hint as hinted
 
     return hinted(Path(run), text)

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from ..shadow.gates.case import Target
     from ..shadow.models.options import ModelOptions
     from ..shadow.problems.folder import Problem
-    from ..shadow.search.prompts.statement import Statement
+    from ..shadow.search.authors.prompts.statement import Statement
+    from ..shadow.search.authors.writers import Authors
     from ..shadow.search.wiring import Arena
-    from ..shadow.search.writers import Authors
 
 #: Returns what the search is about, and what earlier candidates were refused for.
 About = Callable[[], "tuple[Statement, tuple[str, ...]]"]
@@ -45,8 +45,8 @@ def writing(
         yield authors
         return
     from ..shadow.models.ensemble import ensemble, require_prices
-    from ..shadow.search.prompts.builder import Prompts
-    from ..shadow.search.prompts.templates import load
+    from ..shadow.search.authors.prompts.builder import Prompts
+    from ..shadow.search.authors.prompts.templates import load
     from ..shadow.search.strategies import keyless
 
     require_prices(models, dollars)
@@ -61,8 +61,8 @@ def of_arena(arena: Arena, target: Target, folder: Path) -> About:
     """Return what a search on a trace is about; one that is resumed keeps the lessons that it began with."""
 
     def about() -> tuple[Statement, tuple[str, ...]]:
-        from ..shadow.search.prompts.lessons import begun_with, lessons
-        from ..shadow.search.prompts.statement import of_space
+        from ..shadow.search.authors.prompts.lessons import begun_with, lessons
+        from ..shadow.search.authors.prompts.statement import of_space
         from ..shadow.search.space import Space
 
         own = [each for each in target.invariants if each not in arena.kind.invariants]

@@ -16,17 +16,17 @@ from _search_stub import answers, segments
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.shadow.evaluation import Evaluation, Split, Status
 from gnomon.shadow.models.breaker import Breaker
-from gnomon.shadow.search import edits
+from gnomon.shadow.search.authors import edits
+from gnomon.shadow.search.authors.prompts import statement, templates
+from gnomon.shadow.search.authors.prompts.builder import Prompts
+from gnomon.shadow.search.authors.writers import Authors
+from gnomon.shadow.search.authors.writing import Arm, Written
 from gnomon.shadow.search.bandit import Bandit
 from gnomon.shadow.search.driver import Options, evolve
 from gnomon.shadow.search.progress import Progress
-from gnomon.shadow.search.prompts import statement, templates
-from gnomon.shadow.search.prompts.builder import Prompts
 from gnomon.shadow.search.records import Assignment, Budget, Reply
 from gnomon.shadow.search.space import Space
 from gnomon.shadow.search.strategies import Makers
-from gnomon.shadow.search.writers import Authors
-from gnomon.shadow.search.writing import Arm, Written
 
 #: Programs that one figure is the mean of, and how many figures there are.
 BLOCK, BLOCKS = 100, 3

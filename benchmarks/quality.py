@@ -35,7 +35,7 @@ from results import OUT, Row
 from gnomon.shadow.evaluation import Split
 from gnomon.shadow.search.driver import Options, evolve
 from gnomon.shadow.search.records import Budget
-from gnomon.shadow.search.result import gain
+from gnomon.shadow.search.results.result import gain
 from gnomon.shadow.search.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ import typer
 from ._common import Exit
 
 if TYPE_CHECKING:
-    from ..shadow.search.telling import Told
+    from ..shadow.search.authors.telling import Told
 
 Run = Annotated[Path, typer.Argument(help="Folder of the run.")]
 Ticket = Annotated[str, typer.Argument(help="Of gnomon ask.")]

@@ -17,7 +17,7 @@ from ._progress import stopping
 from ._search import STARTS, STRATEGIES, one_of, require_limits
 
 if TYPE_CHECKING:
-    from ..shadow.search.compare import Standing
+    from ..shadow.search.results.compare import Standing
 
 _USUAL = "evolve,map_elites,bandit,pareto,independent,seeds"
 

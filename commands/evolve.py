@@ -15,7 +15,7 @@ from ._progress import WAYS, stopping, watched
 from ._search import STARTS, STRATEGIES, one_of, require_limits
 
 if TYPE_CHECKING:
-    from ..shadow.search.result import EvolveResult
+    from ..shadow.search.results.result import EvolveResult
 
 _ISOLATION = ("strict", "process")
 

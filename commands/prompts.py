@@ -20,7 +20,7 @@ def prompts(
     folder: Annotated[Path, typer.Argument(help="Made when missing.")], as_json: Json = False
 ) -> None:
     """Write the templates of all prompts into a folder, to be changed there."""
-    from ..shadow.search.prompts.templates import write
+    from ..shadow.search.authors.prompts.templates import write
 
     paths = [str(path) for path in write(folder)]
     emit({"written": paths}, as_json, lambda: print("\n".join(paths)))

@@ -79,8 +79,8 @@ def export(
         emit(written.as_json(), as_json, shown(written))
         return
     from ..api.searches import found_run
-    from ..shadow.search.export import as_jsonl
-    from ..shadow.search.runs import load
+    from ..shadow.search.results.export import as_jsonl
+    from ..shadow.search.results.runs import load
 
     sys.stdout.writelines(as_jsonl(load(found_run(run))))
 

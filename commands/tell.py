@@ -44,8 +44,8 @@ def tell(
 
 
 def _stdin() -> str:
-    from ..shadow.search.edits import MOST_ANSWER
-    from ..shadow.search.telling import readable
+    from ..shadow.search.authors.edits import MOST_ANSWER
+    from ..shadow.search.authors.telling import readable
 
     text = readable(sys.stdin.buffer.read(MOST_ANSWER + 1), "standard input")
     if not text.strip():

@@ -17,8 +17,8 @@ from .screen import interval, ms
 
 if TYPE_CHECKING:
     from ..shadow.gates.verdict import GateResult, Verdict
-    from ..shadow.search.finalist import Finalist
-    from ..shadow.search.result import EvolveResult
+    from ..shadow.search.results.finalist import Finalist
+    from ..shadow.search.results.result import EvolveResult
 
 _FREE_GATES = ("language", "determinism", "invariants")
 

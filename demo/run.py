@@ -17,7 +17,7 @@ from .screen import Screen
 from .stack import Stack
 
 if TYPE_CHECKING:
-    from ..shadow.search.finalist import Finalist
+    from ..shadow.search.results.finalist import Finalist
 
 
 class DemoExit(IntEnum):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...sdk.errors import ConfigurationError
-from ..search.edits import MOST_ANSWER
+from ..search.authors.edits import MOST_ANSWER
 from .chat import Answer, Request
 
 #: Bytes of one entry, as read; every character of an answer may take six.

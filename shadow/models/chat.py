@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
-from ..search.edits import MOST_ANSWER
+from ..search.authors.edits import MOST_ANSWER
 from .options import Adapter
 
 

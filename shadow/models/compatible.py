@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from ..search.edits import MOST_ANSWER
+from ..search.authors.edits import MOST_ANSWER
 from .chat import (
     Answer,
     Failure,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Pairs = tuple[tuple[str, str], ...]
-_MOST = 64
+_MOST, _MOST_NAME = 64, 80
 _STAGES = range(1, 4)
 
 
@@ -70,10 +70,10 @@ def _kept(told: Any) -> dict[str, Any]:
         "fitness": math.nan if fitness is None else _number(fitness),
         "stages": stages,
         "of": of,
-        "metrics": tuple((_text(name), _number(value)) for name, value in told["metrics"][:_MOST]),
-        "notes": tuple((_text(name), _text(value)) for name, value in told["notes"][:_MOST]),
+        "metrics": tuple((_name(name), _number(value)) for name, value in told["metrics"][:_MOST]),
+        "notes": tuple((_name(name), _text(value)) for name, value in told["notes"][:_MOST]),
         "artifacts": tuple(
-            (_text(name), _text(value)) for name, value in told["artifacts"][:_MOST]
+            (_name(name), _text(value)) for name, value in told["artifacts"][:_MOST]
         ),
     }
 
@@ -82,6 +82,13 @@ def _number(value: Any) -> float:
     if type(value) is not float or not math.isfinite(value):
         raise ValueError(value)
     return value
+
+
+def _name(value: Any) -> str:
+    """Return a name that may stand in a log and on a terminal."""
+    if len(_text(value)) > _MOST_NAME:
+        raise ValueError(f"a name of {len(value)} characters")
+    return "".join(each if each.isprintable() else "?" for each in value)
 
 
 def _text(value: Any) -> str:

@@ -86,8 +86,8 @@ def _prctl(option: int, value: int) -> bool:
         return False
 
 
-def _watch(child: int, answers: Answers) -> None:
-    """Wait for the child, end what it leaves behind, and tell how it ended."""
+def _watch(child: int, answers: Answers) -> bool:
+    """Wait for the child, end what it leaves behind, tell how it ended; return whether nothing is left."""
     code = 0
     while True:
         try:
@@ -97,20 +97,21 @@ def _watch(child: int, answers: Answers) -> None:
         if pid == child:
             code = os.waitstatus_to_exitcode(status)
             break
-    _sweep()
+    ended = _sweep()
     with contextlib.suppress(OSError):
         answers.say("ended", code=code)
+    return ended
 
 
 def _sweep_and_leave(folder: str) -> None:
     """End all of it, and remove the evaluation's folder, for the host may be no more."""
-    _sweep()
+    ended = _sweep()
     shutil.rmtree(folder, ignore_errors=True)
-    os._exit(0)
+    os._exit(0 if ended else 1)
 
 
-def _sweep() -> None:
-    """Kill every process that came of the child; those whose parents end come to this one."""
+def _sweep() -> bool:
+    """Kill every process that came of the child, whose orphans come to this one; return whether all have ended."""
     deadline = time.monotonic() + _SWEEP_S
     while time.monotonic() < deadline:
         for pid in _children():
@@ -120,8 +121,9 @@ def _sweep() -> None:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
-            return
+            return True
         time.sleep(0.002)
+    return False
 
 
 def _children() -> list[int]:
@@ -145,6 +147,7 @@ def _limit(settings: dict[str, Any], watcher: int) -> list[str]:
         resource.RLIMIT_DATA: settings["memory_mb"] << 20,
         resource.RLIMIT_FSIZE: settings["file_mb"] << 20,
         resource.RLIMIT_CPU: settings["cpu_s"],
+        resource.RLIMIT_NPROC: _running() + settings["processes"],
     }
     for which, value in wanted.items():
         hard = resource.getrlimit(which)[1]
@@ -158,6 +161,15 @@ def _limit(settings: dict[str, Any], watcher: int) -> list[str]:
     if _prctl(_PR_SET_NO_NEW_PRIVS, 1):
         held.append("no_new_privs")
     return held
+
+
+def _running() -> int:
+    """Return how many threads there are, of all users; a limit on processes counts all of its user's."""
+    try:
+        with open("/proc/loadavg", encoding="ascii") as file:
+            return int(file.read().split()[3].split("/")[1])
+    except (OSError, ValueError, IndexError):  # not Linux
+        return 1 << 16
 
 
 def _evaluate(settings: dict[str, Any], answers: Answers) -> None:
@@ -333,8 +345,7 @@ def main() -> None:
     watcher = os.getpid()
     child = os.fork()
     if child:
-        _watch(child, answers)
-        return
+        sys.exit(0 if _watch(child, answers) else 1)
     status = 1
     try:
         answers.say("ready", layers=_limit(settings, watcher))

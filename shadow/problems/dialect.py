@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from ...sdk.errors import LanguageError
-from ..search.blocks import Marked, cut
+from ..search.authors.blocks import Marked, cut
+from ..search.keyless.trees import literal
 from ..search.space import SearchSpace
-from ..search.trees import literal
 from .folder import Problem
 from .operators import OPERATORS, Edits, expression_from, function_from, is_whole, put
 from .places import Place, Places

@@ -57,6 +57,7 @@ class _Found(NamedTuple):
     evaluation: Evaluation
     stages: int  # that were run to their end
     of: int  # that the evaluator has
+    reported: str = ""  # what the evaluator itself calls an error, beside its score
 
 
 class ProblemEngine:
@@ -108,7 +109,7 @@ class ProblemEngine:
 
     def _tried(self) -> Evaluation:
         problem = self._problem
-        found, self._stages, of = self._evaluated(problem.program, "train")
+        found, self._stages, of, reported = self._evaluated(problem.program, "train")
         self.layers = found.layers
         if self._stages < of:
             self.short = (
@@ -122,6 +123,11 @@ class ProblemEngine:
             raise ConfigurationError(
                 f"{problem.evaluator} does not work on its own initial_program.py ({found.status}: "
                 f"{found.detail}); repair it first. It said: {said[-1000:] or 'nothing'}"
+            )
+        if reported and found.score >= 0:
+            raise ConfigurationError(
+                f"{problem.evaluator} scores its own initial_program.py {-found.score:g} and reports an error: "
+                f"{reported}. Install what is missing, or repair it first"
             )
         return found
 
@@ -209,7 +215,15 @@ class ProblemEngine:
                 self._running.discard(process)
         if self._closed:
             return _Found(_ours("the engine was closed", self.layers), 0, 0)
-        return _Found(judged(ran, problem), ran.answer.stages, ran.answer.of)
+        return _Found(
+            judged(ran, problem), ran.answer.stages, ran.answer.of, _reported(ran, problem)
+        )
+
+
+def _reported(ran: Ran, problem: Problem) -> str:
+    """Return what stands under ``error`` in an answer: many evaluators catch every exception and score it 0."""
+    said = dict(ran.answer.notes).get("error", "")
+    return "" if said in ("None", "") else _plain(_relative(said, ran, problem))
 
 
 def _ours(detail: str, layers: tuple[str, ...]) -> Evaluation:

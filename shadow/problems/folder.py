@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...sdk.errors import ConfigurationError, LanguageError
 from ...sdk.files import read_regular
-from ..search.blocks import Marked, cut
+from ..search.authors.blocks import Marked, cut
 from .settings import MOST_BYTES, ProblemSettings, read_settings
 from .spans import tree_of
 

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from ..search.trees import literal
+from ..search.keyless.trees import literal
 from .places import Body, Place, Places
 from .spans import Edit, Span
 

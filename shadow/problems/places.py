@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..search.trees import literal
+from ..search.keyless.trees import literal
 from .spans import Span, Text
 
 Sort = Literal["literal", "number", "bool", "name", "other"]

@@ -38,6 +38,7 @@ _MOST_ANSWERS = 4 << 20
 _HEAD, _TAIL, _CHUNK = 4096, 8192, 1 << 16
 _START_S = 60.0  # at least, for Python to start and the evaluator to load
 _END_S = 10.0  # for the watcher to end what is left
+_STAGES = range(1, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,13 @@ class Limits:
         stage_s: seconds of wall time for one stage.
         memory_mb: private memory of each of its processes.
         file_mb: largest file that it writes.
+        processes: and threads that it may start, roughly; does not hold for root.
     """
 
     stage_s: float = 300.0
     memory_mb: int = 8192
     file_mb: int = 1024
+    processes: int = 2048
 
     @property
     def cpu_s(self) -> int:
@@ -152,6 +155,7 @@ class Evaluation:
             "memory_mb": limits.memory_mb,
             "file_mb": limits.file_mb,
             "cpu_s": limits.cpu_s,
+            "processes": limits.processes,
         }
         read, write = os.pipe()
         flags = ["-P", *(["-s"] if sys.flags.no_user_site else [])]
@@ -230,13 +234,15 @@ class Evaluation:
 
     def _heard(self, told: Any) -> None:
         ran, event = self._ran, told["event"]
-        if event == "ready":
+        if event == "ready" and not ran.layers:  # nothing of the evaluator's ran before it
             ran.layers = tuple(map(str, told["layers"]))
-        elif event == "stage":
-            ran.stage = int(told["stage"])
+        elif event == "stage" and told["stage"] in _STAGES and told["stage"] == ran.stage + 1:
+            ran.stage += 1
             self._deadline = self._clock() + self._limits.stage_s
-        elif event == "ended":
-            ran.code = int(told["code"])
+        elif event == "ended" and type(told["code"]) is int:
+            ran.code = told["code"]
+        elif event in ("ready", "stage", "ended"):
+            raise ValueError(event)
         elif not ran.answer.final:
             ran.answer = answer(told)
 
@@ -245,15 +251,44 @@ class Evaluation:
         process = self._process
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGCONT)  # a program may have stopped it
         os.close(self._read)
         try:
             process.wait(timeout=_END_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if process.returncode:  # a program killed its watcher, or outran it
+            _kill_those_of(self._folder)
         if process.stdout is not None:
             process.stdout.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _kill_those_of(folder: Path) -> None:
+    """Kill every process whose variables name an evaluation's folder, until there is none."""
+    home = f"HOME={folder}/".encode()
+    deadline = time.monotonic() + _END_S
+    while time.monotonic() < deadline:
+        found = [pid for pid in _processes() if home in _variables(pid)]
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+def _processes() -> list[int]:
+    with contextlib.suppress(OSError):  # no /proc
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return []
+
+
+def _variables(pid: int) -> bytes:
+    with contextlib.suppress(OSError):  # it has ended, or is another user's
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    return b""
 
 
 class _Output:

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from ..report.shown import Code, Part, Shown, Table, plain
-from ..search.finalist import Finalist
 from ..search.records import FREE, Outcome, Record
-from ..search.result import EvolveResult
+from ..search.results.finalist import Finalist
+from ..search.results.result import EvolveResult
 from .folder import Problem
 from .space import INITIAL
 
 #: What an evaluator of this form cannot guarantee, whoever runs it.
 WARNING = (
     "the program and its evaluator share a process: a program can forge its score, read what it is judged "
-    "on, and use the network. There are no invariants and there is no holdout, so what is found can be neither "
-    "verified nor shipped: read best_program.py before you use it"
+    "on, use the network, and read what you can read, keys in files and in other processes included. There are "
+    "no invariants and there is no holdout, so what is found can be neither verified nor shipped: read "
+    "best_program.py before you use it"
 )
 _NOISE = 1e-9
 _FALLEN = 0.5

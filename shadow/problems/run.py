@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..report.searches import write_report
+from ..search.authors.writers import Authors
 from ..search.driver import Options, evolve
 from ..search.log import proposals
 from ..search.progress import Report
-from ..search.runs import load
-from ..search.writers import Authors
+from ..search.results.runs import load
 from .engine import ProblemEngine, ProblemOptions
 from .folder import Problem
 from .result import WARNING, ProblemResult, result_of

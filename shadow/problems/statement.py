@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..search.prompts.quoting import visible
-from ..search.prompts.statement import Statement
+from ..search.authors.prompts.quoting import visible
+from ..search.authors.prompts.statement import Statement
 from .folder import Problem
 
 #: Characters of the words that ``config.yaml`` has for a model.

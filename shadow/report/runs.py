@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...sdk.errors import GnomonError
-from ..search.account import bill
 from ..search.records import FREE, Outcome, Record
-from ..search.result import EvolveResult, cell
-from ..search.runs import LOG, Run, folders, load
+from ..search.results.account import bill
+from ..search.results.result import EvolveResult, cell
+from ..search.results.runs import LOG, Run, folders, load
 from .page import source_diff
 from .shown import Code, Part, Shown, Table, percent, plain
 

@@ -8,10 +8,17 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from ..search.account import family
 from ..search.records import KEYLESS, Outcome, Record
-from ..search.result import EvolveResult, cell, interval_words, proposed, scores_table, yields
-from ..search.runs import Run
+from ..search.results.account import family
+from ..search.results.result import (
+    EvolveResult,
+    cell,
+    interval_words,
+    proposed,
+    scores_table,
+    yields,
+)
+from ..search.results.runs import Run
 from .page import Section, source_diff, write
 from .search_plots import scores_over_steps, size_against_score, stretches
 from .shown import Table, percent, printable

@@ -15,18 +15,18 @@ from typing import Any
 from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Kind
 from ..evaluation import Engine
-from . import racing
+from .authors.writers import Authors, Desk, Inbox
 from .core import WINDOW, Search
-from .finalist import measured
-from .finals import Finals
+from .evaluating import racing
+from .evaluating.pool import Bounds, Pool
 from .log import RunLog
-from .pool import Bounds, Pool
 from .progress import Progress, Report
 from .records import FREE, Assignment, Budget, Proposal
-from .result import EvolveResult
+from .results.finalist import measured
+from .results.finals import Finals
+from .results.result import EvolveResult
 from .space import SearchSpace, Space, Start
 from .strategies import strategy
-from .writers import Authors, Desk, Inbox
 
 _POLL_S = 0.25
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..report.shown import plain
-from .account import bill
 from .records import Outcome, Record
+from .results.account import bill
 
 if TYPE_CHECKING:
     from .core import Search

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from .context import Choice, Context
-from .racing import at_least
+from .evaluating.racing import at_least
+from .keyless.tuning import Tuning
 from .records import Brief, Draft, Outcome, Record, program_id
-from .tuning import Tuning
 
 #: Decisions without a pick after which a probing policy tries an item.
 PROBE_AFTER = (300, 60)

@@ -12,9 +12,9 @@ from typing import Any, Literal, Protocol
 
 from ...sdk.errors import ConfigurationError
 from ...sdk.kind import Feature, Kind
-from .dialect import Dialect, ScoreDialect
-from .gains import EQUAL
-from .trees import call, name, number, render, wrapped
+from .keyless.dialect import Dialect, ScoreDialect
+from .keyless.trees import call, name, number, render, wrapped
+from .results.gains import EQUAL
 
 Start = Literal["library", "incumbent", "weak"]
 TEMPLATE = "log_linear"
@@ -70,7 +70,7 @@ class Space:
     def dialect(self) -> Dialect:
         """What the form of the programs asks for."""
         if self.kind.form == "program":
-            from .program_form import ProgramDialect
+            from .keyless.program_form import ProgramDialect
 
             return ProgramDialect(self.kind)
         return ScoreDialect(self.kind)

@@ -24,12 +24,12 @@ from ..policy import Policy
 from ..simulators import simulator_for
 from ..splits import segments, split
 from ..traces.trace import Trace
+from .authors.writers import Authors
 from .driver import Options, evolve
-from .executor import Recipe
-from .pool import Bounds
+from .evaluating.executor import Recipe
+from .evaluating.pool import Bounds
 from .progress import Report
-from .result import EvolveResult
-from .writers import Authors
+from .results.result import EvolveResult
 
 if TYPE_CHECKING:
     from ..gates.case import Target
@@ -173,7 +173,7 @@ def write(result: EvolveResult, out: Path) -> None:
     if result.winner is not None:
         keep(out / "best.py", result.winner.source)
     from ..report.searches import write_report  # plots are slow to import
-    from .runs import load
+    from .results.runs import load
 
     write_report(load(out), result)
 

@@ -15,13 +15,13 @@ from gnomon.cli import app
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.shadow.evaluation import Evaluation, Split, Status, Trial
+from gnomon.shadow.search.authors.edits import MOST_ANSWER
+from gnomon.shadow.search.authors.inbox import FolderInbox
+from gnomon.shadow.search.authors.prompts.templates import PARTS
+from gnomon.shadow.search.authors.writers import Authors
 from gnomon.shadow.search.driver import Options, evolve
-from gnomon.shadow.search.edits import MOST_ANSWER
-from gnomon.shadow.search.inbox import FolderInbox
 from gnomon.shadow.search.log import read_run
-from gnomon.shadow.search.prompts.templates import PARTS
 from gnomon.shadow.search.records import Budget, digest
-from gnomon.shadow.search.writers import Authors
 
 MINE = "def score(inflight, weight):\n    return (inflight + 2) / weight\n"
 

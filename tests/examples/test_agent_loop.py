@@ -19,9 +19,9 @@ from pathlib import Path
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.shadow.evaluation import Evaluation, Status
 from gnomon.shadow.search.driver import Options, evolve
-from gnomon.shadow.search.inbox import FolderInbox
+from gnomon.shadow.search.authors.inbox import FolderInbox
 from gnomon.shadow.search.records import Budget, digest
-from gnomon.shadow.search.writers import Authors
+from gnomon.shadow.search.authors.writers import Authors
 
 class Engine:
     layers = ()

@@ -19,7 +19,7 @@ from gnomon.shadow.problems.folder import Problem
 from gnomon.shadow.problems.process import Ran
 from gnomon.shadow.problems.settings import settings_of
 from gnomon.shadow.problems.space import ProblemSpace
-from gnomon.shadow.search.blocks import cut
+from gnomon.shadow.search.authors.blocks import cut
 
 from . import mutate as _mutate
 

@@ -34,7 +34,7 @@ from gnomon.shadow.gates.evaluator import (
 from gnomon.shadow.gates.verify import verify
 from gnomon.shadow.isolation.compiled import CompiledOptions
 from gnomon.shadow.search.driver import Options, evolve
-from gnomon.shadow.search.pool import Bounds
+from gnomon.shadow.search.evaluating.pool import Bounds
 from gnomon.shadow.search.records import Budget
 from gnomon.shadow.search.wiring import Arena, search
 from gnomon.shadow.simulators import register_simulator, simulator_for

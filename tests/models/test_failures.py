@@ -14,7 +14,7 @@ from gnomon.shadow.models.calls import Result
 from gnomon.shadow.models.chat import Request
 from gnomon.shadow.models.options import Adapter
 from gnomon.shadow.models.process import ModelProcess
-from gnomon.shadow.search.edits import MOST_ANSWER
+from gnomon.shadow.search.authors.edits import MOST_ANSWER
 
 from .conftest import SECRET
 from .server import Cut, Hang, Raw, Say, Status, Step, serving

@@ -21,11 +21,11 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.shadow.models.ensemble import ensemble
 from gnomon.shadow.models.options import Model, ModelOptions
 from gnomon.shadow.models.prices import Price
+from gnomon.shadow.search.authors.prompts import templates
+from gnomon.shadow.search.authors.prompts.builder import Prompts
+from gnomon.shadow.search.authors.prompts.statement import of_space
 from gnomon.shadow.search.driver import Options, evolve
 from gnomon.shadow.search.log import proposals
-from gnomon.shadow.search.prompts import templates
-from gnomon.shadow.search.prompts.builder import Prompts
-from gnomon.shadow.search.prompts.statement import of_space
 from gnomon.shadow.search.records import Budget, Outcome
 from gnomon.shadow.search.space import Space
 from gnomon.shadow.search.strategies import keyless

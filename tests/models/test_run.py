@@ -17,13 +17,13 @@ from gnomon.shadow.models.breaker import OPENS_AFTER, silence
 from gnomon.shadow.models.ensemble import ensemble, estimate, require_prices
 from gnomon.shadow.models.options import Model, ModelOptions
 from gnomon.shadow.models.prices import Price
+from gnomon.shadow.search.authors.prompts import templates
+from gnomon.shadow.search.authors.prompts.builder import Prompts
+from gnomon.shadow.search.authors.prompts.statement import of_space
 from gnomon.shadow.search.driver import Options, evolve
 from gnomon.shadow.search.log import proposals
-from gnomon.shadow.search.prompts import templates
-from gnomon.shadow.search.prompts.builder import Prompts
-from gnomon.shadow.search.prompts.statement import of_space
 from gnomon.shadow.search.records import KEYLESS, Budget, Outcome, Record
-from gnomon.shadow.search.result import EvolveResult
+from gnomon.shadow.search.results.result import EvolveResult
 from gnomon.shadow.search.space import Space
 from gnomon.shadow.search.strategies import keyless
 

@@ -15,7 +15,7 @@ from gnomon.shadow.models import writer as writer_module
 from gnomon.shadow.models.options import Model, ModelOptions
 from gnomon.shadow.models.prices import Price, Prices, most_tokens
 from gnomon.shadow.models.writer import ModelWriter, plain
-from gnomon.shadow.search.edits import read
+from gnomon.shadow.search.authors.edits import read
 from gnomon.shadow.search.records import Assignment, Brief, Outcome, Prompt, Record, Reply
 
 from .server import Cut, Raw, Say, Script, Server, Status, Step, serving

@@ -19,7 +19,7 @@ from gnomon.shadow.problems.folder import Problem
 from gnomon.shadow.problems.operators import OPERATORS, written
 from gnomon.shadow.problems.space import ProblemSpace
 from gnomon.shadow.problems.spans import Text
-from gnomon.shadow.search.blocks import cut
+from gnomon.shadow.search.authors.blocks import cut
 
 from .conftest import FOLDERS, NAMES, Write
 

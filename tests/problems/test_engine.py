@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -159,6 +160,62 @@ def test_whatever_a_program_starts_ends_with_it(write: Write, clock: Hung) -> No
         assert alive(marker) == []
 
 
+@pytest.mark.parametrize("sent", ["SIGKILL", "SIGSTOP"])
+def test_nothing_is_left_where_a_program_turns_on_its_watcher(
+    write: Write, clock: Hung, sent: str
+) -> None:
+    marker = f"left-behind-{os.getpid()}-{sent}"
+    left = f"import time; time.sleep(600)  # {marker}"
+    body = (
+        "import os, signal, subprocess, sys, time\n"
+        f"subprocess.Popen([sys.executable, '-c', {left!r}], start_new_session=True)\n"
+        f"os.kill(os.getppid(), signal.{sent})\n"
+    )
+    with opened(write(), clock) as engine:
+        found = one(engine, clock.hang(body))
+    assert found.status is (Status.DIED if sent == "SIGKILL" else Status.TIMEOUT)
+    assert not alive(marker)
+
+
+LIES = {
+    "another stage": {"event": "stage", "stage": 1},
+    "endless stages": {"event": "stage", "stage": math.inf},
+    "an endless code": {"event": "ended", "code": math.inf},
+    "better isolation": {"event": "ready", "layers": ["perfect"]},
+    "a long name": {
+        "event": "done",
+        "fitness": 9.0,
+        "stages": 1,
+        "of": 1,
+        "metrics": [["a" * 10_000, 1.0]],
+        "notes": [],
+        "artifacts": [],
+    },
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_lies_in_the_evaluators_place_are_faults(write: Write, lie: str) -> None:
+    line = json.dumps(LIES[lie]).encode() + b"\n"
+    body = (
+        "import os, time\n"
+        "for n in range(3, 64):\n"
+        f"  try: os.write(n, {line!r})\n"
+        "  except OSError: pass\n"
+        "time.sleep(600)"
+    )
+    with opened(write()) as engine:
+        found = one(engine, body)
+        assert (found.status, found.metrics) == (Status.FAULT, ())
+        assert found.layers == engine.layers
+
+
+def test_names_of_metrics_may_stand_in_a_log(write: Write) -> None:
+    naming = "def evaluate(path):\n    return {'combined_score': 1.0, '\\ud800\\x1b[2J': 2.0}"
+    with opened(write(evaluator=naming)) as engine:
+        assert dict(engine.initial.metrics) == {"combined_score": 1.0, "??[2J": 2.0}
+
+
 def test_nothing_is_left_where_we_are_killed(write: Write, tmp_path: Path) -> None:
     marker = f"left-{os.getpid()}-{time.monotonic_ns()}"
     body = (
@@ -267,6 +324,23 @@ def test_an_evaluator_that_does_not_work_is_not_the_programs_fault(
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
+REPORTING = "def evaluate(path):\n    return {{'combined_score': {score}, 'error': {said!r}}}"
+
+
+def test_an_evaluator_that_catches_its_own_failure_is_found_at_once(write: Write) -> None:
+    failing = write(evaluator=REPORTING.format(score=0.0, said="No module named 'jax'"))
+    with pytest.raises(ConfigurationError, match="reports an error: No module named 'jax'"):
+        ProblemEngine(failing)
+
+
+@pytest.mark.parametrize(("score", "said"), [(0.5, "3 of 50 failed"), (0.0, ""), (0.0, None)])
+def test_what_is_called_an_error_may_stand_beside_a_score(
+    write: Write, score: float, said: str | None
+) -> None:
+    with opened(write(evaluator=REPORTING.format(score=score, said=said))) as engine:
+        assert engine.initial.score == -score
+
+
 @pytest.mark.parametrize("indent", ["", "def evaluate(path):\n  "])
 def test_an_evaluator_that_hangs_is_found_at_once(write: Write, clock: Hung, indent: str) -> None:
     hanging = indent + clock.hang().replace("\n", "\n" + " " * 2 * bool(indent))
@@ -281,6 +355,16 @@ def test_no_process_is_no_fault_of_the_problem(
     monkeypatch.setattr("gnomon.shadow.problems.process.sys.executable", "/no/python")
     with pytest.raises(SearchError, match="no evaluation could be started"):
         ProblemEngine(problem)
+
+
+def test_arguments_reach_the_evaluator(write: Write) -> None:
+    given = "def evaluate(path, weight, names=()):\n    return {'combined_score': weight, 'n': len(names)}"
+    problem = write(
+        evaluator=given, config="evaluator: {evaluator_args: {weight: 0.5, names: [a, b]}}\n"
+    )
+    with ProblemEngine(problem) as engine:
+        assert engine.initial.score == -0.5
+        assert dict(engine.initial.metrics)["n"] == 2.0
 
 
 def test_arguments_that_fit_no_function_are_found_at_once(write: Write) -> None:

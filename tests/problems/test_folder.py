@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.shadow.problems.folder import Problem
 from gnomon.shadow.problems.settings import ProblemSettings, read_settings
-from gnomon.shadow.search.blocks import Marked, cut, marked
+from gnomon.shadow.search.authors.blocks import Marked, cut, marked
 
 from .conftest import EVALUATOR, PROGRAM, Write
 
@@ -35,7 +35,6 @@ def test_a_folder_is_read(stock: Any) -> None:
         "max_iterations",
     )
     words = stock("words")
-    assert words.settings.arguments == (("weight", 0.5),)
     assert words.settings.features == ("length", "complexity")
     assert not words.settings.cascade
     assert len(words.marked.inside) == 2

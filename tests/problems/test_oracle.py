@@ -20,10 +20,10 @@ from gnomon.shadow.problems.engine import ProblemEngine
 from gnomon.shadow.problems.folder import Problem
 from gnomon.shadow.problems.run import search
 from gnomon.shadow.problems.statement import statement_of
+from gnomon.shadow.search.authors.prompts.builder import Prompts
+from gnomon.shadow.search.authors.prompts.templates import load
 from gnomon.shadow.search.driver import Options
 from gnomon.shadow.search.log import proposals
-from gnomon.shadow.search.prompts.builder import Prompts
-from gnomon.shadow.search.prompts.templates import load
 from gnomon.shadow.search.records import KEYLESS, Budget, Outcome, Record
 from gnomon.shadow.search.strategies import keyless
 

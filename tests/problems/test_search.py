@@ -24,10 +24,10 @@ from gnomon.shadow.problems.result import WARNING, ProblemResult, result_of
 from gnomon.shadow.problems.run import search
 from gnomon.shadow.problems.settings import ProblemSettings
 from gnomon.shadow.search.driver import Options
-from gnomon.shadow.search.finalist import Finalist
 from gnomon.shadow.search.log import proposals
 from gnomon.shadow.search.records import Budget, Outcome
-from gnomon.shadow.search.result import concluded
+from gnomon.shadow.search.results.finalist import Finalist
+from gnomon.shadow.search.results.result import concluded
 
 from .conftest import EVALUATOR, PROGRAM, Write
 

@@ -16,7 +16,7 @@ from gnomon.sdk.errors import ConfigurationError
 from gnomon.sdk.language import check_program
 from gnomon.shadow.evaluation import Evaluation, Split, Status, Trial
 from gnomon.shadow.search.driver import Options, evolve
-from gnomon.shadow.search.program_form import ProgramDialect, normal
+from gnomon.shadow.search.keyless.program_form import ProgramDialect, normal
 from gnomon.shadow.search.records import Budget
 from gnomon.shadow.search.space import Space, seeds
 

@@ -26,7 +26,7 @@ from gnomon.shadow.report.search_plots import (
 from gnomon.shadow.report.searches import write_report
 from gnomon.shadow.search.lines import Final, Scored
 from gnomon.shadow.search.records import Outcome, Record
-from gnomon.shadow.search.runs import Run, State
+from gnomon.shadow.search.results.runs import Run, State
 
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(1)> --> $\\frac{$ \x1b[2J \ud800"
 

@@ -19,9 +19,9 @@ from gnomon.shadow.gates.verdict import GateResult, Verdict
 from gnomon.shadow.replay.compare import PolicyRow, ReplayTable
 from gnomon.shadow.report.rollouts import Rollout, Shipped
 from gnomon.shadow.report.shown import Code, Part, Shown, Table, as_html, as_text, printable
-from gnomon.shadow.search.account import Bill
-from gnomon.shadow.search.finalist import Finalist
-from gnomon.shadow.search.result import EvolveResult
+from gnomon.shadow.search.results.account import Bill
+from gnomon.shadow.search.results.finalist import Finalist
+from gnomon.shadow.search.results.result import EvolveResult
 from gnomon.shadow.splits import Interval
 from gnomon.v1 import policy_pb2, rollouts_pb2
 

@@ -18,12 +18,12 @@ from typing import Any
 
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.shadow.evaluation import Evaluation, Status
+from gnomon.shadow.search.authors.writers import Authors
 from gnomon.shadow.search.context import Choice, Context
 from gnomon.shadow.search.driver import Options, evolve
 from gnomon.shadow.search.log import RunLog
 from gnomon.shadow.search.proposers import Crossover, Mutation
 from gnomon.shadow.search.records import Assignment, Brief, Budget, Prompt, Record, Reply
-from gnomon.shadow.search.writers import Authors
 
 
 class Moments:

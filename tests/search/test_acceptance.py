@@ -23,18 +23,18 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.shadow.evaluation import Evaluation
 from gnomon.shadow.models.breaker import Breaker
-from gnomon.shadow.search import edits
+from gnomon.shadow.search.authors import edits
+from gnomon.shadow.search.authors.prompts import statement, templates
+from gnomon.shadow.search.authors.prompts.builder import Prompts
+from gnomon.shadow.search.authors.writers import Authors
+from gnomon.shadow.search.authors.writing import Arm, Written
 from gnomon.shadow.search.bandit import Bandit
 from gnomon.shadow.search.driver import Options, evolve
 from gnomon.shadow.search.log import RunLog, proposals
-from gnomon.shadow.search.prompts import statement, templates
-from gnomon.shadow.search.prompts.builder import Prompts
 from gnomon.shadow.search.records import FREE, Assignment, Budget, Outcome, Record, Reply
-from gnomon.shadow.search.result import EvolveResult
+from gnomon.shadow.search.results.result import EvolveResult
 from gnomon.shadow.search.space import Space
 from gnomon.shadow.search.strategies import STRATEGIES, Makers, keyless
-from gnomon.shadow.search.writers import Authors
-from gnomon.shadow.search.writing import Arm, Written
 
 from .conftest import RankEngine, rank
 

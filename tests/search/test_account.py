@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.shadow.search.account import (
+from gnomon.shadow.search.records import FREE, Outcome, Record
+from gnomon.shadow.search.results.account import (
     Bill,
     bill,
     by_author,
@@ -17,7 +18,6 @@ from gnomon.shadow.search.account import (
     improvements,
     lineage,
 )
-from gnomon.shadow.search.records import FREE, Outcome, Record
 
 OUTCOMES = st.sampled_from(list(Outcome))
 COSTS = st.one_of(st.none(), st.floats(0.0, 10.0))

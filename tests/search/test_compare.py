@@ -17,10 +17,10 @@ from gnomon.cli import app
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError, SearchError
 from gnomon.shadow.evaluation import Evaluation, Split, Status
-from gnomon.shadow.search.compare import Plan, Standing, compare
 from gnomon.shadow.search.driver import Options, evolve
 from gnomon.shadow.search.records import Budget
-from gnomon.shadow.search.result import EvolveResult
+from gnomon.shadow.search.results.compare import Plan, Standing, compare
+from gnomon.shadow.search.results.result import EvolveResult
 from gnomon.shadow.search.wiring import Arena
 
 from ..isolation.systems import recorded
@@ -67,7 +67,7 @@ def no_reports(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
         def noted(result: EvolveResult, out: Path) -> None:
             (out / "result.json").write_text(json.dumps(result.to_json()))
 
-        monkeypatch.setattr("gnomon.shadow.search.compare.write", noted)
+        monkeypatch.setattr("gnomon.shadow.search.results.compare.write", noted)
 
 
 def logs(folder: Path) -> dict[str, bytes]:

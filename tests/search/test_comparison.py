@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.shadow.search.comparison import Comparison, Run, compared, limits
+from gnomon.shadow.search.results.comparison import Comparison, Run, compared, limits
 
 #: Student's t at 97.5 % and 4 degrees of freedom, from a table.
 T4 = 2.776

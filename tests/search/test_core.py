@@ -19,10 +19,10 @@ from gnomon.sdk.errors import TraceError
 from gnomon.shadow.evaluation import Evaluation, Status
 from gnomon.shadow.search.context import Context
 from gnomon.shadow.search.core import Search
-from gnomon.shadow.search.finals import Finals
-from gnomon.shadow.search.grammar import condition
+from gnomon.shadow.search.keyless.grammar import condition
 from gnomon.shadow.search.log import RunLog
 from gnomon.shadow.search.records import Assignment, Budget, Draft, Outcome, Proposal, Record
+from gnomon.shadow.search.results.finals import Finals
 from gnomon.shadow.search.space import Space, seeds
 from gnomon.shadow.search.strategies import STRATEGIES, Strategy, strategy
 

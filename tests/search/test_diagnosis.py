@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gnomon.shadow.search import diagnosis as module
-from gnomon.shadow.search.diagnosis import Evidence, diagnosis
-from gnomon.shadow.search.finalist import Finalist, best_published, in_order, measured
 from gnomon.shadow.search.records import Outcome, Record
+from gnomon.shadow.search.results import diagnosis as module
+from gnomon.shadow.search.results.diagnosis import Evidence, diagnosis
+from gnomon.shadow.search.results.finalist import Finalist, best_published, in_order, measured
 
 
 def finalist(

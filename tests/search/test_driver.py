@@ -16,13 +16,13 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError, SearchError
 from gnomon.shadow.evaluation import Evaluation, Status
 from gnomon.shadow.search.driver import Options, evolve
+from gnomon.shadow.search.keyless.tuning import skeleton
 from gnomon.shadow.search.log import proposals, read_log
 from gnomon.shadow.search.progress import Progress
 from gnomon.shadow.search.records import FREE, Budget, Outcome
-from gnomon.shadow.search.result import EvolveResult
+from gnomon.shadow.search.results.result import EvolveResult
 from gnomon.shadow.search.space import Space, seeds
 from gnomon.shadow.search.strategies import STRATEGIES
-from gnomon.shadow.search.tuning import skeleton
 
 if TYPE_CHECKING:
     from .conftest import RankEngine

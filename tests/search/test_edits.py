@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.shadow.search.blocks import marked
-from gnomon.shadow.search.diffs import MOST_BLOCKS
-from gnomon.shadow.search.edits import MOST_ANSWER, edited
+from gnomon.shadow.search.authors.blocks import marked
+from gnomon.shadow.search.authors.diffs import MOST_BLOCKS
+from gnomon.shadow.search.authors.edits import MOST_ANSWER, edited
 
 PARENT = """\
 import math

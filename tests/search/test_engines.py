@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError, SearchError
 from gnomon.shadow.evaluation import Engine, Evaluation, Split, Status, Trial
-from gnomon.shadow.search.cached import CachedEngine
 from gnomon.shadow.search.driver import Options, evolve
-from gnomon.shadow.search.executor import ExecutorEngine, Recipe
+from gnomon.shadow.search.evaluating.cached import CachedEngine
+from gnomon.shadow.search.evaluating.executor import ExecutorEngine, Recipe
 from gnomon.shadow.search.records import Budget
 
 if TYPE_CHECKING:

@@ -34,11 +34,11 @@ from gnomon.sdk.runtime import RUNTIME
 from gnomon.shadow.evaluation import Status
 from gnomon.shadow.isolation.compiled import CompiledOptions
 from gnomon.shadow.policy import RecordedPolicy, baseline_policy
-from gnomon.shadow.search.cached import CachedEngine
 from gnomon.shadow.search.driver import Options
+from gnomon.shadow.search.evaluating.cached import CachedEngine
 from gnomon.shadow.search.log import proposals
 from gnomon.shadow.search.records import Budget
-from gnomon.shadow.search.result import EvolveResult
+from gnomon.shadow.search.results.result import EvolveResult
 from gnomon.shadow.search.wiring import Arena, recipe
 from gnomon.shadow.traces.trace import DecisionTrace, load_trace
 

@@ -17,8 +17,8 @@ from gnomon.sdk.errors import LanguageError
 from gnomon.sdk.language import Program, check
 from gnomon.shadow.search.archive import Archive
 from gnomon.shadow.search.context import Choice, Context
-from gnomon.shadow.search.grammar import condition, expression
-from gnomon.shadow.search.mutation import (
+from gnomon.shadow.search.keyless.grammar import condition, expression
+from gnomon.shadow.search.keyless.mutation import (
     OPERATORS,
     bare,
     crossed,
@@ -28,11 +28,8 @@ from gnomon.shadow.search.mutation import (
     mutated,
     probing,
 )
-from gnomon.shadow.search.proposers import Bare
-from gnomon.shadow.search.records import program_id
-from gnomon.shadow.search.simplify import simplified
-from gnomon.shadow.search.space import Space, seeds
-from gnomon.shadow.search.trees import (
+from gnomon.shadow.search.keyless.simplify import simplified
+from gnomon.shadow.search.keyless.trees import (
     CLOSED,
     EXCHANGEABLE,
     FIXED,
@@ -47,7 +44,10 @@ from gnomon.shadow.search.trees import (
     type_of,
     wrapped,
 )
-from gnomon.shadow.search.tuning import constants
+from gnomon.shadow.search.keyless.tuning import constants
+from gnomon.shadow.search.proposers import Bare
+from gnomon.shadow.search.records import program_id
+from gnomon.shadow.search.space import Space, seeds
 
 SPACE = Space(load_balancer, {"ewma_ms": 40.0, "inflight": 2.0})
 INPUTS = load_balancer.input_names

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnomon.policies.load_balancer import load_balancer
-from gnomon.shadow.search.novelty import Novelty
 from gnomon.shadow.search.records import Draft, Proposal, program_id
-from gnomon.shadow.search.shapes import likeness, shape
 from gnomon.shadow.search.space import Space, seeds
+from gnomon.shadow.search.strategies.novelty import Novelty
+from gnomon.shadow.search.strategies.shapes import likeness, shape
 
 SPACE = Space(load_balancer)
 BASE = "def score(inflight, ewma_ms):\n    return inflight + 2.0 * ewma_ms\n"

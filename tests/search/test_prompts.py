@@ -18,8 +18,8 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.sdk.language._array_table import OPERATIONS
 from gnomon.sdk.language._names import BUILTINS, MATH, MATH_CONSTANTS
-from gnomon.shadow.search.prompts import builder, lessons, quoting, statement, templates
-from gnomon.shadow.search.prompts.builder import Prompts, Request
+from gnomon.shadow.search.authors.prompts import builder, lessons, quoting, statement, templates
+from gnomon.shadow.search.authors.prompts.builder import Prompts, Request
 from gnomon.shadow.search.records import MOST_FEEDBACK, Outcome, Prompt, Record
 from gnomon.shadow.search.space import Space, seeds
 

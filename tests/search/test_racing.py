@@ -18,8 +18,8 @@ from gnomon.shadow.evaluation import Evaluation, Split, Status, Trial
 from gnomon.shadow.search.archive import Archive
 from gnomon.shadow.search.context import Context
 from gnomon.shadow.search.driver import Options, evolve
+from gnomon.shadow.search.evaluating.racing import at_least, replays_saved, trial
 from gnomon.shadow.search.log import proposals
-from gnomon.shadow.search.racing import at_least, replays_saved, trial
 from gnomon.shadow.search.records import Budget, Outcome, Record
 from gnomon.shadow.search.space import Space
 

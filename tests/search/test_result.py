@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.shadow.search.finalist import Finalist, measured, winner_of
-from gnomon.shadow.search.gains import gain, gain_interval
 from gnomon.shadow.search.records import Outcome, Record
-from gnomon.shadow.search.result import EvolveResult, concluded
+from gnomon.shadow.search.results.finalist import Finalist, measured, winner_of
+from gnomon.shadow.search.results.gains import gain, gain_interval
+from gnomon.shadow.search.results.result import EvolveResult, concluded
 
 
 def finalist(

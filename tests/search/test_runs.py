@@ -19,12 +19,12 @@ import pytest
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError, TraceError
 from gnomon.shadow.search.driver import Options, evolve
-from gnomon.shadow.search.export import as_jsonl, rows, write
 from gnomon.shadow.search.holder import held
 from gnomon.shadow.search.log import RunLog
 from gnomon.shadow.search.records import FREE, Budget, Outcome, Record
-from gnomon.shadow.search.result import EvolveResult
-from gnomon.shadow.search.runs import Run, State, folders, load
+from gnomon.shadow.search.results.export import as_jsonl, rows, write
+from gnomon.shadow.search.results.result import EvolveResult
+from gnomon.shadow.search.results.runs import Run, State, folders, load
 
 if TYPE_CHECKING:
     from .conftest import RankEngine

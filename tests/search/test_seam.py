@@ -23,8 +23,8 @@ from gnomon.shadow.search.log import RunLog
 from gnomon.shadow.search.proposers import Crossover, Mutation, Probes, Seeds
 from gnomon.shadow.search.records import Brief, Budget, Draft, Outcome, Proposal, Record
 from gnomon.shadow.search.space import Space, seeds
-from gnomon.shadow.search.stagnation import Stagnation
 from gnomon.shadow.search.strategies import InTurn, Makers, Mixed, Strategy
+from gnomon.shadow.search.strategies.stagnation import Stagnation
 
 SPACE = Space(load_balancer)
 SEEDS = seeds(SPACE, "library")

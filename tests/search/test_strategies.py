@@ -14,20 +14,20 @@ import pytest
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.shadow.evaluation import Evaluation, Status
+from gnomon.shadow.search.authors.prompts import statement, templates
+from gnomon.shadow.search.authors.prompts.builder import Prompts, Request
 from gnomon.shadow.search.context import Choice, Context
 from gnomon.shadow.search.core import Search
 from gnomon.shadow.search.driver import Options, evolve
 from gnomon.shadow.search.log import RunLog
-from gnomon.shadow.search.prompts import statement, templates
-from gnomon.shadow.search.prompts.builder import Prompts, Request
 from gnomon.shadow.search.proposers import Mutation
 from gnomon.shadow.search.records import Brief, Budget, Draft, Outcome, Prompt, Proposal, Record
 from gnomon.shadow.search.space import Space, seeds
-from gnomon.shadow.search.stagnation import Stagnation
 from gnomon.shadow.search.strategies import STRATEGIES, Strategy, strategy
 from gnomon.shadow.search.strategies.bandit import Ensemble, weights
 from gnomon.shadow.search.strategies.map_elites import MapElites
 from gnomon.shadow.search.strategies.pareto import Pareto
+from gnomon.shadow.search.strategies.stagnation import Stagnation
 
 if TYPE_CHECKING:
     from .conftest import RankEngine
@@ -198,7 +198,7 @@ def test_the_best_migrate_to_both_neighbours_whatever_the_proposals_became() -> 
 
 
 def test_diversity_is_the_mean_distance_from_the_first_programs() -> None:
-    from gnomon.shadow.search.shapes import likeness, shape
+    from gnomon.shadow.search.strategies.shapes import likeness, shape
 
     chosen = MapElites({}, [(1.0, Recorder())], islands=1)
     rng, pool = random.Random(0), list(SEEDS.values())
@@ -355,7 +355,7 @@ def test_merging_takes_two_that_have_an_ancestor_no_better_than_either(tmp_path:
 
 @pytest.mark.parametrize(
     ("note", "words"),
-    [("merge", "come from one ancestor"), ("reflect", "tried on first"), ("fix", "works at all")],
+    [("merge", "the last is what both came from"), ("reflect", "stretches to attend to")],
 )
 def test_a_writer_is_told_what_a_strategys_note_means(note: str, words: str) -> None:
     prompts = Prompts(templates.load(), statement.of_space(SPACE))

@@ -23,19 +23,19 @@ from hypothesis import strategies as st
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError, LanguageError, TraceError
 from gnomon.shadow.evaluation import Evaluation, Split, Status, Trial
-from gnomon.shadow.search import edits, inbox, telling
+from gnomon.shadow.search.authors import edits, inbox, telling
+from gnomon.shadow.search.authors.inbox import FolderInbox, Ticket
+from gnomon.shadow.search.authors.prompts import statement, templates
+from gnomon.shadow.search.authors.prompts.builder import Prompts
+from gnomon.shadow.search.authors.prompts.lessons import begun_with
+from gnomon.shadow.search.authors.writers import Authors
+from gnomon.shadow.search.authors.writing import Arm, Written
 from gnomon.shadow.search.driver import Options, evolve
-from gnomon.shadow.search.inbox import FolderInbox, Ticket
 from gnomon.shadow.search.log import proposals, read_run
-from gnomon.shadow.search.prompts import statement, templates
-from gnomon.shadow.search.prompts.builder import Prompts
-from gnomon.shadow.search.prompts.lessons import begun_with
 from gnomon.shadow.search.records import Assignment, Budget, Draft, Outcome, Record, Reply
-from gnomon.shadow.search.result import EvolveResult
+from gnomon.shadow.search.results.result import EvolveResult
 from gnomon.shadow.search.space import Space
 from gnomon.shadow.search.strategies import keyless
-from gnomon.shadow.search.writers import Authors
-from gnomon.shadow.search.writing import Arm, Written
 
 if TYPE_CHECKING:
     from .conftest import RankEngine
@@ -395,9 +395,9 @@ from pathlib import Path
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.shadow.evaluation import Evaluation, Status
 from gnomon.shadow.search.driver import Options, evolve
-from gnomon.shadow.search.inbox import FolderInbox
+from gnomon.shadow.search.authors.inbox import FolderInbox
 from gnomon.shadow.search.records import Budget, digest
-from gnomon.shadow.search.writers import Authors
+from gnomon.shadow.search.authors.writers import Authors
 from concurrent.futures import Future
 
 class Engine:

@@ -12,11 +12,11 @@ import pytest
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.shadow.search.archive import Archive
 from gnomon.shadow.search.context import Choice, Context
-from gnomon.shadow.search.dialect import ScoreDialect
+from gnomon.shadow.search.keyless.dialect import ScoreDialect
+from gnomon.shadow.search.keyless.tuning import Tuning, constants, skeleton, with_constants
 from gnomon.shadow.search.proposers import Constants, Extended
 from gnomon.shadow.search.records import Outcome, Record
 from gnomon.shadow.search.space import Space, seeds
-from gnomon.shadow.search.tuning import Tuning, constants, skeleton, with_constants
 
 INPUTS = ("a", "b", "noise")
 

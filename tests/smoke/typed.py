@@ -14,7 +14,7 @@ import gnomon
 from gnomon.shadow.gates.verdict import Verdict
 from gnomon.shadow.replay.compare import ReplayTable
 from gnomon.shadow.report.rollouts import Rollout, Shipped
-from gnomon.shadow.search.result import EvolveResult
+from gnomon.shadow.search.results.result import EvolveResult
 
 
 @dataclass

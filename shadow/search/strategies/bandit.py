@@ -12,11 +12,11 @@ from statistics import median
 from ..archive import Archive
 from ..bandit import Bandit
 from ..context import Choice, Context
-from ..novelty import Novelty
 from ..proposers import Bare, FromScratch, Probes, Proposer, Seeds
 from ..records import Brief, Draft, Outcome, Proposal, Record
-from ..stagnation import Stagnation
 from .base import Makers, Strategy
+from .novelty import Novelty
+from .stagnation import Stagnation
 
 #: Operators whose programs are meant to be like others, or were asked for: never refused.
 _EXEMPT = ("constants", "seed:", "probe:", "bare:")

@@ -9,9 +9,9 @@ from ..archive import Archive
 from ..context import Choice, Context
 from ..proposers import Bare, FromScratch, Probes, Proposer, Seeds
 from ..records import Brief, Draft, Outcome, Record
-from ..shapes import Shape, shape
 from .base import Makers, Mixed, Strategy
 from .elites import Elites, Point
+from .shapes import Shape, shape
 
 _REFERENCES = 20
 

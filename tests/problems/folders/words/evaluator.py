@@ -8,7 +8,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "tex
 from wanted import TEXTS
 
 
-def evaluate(program_path, weight=1.0):
+def evaluate(program_path):
     names = {}
     with open(program_path, encoding="utf-8") as file:
         exec(compile(file.read(), program_path, "exec"), names)  # noqa: S102 - as published tasks do
@@ -21,7 +21,7 @@ def evaluate(program_path, weight=1.0):
     total = sum(len(counts) for _, counts in TEXTS)
     return {
         "right": right / total,
-        "clean": weight / (1 + missed),
+        "clean": 1 / (1 + missed),
         "length": os.path.getsize(program_path),
         "note": f"{missed} words too many",
     }

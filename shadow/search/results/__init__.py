@@ -1,0 +1,1 @@
+"""What a search found: finalists, gains with their limits, diagnosis, accounts, comparisons, exports."""
