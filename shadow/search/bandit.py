@@ -1,7 +1,8 @@
 """Which arm to try next, when gains are rare, arms wear out and some cost more: asymmetric UCB.
 
 Source: ShinkaEvolve (arXiv 2509.19349), after UCB1 (Auer et al. 2002). Changed: all is a function of what
-was told and of the random numbers passed in; a cost that is not known stays so and never counts as cheap.
+was told and of the random numbers passed in; a cost that is not known stays so and never counts as cheap;
+cheapness multiplies gains, where its source adds it, so that no arm is preferred for failing cheaply.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Bandit:
         exploration: weight of the confidence term.
         epsilon: probability that is shared by all arms but the best.
         decay: what is left of an arm's past after each result of any arm.
-        cost_weight: share of cheapness in an arm's value, from 0 to 1; it counts among arms whose cost is
-            known.
+        cost_weight: share of its gains that an arm loses when it is much dearer than the cheapest, from 0 to
+            1; cost counts among arms whose cost is known.
 
     Raises:
         ConfigurationError: no arms, one named twice, or a number outside its range.
@@ -93,10 +94,11 @@ class Bandit:
         if arm.pulls == 0:
             return math.inf
         mean = arm.mean / self._largest if self._largest > 0 else 0.0
-        bonus = self._exploration * math.sqrt(2.0 * math.log(total) * arm.share / arm.pulls)
-        if cheapness is None:
-            return mean + bonus
-        return (1.0 - self._cost_weight) * (mean + bonus) + self._cost_weight * cheapness
+        if (
+            cheapness is not None
+        ):  # of what it gains: one that gains nothing is not worth more for being cheap
+            mean *= 1.0 - self._cost_weight + self._cost_weight * cheapness
+        return mean + self._exploration * math.sqrt(2.0 * math.log(total) * arm.share / arm.pulls)
 
     def _cheapness(self, total: float) -> dict[str, float]:
         """Return by arm the lowest cost over its own, costs taken optimistically; 0 where none is known.

@@ -28,12 +28,12 @@ FOLDERS = Path(__file__).resolve().parents[1] / "problems" / "folders"
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trace store with 1,500 decisions."""
+    """A trace store with 600 decisions."""
     folder = tmp_path_factory.mktemp("traces")
     sink = StoreSink(TraceStore(folder), "router")
     sink.write(
         SimpleNamespace(process_id="00" * 8, name="router.pick", kind=load_balancer),
-        captured(1500, 1),
+        captured(600, 1),
     )
     sink.close()
     return folder
@@ -76,7 +76,7 @@ def test_models_write_for_a_trace(
         "--hook",
         "router.pick",
         "--budget",
-        "16",
+        "10",
         "--out",
         tmp_path / "run",
     )

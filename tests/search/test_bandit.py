@@ -76,6 +76,14 @@ def test_the_cheaper_of_equals_is_preferred() -> None:
     assert bandit.pick(random.Random(0)) == "cheap"
 
 
+def test_cheapness_of_what_gains_nothing_is_worth_nothing() -> None:
+    bandit = Bandit(["cheap", "dear"], epsilon=0.0)
+    for _ in range(20):
+        bandit.told("cheap", 0.0, 0.001)
+        bandit.told("dear", 0.1, 0.01)
+    assert bandit.values()["dear"] > bandit.values()["cheap"]
+
+
 def test_an_unknown_cost_is_neither_zero_nor_cheap() -> None:
     bandit = Bandit(["known", "unknown"])
     for _ in range(20):

@@ -259,7 +259,7 @@ def test_weights_and_worth_decide_who_is_asked(prompts: Prompts) -> None:
     new = asked(written(prompts, *arms, dear=math.inf, plain=math.inf)[0])
     assert abs(new["dear"] - 225) < 5 * math.sqrt(300 * 0.75 * 0.25)
     assert set(asked(written(prompts, *arms, dear=1.0, plain=math.inf)[0])) == {"plain"}
-    better = asked(written(prompts, *arms, dear=0.2, plain=1.0)[0])
+    better = asked(written(prompts, *arms, dear=0.9, plain=1.0)[0])
     assert abs(better["dear"] - 300 * 0.2 * 0.75) < 5 * math.sqrt(45)
 
 
@@ -292,11 +292,20 @@ def test_a_model_counts_as_good_as_what_it_wrote(prompts: Prompts) -> None:
     maker, learner = written(prompts)
     for step, score in ((10, 8.0), (11, 12.0)):
         proposed(maker, Choice(record(1, score=10.0)), step=step)
-        maker.learn(record(step, score=score, cost=0.5))
+        maker.learn(record(step, score=score, cost=0.5, tokens_in=9))
     proposed(maker, Choice(), step=12)
     maker.learn(record(12, Outcome.UNANSWERED, cost=None))
     maker.learn(record(13))  # nobody was asked
     assert learner.results == [("one", 0.2, 0.5), ("one", 0.0, 0.5), ("one", 0.0, None)]
+
+
+def test_an_error_that_costs_nothing_is_no_low_price(prompts: Prompts) -> None:
+    maker, learner = written(prompts)
+    proposed(maker, Choice(), step=1)
+    maker.learn(record(1, Outcome.UNANSWERED, cost=0.0))
+    proposed(maker, Choice(), step=2)
+    maker.learn(record(2, cost=0.0, tokens_in=9, tokens_out=3))  # free, and said so
+    assert [cost for _, _, cost in learner.results] == [None, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ class Arm:
 
     Attributes:
         name: as briefs are addressed.
-        weight: how much more or less often than the others it is asked, above 0.
+        weight: how much more or less often than the others it is asked while nothing sets them apart, above
+            0; the learner knows it, too.
         max_tokens: of an answer.
         reserve: returns the dollars that a call can cost at most, for a prompt and the tokens of an answer;
             infinite when its price is not known.
@@ -165,8 +166,7 @@ class Written:
 
     def _order(self, models: list[Arm], rng: random.Random) -> list[Arm]:
         """Return the models, the one to ask first; the others for when it cannot be paid."""
-        values = self._learner.values()
-        worth = {each.name: values[each.name] * each.weight for each in models}
+        worth = self._learner.values()  # by weight and gain
         order = sorted(models, key=lambda each: -worth[each.name])
         new = [each for each in models if worth[each.name] == math.inf]
         drawn = new or (models if rng.random() < EXPLORE else order[:1])
@@ -190,7 +190,7 @@ class Written:
             self._breaker.learn(record)
         asked = self._asked.pop(record.step, None)
         if asked is not None:
-            self._learner.told(asked[0], _gain(asked[1], record.score), record.cost)
+            self._learner.told(asked[0], _gain(asked[1], record.score), _paid(record))
 
 
 def _long(parent: Record | None) -> bool:
@@ -198,6 +198,11 @@ def _long(parent: Record | None) -> bool:
     return parent is not None and (
         parent.source.count("\n") >= SHORT and len(parent.source) < MOST_SOURCE
     )
+
+
+def _paid(record: Record) -> float | None:
+    """Return what an answer cost; None where there was nothing to pay for: an error, or one known before."""
+    return record.cost if record.tokens_in or record.tokens_out else None
 
 
 def _gain(base: float, score: float) -> float:

@@ -180,13 +180,14 @@ def _silent_models(seen: Evidence) -> Iterator[str]:
         silent = [r for r in asked if r.outcome is Outcome.UNANSWERED]
         if len(asked) < LEAST_ANSWERS:
             continue
-        if not (len(silent) > UNANSWERED * len(asked) or silence([author], asked)):
+        alone = silence([author], asked)
+        if not (len(silent) > UNANSWERED * len(asked) or alone):
             continue
         why = Counter(r.reason for r in silent if r.reason).most_common(1)
         because = f", most often: {why[0][0][:120]}" if why else ""
         yield (
             f"a model that does not answer: {author} gave no program to {len(silent)} of {len(asked)} "
-            f"requests{because}"
+            f"requests{because}{'; it was left alone, and keyless search went on' if alone else ''}"
         )
 
 
