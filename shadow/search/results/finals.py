@@ -17,6 +17,10 @@ from .result import EvolveResult, concluded
 _CERTAIN = frozenset({Outcome.OK, Outcome.REJECTED, Outcome.FAULT, Outcome.VIOLATION})
 
 
+#: Programs whose structure is looked at, best on train first.
+_LOOKED_AT = 1000
+
+
 class Finals:
     """Collects what has to be scored once more, and makes the result of it.
 
@@ -55,15 +59,30 @@ class Finals:
         return entries
 
     def _leading(self, top: int) -> list[Record]:
-        """Return the archive's programs that take part, published ones left out.
+        """Return the programs that take part, published ones left out.
 
-        Half are those that no shorter program beats on train, the best on train first, because what
-        is short fits a trace less by chance; the others are the archive's first.
+        Half are those of the archive that no shorter program beats on train, the best on train first, because
+        what is short fits a trace less by chance. The others are the best of every structure, of all that
+        were evaluated: the best on train are mostly one structure with other constants, and if that fits
+        train by chance all of them do.
         """
         members = self._search.archive.members
         evolved = [record for record in members if record.key not in self._entries]
         chosen = _front(evolved)[: (top + 1) // 2]
-        return chosen + [record for record in evolved if record not in chosen][: top - len(chosen)]
+        for record in (*self._structures(), *evolved):
+            if len(chosen) < top and record not in chosen:
+                chosen.append(record)
+        return chosen
+
+    def _structures(self) -> list[Record]:
+        """Return the best program of every structure, constants apart, best on train first."""
+        scored = (r for r in self._search.records if r.outcome is Outcome.OK)
+        best = sorted(scored, key=lambda r: (r.score, r.nodes, r.step))[:_LOOKED_AT]
+        found: dict[str, Record] = {}
+        for record in best:
+            if record.key not in self._entries:
+                found.setdefault(self._search.space.dialect.skeleton(record.source), record)
+        return list(found.values())
 
     def _key(self, source: str) -> str:
         return digest(self._search.space.dialect.key(source))[:16]
