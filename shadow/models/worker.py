@@ -153,7 +153,9 @@ def main() -> int:
     most = _MOST_MEMORY if hard == resource.RLIM_INFINITY else min(hard, _MOST_MEMORY)
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the keys
-    forbid_dumps(libc())  # nor do other processes of the same user read its memory and its environment
+    forbid_dumps(
+        libc()
+    )  # nor do other processes of the same user read its memory and its environment
     worker = _Worker(out, Redacted([os.environ.get(name, "") for name in names]))
     # beside the reading, so that whoever writes here never waits
     with_litellm = "--litellm" in sys.argv[1:]
