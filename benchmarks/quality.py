@@ -213,6 +213,7 @@ def _against(kind: str, table: Mapping[tuple[str, str, int], dict[int, Found]]) 
         best = max(arms, key=lambda arm: statistics.fmean(_column(arms[arm], "holdout")))
         over = {arm: mean(_paired(ours, theirs, "holdout")) for arm, theirs in arms.items()}
         note = "; ".join(f"over {arm} {_shown(one)}" for arm, one in over.items())
+        note += f"; {len(ours.keys() & arms[best].keys())} traces"
         spread = over[best].low, over[best].high
         name = f"{kind}, {budget}: {DEFAULT} over {best}, the best control arm, holdout"
         made.append(Row(name, over[best].value, "points", "higher", 0.0, spread, note=note))
@@ -240,7 +241,7 @@ def _row(key: tuple[str, str, int], by_seed: Mapping[int, Found]) -> Row:
     if all("truth" in record for record in by_seed.values()):
         others.append(f"truth {_shown(mean(_column(by_seed, 'truth')))}")
     evolved = sum(record["origin"] == "evolved" for record in by_seed.values())
-    others.append(f"evolved in {evolved} of {len(by_seed)}")
+    others.append(f"evolved in {evolved} of {len(by_seed)} traces")
     return Row(
         f"{kind}, {budget}: {name}, holdout", holdout.value, "%", "higher", None,
         (holdout.low, holdout.high), note="; ".join(others),

@@ -64,7 +64,7 @@ class Options:
     incumbent_segments: tuple[float, ...] = ()
     parallel: int = 2
     window: int = WINDOW
-    finalists: int = 8
+    finalists: int = 16
     scales: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     subject: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     writing: int = 4

@@ -76,6 +76,7 @@ def test_the_default_is_compared_trace_by_trace_with_the_best_arm(quality: Modul
     assert (first.value, first.target, first.met) == (pytest.approx(0.5), 0.0, True)
     assert first.spread == pytest.approx((0.5, 0.5))
     assert "over random +1.50" in first.note
+    assert first.note.endswith("5 traces")
     assert [row.value for row in others] == pytest.approx([21.5, 20.0, 21.0])
     assert "validation +22.50" in others[0].note
     assert "truth" not in others[0].note

@@ -204,6 +204,22 @@ def test_the_best_on_train_is_a_finalist_however_long_it_is(tmp_path: Path) -> N
     assert sum(source in evolved for source in short) == 1
 
 
+def test_finalists_are_of_several_structures(tmp_path: Path) -> None:
+    """The best on train are one program with other constants; what fits train by chance does so in all."""
+    alike = [f"def score(noise):\n    return noise * {n}.5\n" for n in range(2, 9)]
+    other = "def score(noise, weight):\n    return noise * 3.5 + weight\n"
+    third = "def score(noise, weight):\n    return noise / weight - 0.5\n"
+    with Opened(tmp_path, Script(*alike, third, other), window=12) as opened:
+        search = opened.search
+        for index in range(9):
+            search.tell(must(search.ask()), fine(1000.0 + index))
+        search.finish()
+        finals = Finals(search, "", top=4)
+        evolved = {source for source, split in finals.wanted() if split == "validation"}
+    assert {other, third} <= evolved
+    assert alike[0] in evolved
+
+
 def test_thresholds_are_of_the_size_that_was_recorded() -> None:
     inflight, ewma = load_balancer.features[:2]
     recorded = Space(load_balancer, {"ewma_ms": 40.0})

@@ -195,6 +195,21 @@ def test_every_published_policy_is_validated_whatever_the_start(
     assert all(math.isfinite(finalist.train) for finalist in result.finalists)
 
 
+def test_a_published_policy_that_failed_on_train_is_not_replayed_there_again(
+    tmp_path: Path, rank_engine: type[RankEngine]
+) -> None:
+    failing = str(load_balancer.baselines["least_ewma"].source)
+    engine = rank_engine(
+        before=lambda source, _: Evaluation(Status.VIOLATION) if source == failing else None
+    )
+    result = evolve(load_balancer, engine, Options(Budget(12)), tmp_path)
+    engine.close()
+    assert engine.calls[failing, "train"] == engine.calls[failing, "validation"] == 1
+    assert max(engine.calls.values()) == 1
+    (failed,) = (each for each in result.finalists if each.name == "least_ewma")
+    assert not failed.sound
+
+
 def test_without_a_better_program_the_published_one_is_named(
     tmp_path: Path, rank_engine: type[RankEngine]
 ) -> None:
@@ -242,7 +257,7 @@ def test_time_runs_out_with_enough_left_for_the_finalists_and_the_run_resumes(
     tmp_path: Path, rank_engine: type[RankEngine]
 ) -> None:
     engine = rank_engine()
-    options = replace(SMALL, budget=Budget(40, seconds=34.0), parallel=1)
+    options = replace(SMALL, budget=Budget(40, seconds=42.0), parallel=1)
     result = evolve(
         load_balancer,
         engine,
@@ -253,7 +268,7 @@ def test_time_runs_out_with_enough_left_for_the_finalists_and_the_run_resumes(
     engine.close()
     assert result.stopped == "time"
     assert result.counts["ok"] >= 10
-    assert 30 <= result.seconds <= 36
+    assert 30 <= result.seconds <= 44
     assert result.winner is not None
     assert read_log(tmp_path / "b" / "log.jsonl")[0][-1]["type"] == "proposal"
     again = run(rank_engine(), tmp_path / "b", replace(SMALL, resume=True))
@@ -342,5 +357,5 @@ def test_a_run_goes_on_under_the_layers_it_began_with(
     tmp_path: Path, rank_engine: type[RankEngine]
 ) -> None:
     run(isolated(rank_engine()), tmp_path / "a")
-    with pytest.raises(ConfigurationError, match=r"layers=.*seccomp.*, not \[\]"):
+    with pytest.raises(ConfigurationError, match="another isolation .--isolation"):
         run(rank_engine(), tmp_path / "a", replace(SMALL, resume=True))

@@ -9,9 +9,16 @@ from ....sdk.errors import TraceError
 from ...evaluation import Evaluation, Split, Status
 from ..core import Search
 from ..lines import Final, Scored
-from ..records import Record, digest, program_id
+from ..records import Outcome, Record, digest, program_id
 from .finalist import Finalist, in_order, winner_of
 from .result import EvolveResult, concluded
+
+#: What an evaluation on train ended in that would end so again; a failure has no score.
+_CERTAIN = frozenset({Outcome.OK, Outcome.REJECTED, Outcome.FAULT, Outcome.VIOLATION})
+
+
+#: Programs whose structure is looked at, best on train first.
+_LOOKED_AT = 1000
 
 
 class Finals:
@@ -39,10 +46,9 @@ class Finals:
         self._entries = self._published(incumbent)
         for record in self._leading(top):
             self._entries[record.key] = ("evolved", record.source)
-        for key, (_, source) in self._entries.items():
-            known = search.score_of(key)
-            if known is not None:
-                self._scores[source, "train"] = known.score
+        for record in search.records:
+            if record.outcome in _CERTAIN and record.key in self._entries:
+                self._scores[self._entries[record.key][1], "train"] = record.score
 
     def _published(self, incumbent: str) -> dict[str, tuple[str, str]]:
         """Return name and source by canonical key; of equal programs the first name stands."""
@@ -53,15 +59,30 @@ class Finals:
         return entries
 
     def _leading(self, top: int) -> list[Record]:
-        """Return the archive's programs that take part, published ones left out.
+        """Return the programs that take part, published ones left out.
 
-        Half are those that no shorter program beats on train, the best on train first, because what
-        is short fits a trace less by chance; the others are the archive's first.
+        Half are those of the archive that no shorter program beats on train, the best on train first, because
+        what is short fits a trace less by chance. The others are the best of every structure, of all that
+        were evaluated: the best on train are mostly one structure with other constants, and if that fits
+        train by chance all of them do.
         """
         members = self._search.archive.members
         evolved = [record for record in members if record.key not in self._entries]
         chosen = _front(evolved)[: (top + 1) // 2]
-        return chosen + [record for record in evolved if record not in chosen][: top - len(chosen)]
+        for record in (*self._structures(), *evolved):
+            if len(chosen) < top and record not in chosen:
+                chosen.append(record)
+        return chosen
+
+    def _structures(self) -> list[Record]:
+        """Return the best program of every structure, constants apart, best on train first."""
+        scored = (r for r in self._search.records if r.outcome is Outcome.OK)
+        best = sorted(scored, key=lambda r: (r.score, r.nodes, r.step))[:_LOOKED_AT]
+        found: dict[str, Record] = {}
+        for record in best:
+            if record.key not in self._entries:
+                found.setdefault(self._search.space.dialect.skeleton(record.source), record)
+        return list(found.values())
 
     def _key(self, source: str) -> str:
         return digest(self._search.space.dialect.key(source))[:16]
