@@ -77,6 +77,11 @@ def _only_published(winner: Finalist | None) -> str:
     return f"search added nothing over the published policy {winner.name}"
 
 
+def about_authors(records: Sequence[Record]) -> tuple[str, ...]:
+    """Return which models did not answer, and whose programs never got a score, one sentence each."""
+    return (*_silent_models(records), *_fruitless_authors(records))
+
+
 def _overfitted(seen: Evidence) -> Iterator[str]:
     baseline = seen.baseline
     evolved = [f for f in seen.finalists if f.name == "evolved" and math.isfinite(f.train)]
@@ -174,9 +179,9 @@ def _repeated(seen: Evidence) -> Iterator[str]:
     )
 
 
-def _silent_models(seen: Evidence) -> Iterator[str]:
-    for author in dict.fromkeys(record.author for record in seen.records):
-        asked = [r for r in seen.records if r.author == author and r.prompt]
+def _silent_models(records: Sequence[Record]) -> Iterator[str]:
+    for author in dict.fromkeys(record.author for record in records):
+        asked = [r for r in records if r.author == author and r.prompt]
         silent = [r for r in asked if r.outcome is Outcome.UNANSWERED]
         if len(asked) < LEAST_ANSWERS:
             continue
@@ -191,11 +196,11 @@ def _silent_models(seen: Evidence) -> Iterator[str]:
         )
 
 
-def _fruitless_authors(seen: Evidence) -> Iterator[str]:
-    for each in by_author(seen.records):
+def _fruitless_authors(records: Sequence[Record]) -> Iterator[str]:
+    for each in by_author(records):
         if each.scored or each.proposals < LEAST_PROPOSALS or each.name == KEYLESS:
             continue
-        outcomes = Counter(r.outcome for r in seen.records if r.author == each.name)
+        outcomes = Counter(r.outcome for r in records if r.author == each.name)
         most = max(outcomes, key=lambda outcome: (outcomes[outcome], outcome))
         if most is not Outcome.UNANSWERED:  # that is told of above
             yield (
@@ -231,8 +236,8 @@ _KINDS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     _hangs_on_few,
     _too_good,
     _repeated,
-    _silent_models,
-    _fruitless_authors,
+    lambda seen: _silent_models(seen.records),
+    lambda seen: _fruitless_authors(seen.records),
     _faulty_evaluator,
     _wasted,
 )
