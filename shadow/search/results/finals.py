@@ -13,7 +13,6 @@ from ..records import Outcome, Record, digest, program_id
 from .finalist import Finalist, in_order, winner_of
 from .result import EvolveResult, concluded
 
-
 #: Programs whose structure is looked at, best on train first.
 _LOOKED_AT = 1000
 
