@@ -23,9 +23,13 @@ class ProblemSpace:
 
     problem: Problem
 
-    @cached_property
+    @property
     def dialect(self) -> BlockDialect:
         """Plain Python between the marks."""
+        return self._dialect
+
+    @cached_property
+    def _dialect(self) -> BlockDialect:
         return BlockDialect(self.problem)
 
     @property

@@ -66,9 +66,13 @@ class Space:
     scales: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     max_nodes: int = 60
 
-    @cached_property
+    @property
     def dialect(self) -> Dialect:
         """What the form of the programs asks for."""
+        return self._dialect
+
+    @cached_property
+    def _dialect(self) -> Dialect:
         if self.kind.form == "program":
             from .keyless.program_form import ProgramDialect
 
