@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import stat
 import tempfile
 from pathlib import Path
@@ -21,7 +22,10 @@ from .chat import Answer, Request
 
 #: Bytes of one entry, as read; every character of an answer may take six.
 _MOST_ENTRY = 6 * MOST_ANSWER + 10_000
-_FORMAT = 1
+_FORMAT = 2
+#: Names of our files: answers, and what a killed run left half-written.
+_OURS = re.compile(r"[0-9a-f]{64}\.json|\.gnomon-[a-z0-9_]+\.tmp")
+_SHELF = re.compile(r"[0-9a-f]{2}")
 
 
 def key_of(request: Request) -> str:
@@ -72,6 +76,7 @@ class Cache:
             "tokens": [answer.tokens_in, answer.tokens_out],
             "finish": answer.finish,
         }
+        data["digest"] = _digest(data)
         text = json.dumps(data).encode()
         with contextlib.suppress(OSError):
             self._write(self._path(key), text)
@@ -84,7 +89,9 @@ class Cache:
 
     def _write(self, path: Path, text: bytes) -> None:
         path.parent.mkdir(exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+        if path.parent.is_symlink():
+            raise OSError("no folder of ours")
+        descriptor, temporary = tempfile.mkstemp(".tmp", ".gnomon-", path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(text)
@@ -95,13 +102,17 @@ class Cache:
             raise
 
     def _entries(self) -> list[tuple[float, int, Path]]:
-        """Return (time, bytes, path) of all files, what a killed run left half-written included."""
+        """Return (time, bytes, path) of our own files: the folder may hold others, and lead to others."""
         found = []
-        for path in self._folder.glob("??/*"):
+        shelves = (path for path in self._folder.iterdir() if _SHELF.fullmatch(path.name))
+        for shelf in shelves:
             with contextlib.suppress(OSError):  # another run may have taken it away
-                about = path.lstat()
-                if stat.S_ISREG(about.st_mode):
-                    found.append((about.st_mtime, about.st_size, path))
+                if shelf.is_symlink():
+                    continue
+                for path in shelf.iterdir():
+                    about = path.lstat()
+                    if _OURS.fullmatch(path.name) and stat.S_ISREG(about.st_mode):
+                        found.append((about.st_mtime, about.st_size, path))
         return sorted(found)
 
     def _shrink(self) -> None:
@@ -126,8 +137,15 @@ def _read(path: Path) -> bytes:
         return file.read(_MOST_ENTRY)
 
 
+def _digest(data: dict[str, Any]) -> str:
+    """Return what tells an entry that was edited; whoever wants to deceive can make one, too."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
 def _answer(data: Any, key: str) -> Answer | None:
     if not isinstance(data, dict) or data.get("format") != _FORMAT or data.get("key") != key:
+        return None
+    if data.pop("digest", None) != _digest(data):
         return None
     text, tokens, finish = data.get("text"), data.get("tokens"), data.get("finish")
     if not isinstance(text, str) or not 0 < len(text) <= MOST_ANSWER or not isinstance(finish, str):

@@ -13,7 +13,9 @@ import sys
 import threading
 import time
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
+from ...sdk.isolation.lockdown import forbid_dumps, libc
 from .calls import Caller, Result
 from .chat import Answer, ChatModel, Failure, Request
 from .compatible import Compatible
@@ -35,13 +37,23 @@ class Redacted:
 
     def __init__(self, keys: list[str]) -> None:
         long = {key.strip() for key in keys if len(key.strip()) >= _SHORTEST_KEY}
-        self._keys = sorted(long, key=len, reverse=True)
+        told = {form for key in long for form in _forms(key)}
+        self._keys = sorted(told, key=lambda key: (-len(key), key))
 
     def __call__(self, text: str) -> str:
         """Return a text without keys."""
         for key in self._keys:
             text = text.replace(key, "[key]")
+        for key in self._keys:  # what was cut may end within one
+            for size in range(len(key) - 1, _SHORTEST_KEY - 1, -1):
+                if text.endswith(key[:size]):
+                    return f"{text[:-size]}[key]"
         return text
+
+
+def _forms(key: str) -> tuple[str, ...]:
+    """Return a key as it may stand in an address, and in JSON."""
+    return key, quote(key, safe=""), json.dumps(key)[1:-1], key.replace("/", "\\/")
 
 
 class _Models(ChatModel):
@@ -141,6 +153,9 @@ def main() -> int:
     most = _MOST_MEMORY if hard == resource.RLIM_INFINITY else min(hard, _MOST_MEMORY)
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the keys
+    forbid_dumps(
+        libc()
+    )  # nor do other processes of the same user read its memory and its environment
     worker = _Worker(out, Redacted([os.environ.get(name, "") for name in names]))
     # beside the reading, so that whoever writes here never waits
     with_litellm = "--litellm" in sys.argv[1:]

@@ -147,7 +147,7 @@ def _limit(settings: dict[str, Any], watcher: int) -> list[str]:
         resource.RLIMIT_DATA: settings["memory_mb"] << 20,
         resource.RLIMIT_FSIZE: settings["file_mb"] << 20,
         resource.RLIMIT_CPU: settings["cpu_s"],
-        resource.RLIMIT_NPROC: _running() + settings["processes"],
+        resource.RLIMIT_NPROC: settings["processes"],
     }
     for which, value in wanted.items():
         hard = resource.getrlimit(which)[1]
@@ -161,15 +161,6 @@ def _limit(settings: dict[str, Any], watcher: int) -> list[str]:
     if _prctl(_PR_SET_NO_NEW_PRIVS, 1):
         held.append("no_new_privs")
     return held
-
-
-def _running() -> int:
-    """Return how many threads there are, of all users; a limit on processes counts all of its user's."""
-    try:
-        with open("/proc/loadavg", encoding="ascii") as file:
-            return int(file.read().split()[3].split("/")[1])
-    except (OSError, ValueError, IndexError):  # not Linux
-        return 1 << 16
 
 
 def _evaluate(settings: dict[str, Any], answers: Answers) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from ..report.shown import Code, Part, Shown, Table, plain
 from ..search.records import FREE, Outcome, Record
+from ..search.results.account import Bill
+from ..search.results.diagnosis import about_authors
 from ..search.results.finalist import Finalist
 from ..search.results.result import EvolveResult
 from .folder import Problem
@@ -59,6 +61,7 @@ class ProblemResult(Shown):
         counts: proposals by outcome.
         best_by_step: (step, score) whenever the best in the search improved.
         lineage: (program, operator) from ``best`` back to the initial program.
+        bill: what models cost, and the tokens of their calls.
         diagnosis: what went wrong, one sentence each.
         warning: what such an evaluator cannot guarantee.
         ignored: names in ``config.yaml`` that nobody read.
@@ -77,6 +80,7 @@ class ProblemResult(Shown):
     counts: Mapping[str, int]
     best_by_step: tuple[tuple[int, float], ...]
     lineage: tuple[tuple[str, str], ...]
+    bill: Bill
     diagnosis: tuple[str, ...]
     ignored: tuple[str, ...]
     log_hash: str
@@ -102,6 +106,7 @@ class ProblemResult(Shown):
             _scores(self),
             *(_metrics(self) if self.metrics else ()),
             f"proposals: {counts}; stopped: {self.stopped}; log {self.log_hash[:16]}",
+            *((f"spent: {self.bill.words()}",) if self.bill.any else ()),
             f"isolation: {', '.join(self.layers) or 'none'}",
             *(f"- {sentence}" for sentence in self.diagnosis),
             *_ending(self),
@@ -162,6 +167,7 @@ def result_of(
         counts=found.counts,
         best_by_step=tuple((step, -score) for step, score in found.best_by_step),
         lineage=found.lineage,
+        bill=found.bill,
         diagnosis=_diagnosis(found, records, improved, short) if whole else (),
         ignored=problem.settings.ignored,
         log_hash=found.log_hash,
@@ -183,6 +189,7 @@ def _diagnosis(
         _noisy(found.finalists),
         _fallen(found.finalists),
         _wasted(records),
+        *about_authors(records),
         short,
     )
     return tuple(sentence for sentence in sentences if sentence)

@@ -24,6 +24,8 @@ from .log import RunLog
 from .purse import Purse
 from .records import (
     FREE,
+    MOST_FEEDBACK,
+    MOST_PROGRAM,
     TOLD,
     Assignment,
     Brief,
@@ -102,7 +104,6 @@ class Search:
         self._knew: dict[int, int] = {}  # of what was told
         self._results: dict[int, Record] = {}
         self._known_programs: dict[str, Record] = {}
-        self._scored: dict[str, Record] = {}
         self._seen: set[str] = set()
         self._next = self._known = self._wanted = self._asked = self._paid_for = 0
         self._last_brief = -1
@@ -209,10 +210,6 @@ class Search:
         self._know(len(self.records))
         self.exhausted = True
 
-    def score_of(self, key: str) -> Record | None:
-        """Return the committed record, with a score, of a program by its canonical key."""
-        return self._scored.get(key)
-
     def _full(self) -> bool:
         """Return whether what is under way may already spend the budget.
 
@@ -312,6 +309,9 @@ class Search:
         draft, step, spend = placed.draft, placed.step, placed.spend
         assert draft is not None, "only what is written is let through"
         known = self._knew.get(step, -1)
+        if len(draft.source) > MOST_PROGRAM:
+            placed.error = f"{len(draft.source)} characters, at most {MOST_PROGRAM} are a program"
+            draft = replace(draft, source="")
         if placed.error:
             return unevaluated(step, draft, Outcome.UNANSWERED, "", placed.error, spend, known)
         dialect = self.space.dialect
@@ -335,8 +335,6 @@ class Search:
             if committed.step >= len(self._past):
                 self._log.append(committed)
             self.records.append(committed)
-            if committed.outcome is Outcome.OK:
-                self._scored.setdefault(committed.key, committed)
 
     def _know(self, steps: int) -> bool:
         """Let the strategy know of the first ``steps`` results; False when one is not there yet."""
@@ -371,7 +369,8 @@ class _Placed:
         """Turn the brief into what its writer made of it."""
         brief = self.brief
         assert brief is not None, "only a brief is answered"
-        self.error = "" if reply.source else reply.error or "the writer gave nothing"
+        error = reply.error[:MOST_FEEDBACK] or "the writer gave nothing"
+        self.error = "" if reply.source else error
         self.spend = Spend(reply.cost, reply.tokens_in, reply.tokens_out, brief.prompt.digest)
         author = reply.author or brief.author
         source = reply.source or ""

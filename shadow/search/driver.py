@@ -185,6 +185,8 @@ class _Run:
         self._clock = clock
         self._began = clock()
         self._validating = 0.0  # since when
+        self._evaluating = 0.0  # seconds in which something was evaluated
+        self._taken = self._began  # when
         self._pool = pool
         self._desk = desk
         self._inbox = inbox
@@ -261,6 +263,7 @@ class _Run:
 
     def _take(self) -> None:
         """Wait for something to end, or for a while, as something may be told; and take it."""
+        evaluating = bool(self._pool.flying)
         flying: list[Future[Any]] = [*self._pool.flying, *self._desk.flying]
         if flying:
             wait(flying, _POLL_S, return_when=FIRST_COMPLETED)
@@ -268,6 +271,8 @@ class _Run:
             time.sleep(_POLL_S)
         for assignment, reply in self._desk.finished():
             self._search.answer(assignment, reply)
+        before, self._taken = self._taken, self._clock()
+        self._evaluating += (self._taken - before) * evaluating
         self._tell()
 
     def _tell(self) -> None:
@@ -280,10 +285,13 @@ class _Run:
             self._glance("search")
 
     def _late(self) -> bool:
-        """Return whether the time left is needed for the finalists, judged by the pace so far."""
+        """Return whether the time left is needed for the finalists, judged by the pace of evaluations so far.
+
+        What was spent on waiting, for answers of models or for what others tell, says nothing of them.
+        """
         spent = self._clock() - self._began
         reserve = self._options.finalists + len(self._search.space.baselines())
-        pace = spent / self._told if self._told else 0.0
+        pace = self._evaluating / self._told if self._told else 0.0
         return spent + pace * reserve >= self._options.budget.seconds
 
     def _validated(self, finals: Finals, stopped: str) -> str:

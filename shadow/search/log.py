@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from ...sdk.errors import ConfigurationError, TraceError
+from ..report.shown import printable
 from .holder import LOCK, sign, unsign
 from .lines import (
     Final,
@@ -35,18 +36,26 @@ _FORMAT = "gnomon.search"
 _HEAD = len('{"id":"') + 64 + len('",')
 #: Settings by their names in the header: the option that says them, and what is too long to show.
 _OPTIONS = {
+    "budget.dollars": "--max-cost",
     "budget.evaluations": "--budget",
     "seed": "--seed",
     "start": "--start",
     "strategy": "--strategy",
     "subject.hook": "--hook",
 }
+_SWITCHES = {"racing": "--racing"}
 _OTHERS = {
+    "authors.written.prompts": "set of prompts (--prompts, or another version)",
+    "authors": "set of models (--model and what is said of them)",
     "incumbent": "incumbent (--incumbent)",
+    "layers": "isolation (--isolation, or another machine)",
+    "scales": "trace (--traces)",
     "subject.calibrations": "trace or seed",
     "subject.problem": "problem (--problem)",
     "subject.trace": "trace (--traces)",
 }
+#: What differs where something else does, which says more.
+_LATE = ("authors.", "scales.")
 Line = dict[str, Any]
 #: Bytes of a line; a program is far shorter.
 _MOST = 1 << 24
@@ -231,7 +240,7 @@ def _require_chain(text: bytes, line: Line, previous: str, number: int, path: Pa
 
 def _require_same(found: Line, wanted: Line, path: Path) -> None:
     before, now = _flat(found), _flat(json.loads(json.dumps(wanted)))
-    for key in sorted(before.keys() | now.keys(), key=lambda key: (key.startswith("scales."), key)):
+    for key in sorted(before.keys() | now.keys(), key=lambda key: (key.startswith(_LATE), key)):
         if before.get(key) != now.get(key):
             raise ConfigurationError(
                 f"{path} was made with {_told(key, before.get(key), now.get(key))}, or name another "
@@ -252,13 +261,20 @@ def _flat(config: Line, prefix: str = "") -> Line:
 
 def _told(key: str, before: Any, now: Any) -> str:
     """Return how a setting differs; one that is long (a source, a digest) is not shown."""
-    if key in _OTHERS or key.startswith("scales."):
-        thing = _OTHERS.get(key, "trace (--traces)")
-        return f"another {thing}; resume with the same one"
+    for start, thing in _OTHERS.items():
+        if key == start or key.startswith(f"{start}."):
+            return f"another {thing}; resume with the same one"
+    if key in _SWITCHES:
+        was, other = (_SWITCHES[key], f"--no-{_SWITCHES[key][2:]}")[:: 1 if before else -1]
+        return f"{was}, not {other}; resume with {was}"
     if key in _OPTIONS:
-        was = f"{_OPTIONS[key]} {before}"
-        return f"{was}, not {now}; resume with {was}"
-    return f"{key}={before}, not {now}; resume with the same settings"
+        was, other = (_short("none" if value is None else value) for value in (before, now))
+        return f"{_OPTIONS[key]} {was}, not {other}; resume with {_OPTIONS[key]} {was}"
+    return f"{key}={_short(before)}, not {_short(now)}; resume with the same settings"
+
+
+def _short(value: Any) -> str:
+    return printable(f"{value!s:.60}").replace("\n", " ")
 
 
 def _without_trailing_errors(lines: list[Line], size: int) -> tuple[list[Line], int]:

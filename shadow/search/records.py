@@ -14,6 +14,8 @@ from ..evaluation import Evaluation, Status, Trial
 KEYLESS = "keyless"
 #: Characters of feedback that a record keeps.
 MOST_FEEDBACK = 2000
+#: Characters of a program; what is longer is no program, and would make a log that nobody reads again.
+MOST_PROGRAM = 1_000_000
 
 
 class Outcome(StrEnum):

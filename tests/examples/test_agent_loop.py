@@ -79,3 +79,26 @@ def test_an_agent_writes_until_the_run_ends(tmp_path: Path) -> None:
     # the first is a published policy, the second was prose
     assert [record.outcome.value for record in told] == ["duplicate", "ok", "ok"]
     assert "inflight + 4" in told[-1].source
+
+
+def test_the_loop_ends_where_nobody_takes_up_what_is_told(tmp_path: Path) -> None:
+    folder, known = tmp_path / "run", len(seeds(Space(load_balancer), "library"))
+    (tmp_path / "agent.py").write_text(AGENT)
+    command = [sys.executable, "-c", SEARCH, str(folder), str(known + 2)]
+    search = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert search.stdout is not None
+    for _ in range(known):
+        assert search.stdout.readline() == "evaluated\n"
+    search.kill()
+    search.communicate()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    ended = subprocess.run(
+        ["bash", str(LOOP), str(folder)],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path, "AGENT": f"{sys.executable} agent.py", "TIMEOUT": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 3
+    assert (tmp_path / "count").read_text() == "1"

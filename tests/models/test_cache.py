@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.sdk.errors import ConfigurationError
-from gnomon.shadow.models.cache import Cache, key_of
+from gnomon.shadow.models.cache import Cache, _digest, key_of
 from gnomon.shadow.models.chat import Answer, Request
 
 REQUEST = Request("m", "compatible", (("user", "hello"),), 0.5, 100, 3, "http://h/v1", "SOME_KEY")
@@ -53,7 +53,8 @@ def test_keys_are_no_part_of_it(tmp_path: Path) -> None:
     assert b"SOME_KEY" not in entry(tmp_path).read_bytes()
 
 
-GOOD = {"format": 1, "key": key_of(REQUEST), "text": "x", "tokens": [1, 1], "finish": "stop"}
+GOOD = {"format": 2, "key": key_of(REQUEST), "text": "x", "tokens": [1, 1], "finish": "stop"}
+GOOD["digest"] = _digest(GOOD)
 HOSTILE: dict[str, bytes] = {
     "empty": b"",
     "cut": json.dumps(GOOD).encode()[:-5],
@@ -62,12 +63,13 @@ HOSTILE: dict[str, bytes] = {
     "huge": json.dumps({**GOOD, "text": "x" * 3_000_000}).encode(),
     "a list": b"[]",
     "of another question": json.dumps({**GOOD, "key": "0" * 64}).encode(),
-    "of a later version": json.dumps({**GOOD, "format": 2}).encode(),
+    "of a later version": json.dumps({**GOOD, "format": 3}).encode(),
     "without words": json.dumps({**GOOD, "text": ""}).encode(),
     "with a number for words": json.dumps({**GOOD, "text": 1}).encode(),
     "with words for numbers": json.dumps({**GOOD, "tokens": ["1", 1]}).encode(),
     "with three numbers": json.dumps({**GOOD, "tokens": [1, 1, 1]}).encode(),
     "with a truth for a number": json.dumps({**GOOD, "tokens": [True, 1]}).encode(),
+    "with other words": json.dumps({**GOOD, "text": "y"}).encode(),
     "without an end": json.dumps({**GOOD, "finish": None}).encode(),
 }
 
@@ -106,6 +108,23 @@ def test_the_oldest_go_when_there_are_too_many(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in tmp_path.glob("??/*")) <= 20_000
     assert any(kept)
     assert kept == sorted(kept)
+
+
+def test_nothing_but_its_own_entries_is_ever_taken_away_or_written_over(tmp_path: Path) -> None:
+    """The folder may be any folder, and lead to any other."""
+    folder, elsewhere = tmp_path / "cache", tmp_path / "elsewhere"
+    shelf = folder / key_of(REQUEST)[:2]
+    others = [elsewhere / "letter.txt", elsewhere / f"{'0' * 64}.json", folder / "ab" / "notes.txt"]
+    for other in others:
+        other.parent.mkdir(parents=True, exist_ok=True)
+        other.write_text("x" * 50_000)
+        os.utime(other, (0, 0))
+    shelf.symlink_to(elsewhere)
+    cache = Cache(folder, most=20_000)
+    for seed in range(40):
+        cache.put(replace(REQUEST, seed=seed), replace(ANSWER, text="x" * 1000))
+    assert all(other.exists() for other in others)
+    assert sorted(elsewhere.iterdir()) == sorted(others[:2])
 
 
 def test_a_folder_that_went_away_costs_nothing_but_the_entry(tmp_path: Path) -> None:

@@ -28,12 +28,12 @@ FOLDERS = Path(__file__).resolve().parents[1] / "problems" / "folders"
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trace store with 1,500 decisions."""
+    """A trace store with 600 decisions."""
     folder = tmp_path_factory.mktemp("traces")
     sink = StoreSink(TraceStore(folder), "router")
     sink.write(
         SimpleNamespace(process_id="00" * 8, name="router.pick", kind=load_balancer),
-        captured(1500, 1),
+        captured(600, 1),
     )
     sink.close()
     return folder
@@ -120,28 +120,23 @@ def test_models_write_for_a_problem_folder(tmp_path: Path, monkeypatch: pytest.M
     answers = of_models(list(proposals(tmp_path / "run" / "log.jsonl")))
     assert {record.outcome for record in answers} <= {Outcome.DUPLICATE, Outcome.UNANSWERED}
     assert "price unknown" in found.stderr
+    assert f"spent: unknown dollars ({len(answers)} answers without a price)" in found.stdout
 
 
 def test_a_model_that_does_not_answer_is_told_of(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = (
-        "--traces",
-        store,
-        "--hook",
-        "router.pick",
-        "--budget",
-        "24",
-        "--out",
-        tmp_path / "run",
-    )
+    words = ("--problem", FOLDERS / "valley", "--budget", "10", "--out", tmp_path / "run")
     with serving([Status(401, {}, "no such key")]) as server:
         found = evolve(*words, *on(server), "--json")
     assert found.exit_code in (0, 1), found.output
-    diagnosis = " ".join(json.loads(found.stdout)["diagnosis"])
+    told = json.loads(found.stdout)
+    assert told["bill"]["dollars"] == 0.0
+    diagnosis = " ".join(told["diagnosis"])
     assert f"a model that does not answer: {NAME}" in diagnosis
     assert "no such key" in diagnosis
+    assert "it was left alone, and keyless search went on" in diagnosis
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from gnomon.policies.load_balancer import load_balancer
 from gnomon.shadow.models.ensemble import ensemble
 from gnomon.shadow.models.options import Model, ModelOptions
 from gnomon.shadow.search.archive import Archive
+from gnomon.shadow.search.authors.prompts import templates
+from gnomon.shadow.search.authors.prompts.builder import Prompts
+from gnomon.shadow.search.authors.prompts.statement import of_space
 from gnomon.shadow.search.context import Choice, Context
-from gnomon.shadow.search.prompts import templates
-from gnomon.shadow.search.prompts.builder import Prompts
-from gnomon.shadow.search.prompts.statement import of_space
 from gnomon.shadow.search.records import Brief, Outcome, Record
 from gnomon.shadow.search.space import Space
 from gnomon.shadow.search.strategies import keyless

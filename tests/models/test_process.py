@@ -189,3 +189,23 @@ def test_it_ends_with_a_search_that_was_killed() -> None:
         ready, _, _ = select.select([descriptor], [], [], 60.0)  # readable: it has ended
         os.close(descriptor)
         assert ready
+
+
+CLOSED = """
+import ctypes, sys
+from gnomon.shadow.models.worker import main
+
+code = main()  # its input has ended
+print(code, ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), file=sys.stderr)  # 3: PR_GET_DUMPABLE
+"""
+
+
+def test_no_other_process_of_the_user_reads_its_environment() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", CLOSED],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stderr.split() == ["0", "0"]

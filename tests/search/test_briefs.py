@@ -229,6 +229,31 @@ def test_what_is_told_and_hinted_comes_again_on_resume(tmp_path: Path) -> None:
     assert b"mind the slow server" in before
 
 
+def test_ten_megabytes_are_no_program_and_the_log_can_be_read_again(tmp_path: Path) -> None:
+    huge = "\N{GRINNING FACE}" * 10_000_000
+    with opened(tmp_path, Writing(), evaluations=3) as search:
+        search.offer(Draft(huge, "person"))
+        asked = search.ask()
+        while not isinstance(asked, Assignment):
+            asked = search.ask()
+        search.answer(asked, Reply(huge))
+        asked = search.ask()
+        while not isinstance(asked, Assignment):
+            asked = search.ask()
+        search.answer(asked, Reply(error=huge))
+        first, second, third = search.records
+    assert first.outcome is second.outcome is third.outcome is Outcome.UNANSWERED
+    assert first.reason == "10000000 characters, at most 1000000 are a program"
+    assert (first.source, second.reason, len(third.reason)) == ("", first.reason, 2000)
+    log = tmp_path / "log.jsonl"
+    before = log.read_bytes()
+    assert len(before) < 100_000
+    with opened(tmp_path, Writing(), resume=True, evaluations=3) as search:
+        search.ask()
+        assert search.records == [first, second, third]
+    assert log.read_bytes() == before
+
+
 def test_a_log_whose_prompts_were_others_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path, Writing()) as search:
         run(search, random.Random(1), 9)

@@ -56,12 +56,13 @@ class Two:
 
 def of(source: str, trial: Trial) -> Evaluation:
     if source == "no":
-        return Evaluation(Status.REJECTED, detail="outside")
+        return Evaluation(Status.REJECTED, detail="outside", layers=Two.layers)
     if source == "bad":
-        return Evaluation(Status.VIOLATION, detail="broken")
+        return Evaluation(Status.VIOLATION, detail="broken", layers=Two.layers)
     first, second = SCORES[source]
     if trial.ends(0, first, (first, first)):
-        return Evaluation(Status.STOPPED, metrics=(("at_least", first), ("replays_left", 1.0)))
+        certain = (("at_least", first), ("replays_left", 1.0))
+        return Evaluation(Status.STOPPED, metrics=certain, layers=Two.layers)
     worst = max(first, second)
     return Evaluation(Status.OK, worst, (worst, worst), layers=Two.layers)
 
@@ -86,11 +87,15 @@ def test_a_memory_answers_just_as_its_engine_would(asked: list[tuple[str, Trial 
     )
 
 
-@pytest.mark.parametrize("status", [Status.EVALUATOR_ERROR, Status.TIMEOUT, Status.DIED])
+@pytest.mark.parametrize(
+    "status",
+    [Status.EVALUATOR_ERROR, Status.TIMEOUT, Status.DIED, Status.OK],  # the last one without layers
+)
 def test_what_may_end_otherwise_is_never_remembered(status: Status) -> None:
     memory = CachedEngine(Two(lambda _source, time: status if time < 3 else None))
-    found = [memory.submit("a", "train").result().status for _ in range(4)]
-    assert found == [status, status, Status.OK, Status.OK]
+    found = [memory.submit("a", "train").result() for _ in range(4)]
+    assert [each.status for each in found] == [status, status, Status.OK, Status.OK]
+    assert [each.layers for each in found] == [(), (), Two.layers, Two.layers]
     assert memory.shared == 1
 
 
@@ -181,6 +186,8 @@ class Flaky(Executor):
         done: Future[Any] = Future()
         if happens == "shut down":
             raise RuntimeError("cannot schedule new futures after shutdown")
+        if happens == "out of reach":
+            raise OSError("timed out trying to connect")
         if happens == "lost":
             done.set_exception(BrokenExecutor("a worker was terminated abruptly"))
         elif happens == "cancelled":
@@ -236,8 +243,14 @@ def test_evaluations_come_back_whole_and_workers_make_one_engine(maker: dict[str
         ("shut down", "after shutdown"),
         ("{", "JSONDecodeError"),
         ("[]", "AttributeError"),
+        ("out of reach", "OSError"),
         (json.dumps({"status": "splendid", "metrics": []}), "ValueError"),
-        (json.dumps({"status": "ok", "score": 0.1, "metrics": [], "sure": True}), "TypeError"),
+        (json.dumps({"status": "ok", "score": "low", "metrics": []}), "ValueError"),
+        (json.dumps({"status": "ok", "score": 0.1, "segments": [[]], "metrics": []}), "TypeError"),
+        (
+            json.dumps({"status": "ok", "score": 0.1, "segments": [], "metrics": [], "sure": True}),
+            "TypeError",
+        ),
     ],
 )
 def test_what_is_lost_or_garbled_is_our_own_fault_and_good_again(

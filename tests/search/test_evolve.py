@@ -10,8 +10,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 
 import pytest
 import typer
+from click.testing import Result
 from typer.testing import CliRunner
 
 import gnomon
@@ -124,6 +123,10 @@ def runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
 @pytest.fixture
 def app() -> typer.Typer:
     """The command line with this one command."""
+    return command_line()
+
+
+def command_line() -> typer.Typer:
     made = typer.Typer()
     made.callback()(lambda: None)
     command.register(made)
@@ -161,14 +164,24 @@ def test_scales_come_from_what_was_recorded(trace: DecisionTrace) -> None:
     assert 10.0 < scales["ewma_ms"] < 100.0
 
 
-def test_the_command_finds_a_better_policy_than_round_robin(
-    runner: CliRunner, app: typer.Typer, store: Path, tmp_path: Path
-) -> None:
-    arguments = ["evolve", "--traces", str(store), "--hook", "router.pick", "--budget", "24"]
-    ended = runner.invoke(app, [*arguments, "--json"])
+@pytest.fixture(scope="module")
+def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
+    """An undisturbed run: its exit code and output, and the folder it was started in."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return CliRunner().invoke(command_line(), [*arguments(store), "--json"]), folder
+
+
+def arguments(store: Path) -> list[str]:
+    return ["evolve", "--traces", str(store), "--hook", "router.pick", "--budget", "14"]
+
+
+def test_the_command_finds_a_better_policy_than_round_robin(whole: tuple[Result, Path]) -> None:
+    ended, started_in = whole
     assert ended.exit_code == 0, ended.output
     result = json.loads(ended.stdout)
-    folder = tmp_path / ".gnomon" / "runs" / "router.pick"
+    folder = started_in / ".gnomon" / "runs" / "router.pick"
     assert result["winner"]["source"] == (folder / "best.py").read_text()
     assert result["winner"]["validation"] < 0.9 * result["incumbent"]["validation"]
     assert json.loads((folder / "result.json").read_text())["log_hash"] == result["log_hash"]
@@ -179,16 +192,22 @@ def test_the_command_finds_a_better_policy_than_round_robin(
     assert sum(result["counts"].values()) == len(records)
     assert len({len(record.segments) for record in records if record.outcome == "ok"}) == 1
 
-    again = runner.invoke(app, [*arguments, "--parallel", "1", "--out", "again"])
+
+def test_the_command_gives_the_same_log_with_one_evaluation_at_a_time(
+    runner: CliRunner, app: typer.Typer, store: Path, whole: tuple[Result, Path]
+) -> None:
+    log = whole[1] / ".gnomon" / "runs" / "router.pick" / "log.jsonl"
+    alone = [*arguments(store), "--parallel", "1", "--out", "again"]
+    again = runner.invoke(app, alone)
     assert again.exit_code == 0, again.output
     assert "def score" in again.stdout
-    assert result["log_hash"][:16] in again.stdout
-    assert (tmp_path / "again" / "log.jsonl").read_bytes() == (folder / "log.jsonl").read_bytes()
+    assert json.loads(whole[0].stdout)["log_hash"][:16] in again.stdout
+    assert Path("again/log.jsonl").read_bytes() == log.read_bytes()
 
-    refused = runner.invoke(app, arguments)
+    refused = runner.invoke(app, alone)
     assert refused.exit_code == 2
     assert "--resume" in refused.stderr
-    assert runner.invoke(app, [*arguments, "--resume", "--json"]).exit_code == 0
+    assert runner.invoke(app, [*alone, "--resume", "--json"]).exit_code == 0
 
 
 def test_the_hooks_own_function_is_the_incumbent(
@@ -245,67 +264,72 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert len(ended.stderr.strip().splitlines()) == 1
 
 
-def started(store: Path, folder: Path, *more: str) -> subprocess.Popen[bytes]:
-    """The command in a process group of its own, as from a terminal."""
-    arguments = ["evolve", "--traces", str(store), "--budget", "14", "--out", "run", *more]
-    program = "import sys; from gnomon.cli import app; app(sys.argv[1:])"
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
+#: The command, held when the log has taken a step until its standard input says that it may go on.
+HELD = """
+import sys
+from gnomon.cli import app
+from gnomon.shadow.search.log import RunLog
+
+append = RunLog.append
+
+def held(log, record):
+    append(log, record)
+    if record.step == int(sys.argv[1]):
+        print("held", flush=True)
+        sys.stdin.readline()
+
+RunLog.append = held
+app(sys.argv[2:])
+"""
+
+
+def held_at(step: int, given: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    """The command in a process group of its own, as from a terminal, once its log has a step."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HELD, str(step), *given],
         cwd=folder,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    assert process.stdout is not None and process.stdout.readline() == b"held\n"
+    return process
 
 
-def wait_for(process: subprocess.Popen[bytes], log: Path, lines: int) -> None:
-    """Wait until the log has so many lines."""
-    while process.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < lines):
-        time.sleep(0.02)
-
-
-def from_the_keyboard(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt the whole group, as a terminal does."""
-    os.killpg(process.pid, signal.SIGINT)
-
-
-def from_a_supervisor(process: subprocess.Popen[bytes]) -> None:
-    """Ask the command alone to end, as a supervisor does."""
-    process.terminate()
-
-
-@pytest.mark.parametrize("stop", [from_the_keyboard, from_a_supervisor])
 def test_a_run_that_was_interrupted_and_killed_resumes_to_the_same_log(
     runner: CliRunner,
     app: typer.Typer,
     store: Path,
     tmp_path: Path,
-    stop: Callable[[subprocess.Popen[bytes]], None],
+    whole: tuple[Result, Path],
 ) -> None:
-    arguments = ["evolve", "--traces", str(store), "--budget", "14", "--out", "whole"]
-    assert runner.invoke(app, arguments).exit_code == 0
-    log = tmp_path / "run" / "log.jsonl"
+    given = [*arguments(store), "--out", "run"]
 
-    interrupted = started(store, tmp_path)
-    wait_for(interrupted, log, 4)
-    stop(interrupted)
-    said, _ = interrupted.communicate(timeout=60)
-    assert interrupted.returncode == 3, said
-    assert b"--resume" in said
-    assert b"nan" not in said
-    left = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert (left["stopped"], left["diagnosis"]) == ("interrupted", [])
+    def stopped(process: subprocess.Popen[bytes]) -> None:
+        said, _ = process.communicate(b"\n", timeout=60)
+        assert process.returncode == 3, said
+        assert b"--resume" in said
+        assert b"nan" not in said
+        left = json.loads((tmp_path / "run" / "result.json").read_text())
+        assert (left["stopped"], left["diagnosis"]) == ("interrupted", [])
 
-    killed = started(store, tmp_path, "--resume")
-    wait_for(killed, log, log.read_bytes().count(b"\n") + 2)
+    typed = held_at(3, given, tmp_path)
+    os.killpg(typed.pid, signal.SIGINT)  # a terminal interrupts the whole group
+    stopped(typed)
+    supervised = held_at(8, [*given, "--resume"], tmp_path)
+    supervised.terminate()  # a supervisor asks the command alone
+    stopped(supervised)
+    killed = held_at(12, [*given, "--resume"], tmp_path)
     killed.kill()
     killed.communicate(timeout=60)
-    assert runner.invoke(app, [*arguments[:-1], "run", "--resume"]).exit_code == 0
-    assert log.read_bytes() == (tmp_path / "whole" / "log.jsonl").read_bytes()
+    assert runner.invoke(app, [*given, "--resume"]).exit_code == 0
+    log = whole[1] / ".gnomon" / "runs" / "router.pick" / "log.jsonl"
+    assert (tmp_path / "run" / "log.jsonl").read_bytes() == log.read_bytes()
 
 
 def test_workers_of_an_executor_give_the_same_log(store: Path, tmp_path: Path) -> None:
-    options = Options(budget=Budget(7), seed=2, finalists=1)
+    options = Options(budget=Budget(3), seed=2, finalists=1)
 
     def run(name: str, engine: Any) -> EvolveResult:
         return gnomon.evolve(
@@ -330,7 +354,7 @@ def test_an_engine_of_the_callers_own_is_taken_and_left_open(
         for name in "ab":
             gnomon.evolve(
                 store, tmp_path / name, hook="router.pick", engine=memory,
-                options=Options(budget=Budget(9), seed=2, finalists=1),
+                options=Options(budget=Budget(4), seed=2, finalists=1),
             )  # fmt: skip
         assert memory.shared >= memory.asked // 2 > 8
         peak = str(load_balancer.baselines["peak_ewma"].source)

@@ -129,6 +129,8 @@ def test_an_old_run_is_not_overwritten(tmp_path: Path) -> None:
 WHOLE: dict[str, Any] = {
     "budget": {"evaluations": 24, "proposals": 0},
     "incumbent": "def score(inflight): return inflight",
+    "layers": ["rlimits", "seccomp"],
+    "racing": True,
     "scales": {"weight": 1.0},
     "subject": {"hook": "router.pick", "trace": "t" * 64},
 }
@@ -146,6 +148,20 @@ WHOLE: dict[str, Any] = {
         ({"subject": WHOLE["subject"] | {"trace": "u"}, "scales": {}}, "another trace (--traces)"),
         ({"subject": WHOLE["subject"] | {"hook": "x"}}, "--hook router.pick, not x"),
         ({"kind_version": 2}, "kind_version=None, not 2"),
+        ({"racing": False}, "made with --racing, not --no-racing; resume with --racing"),
+        ({"layers": ["rlimits"]}, "another isolation (--isolation, or another machine)"),
+        ({"authors": {"ensemble": {"temperature": 1.0}}}, "another set of models (--model"),
+        (
+            {
+                "authors": {"written": {"prompts": "x"}},
+                "subject": WHOLE["subject"] | {"trace": "u"},
+            },
+            "another trace (--traces)",
+        ),
+        (
+            {"kind_version": "\x1b[2J" + "x" * 99},
+            "kind_version=None, not \N{REPLACEMENT CHARACTER}[2J",
+        ),
     ],
 )
 def test_another_configuration_is_named_by_its_option(
@@ -156,6 +172,7 @@ def test_another_configuration_is_named_by_its_option(
         RunLog(tmp_path, WHOLE | change, resume=True)
     assert says in str(refused.value)
     assert "or name another folder with --out" in str(refused.value)
+    assert "\x1b" not in str(refused.value) and len(str(refused.value)) < 300 + len(str(tmp_path))
     assert "{" not in str(refused.value) and "def score" not in str(refused.value)
 
 

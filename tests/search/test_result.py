@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gnomon.shadow.search.records import Outcome, Record
 from gnomon.shadow.search.results.finalist import Finalist, measured, winner_of
 from gnomon.shadow.search.results.gains import gain, gain_interval
-from gnomon.shadow.search.results.result import EvolveResult, concluded
+from gnomon.shadow.search.results.result import EvolveResult, concluded, scores_table
 
 
 def finalist(
@@ -78,6 +78,33 @@ def found(*finalists: Finalist, incumbent: Finalist | None = INCUMBENT) -> Evolv
 def stretches(mean: float, seed: int, spread: float = 0.02) -> tuple[float, ...]:
     rng = np.random.default_rng(seed)
     return tuple((mean * (1.0 + spread * rng.standard_normal(20))).tolist())
+
+
+def test_the_evolved_program_that_is_shown_is_one_that_could_have_won() -> None:
+    lucky, fair = finalist("evolved", 11.0, 8.0), finalist("evolved", 9.5, 10.0, 30)
+    name, train, validation, _ = scores_table(found(BASE, lucky, fair)).rows[-1]
+    assert (name, train, validation) == ("best evolved", "9.5", "10")
+    name, *_ = scores_table(found(BASE, lucky)).rows[-1]
+    assert name == "best evolved (loses on train, so takes no part)"
+    assert [row[0] for row in scores_table(found(BASE)).rows] == [
+        "incumbent", "best published: peak_ewma",
+    ]  # fmt: skip
+
+
+def test_a_run_that_is_out_of_time_says_how_it_goes_on() -> None:
+    late = concluded(STEADY, (BASE,), INCUMBENT, stopped="time", log_hash="h")
+    assert "Out of time. To go on: the same options and --resume" in str(late)
+    assert late.winner == BASE and "winner: published" in str(late)
+    nothing = concluded(STEADY, (), INCUMBENT, stopped="time", log_hash="h")
+    assert "--resume" in str(nothing)
+    assert "--resume" not in str(found(BASE))
+
+
+def test_half_a_validation_has_no_winner() -> None:
+    finalists = (BASE, finalist("evolved", 9.0, 9.0))
+    result = concluded(STEADY, finalists, INCUMBENT, stopped="interrupted", log_hash="h")
+    assert (result.winner, result.improved, result.over_interval) == (None, False, None)
+    assert result.origin == "none" and math.isnan(result.search_added)
 
 
 def test_a_published_winner_adds_nothing_and_is_still_worth_verifying() -> None:

@@ -622,9 +622,13 @@ def test_a_search_of_a_folder_asks_and_is_told(problem: Path, tmp_path: Path) ->
     with pytest.raises(ConfigurationError, match="only what stands between"):
         changed = asked.source.replace("import sys", "import os")
         telling.tell(folder, asked.ticket, changed, problem=problem)
+    assert asked.parts()[-1].endswith(f"{asked.ticket} FILE --problem {problem}")
     telling.tell(folder, asked.ticket, "```python\ndef run(x):\n    return 7\n```", problem=problem)
     go(1_000)
     (record,) = told_records(folder)
+    state = telling.told(folder, asked.ticket)
+    assert state.score == -record.score  # as the evaluator counts
+    assert state.best is not None and state.best >= state.score
     assert record.outcome is Outcome.OK
     assert "return 7" in record.source
     assert record.source.startswith("import sys\n\n# EVOLVE-BLOCK-START\n")

@@ -43,6 +43,7 @@ class Asked(Shown):
         source: of that program.
         prompt: what it is about.
         folder: of the run.
+        problem: the folder that is searched, where it is no kind.
     """
 
     ticket: str
@@ -50,11 +51,13 @@ class Asked(Shown):
     source: str
     prompt: Prompt
     folder: Path
+    problem: Path | None = None
 
     def parts(self) -> tuple[Part, ...]:
         """Return the prompt, and what to do with the program."""
         texts = tuple(text for _, text in self.prompt.messages)
-        command = f"gnomon tell {self.folder} {self.ticket} FILE"
+        problem = f" --problem {self.problem}" if self.problem is not None else ""
+        command = f"gnomon tell {self.folder} {self.ticket} FILE{problem}"
         return (*texts, f"\nTicket {self.ticket}; with the answer in a file: {command}")
 
     def as_json(self) -> dict[str, Any]:
@@ -77,7 +80,8 @@ class Told(Shown):
         ticket: it was told with.
         state: an outcome of the search, ``waiting``, or ``too late`` where the run had ended.
         program: id of the source.
-        score, best: of the program and of the best so far, lower is better; None where there is none.
+        score, best: of the program and of the best so far; None where there is none. Lower is better, but
+            where a folder is searched: there they are the evaluator's own.
         step: in the log; -1 while it waits.
         reason, feedback: why it has no score, and what the evaluation said.
         running: whether the search goes on; None where another machine would know.
@@ -167,7 +171,7 @@ def ask(
     )
     ticket = Ticket(run.run[:8], chosen.program if chosen else "", number)
     source = chosen.source if chosen else ""
-    return Asked(str(ticket), ticket.parent, source, prompts.build(request), folder)
+    return Asked(str(ticket), ticket.parent, source, prompts.build(request), folder, problem)
 
 
 def tell(
@@ -225,12 +229,13 @@ def told(folder: Path, ticket: str) -> Told:
     record = _record_of(run, word)
     if record is not None:
         best = Memory(run.records).best
+        sign = -1.0 if run.config.get("kind") == "problem" else 1.0
         return Told(
             str(word),
             record.outcome.value,
             record.program,
-            record.score if record.outcome is Outcome.OK else None,
-            best.score if best is not None else None,
+            sign * record.score if record.outcome is Outcome.OK else None,
+            sign * best.score if best is not None else None,
             record.step,
             record.reason,
             record.feedback,

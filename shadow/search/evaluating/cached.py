@@ -17,8 +17,8 @@ class CachedEngine:
 
     An answer is kept under (source, split, trial). One that went all the way also answers a trial that could
     not have ended it: the source was rejected, or its score is within the bar and no segments were to be
-    tried first. An evaluation that is under way is shared. What the evaluator failed on, what died and what
-    was late are not kept: another time it may end otherwise.
+    tried first. An evaluation that is under way is shared. What the evaluator failed on, what died, what was
+    late and what ran under fewer layers than the engine has are not kept: another time it may end otherwise.
 
     Args:
         engine: it stays the caller's to close.
@@ -80,11 +80,10 @@ class CachedEngine:
             if done.cancelled() or done.exception() is not None:
                 return
             found = done.result()
-            if found.status in _KEPT:
-                self._known[key] = found
-            if found.status in _KEPT - {
-                Status.STOPPED
-            }:  # the trial did not end it: it changed nothing
+            if found.status not in _KEPT or not set(self.layers) <= set(found.layers):
+                return
+            self._known[key] = found
+            if found.status is not Status.STOPPED:  # the trial did not end it: it changed nothing
                 self._known[source, split, None] = found
 
 

@@ -75,7 +75,7 @@ class ExecutorEngine:
         answer: Future[Evaluation] = Future()
         try:
             done = self._executor.submit(evaluated, self._recipe, json.dumps(job))
-        except RuntimeError as error:  # broken, or shut down
+        except Exception as error:  # noqa: BLE001 - broken, shut down, or out of reach in a cluster's own way
             answer.set_result(_ours(f"{type(error).__name__}: {error}"))
             return answer
         done.add_done_callback(lambda done: answer.set_result(_read(done)))
@@ -154,8 +154,9 @@ def _read(done: Future[str]) -> Evaluation:
     try:
         values = _tuples(json.loads(done.result()))
         pairs = tuple((str(name), float(value)) for name, value in values.pop("metrics"))
-        status = Status(values.pop("status"))
-        return Evaluation(status, metrics=pairs, **values)
+        status, score = Status(values.pop("status")), float(values.pop("score"))
+        segments = tuple(map(float, values.pop("segments")))
+        return Evaluation(status, score, segments, metrics=pairs, **values)
     except Exception as error:  # noqa: BLE001 - a cluster's errors and a garbled answer alike
         return _ours(f"{type(error).__name__}: {error}")
 

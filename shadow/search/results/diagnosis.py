@@ -77,6 +77,11 @@ def _only_published(winner: Finalist | None) -> str:
     return f"search added nothing over the published policy {winner.name}"
 
 
+def about_authors(records: Sequence[Record]) -> tuple[str, ...]:
+    """Return which models did not answer, and whose programs never got a score, one sentence each."""
+    return (*_silent_models(records), *_fruitless_authors(records))
+
+
 def _overfitted(seen: Evidence) -> Iterator[str]:
     baseline = seen.baseline
     evolved = [f for f in seen.finalists if f.name == "evolved" and math.isfinite(f.train)]
@@ -174,27 +179,28 @@ def _repeated(seen: Evidence) -> Iterator[str]:
     )
 
 
-def _silent_models(seen: Evidence) -> Iterator[str]:
-    for author in dict.fromkeys(record.author for record in seen.records):
-        asked = [r for r in seen.records if r.author == author and r.prompt]
+def _silent_models(records: Sequence[Record]) -> Iterator[str]:
+    for author in dict.fromkeys(record.author for record in records):
+        asked = [r for r in records if r.author == author and r.prompt]
         silent = [r for r in asked if r.outcome is Outcome.UNANSWERED]
         if len(asked) < LEAST_ANSWERS:
             continue
-        if not (len(silent) > UNANSWERED * len(asked) or silence([author], asked)):
+        alone = silence([author], asked)
+        if not (len(silent) > UNANSWERED * len(asked) or alone):
             continue
         why = Counter(r.reason for r in silent if r.reason).most_common(1)
         because = f", most often: {why[0][0][:120]}" if why else ""
         yield (
             f"a model that does not answer: {author} gave no program to {len(silent)} of {len(asked)} "
-            f"requests{because}"
+            f"requests{because}{'; it was left alone, and keyless search went on' if alone else ''}"
         )
 
 
-def _fruitless_authors(seen: Evidence) -> Iterator[str]:
-    for each in by_author(seen.records):
+def _fruitless_authors(records: Sequence[Record]) -> Iterator[str]:
+    for each in by_author(records):
         if each.scored or each.proposals < LEAST_PROPOSALS or each.name == KEYLESS:
             continue
-        outcomes = Counter(r.outcome for r in seen.records if r.author == each.name)
+        outcomes = Counter(r.outcome for r in records if r.author == each.name)
         most = max(outcomes, key=lambda outcome: (outcomes[outcome], outcome))
         if most is not Outcome.UNANSWERED:  # that is told of above
             yield (
@@ -230,8 +236,8 @@ _KINDS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     _hangs_on_few,
     _too_good,
     _repeated,
-    _silent_models,
-    _fruitless_authors,
+    lambda seen: _silent_models(seen.records),
+    lambda seen: _fruitless_authors(seen.records),
     _faulty_evaluator,
     _wasted,
 )

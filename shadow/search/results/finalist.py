@@ -63,14 +63,20 @@ def winner_of(finalists: Sequence[Finalist], within: float = EQUAL) -> Finalist 
     evolved program takes part only if it beats every published one on train as well: the best of many on
     validation alone is often only lucky there.
     """
-    whole = [f for f in finalists if f.sound]
-    given = min((f.train for f in whole if f.name != "evolved"), default=math.inf)
-    scored = [f for f in whole if f.name != "evolved" or f.train < given]
+    scored = taking_part(finalists)
     if not scored:
         return None
     lowest = min(finalist.validation for finalist in scored)
     equal = [f for f in scored if f.validation <= lowest + within * abs(lowest)]
     return min(equal, key=lambda f: (f.nodes, f.name == "evolved", f.validation, f.program))
+
+
+def taking_part(finalists: Sequence[Finalist]) -> list[Finalist]:
+    """Return the finalists that may win: with a score on both windows, and not evolved ones that do worse on train
+    than a published policy."""
+    whole = [f for f in finalists if f.sound]
+    given = min((f.train for f in whole if f.name != "evolved"), default=math.inf)
+    return [f for f in whole if f.name != "evolved" or f.train < given]
 
 
 def best_published(finalists: Sequence[Finalist]) -> Finalist | None:

@@ -13,6 +13,10 @@ from ..records import Outcome, Record, digest, program_id
 from .finalist import Finalist, in_order, winner_of
 from .result import EvolveResult, concluded
 
+#: What an evaluation on train ended in that would end so again; a failure has no score.
+_CERTAIN = frozenset({Outcome.OK, Outcome.REJECTED, Outcome.FAULT, Outcome.VIOLATION})
+
+
 #: Programs whose structure is looked at, best on train first.
 _LOOKED_AT = 1000
 
@@ -42,10 +46,9 @@ class Finals:
         self._entries = self._published(incumbent)
         for record in self._leading(top):
             self._entries[record.key] = ("evolved", record.source)
-        for key, (_, source) in self._entries.items():
-            known = search.score_of(key)
-            if known is not None:
-                self._scores[source, "train"] = known.score
+        for record in search.records:
+            if record.outcome in _CERTAIN and record.key in self._entries:
+                self._scores[self._entries[record.key][1], "train"] = record.score
 
     def _published(self, incumbent: str) -> dict[str, tuple[str, str]]:
         """Return name and source by canonical key; of equal programs the first name stands."""

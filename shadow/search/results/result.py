@@ -22,7 +22,7 @@ from .account import (
     lineage,
 )
 from .diagnosis import Evidence, diagnosis, nothing_won
-from .finalist import Finalist, best_published, in_order, winner_of
+from .finalist import Finalist, best_published, in_order, taking_part, winner_of
 from .gains import EQUAL, gain, gain_interval
 
 Interval = tuple[float, float]
@@ -36,7 +36,7 @@ class EvolveResult(Shown):
     """The end of a search.
 
     Attributes:
-        winner: the finalist to verify; None when no program could be scored.
+        winner: the finalist to verify; None when no program could be scored, or not all of them yet.
         baseline: best published policy on validation, or None.
         incumbent: scores of the policy in production, or None when they are not known.
         finalists: all of them, best on validation first.
@@ -146,7 +146,7 @@ def concluded(
     """
     ordered = in_order(finalists)
     whole = stopped not in {"interrupted", "running"}
-    winner, baseline = winner_of(ordered, within), best_published(ordered)
+    winner, baseline = winner_of(ordered, within) if whole else None, best_published(ordered)
     seen = Evidence(records, ordered, winner, baseline, incumbent)
     evolved = sum(f.sound and f.name == "evolved" for f in ordered)
     origin = _origin(winner)
@@ -256,17 +256,24 @@ def interval_words(limits: Interval | None) -> str:
 def scores_table(result: EvolveResult) -> Table:
     """Return the scores of the incumbent, the best published and the best evolved program."""
     published = result.baseline.name if result.baseline else "none"
-    evolved = next((each for each in result.finalists if each.name == "evolved"), None)
     rows = [("incumbent", result.incumbent), (f"best published: {published}", result.baseline)]
-    if result.winner is not None and result.winner.name == "evolved":
-        evolved = result.winner
-    won = evolved is result.winner and result.improved
-    rows.append(("evolved (winner)" if won else "best evolved", evolved))
+    rows.append(_best_evolved(result))
     return Table(
         ("policy", "train", "validation", "nodes"),
         tuple((name, *_cells(finalist)) for name, finalist in rows if finalist is not None),
         "Mean outcome, lower is better",
     )
+
+
+def _best_evolved(result: EvolveResult) -> tuple[str, Finalist | None]:
+    """Return the evolved program that one compares with, the winner if it is one, and what to call it."""
+    if result.winner is not None and result.winner.name == "evolved":
+        return ("evolved (winner)" if result.improved else "best evolved"), result.winner
+    evolved = [each for each in result.finalists if each.name == "evolved"]
+    part = [each for each in taking_part(result.finalists) if each.name == "evolved"]
+    if part or not evolved:
+        return "best evolved", next(iter(part), None)
+    return "best evolved (loses on train, so takes no part)", evolved[0]
 
 
 def _cells(of: Finalist) -> tuple[str, str, str]:
@@ -310,12 +317,15 @@ def _yield_cells(of: Yield, priced: bool) -> tuple[str, ...]:
 
 
 def _ending(result: EvolveResult) -> tuple[Part, ...]:
+    how = "the same options and --resume (from Python, resume=True)"
     if result.stopped == "interrupted":
-        how = "the same options and --resume (from Python, resume=True)"
         return (f"Interrupted. Continue with {how}; see {result.folder}",)
+    late = (
+        (f"Out of time. To go on: {how}, with --seconds anew",) if result.stopped == "time" else ()
+    )
     if result.winner is None:
-        return ()
+        return late
     added = f", search added {result.search_added:.1%}" if result.origin == "evolved" else ""
     place = f"; written to {result.folder / 'best.py'}" if result.folder else ""
     what = "winner" if result.improved else "the best of what was tried"
-    return (f"{what}: {result.origin}{added}{place}", Code(result.winner.source))
+    return *late, f"{what}: {result.origin}{added}{place}", Code(result.winner.source)

@@ -174,7 +174,7 @@ def _finalist(scored: Scored, record: Record | None) -> Finalist:
 
 def _within(value: Any) -> float:
     """Return which scores are equal: a problem folder's header says so, a kind's does not."""
-    return float(value) if isinstance(value, int | float) else EQUAL
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else EQUAL
 
 
 def _texts(value: Any) -> tuple[str, ...]:
