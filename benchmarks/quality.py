@@ -177,7 +177,7 @@ def _say(record: Found) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A mean over traces with its 95 % interval; NaN limits from one alone."""
+    """A mean over traces with its 95 % interval; one alone has no interval and is its own limits."""
 
     value: float
     low: float
@@ -188,13 +188,13 @@ def mean(values: Sequence[float]) -> Mean:
     """Return the mean and its interval by Student's t."""
     middle = statistics.fmean(values)
     if len(values) < 2:
-        return Mean(middle, math.nan, math.nan)
+        return Mean(middle, middle, middle)
     half = _T.get(len(values) - 1, 1.96) * statistics.stdev(values) / math.sqrt(len(values))
     return Mean(middle, middle - half, middle + half)
 
 
 def rows(found: Sequence[Found]) -> list[Row]:
-    """Return the default against the best control arm, then everybody's gains."""
+    """Return the default against the best control arm (with a target once nothing is missing), then all gains."""
     table: dict[tuple[str, str, int], dict[int, Found]] = {}
     for record in found:
         key = record["kind"], record["strategy"], record["budget"]
@@ -214,9 +214,14 @@ def _against(kind: str, table: Mapping[tuple[str, str, int], dict[int, Found]]) 
         over = {arm: mean(_paired(ours, theirs, "holdout")) for arm, theirs in arms.items()}
         note = "; ".join(f"over {arm} {_shown(one)}" for arm, one in over.items())
         note += f"; {len(ours.keys() & arms[best].keys())} traces"
+        # some traces, or some arms, say nothing of who is best
+        whole = all(
+            runs.keys() >= set(SEEDS) for runs in (ours, *(arms.get(a, {}) for a in CONTROLS))
+        )
+        target = 0.0 if whole else None
         spread = over[best].low, over[best].high
         name = f"{kind}, {budget}: {DEFAULT} over {best}, the best control arm, holdout"
-        made.append(Row(name, over[best].value, "points", "higher", 0.0, spread, note=note))
+        made.append(Row(name, over[best].value, "points", "higher", target, spread, note=note))
     return made
 
 

@@ -61,7 +61,7 @@ def test_a_mean_has_students_interval(quality: ModuleType) -> None:
     one = quality.mean([1.0, 2.0, 3.0, 4.0, 10.0])
     half = 2.776 * statistics.stdev([1.0, 2.0, 3.0, 4.0, 10.0]) / math.sqrt(5)
     assert (one.value, one.low, one.high) == pytest.approx((4.0, 4.0 - half, 4.0 + half))
-    assert math.isnan(quality.mean([3.0]).low)
+    assert quality.mean([3.0]) == quality.Mean(3.0, 3.0, 3.0)
 
 
 def test_the_default_is_compared_trace_by_trace_with_the_best_arm(quality: ModuleType) -> None:
@@ -69,7 +69,13 @@ def test_the_default_is_compared_trace_by_trace_with_the_best_arm(quality: Modul
     records = [
         found(name, seed, 10.0 * seed + more)
         for seed in range(5)
-        for name, more in ((quality.DEFAULT, 1.5), ("seeds", 1.0), ("random", 0.0))
+        for name, more in (
+            (quality.DEFAULT, 1.5),
+            ("seeds", 1.0),
+            ("random", 0.0),
+            ("independent", 0.5),
+            ("published", 0.0),
+        )
     ]
     first, *others = quality.rows(records)
     assert "over seeds" in first.name
@@ -77,12 +83,14 @@ def test_the_default_is_compared_trace_by_trace_with_the_best_arm(quality: Modul
     assert first.spread == pytest.approx((0.5, 0.5))
     assert "over random +1.50" in first.note
     assert first.note.endswith("5 traces")
-    assert [row.value for row in others] == pytest.approx([21.5, 20.0, 21.0])
+    assert [row.value for row in others] == pytest.approx([21.5, 20.5, 20.0, 20.0, 21.0])
     assert "validation +22.50" in others[0].note
     assert "truth" not in others[0].note
     worse = [record | {"holdout": -1.0} for record in records if record["strategy"] != "seeds"]
     worse += [record for record in records if record["strategy"] == "seeds"]
     assert quality.rows(worse)[0].met is False
+    some = [record for record in records if record["seed"] or record["strategy"] != "random"]
+    assert quality.rows(some)[0].met is None  # a trace of an arm's is missing
 
 
 def test_an_evaluation_is_asked_for_once_in_all_runs(
