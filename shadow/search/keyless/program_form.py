@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ....sdk.errors import LanguageError
 from ....sdk.language import check_program, syntax_tree
-from .trees import Slot, call, literal, name, number, size
+from .trees import FIXED, Slot, call, literal, name, number, size
 
 if TYPE_CHECKING:
     from ....sdk.kind import Kind
@@ -35,15 +35,7 @@ _ARITHMETIC: tuple[type[ast.operator], ...] = (ast.Add, ast.Sub, ast.Mult)
 _COMPARISONS: tuple[type[ast.cmpop], ...] = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 _VALUES = (ast.BinOp, ast.Call, ast.Name, ast.Subscript, ast.UnaryOp)
 #: Whose place in the tree is no value of its own.
-_FIXED = {
-    (ast.Call, "func"),
-    (ast.Call, "keywords"),
-    (ast.Assign, "targets"),
-    (ast.AugAssign, "target"),
-    (ast.AnnAssign, "target"),
-    (ast.AnnAssign, "annotation"),
-    (ast.For, "target"),
-    (ast.For, "iter"),
+_FIXED = FIXED | {
     (ast.Subscript, "value"),
     (ast.Subscript, "slice"),
     (ast.FunctionDef, "args"),

@@ -61,7 +61,8 @@ def report(who):
             ("recorded", "acknowledged", "dropped", "unknown", "pending")}
     told.update(who=who, reasons=dict(account.reasons), seen=types.seen,
                 process=gnomon.sdk.runtime.RUNTIME.process_id.hex(), **pick.hook.counters)
-    print(json.dumps(told), flush=True)
+    # One write: workers share the pipe, and print may give the line's end by itself.
+    os.write(1, (json.dumps(told) + "\\n").encode())
 '''
 
 
