@@ -41,20 +41,22 @@ class Hello(_message.Message):
     def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., hooks: _Optional[_Iterable[_Union[HookState, _Mapping]]] = ...) -> None: ...
 
 class Ack(_message.Message):
-    __slots__ = ("nonce", "resource", "name", "epoch", "ok", "error")
+    __slots__ = ("nonce", "resource", "name", "epoch", "ok", "error", "anchor")
     NONCE_FIELD_NUMBER: _ClassVar[int]
     RESOURCE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     OK_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    ANCHOR_FIELD_NUMBER: _ClassVar[int]
     nonce: str
     resource: str
     name: str
     epoch: int
     ok: bool
     error: str
-    def __init__(self, nonce: _Optional[str] = ..., resource: _Optional[str] = ..., name: _Optional[str] = ..., epoch: _Optional[int] = ..., ok: bool = ..., error: _Optional[str] = ...) -> None: ...
+    anchor: str
+    def __init__(self, nonce: _Optional[str] = ..., resource: _Optional[str] = ..., name: _Optional[str] = ..., epoch: _Optional[int] = ..., ok: bool = ..., error: _Optional[str] = ..., anchor: _Optional[str] = ...) -> None: ...
 
 class BlockReport(_message.Message):
     __slots__ = ("cell", "block", "arm", "count", "sum", "failures", "missing", "unresolved", "histogram", "fallbacks")
@@ -80,6 +82,42 @@ class BlockReport(_message.Message):
     fallbacks: int
     def __init__(self, cell: _Optional[str] = ..., block: _Optional[int] = ..., arm: _Optional[str] = ..., count: _Optional[int] = ..., sum: _Optional[float] = ..., failures: _Optional[int] = ..., missing: _Optional[int] = ..., unresolved: _Optional[int] = ..., histogram: _Optional[_Iterable[int]] = ..., fallbacks: _Optional[int] = ...) -> None: ...
 
+class SliceReport(_message.Message):
+    __slots__ = ("epoch", "slices", "count", "sum", "failures", "missing", "unresolved", "fallbacks", "histograms")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SLICES_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SUM_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    UNRESOLVED_FIELD_NUMBER: _ClassVar[int]
+    FALLBACKS_FIELD_NUMBER: _ClassVar[int]
+    HISTOGRAMS_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    slices: int
+    count: _containers.RepeatedScalarFieldContainer[int]
+    sum: _containers.RepeatedScalarFieldContainer[float]
+    failures: _containers.RepeatedScalarFieldContainer[int]
+    missing: _containers.RepeatedScalarFieldContainer[int]
+    unresolved: _containers.RepeatedScalarFieldContainer[int]
+    fallbacks: _containers.RepeatedScalarFieldContainer[int]
+    histograms: _containers.RepeatedCompositeFieldContainer[Histogram]
+    def __init__(self, epoch: _Optional[int] = ..., slices: _Optional[int] = ..., count: _Optional[_Iterable[int]] = ..., sum: _Optional[_Iterable[float]] = ..., failures: _Optional[_Iterable[int]] = ..., missing: _Optional[_Iterable[int]] = ..., unresolved: _Optional[_Iterable[int]] = ..., fallbacks: _Optional[_Iterable[int]] = ..., histograms: _Optional[_Iterable[_Union[Histogram, _Mapping]]] = ...) -> None: ...
+
+class Histogram(_message.Message):
+    __slots__ = ("counts",)
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, counts: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class FeatureCounts(_message.Message):
+    __slots__ = ("name", "counts")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., counts: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class ShadowReport(_message.Message):
     __slots__ = ("decisions", "diverged", "faults", "violations", "shed")
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
@@ -95,7 +133,7 @@ class ShadowReport(_message.Message):
     def __init__(self, decisions: _Optional[int] = ..., diverged: _Optional[int] = ..., faults: _Optional[int] = ..., violations: _Optional[int] = ..., shed: _Optional[int] = ...) -> None: ...
 
 class HookReport(_message.Message):
-    __slots__ = ("hook", "epoch", "blocks", "shadow", "counters", "breaker", "killed")
+    __slots__ = ("hook", "epoch", "blocks", "shadow", "counters", "breaker", "killed", "slices", "features")
     class CountersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -110,6 +148,8 @@ class HookReport(_message.Message):
     COUNTERS_FIELD_NUMBER: _ClassVar[int]
     BREAKER_FIELD_NUMBER: _ClassVar[int]
     KILLED_FIELD_NUMBER: _ClassVar[int]
+    SLICES_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     hook: str
     epoch: int
     blocks: _containers.RepeatedCompositeFieldContainer[BlockReport]
@@ -117,7 +157,9 @@ class HookReport(_message.Message):
     counters: _containers.ScalarMap[str, int]
     breaker: str
     killed: str
-    def __init__(self, hook: _Optional[str] = ..., epoch: _Optional[int] = ..., blocks: _Optional[_Iterable[_Union[BlockReport, _Mapping]]] = ..., shadow: _Optional[_Union[ShadowReport, _Mapping]] = ..., counters: _Optional[_Mapping[str, int]] = ..., breaker: _Optional[str] = ..., killed: _Optional[str] = ...) -> None: ...
+    slices: SliceReport
+    features: _containers.RepeatedCompositeFieldContainer[FeatureCounts]
+    def __init__(self, hook: _Optional[str] = ..., epoch: _Optional[int] = ..., blocks: _Optional[_Iterable[_Union[BlockReport, _Mapping]]] = ..., shadow: _Optional[_Union[ShadowReport, _Mapping]] = ..., counters: _Optional[_Mapping[str, int]] = ..., breaker: _Optional[str] = ..., killed: _Optional[str] = ..., slices: _Optional[_Union[SliceReport, _Mapping]] = ..., features: _Optional[_Iterable[_Union[FeatureCounts, _Mapping]]] = ...) -> None: ...
 
 class ClientMessage(_message.Message):
     __slots__ = ("hello", "ack", "report")
@@ -146,11 +188,13 @@ class ManifestPush(_message.Message):
     def __init__(self, hook: _Optional[str] = ..., envelope: _Optional[_Union[_policy_pb2.Envelope, _Mapping]] = ...) -> None: ...
 
 class ServerMessage(_message.Message):
-    __slots__ = ("nonce", "bundle", "manifest")
+    __slots__ = ("nonce", "bundle", "manifest", "anchor")
     NONCE_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    ANCHOR_FIELD_NUMBER: _ClassVar[int]
     nonce: str
     bundle: BundlePush
     manifest: ManifestPush
-    def __init__(self, nonce: _Optional[str] = ..., bundle: _Optional[_Union[BundlePush, _Mapping]] = ..., manifest: _Optional[_Union[ManifestPush, _Mapping]] = ...) -> None: ...
+    anchor: str
+    def __init__(self, nonce: _Optional[str] = ..., bundle: _Optional[_Union[BundlePush, _Mapping]] = ..., manifest: _Optional[_Union[ManifestPush, _Mapping]] = ..., anchor: _Optional[str] = ...) -> None: ...

@@ -49,7 +49,7 @@ class Signature(_message.Message):
     def __init__(self, keyid: _Optional[str] = ..., sig: _Optional[bytes] = ...) -> None: ...
 
 class Bundle(_message.Message):
-    __slots__ = ("hook", "kind", "kind_version", "form", "source", "inputs", "vector_inputs", "vector_outputs", "evidence_digest", "provenance")
+    __slots__ = ("hook", "kind", "kind_version", "form", "source", "inputs", "vector_inputs", "vector_outputs", "evidence_digest", "provenance", "profile")
     class ProvenanceEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,7 @@ class Bundle(_message.Message):
     VECTOR_OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
     hook: str
     kind: str
     kind_version: int
@@ -77,7 +78,38 @@ class Bundle(_message.Message):
     vector_outputs: _containers.RepeatedScalarFieldContainer[float]
     evidence_digest: str
     provenance: _containers.ScalarMap[str, str]
-    def __init__(self, hook: _Optional[str] = ..., kind: _Optional[str] = ..., kind_version: _Optional[int] = ..., form: _Optional[str] = ..., source: _Optional[str] = ..., inputs: _Optional[_Iterable[str]] = ..., vector_inputs: _Optional[_Iterable[float]] = ..., vector_outputs: _Optional[_Iterable[float]] = ..., evidence_digest: _Optional[str] = ..., provenance: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    profile: Profile
+    def __init__(self, hook: _Optional[str] = ..., kind: _Optional[str] = ..., kind_version: _Optional[int] = ..., form: _Optional[str] = ..., source: _Optional[str] = ..., inputs: _Optional[_Iterable[str]] = ..., vector_inputs: _Optional[_Iterable[float]] = ..., vector_outputs: _Optional[_Iterable[float]] = ..., evidence_digest: _Optional[str] = ..., provenance: _Optional[_Mapping[str, str]] = ..., profile: _Optional[_Union[Profile, _Mapping]] = ...) -> None: ...
+
+class Profile(_message.Message):
+    __slots__ = ("trace", "features")
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    trace: str
+    features: _containers.RepeatedCompositeFieldContainer[FeatureProfile]
+    def __init__(self, trace: _Optional[str] = ..., features: _Optional[_Iterable[_Union[FeatureProfile, _Mapping]]] = ...) -> None: ...
+
+class FeatureProfile(_message.Message):
+    __slots__ = ("name", "edges", "shares")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EDGES_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    edges: _containers.RepeatedScalarFieldContainer[float]
+    shares: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, name: _Optional[str] = ..., edges: _Optional[_Iterable[float]] = ..., shares: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class Upkeep(_message.Message):
+    __slots__ = ("expires_after_ns", "drift_limit", "grace_ns", "then")
+    EXPIRES_AFTER_NS_FIELD_NUMBER: _ClassVar[int]
+    DRIFT_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    GRACE_NS_FIELD_NUMBER: _ClassVar[int]
+    THEN_FIELD_NUMBER: _ClassVar[int]
+    expires_after_ns: int
+    drift_limit: float
+    grace_ns: int
+    then: str
+    def __init__(self, expires_after_ns: _Optional[int] = ..., drift_limit: _Optional[float] = ..., grace_ns: _Optional[int] = ..., then: _Optional[str] = ...) -> None: ...
 
 class Guardrail(_message.Message):
     __slots__ = ("name", "metric", "statistic", "margin", "relative")
@@ -104,7 +136,7 @@ class Interval(_message.Message):
     def __init__(self, estimate: _Optional[float] = ..., low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
 
 class RampPlan(_message.Message):
-    __slots__ = ("id", "hook", "candidate", "stable", "arms", "weights", "block_ns", "burn_in_ns", "skew_ns", "min_pairs", "max_pairs", "alpha_promote", "alpha_abort", "objective", "objective_clip", "guardrails", "outcome_deadline_ns", "shadow_decisions", "shadow_rate", "soak_ns", "lease_ns", "not_after_unix_ns", "rollout_keyid", "rollout_public_key", "evidence_digest", "predicted")
+    __slots__ = ("id", "hook", "candidate", "stable", "arms", "weights", "block_ns", "burn_in_ns", "skew_ns", "min_pairs", "max_pairs", "alpha_promote", "alpha_abort", "objective", "objective_clip", "guardrails", "outcome_deadline_ns", "shadow_decisions", "shadow_rate", "soak_ns", "lease_ns", "not_after_unix_ns", "rollout_keyid", "rollout_public_key", "evidence_digest", "predicted", "slices", "upkeep")
     class PredictedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +170,8 @@ class RampPlan(_message.Message):
     ROLLOUT_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_FIELD_NUMBER: _ClassVar[int]
+    SLICES_FIELD_NUMBER: _ClassVar[int]
+    UPKEEP_FIELD_NUMBER: _ClassVar[int]
     id: str
     hook: str
     candidate: str
@@ -164,7 +198,9 @@ class RampPlan(_message.Message):
     rollout_public_key: bytes
     evidence_digest: str
     predicted: _containers.MessageMap[str, Interval]
-    def __init__(self, id: _Optional[str] = ..., hook: _Optional[str] = ..., candidate: _Optional[str] = ..., stable: _Optional[str] = ..., arms: _Optional[_Union[Arms, str]] = ..., weights: _Optional[_Iterable[float]] = ..., block_ns: _Optional[int] = ..., burn_in_ns: _Optional[int] = ..., skew_ns: _Optional[int] = ..., min_pairs: _Optional[int] = ..., max_pairs: _Optional[int] = ..., alpha_promote: _Optional[float] = ..., alpha_abort: _Optional[float] = ..., objective: _Optional[str] = ..., objective_clip: _Optional[float] = ..., guardrails: _Optional[_Iterable[_Union[Guardrail, _Mapping]]] = ..., outcome_deadline_ns: _Optional[int] = ..., shadow_decisions: _Optional[int] = ..., shadow_rate: _Optional[float] = ..., soak_ns: _Optional[int] = ..., lease_ns: _Optional[int] = ..., not_after_unix_ns: _Optional[int] = ..., rollout_keyid: _Optional[str] = ..., rollout_public_key: _Optional[bytes] = ..., evidence_digest: _Optional[str] = ..., predicted: _Optional[_Mapping[str, Interval]] = ...) -> None: ...
+    slices: int
+    upkeep: Upkeep
+    def __init__(self, id: _Optional[str] = ..., hook: _Optional[str] = ..., candidate: _Optional[str] = ..., stable: _Optional[str] = ..., arms: _Optional[_Union[Arms, str]] = ..., weights: _Optional[_Iterable[float]] = ..., block_ns: _Optional[int] = ..., burn_in_ns: _Optional[int] = ..., skew_ns: _Optional[int] = ..., min_pairs: _Optional[int] = ..., max_pairs: _Optional[int] = ..., alpha_promote: _Optional[float] = ..., alpha_abort: _Optional[float] = ..., objective: _Optional[str] = ..., objective_clip: _Optional[float] = ..., guardrails: _Optional[_Iterable[_Union[Guardrail, _Mapping]]] = ..., outcome_deadline_ns: _Optional[int] = ..., shadow_decisions: _Optional[int] = ..., shadow_rate: _Optional[float] = ..., soak_ns: _Optional[int] = ..., lease_ns: _Optional[int] = ..., not_after_unix_ns: _Optional[int] = ..., rollout_keyid: _Optional[str] = ..., rollout_public_key: _Optional[bytes] = ..., evidence_digest: _Optional[str] = ..., predicted: _Optional[_Mapping[str, Interval]] = ..., slices: _Optional[int] = ..., upkeep: _Optional[_Union[Upkeep, _Mapping]] = ...) -> None: ...
 
 class Manifest(_message.Message):
     __slots__ = ("hook", "epoch", "stable", "candidate", "phase", "weight", "salt", "kill", "issued_unix_ns", "lease_ns", "plan")
