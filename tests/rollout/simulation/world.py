@@ -242,6 +242,7 @@ class World:
                 process.link = None
 
     def _judged(self) -> Run:
+        apart = self._converged()
         control = self.plane.control
         assert control is not None
         control.tick()
@@ -252,7 +253,7 @@ class World:
             self.met[f"attempts {min(state.attempt, 3)}"] += 1
         self.history += self._entries()
         deadline = SKEW_NS + self.weather.clock_error_ns
-        problems = check(self.history, deadline_ns=deadline) + self._apart()
+        problems = check(self.history, deadline_ns=deadline) + apart
         rollouts = len(control.rollouts())
         return Run(self.seed, tuple(self.history), tuple(problems), rollouts, self.met)
 
@@ -271,6 +272,14 @@ class World:
                 )
             )  # fmt: skip
         return found
+
+    def _converged(self) -> list[str]:
+        """Give what is on its way a moment, as long as there is something."""
+        for _ in range(5):
+            if not self._apart():
+                break
+            self._until(self.now + SECOND // 10)
+        return self._apart()
 
     def _apart(self) -> list[str]:
         """Say which processes run something else than the control plane says, though all is well."""
