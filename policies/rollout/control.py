@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.message import DecodeError
+
 from gnomon.v1 import delivery_pb2, policy_pb2
 
 from ...sdk import dsse, keys
@@ -21,8 +23,8 @@ from ...sdk.errors import ConfigurationError, GnomonError, RolloutError, TrustEr
 from ...sdk.records import INCUMBENT
 from . import codec, describe
 from .blocks import Exclusion
-from .desk import Desk, Seat
-from .ledger import Ledger
+from .desk import Desk, Seat, whole_or_not
+from .ledger import Ledger, LedgerFullError
 from .machine import (
     ACTIVE,
     MACHINE,
@@ -42,6 +44,7 @@ from .machine import (
 )
 from .manifests import sign_manifest
 from .plan import Plan, read_plan
+from .restoring import check_bundles, check_complete
 from .store import ClientRow, Happened, Row, Store
 
 if TYPE_CHECKING:
@@ -129,7 +132,7 @@ class Control:
             body = {"reason": str(error), "plan": bundle_digest(plan.payload)}
             digest = bundle_digest(bundle.payload)
             self._store.note(Happened("rollout.refused", actor, digest, body))
-            self._account()
+            self._tell()
             raise
 
     def act(self, rollout: str, action: str, actor: str, reason: str, request_id: str) -> State:
@@ -202,7 +205,7 @@ class Control:
             )
             seat.service, seat.cell, seat.connected = node.service, node.cell, True
             seat.kind = f"{hook.kind} v{hook.kind_version}"
-            self._store.put_clients([_client_row(desk.hook, seat)])
+            self._remember(desk, seat)
             if desk.epoch < hook.epoch < _MAX_EPOCH:
                 self._overtake(desk, hook.epoch)
 
@@ -268,13 +271,12 @@ class Control:
             return self._repeated(words)
         self._check(desk, words, read_bundle(payload), bundle_digest(payload))
         self._keep(words.candidate, bundle)
-        desk.plan = plan.SerializeToString()
-        self._manifests.pop(desk.hook, None)
         body = describe.plan(words) | {"provenance": dict(read_bundle(payload).provenance)}
         body |= {"bundle_signed_by": self._signers(bundle), "plan_signed_by": self._signers(plan)}
         created = Happened("rollout.created", actor or "publisher", words.id, body)
         begun = draft(words, self._random_bytes(16), self._clock())
-        self._enter(desk, step(begun, Tick(), self._clock()), None, [created])
+        after = step(begun, Tick(), self._clock())
+        self._enter(desk, after, None, [created], plan=plan.SerializeToString())
         return self._past[words.id]
 
     def _signers(self, envelope: policy_pb2.Envelope) -> dict[str, str]:
@@ -360,17 +362,24 @@ class Control:
             body = {"hook": desk.hook, "resource": ack.resource, "error": seat.error}
             happened = Happened("delivery.refused", seat.instance, ack.name, body)
             self._store.note(happened)
-            self._account()
+            self._tell()
             self._apply(desk, Nacked(seat.instance, ack.resource, seat.error))
-        self._store.put_clients([_client_row(desk.hook, seat)])
+        self._remember(desk, seat)
         self._notify(desk)
+
+    def _remember(self, desk: Desk, seat: Seat) -> None:
+        """Keep what is known of a process, for the list alone: its stream must not end for it."""
+        try:
+            self._store.put_clients([_client_row(desk.hook, seat)])
+        except RolloutError as error:
+            _log.warning("process %s is not noted: %s", seat.instance, error)
 
     def _killed(self, desk: Desk, seat: Seat, why: str) -> None:
         """Account for a process in which somebody stopped all policies by hand, or lets them go again."""
         seat.killed = why
         what = "delivery.killed" if why else "delivery.unkilled"
         self._store.note(Happened(what, seat.instance, desk.hook, {"hook": desk.hook, "why": why}))
-        self._account()
+        self._tell()
         self._notify(desk)
 
     def _look(self, desk: Desk) -> None:
@@ -406,36 +415,56 @@ class Control:
         before: State | None,
         extra: list[Happened],
         request_id: str = "",
+        *,
+        plan: bytes = b"",
     ) -> None:
-        """Store a new state, then publish it, then account for it."""
+        """Store a new state, then publish it, then account for it; not stored, it changes nothing."""
         if after == before and not extra and not request_id:
             return
         moved = before is None or before.target != after.target
+        with whole_or_not(desk):
+            self._move(desk, after, before, moved, plan)
+            made = describe.transitions(before, after, desk.epoch)
+            told = [*extra, *made] if before is None else [*made, *extra]
+            self._store.save(_row(desk, after), told, request_id)
+        self._past[after.plan.id] = after
+        if moved:
+            self.published(desk.hook)
+        try:
+            self._tell()
+        finally:
+            self.changed(after.plan.id)
+
+    def _move(
+        self, desk: Desk, after: State, before: State | None, moved: bool, plan: bytes
+    ) -> None:
+        """Put a new state on the desk; ``plan`` is its signed plan where it is a new one."""
+        desk.plan = plan or desk.plan
         if desk.entered(before, after):
             desk.mark()
         if moved:
             desk.epoch += 1
+            self._manifests.pop(desk.hook, None)
         if before is None or before.attempt != after.attempt:
             desk.first_epoch = desk.epoch
-        self._past[after.plan.id] = after
-        made = describe.transitions(before, after, desk.epoch)
-        told = [*extra, *made] if before is None else [*made, *extra]
-        self._store.save(_row(desk, after), told, request_id)
-        if moved:
-            self.published(desk.hook)
-        try:
-            self._account()
-        finally:
-            self.changed(after.plan.id)
 
     def _overtake(self, desk: Desk, epoch: int) -> None:
         """Go on from an epoch that a process has seen, as after a loss of the control plane's state."""
         _log.warning("hook %s: a process has seen epoch %d, going on from there", desk.hook, epoch)
-        desk.epoch = epoch
+        with whole_or_not(desk):
+            desk.epoch = epoch
+            if desk.state is not None:
+                desk.epoch += 1
+                self._store.save(_row(desk, desk.state), [])
         if desk.state is not None:
-            desk.epoch += 1
-            self._store.save(_row(desk, desk.state), [])
             self.published(desk.hook)
+
+    def _tell(self) -> None:
+        """Account for what is stored; it stands also where the ledger takes nothing at present."""
+        try:
+            self._account()
+        except LedgerFullError as error:  # every tick tries again, and fails as long as it does
+            _log.error("%s; it is made good later", error)
 
     def _account(self) -> None:
         """Write to the ledger, in order, what it does not hold yet; stop where it takes no more.
@@ -499,8 +528,14 @@ class Control:
             raise TrustError(
                 f"ledger {self.ledger.path}: {check.problem}; keep it and start a new one"
             )
+        check_bundles(self._bundles)
         for row in self._store.rollouts():
-            self._restore_row(row)
+            try:
+                self._restore_row(row)
+            except (ArithmeticError, DecodeError, LookupError, TypeError, ValueError) as error:
+                raise TrustError(
+                    f"rollout {row.id} in the store is damaged ({error}); restore the state folder"
+                ) from error
         for hook, epoch in self._store.epochs().items():
             self._desk(hook).epoch = epoch
         for client in self._store.clients():
@@ -508,6 +543,7 @@ class Control:
             seat.epoch, seat.error, seat.gone_ns = client.epoch, client.error, self._clock()
             self._desk(client.hook).seats[client.instance] = seat
         self._ahead = {entry.body.get("event", 0) for entry in self.ledger.list()}
+        check_complete(self.ledger, max(self._ahead, default=0), self._store.last_event())
         self._account()
 
     def _restore_row(self, row: Row) -> None:

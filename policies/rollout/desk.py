@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
 
 from gnomon.v1 import delivery_pb2
 
@@ -204,6 +206,18 @@ class Desk:
             self.blocks, self.dirty = Blocks(), []
         fresh = before is None or before.status is not after.status
         return fresh and after.status in (Status.SHADOW, Status.FULL)
+
+
+@contextlib.contextmanager
+def whole_or_not(desk: Desk) -> Iterator[None]:
+    """Leave a desk as it was where the block fails: what is not stored has not happened."""
+    before = replace(desk)
+    try:
+        yield
+    except BaseException:
+        for name in fields(desk):
+            setattr(desk, name.name, getattr(before, name.name))
+        raise
 
 
 def sound_block(block: delivery_pb2.BlockReport, clip: float) -> bool:

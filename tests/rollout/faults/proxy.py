@@ -14,7 +14,7 @@ import struct
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 _CHUNK = 65536
 _LINGER = struct.pack("ii", 1, 0)  # closing sends RST
@@ -102,7 +102,7 @@ class Proxy:
         """
         self._call(self._let_linger)
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
