@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.message import DecodeError
+
 from gnomon.v1 import delivery_pb2, policy_pb2
 
 from ...sdk import dsse, keys
@@ -22,7 +24,7 @@ from ...sdk.records import INCUMBENT
 from . import codec, describe
 from .blocks import Exclusion
 from .desk import Desk, Seat
-from .ledger import Ledger
+from .ledger import Ledger, LedgerFullError
 from .machine import (
     ACTIVE,
     MACHINE,
@@ -42,6 +44,7 @@ from .machine import (
 )
 from .manifests import sign_manifest
 from .plan import Plan, read_plan
+from .restoring import check_bundles, check_complete
 from .store import ClientRow, Happened, Row, Store
 
 if TYPE_CHECKING:
@@ -129,7 +132,7 @@ class Control:
             body = {"reason": str(error), "plan": bundle_digest(plan.payload)}
             digest = bundle_digest(bundle.payload)
             self._store.note(Happened("rollout.refused", actor, digest, body))
-            self._account()
+            self._tell()
             raise
 
     def act(self, rollout: str, action: str, actor: str, reason: str, request_id: str) -> State:
@@ -202,7 +205,7 @@ class Control:
             )
             seat.service, seat.cell, seat.connected = node.service, node.cell, True
             seat.kind = f"{hook.kind} v{hook.kind_version}"
-            self._store.put_clients([_client_row(desk.hook, seat)])
+            self._remember(desk, seat)
             if desk.epoch < hook.epoch < _MAX_EPOCH:
                 self._overtake(desk, hook.epoch)
 
@@ -359,17 +362,24 @@ class Control:
             body = {"hook": desk.hook, "resource": ack.resource, "error": seat.error}
             happened = Happened("delivery.refused", seat.instance, ack.name, body)
             self._store.note(happened)
-            self._account()
+            self._tell()
             self._apply(desk, Nacked(seat.instance, ack.resource, seat.error))
-        self._store.put_clients([_client_row(desk.hook, seat)])
+        self._remember(desk, seat)
         self._notify(desk)
+
+    def _remember(self, desk: Desk, seat: Seat) -> None:
+        """Keep what is known of a process, for the list alone: its stream must not end for it."""
+        try:
+            self._store.put_clients([_client_row(desk.hook, seat)])
+        except RolloutError as error:
+            _log.warning("process %s is not noted: %s", seat.instance, error)
 
     def _killed(self, desk: Desk, seat: Seat, why: str) -> None:
         """Account for a process in which somebody stopped all policies by hand, or lets them go again."""
         seat.killed = why
         what = "delivery.killed" if why else "delivery.unkilled"
         self._store.note(Happened(what, seat.instance, desk.hook, {"hook": desk.hook, "why": why}))
-        self._account()
+        self._tell()
         self._notify(desk)
 
     def _look(self, desk: Desk) -> None:
@@ -430,7 +440,7 @@ class Control:
         if moved:
             self.published(desk.hook)
         try:
-            self._account()
+            self._tell()
         finally:
             self.changed(after.plan.id)
 
@@ -444,6 +454,13 @@ class Control:
         self._store.save(_row(new, desk.state), [])
         desk.become(new)
         self.published(desk.hook)
+
+    def _tell(self) -> None:
+        """Account for what is stored; it stands also where the ledger takes nothing at present."""
+        try:
+            self._account()
+        except LedgerFullError as error:  # every tick tries again, and fails as long as it does
+            _log.error("%s; it is made good later", error)
 
     def _account(self) -> None:
         """Write to the ledger, in order, what it does not hold yet; stop where it takes no more.
@@ -507,8 +524,14 @@ class Control:
             raise TrustError(
                 f"ledger {self.ledger.path}: {check.problem}; keep it and start a new one"
             )
+        check_bundles(self._bundles)
         for row in self._store.rollouts():
-            self._restore_row(row)
+            try:
+                self._restore_row(row)
+            except (ArithmeticError, DecodeError, LookupError, TypeError, ValueError) as error:
+                raise TrustError(
+                    f"rollout {row.id} in the store is damaged ({error}); restore the state folder"
+                ) from error
         for hook, epoch in self._store.epochs().items():
             self._desk(hook).epoch = epoch
         for client in self._store.clients():
@@ -516,6 +539,7 @@ class Control:
             seat.epoch, seat.error, seat.gone_ns = client.epoch, client.error, self._clock()
             self._desk(client.hook).seats[client.instance] = seat
         self._ahead = {entry.body.get("event", 0) for entry in self.ledger.list()}
+        check_complete(self.ledger, max(self._ahead, default=0), self._store.last_event())
         self._account()
 
     def _restore_row(self, row: Row) -> None:
