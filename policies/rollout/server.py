@@ -187,6 +187,7 @@ class ControlPlane:
         self.port = self._bind(server)
         self.control.published = self._delivery.publish
         self.control.changed = self._rollouts.change
+        self.control.started()
         await server.start()
         self._server = server
         await self._say(health_pb2.HealthCheckResponse.SERVING)
@@ -203,6 +204,10 @@ class ControlPlane:
             self._delivery.close()
             self._rollouts.close()
             await self._server.stop(grace_s)
+            try:
+                self.control.stopping()
+            except Exception:  # noqa: BLE001 - what fails here must not keep the files open
+                _log.exception("the last entries of the ledger are missing")
         self._files.close()
 
     async def __aenter__(self) -> Self:
