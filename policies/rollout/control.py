@@ -21,6 +21,7 @@ from ...sdk.errors import ConfigurationError, GnomonError, RolloutError, TrustEr
 from ...sdk.records import INCUMBENT
 from . import codec, describe
 from .accounts import Accounts, assigned
+from .anchors import Witnesses
 from .blocks import Exclusion
 from .desk import Desk, Seat
 from .ledger import Ledger
@@ -88,6 +89,7 @@ class Control:
     Attributes:
         published: called with a hook when its manifest has changed or was renewed.
         changed: called with a rollout's id when anything about it has changed.
+        witnesses: processes that remember the ledger's heads.
 
     Raises:
         TrustError: the ledger does not hold, or the store and the keys do not fit.
@@ -110,6 +112,7 @@ class Control:
         self._random_bytes = random_bytes
         self._desks: dict[str, Desk] = {}
         self._accounts = Accounts()
+        self.witnesses = Witnesses(ledger)
         self._past: dict[str, State] = {}
         self._bundles = store.bundles()
         #: Number of the last event up to which the ledger holds all, and later ones that it holds.
@@ -212,6 +215,7 @@ class Control:
 
     def gone(self, instance: str) -> None:
         """Note that a process's stream has ended."""
+        self.witnesses.gone(instance)
         for desk in self._desks.values():
             if instance in desk.seats:
                 desk.seats[instance].connected = False
@@ -219,8 +223,23 @@ class Control:
                 self._accounts.gone(desk.hook, desk.seats[instance], self._clock())
                 self._notify(desk)
 
+    def accept(self, actor: str, reason: str) -> None:
+        """Take what processes remember and the ledger does not hold as lost, as after a restored backup.
+
+        Raises:
+            RolloutError: there is nothing in dispute, or no reason.
+        """
+        if not self.witnesses.disputes or not reason:
+            raise RolloutError("nothing is in dispute" if reason else "say why, with --reason")
+        self._store.note(self.witnesses.accept(actor or "operator", reason))
+        self._account()
+
     def ack(self, instance: str, ack: delivery_pb2.Ack) -> None:
         """Take an acknowledgement or refusal of one resource into account."""
+        disputed = self.witnesses.say(instance, ack.anchor, self._clock())
+        if disputed is not None:
+            self._store.note(disputed)
+            self._account()
         for desk in self._desks.values():
             seat = desk.seats.get(instance)
             if seat is not None and desk.state is not None and _concerns(desk, ack):
@@ -475,6 +494,7 @@ class Control:
             if event.number not in self._ahead:
                 body = {**event.body, "event": event.number}
                 entry = self.ledger.append(event.kind, event.actor, event.subject, body)
+                self.witnesses.head = entry.anchor
                 said = (event.kind, event.subject, event.actor, entry.anchor)
                 _log.info("%s %s %s ledger %s", *said)
             self._accounted = event.number
