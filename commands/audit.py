@@ -8,7 +8,7 @@ import typer
 
 from ..api import LEDGER
 from ..sdk.errors import ConfigurationError
-from . import _audit, _audit_export, _audit_trust, _complete, _rollout
+from . import _audit, _audit_export, _audit_trust, _audit_who, _complete, _rollout
 from ._common import Exit, fail, handled
 
 _LEAST_DIGEST = 8
@@ -17,6 +17,7 @@ _LEAST_DIGEST = 8
 def register(app: typer.Typer) -> None:
     """Add the group ``audit`` to the command line."""
     group = typer.Typer(help="Verify and read a ledger.", no_args_is_help=True)
+    group.command("who")(handled(_audit_who.who))
     group.command("verify")(handled(_audit_trust.verify))
     group.command("list")(handled(list_entries))
     group.command("explain")(handled(explain))
