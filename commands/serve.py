@@ -41,6 +41,9 @@ def serve(
     tls_client_ca: Annotated[
         Path | None, typer.Option(help="PEM authorities that must vouch for clients (mTLS).")
     ] = None,
+    roles: Annotated[
+        Path | None, typer.Option(help="TOML file: which client certificate may do what.")
+    ] = None,
     insecure: Annotated[
         bool,
         typer.Option(help="Allow clients without certificate, and plain text, from elsewhere."),
@@ -70,6 +73,7 @@ def serve(
         private_key=tls_key,
         client_authorities=tls_client_ca,
         insecure=insecure,
+        roles=roles,
         names={keys.keyid(public): path.name for public, path in files},
     )
     host = listen.rpartition(":")[0]

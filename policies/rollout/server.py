@@ -34,6 +34,7 @@ from ...sdk.errors import ConfigurationError
 from ...sdk.keys import check_separate
 from .control import Control, Identity
 from .ledger import Ledger
+from .roles import Guard, Roles
 from .service import AuditService, DeliveryService, RolloutsService
 from .store import Store
 
@@ -78,6 +79,7 @@ class ServerSettings:
         insecure: whether clients without certificate, and plain text, may be served beyond this
             machine.
         names: of the publishers' key files by keyid, for the ledger.
+        roles: file that says which certificate may do what; None lets each do everything.
     """
 
     listen: str
@@ -89,6 +91,7 @@ class ServerSettings:
     client_authorities: Path | None = None
     insecure: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
+    roles: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not work or would be open to eavesdroppers.
@@ -107,6 +110,10 @@ class ServerSettings:
             raise ConfigurationError("a certificate needs its private key, and the reverse")
         if self.client_authorities and not self.certificate:
             raise ConfigurationError("client authorities need a certificate and its private key")
+        if self.roles and not self.client_authorities:
+            raise ConfigurationError(
+                "roles need client authorities (--tls-client-ca): without certificates nobody is known"
+            )
         if not (self.insecure or is_loopback(host)):
             self._check_closed()
 
@@ -163,6 +170,7 @@ class ControlPlane:
     ) -> None:
         self.settings = settings
         self.port = 0
+        self._roles = Roles.read(settings.roles) if settings.roles else None
         identity = Identity(settings.rollout_key, settings.publishers, settings.names)
         with contextlib.ExitStack() as opened:
             opened.enter_context(alone_in(settings.state))
@@ -181,7 +189,7 @@ class ControlPlane:
 
     async def start(self) -> None:
         """Listen and serve; raises ConfigurationError where the port is taken."""
-        server = grpc.aio.server(options=_OPTIONS)
+        server = grpc.aio.server(interceptors=[Guard(lambda: self._roles)], options=_OPTIONS)
         self._add_services(server)
         reflection.enable_server_reflection((*_SERVICES, reflection.SERVICE_NAME), server)
         self.port = self._bind(server)

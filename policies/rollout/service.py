@@ -21,7 +21,7 @@ from gnomon.v1 import (
 )
 
 from ...sdk.errors import GnomonError, RolloutError, TrustError
-from . import views
+from . import roles, views
 from .blocks import Exclusion
 from .control import Control
 from .ledger import Entry, Ledger, read_body
@@ -119,7 +119,7 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
         try:
             async for message in requests:
                 self._receive(stream, message)
-        except RolloutError as error:
+        except GnomonError as error:
             _log.warning("stream of %s ended: %s", stream.instance or "a stranger", error)
             raise
         finally:
@@ -139,6 +139,7 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
     def _hello(self, stream: _Stream, hello: delivery_pb2.Hello) -> None:
         if not hello.node.instance or len(hello.hooks) > _MAX_HOOKS:
             raise RolloutError(f"a hello needs an instance and at most {_MAX_HOOKS} hooks")
+        roles.check_service(hello.node.service)
         before = self._streams.get(hello.node.instance)
         if before is not None and before is not stream:
             before.end()
@@ -181,7 +182,9 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
         """Begin a rollout."""
         return await _answer(
             context,
-            lambda: self._view(self._control.create(request.bundle, request.plan, request.actor)),
+            lambda: self._view(
+                self._control.create(request.bundle, request.plan, roles.actor(request.actor))
+            ),
         )
 
     async def Get(self, request: rollouts_pb2.GetRequest, context: Context) -> rollouts_pb2.Rollout:
@@ -215,7 +218,8 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
 
         def act() -> rollouts_pb2.Rollout:
             rollout = request.id or self._control.get().plan.id
-            order = (request.action, request.actor, request.reason, request.request_id)
+            by = roles.actor(request.actor)
+            order = (request.action, by, request.reason, request.request_id)
             return self._view(self._control.act(rollout, *order))
 
         return await _answer(context, act)
@@ -226,7 +230,7 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
         """Leave a stretch of time out of both arms."""
         gap = Exclusion(request.from_unix_ns, request.to_unix_ns, request.reason)
         blocks = await _answer(
-            context, lambda: self._control.exclude(request.hook, gap, request.actor)
+            context, lambda: self._control.exclude(request.hook, gap, roles.actor(request.actor))
         )
         return rollouts_pb2.ExcludeResponse(blocks=blocks)
 
