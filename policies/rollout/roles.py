@@ -36,6 +36,8 @@ RULES: Mapping[str, frozenset[str]] = {
     "/gnomon.v1.Rollouts/Act": frozenset({OPERATOR}),
     "/gnomon.v1.Rollouts/Exclude": frozenset({OPERATOR}),
     "/gnomon.v1.Rollouts/ListClients": _PEOPLE,
+    "/gnomon.v1.Keys/Signed": frozenset({PUBLISHER}),
+    "/gnomon.v1.Keys/Resign": frozenset({PUBLISHER}),
     "/gnomon.v1.Audit/Export": frozenset({OPERATOR, AUDITOR}),
     "/gnomon.v1.Audit/Verify": frozenset({OPERATOR, AUDITOR}),
 }
@@ -89,10 +91,12 @@ class Roles:
     Attributes:
         path: of the file, for messages.
         granted: by name, roles and services.
+        stamp: of the file when it was read.
     """
 
     path: Path
     granted: Mapping[str, Caller] = field(default_factory=dict)
+    stamp: tuple[int, int] = (0, 0)
 
     @classmethod
     def read(cls, path: Path) -> Roles:
@@ -104,6 +108,7 @@ class Roles:
         Raises:
             ConfigurationError: it cannot be read, or a line is no such line.
         """
+        stamp = _stamp(path)
         try:
             found = tomllib.loads(read_regular(path, _MOST_BYTES).decode())
         except OSError as error:
@@ -114,7 +119,18 @@ class Roles:
             raise ConfigurationError(
                 f'roles {path} name nobody; write lines such as "CN=alice" = ["operator"]'
             )
-        return cls(path, {_known(name): _granted(path, name, said) for name, said in found.items()})
+        granted = {_known(name): _granted(path, name, said) for name, said in found.items()}
+        return cls(path, granted, stamp)
+
+    def renewed(self) -> Roles:
+        """Return what the file says now; raises ConfigurationError, once for every change, where it is wrong."""
+        stamp = _stamp(self.path)
+        if stamp == self.stamp:
+            return self
+        object.__setattr__(
+            self, "stamp", stamp
+        )  # so that a wrong file is named once, not ten times a second
+        return Roles.read(self.path)
 
     def of(self, names: Iterable[str]) -> Caller:
         """Return who has a certificate with these names."""
@@ -216,6 +232,14 @@ def certificate_names(auth: Mapping[str, Iterable[bytes]]) -> list[str]:
     ]
     print_ = hashlib.sha256(ssl.PEM_cert_to_DER_cert(shown.decode())).hexdigest()
     return [name for name in (*common, *others) if name not in ("", "CN=")] + [f"sha256:{print_}"]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
 
 
 def _both(found: list[Caller]) -> tuple[list[frozenset[str]], list[frozenset[str]]]:

@@ -16,6 +16,8 @@ from gnomon.v1 import (
     audit_pb2_grpc,
     delivery_pb2,
     delivery_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
     rollouts_pb2,
     rollouts_pb2_grpc,
 )
@@ -107,6 +109,11 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
         for stream in list(self._streams.values()):
             if hook in stream.hooks:
                 self._push(stream, hook)
+
+    def resigned(self, digest: str) -> None:
+        """Push a bundle again with the next manifest that names it."""
+        for stream in self._streams.values():
+            stream.held.discard(digest)
 
     def close(self) -> None:
         """End all streams."""
@@ -257,6 +264,40 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
         hook = state.plan.hook
         seats = [seat for seat in self._control.clients(hook) if seat.connected]
         return views.rollout(state, self._control.epoch(hook), seats)
+
+
+class KeysService(keys_pb2_grpc.KeysServicer):
+    """Signatures under what is in force.
+
+    Args:
+        control: that it speaks for.
+    """
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    async def Signed(
+        self, request: keys_pb2.SignedRequest, context: Context
+    ) -> keys_pb2.SignedResponse:
+        """Return what is in force, with its signatures."""
+        del context
+        return self._view(request.hook)
+
+    async def Resign(
+        self, request: keys_pb2.ResignRequest, context: Context
+    ) -> keys_pb2.SignedResponse:
+        """Take further signatures."""
+        plan = request.plan if request.HasField("plan") else None
+        by = roles.actor(request.actor)
+        await _answer(
+            context, lambda: self._control.resign(request.hook, plan, request.bundles, by)
+        )
+        return self._view(request.hook)
+
+    def _view(self, hook: str) -> keys_pb2.SignedResponse:
+        return keys_pb2.SignedResponse(
+            hooks=self._control.signed(hook), rollout_keyids=self._control.rollout_keyids()
+        )
 
 
 class AuditService(audit_pb2_grpc.AuditServicer):

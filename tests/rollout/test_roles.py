@@ -26,12 +26,12 @@ from gnomon.policies.rollout.roles import (
 from gnomon.policies.rollout.server import _SERVICES, ServerSettings
 from gnomon.sdk.channel import Peer, open_channel
 from gnomon.sdk.errors import ConfigurationError, TrustError
-from gnomon.v1 import audit_pb2, delivery_pb2, rollouts_pb2
+from gnomon.v1 import audit_pb2, delivery_pb2, keys_pb2, rollouts_pb2
 
 from .certificates import Authority
 from .test_server import Running
 
-FILES = (delivery_pb2, rollouts_pb2, audit_pb2)
+FILES = (delivery_pb2, rollouts_pb2, keys_pb2, audit_pb2)
 HOOK = "router.pick"
 SERVED = [
     (f"/{service.full_name}/{method.name}", method)
