@@ -110,6 +110,10 @@ def rewritten(path: Path, *statements: str) -> None:
         connection.commit()
 
 
+DOUBLED = (
+    "insert into entries select 5, time_ns, kind, actor, subject, body, previous, x'01' "
+    "from entries where seq = 4"
+)
 SHIFTED = "update entries set seq = seq - 1000 where seq > 1000"
 
 
@@ -131,8 +135,7 @@ SHIFTED = "update entries set seq = seq - 1000 where seq > 1000"
         (
             [
                 "update entries set seq = seq + 1001 where seq > 4",
-                "insert into entries select 5, time_ns, kind, actor, subject, body, previous, x'01' "
-                "from entries where seq = 4",
+                DOUBLED,
                 SHIFTED,
             ],
             5,
