@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.message import DecodeError
+
 from gnomon.v1 import delivery_pb2, policy_pb2
 
 from ...sdk import dsse, keys
@@ -24,7 +26,7 @@ from .accounts import Accounts, assigned
 from .anchors import Witnesses
 from .blocks import Exclusion
 from .desk import Desk, Seat
-from .ledger import Ledger
+from .ledger import Ledger, LedgerFullError
 from .machine import (
     ACTIVE,
     MACHINE,
@@ -44,6 +46,7 @@ from .machine import (
 )
 from .manifests import sign_manifest
 from .plan import Plan, read_plan
+from .restoring import check_bundles, check_complete
 from .store import ClientRow, Happened, Row, Store
 
 if TYPE_CHECKING:
@@ -134,7 +137,7 @@ class Control:
             body = {"reason": str(error), "plan": bundle_digest(plan.payload)}
             digest = bundle_digest(bundle.payload)
             self._store.note(Happened("rollout.refused", actor, digest, body))
-            self._account()
+            self._tell()
             raise
 
     def act(self, rollout: str, action: str, actor: str, reason: str, request_id: str) -> State:
@@ -209,7 +212,7 @@ class Control:
             )
             seat.service, seat.cell, seat.connected = node.service, node.cell, True
             seat.kind = f"{hook.kind} v{hook.kind_version}"
-            self._store.put_clients([_client_row(desk.hook, seat)])
+            self._remember(desk, seat)
             if desk.epoch < hook.epoch < _MAX_EPOCH:
                 self._overtake(desk, hook.epoch)
 
@@ -313,14 +316,13 @@ class Control:
             return self._repeated(words)
         self._check(desk, words, read_bundle(payload), bundle_digest(payload))
         self._keep(words.candidate, bundle)
-        desk.plan = plan.SerializeToString()
-        self._manifests.pop(desk.hook, None)
         body = describe.plan(words) | {"provenance": dict(read_bundle(payload).provenance)}
         body["manifests_signed_by"] = keys.keyid(self._identity.rollout_key.public_key())
         body |= {"bundle_signed_by": self._signers(bundle), "plan_signed_by": self._signers(plan)}
         created = Happened("rollout.created", actor or "publisher", words.id, body)
         begun = draft(words, self._random_bytes(16), self._clock())
-        self._enter(desk, step(begun, Tick(), self._clock()), None, [created])
+        after = step(begun, Tick(), self._clock())
+        self._enter(desk, after, None, [created], plan=plan.SerializeToString())
         return self._past[words.id]
 
     def _signers(self, envelope: policy_pb2.Envelope) -> dict[str, str]:
@@ -408,17 +410,24 @@ class Control:
             body = {"hook": desk.hook, "resource": ack.resource, "error": seat.error}
             happened = Happened("delivery.refused", seat.instance, ack.name, body)
             self._store.note(happened)
-            self._account()
+            self._tell()
             self._apply(desk, Nacked(seat.instance, ack.resource, seat.error))
-        self._store.put_clients([_client_row(desk.hook, seat)])
+        self._remember(desk, seat)
         self._notify(desk)
+
+    def _remember(self, desk: Desk, seat: Seat) -> None:
+        """Keep what is known of a process, for the list alone: its stream must not end for it."""
+        try:
+            self._store.put_clients([_client_row(desk.hook, seat)])
+        except RolloutError as error:
+            _log.warning("process %s is not noted: %s", seat.instance, error)
 
     def _killed(self, desk: Desk, seat: Seat, why: str) -> None:
         """Account for a process in which somebody stopped all policies by hand, or lets them go again."""
         seat.killed = why
         what = "delivery.killed" if why else "delivery.unkilled"
         self._store.note(Happened(what, seat.instance, desk.hook, {"hook": desk.hook, "why": why}))
-        self._account()
+        self._tell()
         self._notify(desk)
 
     def _look(self, desk: Desk) -> None:
@@ -454,36 +463,52 @@ class Control:
         before: State | None,
         extra: list[Happened],
         request_id: str = "",
+        *,
+        plan: bytes = b"",
     ) -> None:
-        """Store a new state, then publish it, then account for it."""
+        """Store a new state, then publish it, then account for it.
+
+        What cannot be stored has not happened: the desk stays as it was.
+        """
         if after == before and not extra and not request_id:
             return
         moved = before is None or before.target != after.target
-        if desk.entered(before, after):
-            desk.mark()
+        new = replace(desk, plan=plan or desk.plan)
+        if new.entered(before, after):
+            new.mark()
         if moved:
-            desk.epoch += 1
+            new.epoch += 1
         if before is None or before.attempt != after.attempt:
-            desk.first_epoch = desk.epoch
-        self._past[after.plan.id] = after
-        made = describe.transitions(before, after, desk.epoch)
+            new.first_epoch = new.epoch
+        made = describe.transitions(before, after, new.epoch)
         told = [*extra, *made] if before is None else [*made, *extra]
-        self._store.save(_row(desk, after), told, request_id)
+        self._store.save(_row(new, after), told, request_id)
+        desk.become(new)
+        self._past[after.plan.id] = after
         if moved:
             self.published(desk.hook)
         try:
-            self._account()
+            self._tell()
         finally:
             self.changed(after.plan.id)
 
     def _overtake(self, desk: Desk, epoch: int) -> None:
         """Go on from an epoch that a process has seen, as after a loss of the control plane's state."""
         _log.warning("hook %s: a process has seen epoch %d, going on from there", desk.hook, epoch)
-        desk.epoch = epoch
-        if desk.state is not None:
-            desk.epoch += 1
-            self._store.save(_row(desk, desk.state), [])
-            self.published(desk.hook)
+        if desk.state is None:
+            desk.epoch = epoch
+            return
+        new = replace(desk, epoch=epoch + 1)
+        self._store.save(_row(new, desk.state), [])
+        desk.become(new)
+        self.published(desk.hook)
+
+    def _tell(self) -> None:
+        """Account for what is stored; it stands also where the ledger takes nothing at present."""
+        try:
+            self._account()
+        except LedgerFullError as error:  # every tick tries again, and fails as long as it does
+            _log.error("%s; it is made good later", error)
 
     def _account(self) -> None:
         """Write to the ledger, in order, what it does not hold yet; stop where it takes no more.
@@ -548,8 +573,14 @@ class Control:
             raise TrustError(
                 f"ledger {self.ledger.path}: {check.problem}; keep it and start a new one"
             )
+        check_bundles(self._bundles)
         for row in self._store.rollouts():
-            self._restore_row(row)
+            try:
+                self._restore_row(row)
+            except (ArithmeticError, DecodeError, LookupError, TypeError, ValueError) as error:
+                raise TrustError(
+                    f"rollout {row.id} in the store is damaged ({error}); restore the state folder"
+                ) from error
         for hook, epoch in self._store.epochs().items():
             self._desk(hook).epoch = epoch
         for client in self._store.clients():
@@ -557,6 +588,7 @@ class Control:
             seat.epoch, seat.error, seat.gone_ns = client.epoch, client.error, self._clock()
             self._desk(client.hook).seats[client.instance] = seat
         self._ahead = {entry.body.get("event", 0) for entry in self.ledger.list()}
+        check_complete(self.ledger, max(self._ahead, default=0), self._store.last_event())
         self._account()
 
     def _restore_row(self, row: Row) -> None:

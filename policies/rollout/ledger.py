@@ -63,6 +63,10 @@ _COLUMNS = (
 )
 
 
+class LedgerFullError(TrustError):
+    """A ledger takes no entry at present: its disk is full or broken, or another process holds it."""
+
+
 #: What SQLite raises on a damaged file; it also fails to decode the names that it complains of.
 _DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError)
 
@@ -74,6 +78,10 @@ class Ledger:
         path: the file; made, with its folder, when it does not exist.
         clock: gives Unix nanoseconds.
 
+    Attributes:
+        path: of the file.
+        emptied: whether it was there, with nothing in it.
+
     Raises:
         TrustError: the file is not a ledger, or one of a newer version.
     """
@@ -83,6 +91,7 @@ class Ledger:
         self._clock = clock
         self._lock = threading.Lock()
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.emptied = self.path.is_file() and not self.path.stat().st_size
         self._connection = _connected(self.path)
         try:
             self._prepare()
@@ -101,11 +110,22 @@ class Ledger:
                 f"{self.path} is a ledger of version {version}, this is {SCHEMA_VERSION}; "
                 "use a newer gnomon"
             )
+        self._check_own()
         self._switch_to_wal()
         self._connection.execute("pragma synchronous=full")
         if version < SCHEMA_VERSION:
             self._connection.executescript(_SCHEMA)
             self._connection.execute(f"pragma user_version={SCHEMA_VERSION}")
+
+    def _check_own(self) -> None:
+        """Refuse another program's database, to which nothing must be added."""
+        question = "select cast(name as blob) from sqlite_master where type = 'table'"
+        for (name,) in self._connection.execute(question):
+            if name != b"entries":
+                raise TrustError(
+                    f"{self.path} is another program's database, with a table "
+                    f"{name.decode(errors='replace')[:40]!r}; name another file"
+                )
 
     def _switch_to_wal(self) -> None:
         """Switch the journal; SQLite does not wait here for another process that does the same."""
@@ -125,6 +145,7 @@ class Ledger:
 
         Raises:
             ConfigurationError: the body is not finite plain JSON.
+            LedgerFullError: it cannot be written at present; nothing was appended.
         """
         raw = canonical(body)
         texts = (kind.encode(), actor.encode(), subject.encode())
@@ -150,6 +171,7 @@ class Ledger:
 
         Raises:
             ConfigurationError: the body is not finite plain JSON.
+            LedgerFullError: it cannot be written at present; nothing was appended.
         """
         with self._writing():
             cursor = self._connection.execute(
@@ -165,15 +187,24 @@ class Ledger:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Hold the file's only write transaction; what fails leaves nothing behind."""
-        with self._lock:
-            self._connection.execute("begin immediate")
-            try:
+        try:
+            with self._lock, self._transaction():
                 yield
-                self._connection.execute("commit")
-            except BaseException:
-                if self._connection.in_transaction:  # some errors have ended it
-                    self._connection.execute("rollback")
-                raise
+        except sqlite3.Error as error:
+            raise LedgerFullError(
+                f"{self.path} takes no entry: {error}; free space or mend the disk, then repeat"
+            ) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("begin immediate")
+        try:
+            yield
+            self._connection.execute("commit")
+        except BaseException:
+            if self._connection.in_transaction:  # some errors have ended it
+                self._connection.execute("rollback")
+            raise
 
     def _insert(self, texts: tuple[bytes, bytes, bytes], raw: bytes) -> Row:
         head = self._connection.execute(

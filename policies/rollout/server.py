@@ -30,7 +30,7 @@ from gnomon.v1 import (
 )
 
 from ...sdk.channel import MOST_PORT, is_loopback
-from ...sdk.errors import ConfigurationError
+from ...sdk.errors import ConfigurationError, GnomonError
 from ...sdk.keys import check_separate
 from .control import Control, Identity
 from .ledger import Ledger
@@ -264,16 +264,20 @@ class ControlPlane:
         await self._health.set(_SERVICES[-1], status)
 
     async def _tick(self) -> None:
-        healthy = True
+        healthy, said = True, ""
         while True:
             await asyncio.sleep(TICK_S)
             try:
                 self.control.tick()
-            except Exception:  # noqa: BLE001 - task boundary: trouble must not end the leases
-                _log.exception("a tick failed")
+            except Exception as error:  # noqa: BLE001 - task boundary: trouble must not end the leases
+                if said != str(error):  # ten times a second would fill what is full already
+                    said = str(error)
+                    _log.error(
+                        "a tick failed: %s", said, exc_info=not isinstance(error, GnomonError)
+                    )
                 healthy = await self._turn(healthy, False)
             else:
-                healthy = await self._turn(healthy, True)
+                healthy, said = await self._turn(healthy, True), ""
             if self._disputed != bool(self.control.witnesses.disputes):
                 status = health_pb2.HealthCheckResponse
                 await self._say_disputed(status.SERVING if healthy else status.NOT_SERVING)
