@@ -26,7 +26,9 @@ def rows() -> list[Row]:
         verified = _verified(Path(folder))
     per_s, spread = middle(appended)
     peer = Peer("SQLite, one insert a transaction", sqlite3.sqlite_version, middle(bare)[0])
-    durable = "each synced before it returns; by turns with the peer, which hashes and looks up nothing"
+    durable = (
+        "each synced before it returns; by turns with the peer, which hashes and looks up nothing"
+    )
     read, read_spread = middle(verified)
     whole = f"{_ENTRIES} entries of 300 bytes; chain, indices and triggers; CPU time"
     return [
