@@ -21,7 +21,7 @@ from typing import Any
 from gnomon.policies.rollout.client import RolloutClient
 from gnomon.policies.rollout.ledger import Ledger
 from gnomon.sdk import dsse
-from gnomon.sdk.errors import GnomonError, TrustError
+from gnomon.sdk.errors import GnomonError, RolloutError, TrustError
 from gnomon.v1 import policy_pb2, rollouts_pb2
 
 from .. import history
@@ -64,7 +64,11 @@ class Orders:
         """Give an order, or repeat the one of a request; raises what the client does."""
         request = request or f"request-{next(self._numbers)}"
         self.events.append(history.Ordered(time.monotonic_ns(), "op", request, rollout, action))
-        found = client.act(rollout, action, "op", request, request)
+        try:
+            found = client.act(rollout, action, "op", request, request)
+        except RolloutError:
+            self.events.append(history.Answered(time.monotonic_ns(), "op", request, False))
+            raise
         self.events.append(history.Answered(time.monotonic_ns(), "op", request, True))
         self.seen(found)
         return found

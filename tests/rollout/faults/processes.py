@@ -94,18 +94,18 @@ class Keys:
 
 
 class Process:
-    """A child that is a Python program."""
+    """A child that is a Python program; ``prefix`` is a command that starts it."""
 
     def __init__(self, errors: Path) -> None:
         self.errors = errors
+        self.prefix: tuple[str, ...] = ()
         self.child: subprocess.Popen[bytes] | None = None
 
     def _start(self, command: list[str], environ: dict[str, str], clock: Path | None) -> None:
         wrapper = [str(HERE / "skewed.py"), str(clock)] if clock else []
+        command = [*self.prefix, sys.executable, *wrapper, *command]
         with self.errors.open("ab") as errors:
-            self.child = subprocess.Popen(
-                [sys.executable, *wrapper, *command], env=os.environ | environ, stderr=errors
-            )
+            self.child = subprocess.Popen(command, env=os.environ | environ, stderr=errors)
 
     @property
     def pid(self) -> int:
