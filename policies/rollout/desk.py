@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 
 from gnomon.v1 import delivery_pb2
 
@@ -77,6 +75,11 @@ class Desk:
     blocks: Blocks = field(default_factory=Blocks)
     dirty: list[Report] = field(default_factory=list)
     ignored: int = 0
+
+    def become(self, other: Desk) -> None:
+        """Be as another desk of the same hook, which is not used any more."""
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(other, name))
 
     def connected(self) -> list[Seat]:
         """Return the processes whose streams are open."""
@@ -206,18 +209,6 @@ class Desk:
             self.blocks, self.dirty = Blocks(), []
         fresh = before is None or before.status is not after.status
         return fresh and after.status in (Status.SHADOW, Status.FULL)
-
-
-@contextlib.contextmanager
-def whole_or_not(desk: Desk) -> Iterator[None]:
-    """Leave a desk as it was where the block fails: what is not stored has not happened."""
-    before = replace(desk)
-    try:
-        yield
-    except BaseException:
-        for name in fields(desk):
-            setattr(desk, name.name, getattr(before, name.name))
-        raise
 
 
 def sound_block(block: delivery_pb2.BlockReport, clip: float) -> bool:

@@ -14,7 +14,7 @@ from gnomon.sdk.errors import GnomonError
 from gnomon.v1 import delivery_pb2, policy_pb2
 
 from ..history import CONTROL, Moved, Published, Restarted
-from .disk import Died, Fuse, SimLedger, SimStore
+from .disk import Died, Fuse, SimLedger, SimStore, SimTables
 from .process import Process, content
 from .publisher import PUBLISHER, ROLLOUT
 from .wire import Link
@@ -32,7 +32,7 @@ class Plane:
     def __init__(self, world: World) -> None:
         self.world = world
         self.fuse = Fuse(world.rng, 0.0, world.met)
-        self.store = SimStore(self.fuse)
+        self.store: Any = SimStore(self.fuse) if world.on_sqlite else SimTables(self.fuse)
         self.ledger = SimLedger(self.fuse, self.clock)
         self.fuse.rate = world.weather.writes / 4.0
         self.skew_ns = 0

@@ -50,7 +50,7 @@ def ramp(rng: random.Random) -> Ramp:
     """Draw a ramp of some twenty seconds."""
     return Ramp(
         weights=rng.choice(_WEIGHTS),
-        block_s=rng.choice((0.5, 1.0)),
+        block_s=rng.choice((1.0, 1.5)),
         burn_in_s=0.0,
         skew_s=0.05,
         min_pairs=rng.choice((1, 2)),

@@ -21,7 +21,9 @@ from .publisher import STRANGER
 from .weather import SECOND, Weather, draw
 
 _START = 1_700_000_000 * SECOND
-_STEP_S = 0.5
+_STEP_S = 0.8
+#: One world in so many has its control plane on SQLite, the others on tables in memory.
+_ON_SQLITE = 10
 #: Simulated seconds without trouble at the end, in which everybody has to come to the same.
 _CALM_S = 12.0
 
@@ -68,10 +70,14 @@ class World:
     Attributes:
         now: true Unix time in ns.
         calm: whether all has healed.
+        on_sqlite: whether the store is the product's own.
     """
 
-    def __init__(self, seed: int, weather: Weather | None = None) -> None:
+    def __init__(
+        self, seed: int, weather: Weather | None = None, *, on_sqlite: bool | None = None
+    ) -> None:
         self.seed = seed
+        self.on_sqlite = seed % _ON_SQLITE == 0 if on_sqlite is None else on_sqlite
         self.rng = random.Random(seed)
         self.weather = weather or draw(self.rng)
         self.begin = self.now = _START + round(self.rng.random() * 1e10)
@@ -115,7 +121,7 @@ class World:
         self.plane.start()
         for process in self.processes:
             self._settle_in(process)
-        self._every(0.4, self.plane.tick)
+        self._every(0.5, self.plane.tick)
         self._every(1.0, self._trouble)
         end = self.begin + round(self.weather.seconds * SECOND)
         self._until(end)
@@ -242,6 +248,7 @@ class World:
                 process.link = None
 
     def _judged(self) -> Run:
+        apart = self._converged()
         control = self.plane.control
         assert control is not None
         control.tick()
@@ -252,7 +259,7 @@ class World:
             self.met[f"attempts {min(state.attempt, 3)}"] += 1
         self.history += self._entries()
         deadline = SKEW_NS + self.weather.clock_error_ns
-        problems = check(self.history, deadline_ns=deadline) + self._apart()
+        problems = check(self.history, deadline_ns=deadline) + apart
         rollouts = len(control.rollouts())
         return Run(self.seed, tuple(self.history), tuple(problems), rollouts, self.met)
 
@@ -272,6 +279,14 @@ class World:
             )  # fmt: skip
         return found
 
+    def _converged(self) -> list[str]:
+        """Give what is on its way a moment, as long as there is something."""
+        for _ in range(5):
+            if not self._apart():
+                break
+            self._until(self.now + SECOND // 10)
+        return self._apart()
+
     def _apart(self) -> list[str]:
         """Say which processes run something else than the control plane says, though all is well."""
         control = self.plane.control
@@ -287,6 +302,8 @@ class World:
         return problems
 
 
-def simulate(seed: int, weather: Weather | None = None) -> Run:
+def simulate(
+    seed: int, weather: Weather | None = None, *, on_sqlite: bool | None = None
+) -> Run:
     """Return what became of a seed's world; the same every time."""
-    return World(seed, weather).run()
+    return World(seed, weather, on_sqlite=on_sqlite).run()
