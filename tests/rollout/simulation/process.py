@@ -151,7 +151,7 @@ class Process:
         self.name = name
         self.cell = cell
         self.rng = world.rng
-        self.fuse = Fuse(world.rng, world.weather.writes, world.met)
+        self.fuse = Fuse(world.rng, 0.0, world.met)
         self.folder = Folder(self.fuse)
         self.link: Link | None = None
         self.up = False

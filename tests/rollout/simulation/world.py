@@ -136,6 +136,7 @@ class World:
             for hook in self.hooks:
                 process.folder.save(hook, Saved(self.rng.randrange(2, 40)))
         process.start()
+        process.fuse.rate = self.weather.writes
         self._every(_STEP_S, process.step)
         self._every(0.7, process.connect)
 
