@@ -241,7 +241,14 @@ class _Fleet:
         self.first[event.hook].setdefault(event.epoch, event.time_ns)
         if not event.kill and event.rollout in self.killed:
             self._say(event, "killed", f"{event.rollout} is published after its kill was answered")
-        words = (event.rollout, event.stable, event.candidate, event.phase, event.weight, event.kill)
+        words = (
+            event.rollout,
+            event.stable,
+            event.candidate,
+            event.phase,
+            event.weight,
+            event.kill,
+        )
         if self.said.setdefault((event.hook, event.epoch), words) != words:
             self._say(event, "epochs", f"epoch {event.epoch} is published with two contents")
         if event.epoch < max(self.first[event.hook]):
