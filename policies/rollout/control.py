@@ -202,7 +202,7 @@ class Control:
             )
             seat.service, seat.cell, seat.connected = node.service, node.cell, True
             seat.kind = f"{hook.kind} v{hook.kind_version}"
-            self._store.put_clients([_client_row(desk.hook, seat)])
+            desk.unstored.add(node.instance)
             if desk.epoch < hook.epoch < _MAX_EPOCH:
                 self._overtake(desk, hook.epoch)
 
@@ -254,10 +254,21 @@ class Control:
         left = desk.leave(self._clock() - LISTED_NS)
         if left:
             self._store.drop_clients(desk.hook, [seat.instance for seat in left])
+        self._keep_clients(desk)
         if desk.state is not None:
             self._flush(desk)
             self._look(desk)
             self._renew(desk)
+
+    def _keep_clients(self, desk: Desk) -> None:
+        """Store in one transaction what a tick's hellos and answers have changed.
+
+        What a crash loses of it, the processes say again when they come back.
+        """
+        if desk.unstored:
+            changed = [desk.seats[name] for name in desk.unstored if name in desk.seats]
+            self._store.put_clients(_client_row(desk.hook, seat) for seat in changed)
+            desk.unstored.clear()
 
     def _create(self, bundle: policy_pb2.Envelope, plan: policy_pb2.Envelope, actor: str) -> State:
         publishers = self._identity.publishers
@@ -362,7 +373,7 @@ class Control:
             self._store.note(happened)
             self._account()
             self._apply(desk, Nacked(seat.instance, ack.resource, seat.error))
-        self._store.put_clients([_client_row(desk.hook, seat)])
+        desk.unstored.add(seat.instance)
         self._notify(desk)
 
     def _killed(self, desk: Desk, seat: Seat, why: str) -> None:
