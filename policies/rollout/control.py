@@ -280,7 +280,7 @@ class Control:
             )
             seat.service, seat.cell, seat.connected = node.service, node.cell, True
             seat.kind = f"{hook.kind} v{hook.kind_version}"
-            self._remember(desk, seat)
+            desk.unstored.add(node.instance)
             if desk.epoch < hook.epoch < _MAX_EPOCH:
                 self._overtake(desk, hook.epoch)
 
@@ -344,7 +344,8 @@ class Control:
             except Exception as error:  # noqa: BLE001 - hooks must not fall for each other
                 troubles.append(error)
         for trouble in troubles[1:]:
-            _log.error("a tick failed once more", exc_info=trouble)
+            known = isinstance(trouble, GnomonError)
+            _log.error("a tick failed once more: %s", trouble, exc_info=None if known else trouble)
         if troubles:
             raise troubles[0]
 
@@ -420,11 +421,25 @@ class Control:
         if left:
             self._store.drop_clients(desk.hook, [seat.instance for seat in left])
             self._accounts.forget(desk.hook, [seat.instance for seat in left])
+        self._keep_clients(desk)
         if desk.state is not None:
             self._flush(desk)
             self._look(desk)
             self._withdraw(desk)
             self._renew(desk)
+
+    def _keep_clients(self, desk: Desk) -> None:
+        """Store in one transaction what a tick's hellos and answers have changed.
+
+        What a crash loses of it, the processes say again when they come back.
+        """
+        if desk.unstored:
+            changed = [desk.seats[name] for name in desk.unstored if name in desk.seats]
+            desk.unstored.clear()
+            try:
+                self._store.put_clients(_client_row(desk.hook, seat) for seat in changed)
+            except RolloutError as error:  # it is for the list alone: no order may wait for it
+                _log.warning("%d processes are not noted: %s", len(changed), error)
 
     def _create(self, bundle: policy_pb2.Envelope, plan: policy_pb2.Envelope, actor: str) -> State:
         publishers = self._identity.publishers
@@ -538,15 +553,8 @@ class Control:
             self._store.note(happened)
             self._tell()
             self._apply(desk, Nacked(seat.instance, ack.resource, seat.error))
-        self._remember(desk, seat)
+        desk.unstored.add(seat.instance)
         self._notify(desk)
-
-    def _remember(self, desk: Desk, seat: Seat) -> None:
-        """Keep what is known of a process, for the list alone: its stream must not end for it."""
-        try:
-            self._store.put_clients([_client_row(desk.hook, seat)])
-        except RolloutError as error:
-            _log.warning("process %s is not noted: %s", seat.instance, error)
 
     def _killed(self, desk: Desk, seat: Seat, why: str) -> None:
         """Account for a process in which somebody stopped all policies by hand, or lets them go again."""

@@ -116,8 +116,7 @@ class _Tables:
 
     def save(self, row: Row, happened: Iterable[Happened], request_id: str = "") -> list[Happened]:
         text = json.dumps([row.marks, row.state])
-        first = self._rows[row.id][0].plan if row.id in self._rows else row.plan
-        self._rows[row.id] = (replace(row, plan=first, marks={}, state={}), text)
+        self._rows[row.id] = (replace(row, marks={}, state={}), text)
         self._epochs[row.hook] = row.epoch
         if request_id:
             assert request_id not in self._requests, "a request's id is unique"
@@ -136,6 +135,9 @@ class _Tables:
     def epochs(self) -> dict[str, int]:
         return dict(self._epochs)
 
+    def last_event(self) -> int:
+        return len(self._events)
+
     def events(self, after: int) -> list[Happened]:
         return self._events[after:]
 
@@ -143,7 +145,7 @@ class _Tables:
         return self._requests.get(request_id, "")
 
     def put_bundle(self, digest: str, envelope: bytes) -> None:
-        self._bundles.setdefault(digest, envelope)
+        self._bundles[digest] = envelope
 
     def bundles(self) -> dict[str, bytes]:
         return dict(self._bundles)
