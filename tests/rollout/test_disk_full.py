@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
-import sqlalchemy.exc
 
+from gnomon.sdk.errors import RolloutError
 from gnomon.v1 import policy_pb2
 
 Full = Callable[[Any, str], AbstractContextManager[None]]
@@ -22,8 +21,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Full:
     @contextmanager
     def full(world: Any, write: str) -> Iterator[None]:
         def refused(*args: Any, **kwargs: Any) -> None:
-            cause = sqlite3.OperationalError("database or disk is full")
-            raise sqlalchemy.exc.OperationalError(write, None, cause)
+            raise RolloutError(f"{write}: the store cannot be written")
 
         with monkeypatch.context() as patch:
             patch.setattr(world.store, write, refused)
@@ -46,7 +44,7 @@ def test_an_order_that_is_not_stored_changes_nothing(world: Any, full: Full, ord
     rollout = world.ship()
     world.run(20, lambda arm, block: 50.0, until="CANARY")
     before, epoch = world.control.get(), world.control.epoch(hook_of(world))
-    with full(world, "save"), pytest.raises(sqlalchemy.exc.OperationalError):
+    with full(world, "save"), pytest.raises(RolloutError):
         world.control.act(rollout, order, "op", "drill", "q1")
     assert (world.control.get(), world.control.epoch(hook_of(world))) == (before, epoch)
     assert world.processes[0].policy.guard.epoch == epoch
@@ -65,7 +63,7 @@ def hook_of(world: Any) -> str:
 def test_a_step_that_is_not_stored_is_made_later(world: Any, full: Full) -> None:
     world.ship()
     world.run(1, lambda arm, block: 50.0)
-    with full(world, "save"), pytest.raises(sqlalchemy.exc.OperationalError):
+    with full(world, "save"), pytest.raises(RolloutError):
         world.run(20, lambda arm, block: 50.0, until="CANARY")
     assert (world.status, world.processes[0].manifest.phase) == ("SHADOW", policy_pb2.PHASE_SHADOW)
     world.run(5, lambda arm, block: 50.0, until="CANARY")
@@ -78,7 +76,7 @@ def test_a_plan_that_is_not_stored_leaves_the_one_in_force(world: Any, full: Ful
     rollout = world.ship()
     world.control.act(rollout, "abort", "op", "drill", "")
     epoch = world.control.epoch(hook_of(world))
-    with full(world, "save"), pytest.raises(sqlalchemy.exc.OperationalError):
+    with full(world, "save"), pytest.raises(RolloutError):
         world.ship()
     late = world.join("cc")
     assert late.policy.guard.epoch == epoch
@@ -93,7 +91,7 @@ def test_a_lifted_epoch_that_is_not_stored_is_lifted_again(world: Any, full: Ful
     process = world.processes[0]
     hello = process.session.hello().hello
     hello.hooks[0].epoch = 40
-    with full(world, "save"), pytest.raises(sqlalchemy.exc.OperationalError):
+    with full(world, "save"), pytest.raises(RolloutError):
         world.control.hello(hello.node, hello.hooks)
     assert world.control.epoch(hook) < 40
     world.control.hello(hello.node, hello.hooks)
@@ -105,7 +103,7 @@ def test_a_kill_by_hand_is_told_once_it_can_be(world: Any, full: Full) -> None:
     world.ship()
     process = world.processes[0]
     process.killed = "burning"
-    with full(world, "note"), pytest.raises(sqlalchemy.exc.OperationalError):
+    with full(world, "note"), pytest.raises(RolloutError):
         world.control.report("aa", process.report())
     assert not world.ledger.list(kind="delivery.killed")
     for _ in range(2):
