@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import random
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
-import sqlalchemy.exc
-
 from gnomon.policies.rollout.blocks import Report
-from gnomon.policies.rollout.ledger import Entry, Ledger
+from gnomon.policies.rollout.ledger import Entry, Ledger, LedgerFullError
 from gnomon.policies.rollout.store import ClientRow, Happened, Row, Store
+from gnomon.sdk.errors import RolloutError
 from gnomon.sdk.state import Saved
 
 #: What becomes of a write: nothing, the process dies before or after it, or the disk is full.
@@ -76,12 +74,11 @@ def _guarded(place: str, full: Callable[[], Exception]) -> Callable[[Any], Any]:
 
 
 def _store_full() -> Exception:
-    cause = sqlite3.OperationalError("database or disk is full")
-    return sqlalchemy.exc.OperationalError("insert", None, cause)
+    return RolloutError("the store cannot be written: database or disk is full")
 
 
 def _ledger_full() -> Exception:
-    return sqlite3.OperationalError("database or disk is full")
+    return LedgerFullError("the ledger takes no entry: database or disk is full")
 
 
 class SimStore(Store):
