@@ -33,6 +33,7 @@ RULES: Mapping[str, frozenset[str]] = {
     "/gnomon.v1.Rollouts/Get": _PEOPLE,
     "/gnomon.v1.Rollouts/List": _PEOPLE,
     "/gnomon.v1.Rollouts/Watch": _PEOPLE,
+    "/gnomon.v1.Rollouts/Reverify": frozenset({PUBLISHER}),
     "/gnomon.v1.Rollouts/Act": frozenset({OPERATOR}),
     "/gnomon.v1.Rollouts/Exclude": frozenset({OPERATOR}),
     "/gnomon.v1.Rollouts/ListClients": _PEOPLE,
@@ -40,6 +41,8 @@ RULES: Mapping[str, frozenset[str]] = {
     "/gnomon.v1.Keys/Resign": frozenset({PUBLISHER}),
     "/gnomon.v1.Audit/Export": frozenset({OPERATOR, AUDITOR}),
     "/gnomon.v1.Audit/Verify": frozenset({OPERATOR, AUDITOR}),
+    "/gnomon.v1.Audit/Anchors": frozenset({OPERATOR, AUDITOR}),
+    "/gnomon.v1.Audit/Accept": frozenset({AUDITOR}),
 }
 #: Open to whoever may connect: they tell nothing about rollouts.
 OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
