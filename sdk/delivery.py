@@ -137,8 +137,8 @@ class DeliveryClient:
         self._now = now
         self._rng = rng or random.Random(os.urandom(16))
         self._store = StateStore(settings.state_dir)
-        self._anchors = settings.anchors
         self._witness = Witness(settings.state_dir)
+        self._anchors = settings.anchors
         self._policies: dict[str, HookPolicy] = {}
         self._measures: dict[str, Measure] = {}
         self._accepted = self._refused = self._connects = 0

@@ -378,7 +378,8 @@ class Control:
         """Go on under a plan that was signed again, with a manifest of its own."""
         envelope = policy_pb2.Envelope.FromString(plan)
         after = replace(state, plan=self._plan_of(envelope))
-        new = replace(desk, plan=plan, state=after, epoch=desk.epoch + 1)
+        new = replace(desk, plan=plan, epoch=desk.epoch + 1)
+        new.entered(state, after)
         body: dict[str, Any] = {"hook": desk.hook, "bundles": bundles}
         body["plan_signed_by"] = self._signers(envelope)
         body |= {"rollout_keyid": after.plan.rollout_keyid, "epoch": new.epoch}

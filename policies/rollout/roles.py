@@ -42,7 +42,7 @@ RULES: Mapping[str, frozenset[str]] = {
     "/gnomon.v1.Audit/Export": frozenset({OPERATOR, AUDITOR}),
     "/gnomon.v1.Audit/Verify": frozenset({OPERATOR, AUDITOR}),
     "/gnomon.v1.Audit/Anchors": frozenset({OPERATOR, AUDITOR}),
-    "/gnomon.v1.Audit/Accept": frozenset({AUDITOR}),
+    "/gnomon.v1.Audit/Accept": frozenset({OPERATOR}),
 }
 #: Open to whoever may connect: they tell nothing about rollouts.
 OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")

@@ -217,8 +217,8 @@ class ControlPlane:
         self.port = self._bind(server)
         self.control.published = self._delivery.publish
         self.control.changed = self._rollouts.change
-        self.control.resigned = self._delivery.resigned
         self.control.started()
+        self.control.resigned = self._delivery.resigned
         await server.start()
         self._server = server
         await self._say(health_pb2.HealthCheckResponse.SERVING)
@@ -266,9 +266,9 @@ class ControlPlane:
         audit: Any = audit_pb2_grpc
         delivery.add_DeliveryServicer_to_server(self._delivery, server)
         rollouts.add_RolloutsServicer_to_server(self._rollouts, server)
+        audit.add_AuditServicer_to_server(AuditService(self.control), server)
         keys: Any = keys_pb2_grpc
         keys.add_KeysServicer_to_server(KeysService(self.control), server)
-        audit.add_AuditServicer_to_server(AuditService(self.control), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
 
     def _bind(self, server: grpc.aio.Server) -> int:

@@ -175,22 +175,29 @@ class Store:
             raise
 
     def _prepare(self, path: str | Path) -> None:
+        self._check_own(path)
         self._check_sound(path)
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("pragma journal_mode=wal")
         with self._engine.begin() as connection:
-            version = connection.exec_driver_sql("pragma user_version").scalar_one()
-            if version > SCHEMA_VERSION:
-                raise TrustError(
-                    f"{path} is a store of version {version}, this is {SCHEMA_VERSION}; "
-                    "use a newer gnomon"
-                )
-            foreign = sorted(set(sa.inspect(connection).get_table_names()) - set(_meta.tables))
-            if foreign:
-                raise TrustError(
-                    f"{path} is another program's database, with a table {foreign[0][:40]!r}; name "
-                    "another folder"
-                )
             _meta.create_all(connection)
             connection.exec_driver_sql(f"pragma user_version={SCHEMA_VERSION}")
+
+    def _check_own(self, path: str | Path) -> None:
+        """Refuse a newer store, and another program's database, to which nothing must be added."""
+        with self._engine.connect() as connection:
+            version = connection.exec_driver_sql("pragma user_version").scalar_one()
+            foreign = sorted(set(sa.inspect(connection).get_table_names()) - set(_meta.tables))
+        if version > SCHEMA_VERSION:
+            raise TrustError(
+                f"{path} is a store of version {version}, this is {SCHEMA_VERSION}; "
+                "use a newer gnomon"
+            )
+        if foreign:
+            raise TrustError(
+                f"{path} is another program's database, with a table {foreign[0][:40]!r}; name "
+                "another folder"
+            )
 
     def _check_sound(self, path: str | Path) -> None:
         """Refuse a file whose pages do not fit together, before anything in it is believed."""
@@ -365,7 +372,6 @@ class Store:
 
 def _pragmas(connection: Any, record: object) -> None:
     del record
-    connection.execute("pragma journal_mode=wal")
     connection.execute("pragma synchronous=full")
 
 
