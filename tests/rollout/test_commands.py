@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from gnomon.commands import audit, rollout, serve, ship
+from gnomon.commands import keys as key_commands
 from gnomon.commands._rollout import seconds
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.policies.rollout.client import acknowledged
@@ -30,7 +31,7 @@ from gnomon.v1 import rollouts_pb2
 
 SOURCE = f"def score({', '.join(load_balancer.input_names)}):\n    return inflight\n"
 app = typer.Typer()
-for module in (audit, rollout, serve, ship):
+for module in (audit, key_commands, rollout, serve, ship):
     module.register(app)
 
 ACCEPTED = Verdict(
