@@ -101,8 +101,8 @@ class Control:
     Attributes:
         published: called with a hook when its manifest has changed or was renewed.
         changed: called with a rollout's id when anything about it has changed.
-        witnesses: processes that remember the ledger's heads.
         resigned: called with the digest of a bundle that has further signatures.
+        witnesses: processes that remember the ledger's heads.
 
     Raises:
         TrustError: the ledger does not hold, or the store and the keys do not fit.
@@ -192,6 +192,8 @@ class Control:
         for desk in self._desks.values():
             self._check_signed(desk, identity)
         self._identity, self._vouched = identity, {}
+        self._note_keys("control.trusted")
+        self._tell()
         for desk in self._desks.values():
             self._withdraw(desk)
 
@@ -349,23 +351,6 @@ class Control:
         if troubles:
             raise troubles[0]
 
-    def started(self) -> None:
-        """Write down that a control plane begins here, and whom it trusts; nothing is connected yet."""
-        own = keys.keyid(self._identity.rollout_key.public_key())
-        known = (keys.keyid(key) for key in self._identity.publishers)
-        body = {"publishers": {keyid: self._identity.names.get(keyid, "") for keyid in known}}
-        self._store.note(Happened("control.started", MACHINE, own, body))
-        self._account()
-
-    def stopping(self) -> None:
-        """Write down what could still wait; call it last, when the streams have ended."""
-        self._settle(all_of_it=True)
-
-    def _settle(self, *, all_of_it: bool = False) -> None:
-        for happened in self._accounts.due(self._clock(), all_of_it=all_of_it):
-            self._store.note(happened)
-        self._account()
-
     def _check_signed(self, desk: Desk, identity: Identity) -> None:
         lapse = self._lapse(desk, identity)
         if lapse is not None and not identity.revoked.intersection(lapse.keyids):
@@ -415,6 +400,28 @@ class Control:
             plan=policy_pb2.Envelope.FromString(desk.plan),
             bundles=map(policy_pb2.Envelope.FromString, bundles),
         )
+
+    def started(self) -> None:
+        """Write down that a control plane begins here, and whom it trusts; nothing is connected yet."""
+        self._note_keys("control.started")
+        self._account()
+
+    def _note_keys(self, kind: str) -> None:
+        """Write down whom the control plane trusts."""
+        own, names = keys.keyid(self._identity.rollout_key.public_key()), self._identity.names
+        known = (keys.keyid(key) for key in self._identity.publishers)
+        body: dict[str, Any] = {"publishers": {keyid: names.get(keyid, "") for keyid in known}}
+        body["revoked"] = sorted(self._identity.revoked)
+        self._store.note(Happened(kind, MACHINE, own, body))
+
+    def stopping(self) -> None:
+        """Write down what could still wait; call it last, when the streams have ended."""
+        self._settle(all_of_it=True)
+
+    def _settle(self, *, all_of_it: bool = False) -> None:
+        for happened in self._accounts.due(self._clock(), all_of_it=all_of_it):
+            self._store.note(happened)
+        self._account()
 
     def _turn(self, desk: Desk) -> None:
         left = desk.leave(self._clock() - LISTED_NS)
