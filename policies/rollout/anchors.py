@@ -62,7 +62,7 @@ class Witnesses:
 
     Attributes:
         head: newest anchor, to be told; empty for an empty ledger.
-        said: by instance.
+        said: what is no dispute, by instance.
         disputes: open ones, by anchor.
     """
 
@@ -94,8 +94,8 @@ class Witnesses:
             problem = "" if anchor in self._known else self._ledger.contains(anchor)
         except GnomonError:
             return None  # not of the form, or the file cannot be read, which a verification says better
-        self.said[instance] = Said(anchor, now)
         if not problem:
+            self.said[instance] = Said(anchor, now)
             self._remember(anchor)
             return None
         return self._disputed(instance, anchor, problem)

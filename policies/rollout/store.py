@@ -245,7 +245,8 @@ class Store:
             "state": json.dumps({**row.state, _SEAL: _seal(row)}),
         }
         with self._writing() as connection:
-            changed = {name: values[name] for name in ("epoch", "first_epoch", "marks", "state")}
+            names = ("plan", "epoch", "first_epoch", "marks", "state")
+            changed = {name: values[name] for name in names}
             connection.execute(
                 insert(_rollouts).values(values).on_conflict_do_update(["id"], set_=changed)
             )
@@ -313,10 +314,8 @@ class Store:
             return connection.execute(query).scalar_one_or_none() or ""
 
     def put_bundle(self, digest: str, envelope: bytes) -> None:
-        """Keep a bundle's signed envelope; a known digest is left alone."""
-        with self._writing() as connection:
-            values = {"digest": digest, "envelope": envelope}
-            connection.execute(insert(_bundles).values(values).on_conflict_do_nothing())
+        """Keep a bundle's signed envelope; of a known digest it replaces the other."""
+        self._upsert(_bundles, ["digest"], [{"digest": digest, "envelope": envelope}])
 
     def bundles(self) -> dict[str, bytes]:
         """Return the signed envelopes of all bundles by digest."""
