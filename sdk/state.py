@@ -78,6 +78,17 @@ class StateStore:
         except OSError as error:
             self._warn(f"cannot write {path}: {error.strerror}; state is kept in memory only")
 
+    def forget(self, hook: str) -> None:
+        """Remove the state of a hook, its epoch included: a revoked key may have made us see that epoch."""
+        path = self._path("hooks", f"{quote(hook, safe='')}.state")
+        if path is None or not path.exists():
+            return
+        try:
+            with locked(path):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            self._warn(f"cannot remove {path}: {error.strerror}; its epoch still counts")
+
     def bundles(self) -> dict[str, bytes]:
         """Return the serialised envelopes that were kept, by the digest that they were kept under."""
         folder = self._path("bundles")

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 
-from gnomon.v1 import audit_pb2, audit_pb2_grpc, policy_pb2, rollouts_pb2, rollouts_pb2_grpc
+from gnomon.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
+    policy_pb2,
+    rollouts_pb2,
+    rollouts_pb2_grpc,
+)
 
 from ...sdk.channel import Peer, open_channel
 from ...sdk.errors import RolloutError, TrustError, UnavailableError
@@ -49,6 +57,8 @@ class RolloutClient:
         audit: Any = audit_pb2_grpc
         self._rollouts = rollouts.RolloutsStub(self._channel)
         self._audit = audit.AuditStub(self._channel)
+        signed: Any = keys_pb2_grpc
+        self._keys = signed.KeysStub(self._channel)
 
     def create(
         self, bundle: policy_pb2.Envelope, plan: policy_pb2.Envelope, actor: str
@@ -95,6 +105,18 @@ class RolloutClient:
         """Return the processes that the control plane has heard of."""
         request = rollouts_pb2.ListClientsRequest(hook=hook)
         return tuple(self._ask(self._rollouts.ListClients, request).clients)
+
+    def signed(self, hook: str = "") -> keys_pb2.SignedResponse:
+        """Return what is in force on all hooks, or on one, with its signatures."""
+        found: keys_pb2.SignedResponse = self._ask(
+            self._keys.Signed, keys_pb2.SignedRequest(hook=hook)
+        )
+        return found
+
+    def resign(self, request: keys_pb2.ResignRequest) -> keys_pb2.SignedResponse:
+        """Add signatures to what is in force; the same ones again change nothing."""
+        found: keys_pb2.SignedResponse = self._ask(self._keys.Resign, request)
+        return found
 
     def watch(self, rollout: str = "") -> Iterator[rollouts_pb2.Rollout]:
         """Yield a rollout now and whenever it changes, for ever."""

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
-from gnomon.v1 import delivery_pb2, policy_pb2
+from gnomon.v1 import delivery_pb2, keys_pb2, policy_pb2
 
 from ...sdk import dsse, keys
 from ...sdk.bundle import bundle_digest, read_bundle
 from ...sdk.errors import ConfigurationError, GnomonError, RolloutError, TrustError
 from ...sdk.records import INCUMBENT
-from . import codec, describe
+from . import codec, describe, signatures
 from .accounts import Accounts, assigned
 from .anchors import Witnesses
 from .blocks import Exclusion
@@ -72,11 +72,20 @@ class Identity:
         rollout_key: signs manifests.
         publishers: keys that may sign bundles and plans.
         names: of their files by keyid, where they are known; for the ledger.
+        older: rollout keys that plans made earlier may still name.
+        revoked: keyids of keys that may sign nothing any more.
     """
 
     rollout_key: Ed25519PrivateKey
     publishers: Sequence[Ed25519PublicKey]
     names: Mapping[str, str] = field(default_factory=dict)
+    older: Sequence[Ed25519PrivateKey] = ()
+    revoked: frozenset[str] = frozenset()
+
+    def signers(self) -> dict[str, Ed25519PrivateKey]:
+        """Return the rollout keys by keyid, the one for new plans first."""
+        found = (self.rollout_key, *self.older)
+        return {keys.keyid(key.public_key()): key for key in found}
 
 
 class Control:
@@ -93,6 +102,7 @@ class Control:
         published: called with a hook when its manifest has changed or was renewed.
         changed: called with a rollout's id when anything about it has changed.
         witnesses: processes that remember the ledger's heads.
+        resigned: called with the digest of a bundle that has further signatures.
 
     Raises:
         TrustError: the ledger does not hold, or the store and the keys do not fit.
@@ -109,6 +119,7 @@ class Control:
         self.ledger = ledger
         self.published: Callable[[str], None] = lambda hook: None
         self.changed: Callable[[str], None] = lambda rollout: None
+        self.resigned: Callable[[str], None] = lambda digest: None
         self._store = store
         self._identity = identity
         self._clock = clock
@@ -121,6 +132,8 @@ class Control:
         #: Number of the last event up to which the ledger holds all, and later ones that it holds.
         self._accounted = 0
         self._ahead: set[int] = set()
+        #: By hook the epoch of which all signatures were found good.
+        self._vouched: dict[str, int] = {}
         self._manifests: dict[str, tuple[int, int, policy_pb2.Envelope]] = {}
         self._restore()
 
@@ -169,6 +182,56 @@ class Control:
         block_ns = desk.state.plan.block_ns
         return -(-exclusion.to_ns // block_ns) - exclusion.from_ns // block_ns
 
+    def trust(self, identity: Identity) -> None:
+        """Trust other keys from now on; whatever runs that only revoked ones signed is withdrawn.
+
+        Raises:
+            TrustError: something runs that no pinned key signed, and none of its keys is revoked; the keys stay
+                as they were.
+        """
+        for desk in self._desks.values():
+            self._check_signed(desk, identity)
+        self._identity, self._vouched = identity, {}
+        for desk in self._desks.values():
+            self._withdraw(desk)
+
+    def signed(self, hook: str = "") -> list[keys_pb2.InForce]:
+        """Return what the hooks' newest rollouts rest on, of all hooks or one."""
+        found = [desk for name, desk in sorted(self._desks.items()) if hook in ("", name)]
+        return [self._in_force(desk, desk.state) for desk in found if desk.state is not None]
+
+    def rollout_keyids(self) -> list[str]:
+        """Return the keys that manifests are signed with; new plans name the first."""
+        return list(self._identity.signers())
+
+    def resign(
+        self,
+        hook: str,
+        plan: policy_pb2.Envelope | None,
+        bundles: Iterable[policy_pb2.Envelope],
+        actor: str,
+    ) -> None:
+        """Take further signatures of what is in force; the same ones again change nothing.
+
+        Raises:
+            TrustError: no pinned key made them.
+            RolloutError: they are of something else.
+        """
+        desk, identity = self._desks.get(hook), self._identity
+        if desk is None or desk.state is None:
+            raise RolloutError(f"hook {hook!r} has no rollout, so nothing to sign again")
+        known, pinned = desk.plan, identity.publishers
+        if plan is not None:
+            known = signatures.resigned_plan(known, plan, pinned, identity.signers())
+        made = dict(signatures.resigned_bundle(self._bundles, b, pinned) for b in bundles)
+        new = {digest: data for digest, data in made.items() if data != self._bundles[digest]}
+        for digest, data in new.items():
+            self._store.put_bundle(digest, data)
+            self._bundles[digest] = data
+            self.resigned(digest)
+        if new or known != desk.plan:
+            self._rest_on(desk, desk.state, known, sorted(new), actor)
+
     def get(self, rollout: str = "") -> State:
         """Return a rollout, the newest one without an id; raises RolloutError for none."""
         if not rollout and self._past:
@@ -194,6 +257,11 @@ class Control:
         """Return what a process must get: bundles that it does not hold, then the manifest."""
         desk = self._desks.get(hook)
         if desk is None or desk.state is None:
+            return []
+        if desk.state.plan.rollout_keyid not in self._identity.signers():
+            _log.warning(
+                "hook %s: its plan is for another rollout key; sign it again, or ship again", hook
+            )
             return []
         target, known = desk.state.target, set(held)
         wanted = [d for d in (target.stable, target.candidate) if d not in ("", INCUMBENT)]
@@ -297,6 +365,56 @@ class Control:
             self._store.note(happened)
         self._account()
 
+    def _check_signed(self, desk: Desk, identity: Identity) -> None:
+        lapse = self._lapse(desk, identity)
+        if lapse is not None and not identity.revoked.intersection(lapse.keyids):
+            raise TrustError(
+                f"hook {desk.hook} runs a {lapse}, which is not pinned; pin it, and sign again with: "
+                "gnomon keys resign, or take back what it signed with: gnomon keys revoke"
+            )
+
+    def _lapse(self, desk: Desk, identity: Identity) -> signatures.Lapse | None:
+        if desk.state is None:
+            return None
+        return signatures.lapsed(desk.state, desk.plan, self._bundles, identity.publishers)
+
+    def _withdraw(self, desk: Desk) -> None:
+        """Kill what runs without a pinned key's signature; looked at once for every epoch and set of keys."""
+        if self._vouched.get(desk.hook) == desk.epoch:
+            return
+        self._vouched[desk.hook] = desk.epoch
+        lapse = self._lapse(desk, self._identity)
+        if lapse is not None:
+            self._apply(desk, Act("kill", "control plane", f"{lapse}, which is revoked"))
+
+    def _rest_on(
+        self, desk: Desk, state: State, plan: bytes, bundles: list[str], actor: str
+    ) -> None:
+        """Go on under a plan that was signed again, with a manifest of its own."""
+        envelope = policy_pb2.Envelope.FromString(plan)
+        after = replace(state, plan=self._plan_of(envelope))
+        new = replace(desk, plan=plan, epoch=desk.epoch + 1)
+        new.entered(state, after)
+        body: dict[str, Any] = {"hook": desk.hook, "bundles": bundles}
+        body["plan_signed_by"] = self._signers(envelope)
+        body |= {"rollout_keyid": after.plan.rollout_keyid, "epoch": new.epoch}
+        told = Happened("keys.resigned", actor or "publisher", after.plan.id, body)
+        self._store.save(_row(new, after), [told])
+        desk.become(new)
+        self._past[after.plan.id] = after
+        self.published(desk.hook)
+        self._tell()
+        self.changed(after.plan.id)
+
+    def _in_force(self, desk: Desk, state: State) -> keys_pb2.InForce:
+        bundles = [self._bundles[d] for d in signatures.within_reach(state) if d in self._bundles]
+        return keys_pb2.InForce(
+            hook=desk.hook,
+            rollout=state.plan.id,
+            plan=policy_pb2.Envelope.FromString(desk.plan),
+            bundles=map(policy_pb2.Envelope.FromString, bundles),
+        )
+
     def _turn(self, desk: Desk) -> None:
         left = desk.leave(self._clock() - LISTED_NS)
         if left:
@@ -305,6 +423,7 @@ class Control:
         if desk.state is not None:
             self._flush(desk)
             self._look(desk)
+            self._withdraw(desk)
             self._renew(desk)
 
     def _create(self, bundle: policy_pb2.Envelope, plan: policy_pb2.Envelope, actor: str) -> State:
@@ -331,8 +450,13 @@ class Control:
         return {keyid: self._identity.names.get(keyid, "") for keyid in found}
 
     def _read_plan(self, envelope: policy_pb2.Envelope) -> Plan:
-        """Verify and read a plan; predictions may name the stable policy by its source alone."""
-        plan = read_plan(dsse.verify(envelope, dsse.PLAN_TYPE, self._identity.publishers))
+        """Verify and read a plan."""
+        dsse.verify(envelope, dsse.PLAN_TYPE, self._identity.publishers)
+        return self._plan_of(envelope)
+
+    def _plan_of(self, envelope: policy_pb2.Envelope) -> Plan:
+        """Read a plan; predictions may name the stable policy by its source alone."""
+        plan = read_plan(envelope.payload)
         if plan.stable in plan.predicted or plan.stable not in self._bundles:
             return plan
         source = hashlib.sha256(self._bundle(plan.stable).source.encode()).hexdigest()
@@ -396,6 +520,8 @@ class Control:
 
     def _keep(self, digest: str, bundle: policy_pb2.Envelope) -> None:
         envelope = bundle.SerializeToString()
+        if digest in self._bundles:
+            envelope = signatures.merged(self._bundles[digest], bundle)
         self._store.put_bundle(digest, envelope)
         self._bundles[digest] = envelope
 
@@ -550,7 +676,7 @@ class Control:
         now = self._clock()
         epoch, issued, envelope = self._manifests.get(desk.hook, (0, 0, None))
         if envelope is None or epoch != desk.epoch or now - issued >= desk.state.plan.lease_ns // 3:
-            key = self._identity.rollout_key
+            key = self._identity.signers()[desk.state.plan.rollout_keyid]
             envelope = sign_manifest(desk.state, desk.plan, desk.epoch, now, key)
             self._manifests[desk.hook] = (desk.epoch, now, envelope)
         return envelope
@@ -587,13 +713,15 @@ class Control:
             seat = Seat(client.service, client.instance, client.cell)
             seat.epoch, seat.error, seat.gone_ns = client.epoch, client.error, self._clock()
             self._desk(client.hook).seats[client.instance] = seat
+        for desk in self._desks.values():
+            self._check_signed(desk, self._identity)
         self._ahead = {entry.body.get("event", 0) for entry in self.ledger.list()}
         check_complete(self.ledger, max(self._ahead, default=0), self._store.last_event())
         self._account()
 
     def _restore_row(self, row: Row) -> None:
         envelope = policy_pb2.Envelope.FromString(row.plan)
-        state = codec.from_json(self._read_plan(envelope), row.state)
+        state = codec.from_json(self._plan_of(envelope), row.state)
         desk = self._desk(row.hook)
         desk.entered(None, state)
         desk.plan, desk.first_epoch, desk.marks = row.plan, row.first_epoch, row.marks

@@ -16,12 +16,14 @@ from gnomon.v1 import (
     audit_pb2_grpc,
     delivery_pb2,
     delivery_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
     rollouts_pb2,
     rollouts_pb2_grpc,
 )
 
 from ...sdk.errors import GnomonError, RolloutError, TrustError
-from . import views
+from . import roles, views
 from .blocks import Exclusion
 from .chain import Entry, read_body
 from .control import Control
@@ -108,6 +110,11 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
             if hook in stream.hooks:
                 self._push(stream, hook)
 
+    def resigned(self, digest: str) -> None:
+        """Push a bundle again with the next manifest that names it."""
+        for stream in self._streams.values():
+            stream.held.discard(digest)
+
     def close(self) -> None:
         """End all streams."""
         for stream in list(self._streams.values()):
@@ -119,7 +126,7 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
         try:
             async for message in requests:
                 self._receive(stream, message)
-        except RolloutError as error:
+        except GnomonError as error:
             _log.warning("stream of %s ended: %s", stream.instance or "a stranger", error)
             raise
         finally:
@@ -139,6 +146,7 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
     def _hello(self, stream: _Stream, hello: delivery_pb2.Hello) -> None:
         if not hello.node.instance or len(hello.hooks) > _MAX_HOOKS:
             raise RolloutError(f"a hello needs an instance and at most {_MAX_HOOKS} hooks")
+        roles.check_service(hello.node.service)
         before = self._streams.get(hello.node.instance)
         if before is not None and before is not stream:
             before.end()
@@ -181,7 +189,9 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
         """Begin a rollout."""
         return await _answer(
             context,
-            lambda: self._view(self._control.create(request.bundle, request.plan, request.actor)),
+            lambda: self._view(
+                self._control.create(request.bundle, request.plan, roles.actor(request.actor))
+            ),
         )
 
     async def Get(self, request: rollouts_pb2.GetRequest, context: Context) -> rollouts_pb2.Rollout:
@@ -215,7 +225,8 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
 
         def act() -> rollouts_pb2.Rollout:
             rollout = request.id or self._control.get().plan.id
-            order = (request.action, request.actor, request.reason, request.request_id)
+            by = roles.actor(request.actor)
+            order = (request.action, by, request.reason, request.request_id)
             return self._view(self._control.act(rollout, *order))
 
         return await _answer(context, act)
@@ -226,7 +237,7 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
         """Leave a stretch of time out of both arms."""
         gap = Exclusion(request.from_unix_ns, request.to_unix_ns, request.reason)
         blocks = await _answer(
-            context, lambda: self._control.exclude(request.hook, gap, request.actor)
+            context, lambda: self._control.exclude(request.hook, gap, roles.actor(request.actor))
         )
         return rollouts_pb2.ExcludeResponse(blocks=blocks)
 
@@ -253,6 +264,40 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
         hook = state.plan.hook
         seats = [seat for seat in self._control.clients(hook) if seat.connected]
         return views.rollout(state, self._control.epoch(hook), seats)
+
+
+class KeysService(keys_pb2_grpc.KeysServicer):
+    """Signatures under what is in force.
+
+    Args:
+        control: that it speaks for.
+    """
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    async def Signed(
+        self, request: keys_pb2.SignedRequest, context: Context
+    ) -> keys_pb2.SignedResponse:
+        """Return what is in force, with its signatures."""
+        del context
+        return self._view(request.hook)
+
+    async def Resign(
+        self, request: keys_pb2.ResignRequest, context: Context
+    ) -> keys_pb2.SignedResponse:
+        """Take further signatures."""
+        plan = request.plan if request.HasField("plan") else None
+        by = roles.actor(request.actor)
+        await _answer(
+            context, lambda: self._control.resign(request.hook, plan, request.bundles, by)
+        )
+        return self._view(request.hook)
+
+    def _view(self, hook: str) -> keys_pb2.SignedResponse:
+        return keys_pb2.SignedResponse(
+            hooks=self._control.signed(hook), rollout_keyids=self._control.rollout_keyids()
+        )
 
 
 class AuditService(audit_pb2_grpc.AuditServicer):

@@ -175,22 +175,29 @@ class Store:
             raise
 
     def _prepare(self, path: str | Path) -> None:
+        self._check_own(path)
         self._check_sound(path)
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("pragma journal_mode=wal")
         with self._engine.begin() as connection:
-            version = connection.exec_driver_sql("pragma user_version").scalar_one()
-            if version > SCHEMA_VERSION:
-                raise TrustError(
-                    f"{path} is a store of version {version}, this is {SCHEMA_VERSION}; "
-                    "use a newer gnomon"
-                )
-            foreign = sorted(set(sa.inspect(connection).get_table_names()) - set(_meta.tables))
-            if foreign:
-                raise TrustError(
-                    f"{path} is another program's database, with a table {foreign[0][:40]!r}; name "
-                    "another folder"
-                )
             _meta.create_all(connection)
             connection.exec_driver_sql(f"pragma user_version={SCHEMA_VERSION}")
+
+    def _check_own(self, path: str | Path) -> None:
+        """Refuse a newer store, and another program's database, to which nothing must be added."""
+        with self._engine.connect() as connection:
+            version = connection.exec_driver_sql("pragma user_version").scalar_one()
+            foreign = sorted(set(sa.inspect(connection).get_table_names()) - set(_meta.tables))
+        if version > SCHEMA_VERSION:
+            raise TrustError(
+                f"{path} is a store of version {version}, this is {SCHEMA_VERSION}; "
+                "use a newer gnomon"
+            )
+        if foreign:
+            raise TrustError(
+                f"{path} is another program's database, with a table {foreign[0][:40]!r}; name "
+                "another folder"
+            )
 
     def _check_sound(self, path: str | Path) -> None:
         """Refuse a file whose pages do not fit together, before anything in it is believed."""
@@ -238,7 +245,8 @@ class Store:
             "state": json.dumps({**row.state, _SEAL: _seal(row)}),
         }
         with self._writing() as connection:
-            changed = {name: values[name] for name in ("epoch", "first_epoch", "marks", "state")}
+            names = ("plan", "epoch", "first_epoch", "marks", "state")
+            changed = {name: values[name] for name in names}
             connection.execute(
                 insert(_rollouts).values(values).on_conflict_do_update(["id"], set_=changed)
             )
@@ -306,10 +314,8 @@ class Store:
             return connection.execute(query).scalar_one_or_none() or ""
 
     def put_bundle(self, digest: str, envelope: bytes) -> None:
-        """Keep a bundle's signed envelope; a known digest is left alone."""
-        with self._writing() as connection:
-            values = {"digest": digest, "envelope": envelope}
-            connection.execute(insert(_bundles).values(values).on_conflict_do_nothing())
+        """Keep a bundle's signed envelope; of a known digest it replaces the other."""
+        self._upsert(_bundles, ["digest"], [{"digest": digest, "envelope": envelope}])
 
     def bundles(self) -> dict[str, bytes]:
         """Return the signed envelopes of all bundles by digest."""
@@ -366,7 +372,6 @@ class Store:
 
 def _pragmas(connection: Any, record: object) -> None:
     del record
-    connection.execute("pragma journal_mode=wal")
     connection.execute("pragma synchronous=full")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -44,6 +43,8 @@ STILL = Ramp(
 )
 #: Straight into the canary, and no verdict for long.
 CANARY = replace(STILL, shadow_decisions=0, min_pairs=2000, max_pairs=4000)
+CANDIDATE = POLICIES["weight"]
+LEASE_NS = round(CANARY.lease_s * 1e9)
 #: All the way, as fast as the statistics let it.
 QUICK = replace(STILL, shadow_decisions=20, max_pairs=60, soak_s=1.5)
 
@@ -93,18 +94,18 @@ class Keys:
 
 
 class Process:
-    """A child that is a Python program."""
+    """A child that is a Python program; ``prefix`` is a command that starts it."""
 
     def __init__(self, errors: Path) -> None:
         self.errors = errors
+        self.prefix: tuple[str, ...] = ()
         self.child: subprocess.Popen[bytes] | None = None
 
     def _start(self, command: list[str], environ: dict[str, str], clock: Path | None) -> None:
         wrapper = [str(HERE / "skewed.py"), str(clock)] if clock else []
+        command = [*self.prefix, sys.executable, *wrapper, *command]
         with self.errors.open("ab") as errors:
-            self.child = subprocess.Popen(
-                [sys.executable, *wrapper, *command], env=os.environ | environ, stderr=errors
-            )
+            self.child = subprocess.Popen(command, env=os.environ | environ, stderr=errors)
 
     @property
     def pid(self) -> int:
@@ -144,7 +145,7 @@ class Plane(Process):
         super().__init__(folder / "plane.err")
         self.state = folder / "state"
         self._ready = folder / "ready"
-        self._clock = clock
+        self.clock = clock
         self._keys = made.folder
         self.address = ""
 
@@ -155,7 +156,7 @@ class Plane(Process):
         command += ["--ready-file", str(self._ready)]
         command += ["--rollout-key", str(self._keys / "rollout.pem")]
         command += ["--publisher-key", str(self._keys / "publisher.pub")]
-        self._start(command, {}, self._clock)
+        self._start(command, {}, self.clock)
 
     def start(self) -> str:
         """Start it and return its address once it listens."""
@@ -216,13 +217,15 @@ class Service(Process):
         return {row["pick"] for row in self.lines("decided") if row["first"] > since}
 
     def comes_to(self, *picks: int, what: str = "") -> int:
-        """Wait until whole rows of decisions from now on pick only these; return when that was."""
+        """Wait for a second without other picks than these, longer than two blocks; return its start."""
         asked = time.monotonic_ns()
 
         def settled() -> int:
-            rows = [row for row in self.lines("decided") if row["first"] > asked][-4:]
-            good = len(rows) == 4 and {row["pick"] for row in rows} <= set(picks)
-            return rows[0]["first"] if good else 0
+            rows = [row for row in self.lines("decided") if row["first"] > asked]
+            wrong = [row["last"] for row in rows if row["pick"] not in picks]
+            since = max(wrong, default=asked)
+            good = rows and rows[-1]["last"] - since > 1_000_000_000
+            return since if good else 0
 
         return int(until(settled, what or f"{self.name} picks {picks}"))
 
@@ -237,10 +240,3 @@ def newest(client: RolloutClient, rollout: str, *states: str) -> rollouts_pb2.Ro
         ),
         f"{rollout} comes to {states}",
     )
-
-
-def stopped(process: Process, seconds: float) -> None:
-    """Stop a process with SIGSTOP for so long."""
-    process.signal(signal.SIGSTOP)
-    time.sleep(seconds)
-    process.signal(signal.SIGCONT)

@@ -4,7 +4,8 @@ Four backends, of which the first is what the function picks; every policy of th
 one, so what decided is told from the pick itself. The log has one JSON object a line, with the time on
 the monotonic clock, which all processes of a machine share:
 
-``installed``  an assignment is in force: epoch, phase, stable, candidate
+``received``   a manifest has come: its envelope, in base64
+``installed``  a manifest is in force: epoch, content (digest of its payload), phase, whether ``resumed``
 ``ack``        an answer to the control plane is about to be sent: resource, name, epoch, ok, error
 ``decided``    decisions in a row with the same pick under the same epoch: the first's and the last's
                start, and how many
@@ -12,17 +13,21 @@ the monotonic clock, which all processes of a machine share:
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import random
 import signal
 import sys
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any
 
 import gnomon
 from gnomon.sdk import delivery
+from gnomon.v1 import policy_pb2
 
 NAME = "faults.pick"
 PAUSE_S = 0.002
@@ -35,19 +40,36 @@ def write(kind: str, **fields: Any) -> None:
     os.write(_log, line.encode() + b"\n")
 
 
+#: Held while deciding and while installing, so that the log tells which came first.
+TURN = threading.Lock()
+
+
 class Client(delivery.DeliveryClient):
     """The delivery client, with a pen."""
 
+    def _handled(self, session: Any, message: Any) -> Any:
+        if message.WhichOneof("resource") == "manifest":
+            envelope = message.manifest.envelope.SerializeToString()
+            write("received", envelope=base64.b64encode(envelope).decode())
+        return super()._handled(session, message)
+
     def _install(self, name: str, assignment: Any) -> None:
-        super()._install(name, assignment)
-        write(
-            "installed",
-            epoch=assignment.epoch,
-            phase=assignment.phase,
-            stable=assignment.stable_digest,
-            candidate=assignment.candidate_digest,
-            lease_until=assignment.lease_until_ns,
-        )
+        with TURN:
+            super()._install(name, assignment)
+            self._wrote(name, assignment.phase, resumed=False)
+
+    def _take_up(self, hook: Any) -> None:
+        with TURN:
+            super()._take_up(hook)
+            if self._policies[hook.name].guard.current is not None:
+                self._wrote(hook.name, hook.assignment.phase, resumed=True)
+
+    def _wrote(self, name: str, phase: str, *, resumed: bool) -> None:
+        guard = self._policies[name].guard
+        assert guard.current is not None
+        payload = policy_pb2.Envelope.FromString(guard.current.saved.manifest).payload
+        content = hashlib.sha256(payload).hexdigest()
+        write("installed", epoch=guard.epoch, content=content, phase=phase, resumed=resumed)
 
     def _count(self, ack: Any) -> None:
         super()._count(ack)
@@ -100,6 +122,7 @@ def pick(backends: list[Any]) -> Any:
 
 def main() -> None:
     """Decide until SIGTERM."""
+    write("started", pid=os.getpid())
     delivery.DeliveryClient = Client  # type: ignore[misc]  # what configure makes
     gnomon.configure(flush_interval_s=0.05)
     slow = float(os.environ.get("FAULTS_CANDIDATE_MS", "20"))
@@ -113,13 +136,13 @@ def main() -> None:
     true_ms = [60.0, slow, 30.0, 25.0]
     rng, runs, going = random.Random(1), Runs(), [True]
     signal.signal(signal.SIGTERM, lambda *_: going.clear())
-    write("started", pid=os.getpid(), process=pick.hook.process_id)
     while going:
-        start, epoch = time.monotonic_ns(), pick.hook.assignment.epoch
-        with pick.decide(backends) as decision:
-            number = decision.action.number
-            decision.outcome(latency_ms=true_ms[number] * rng.uniform(0.8, 1.2), ok=True)
-        runs.add(number, epoch, start)
+        with TURN:
+            start, epoch = time.monotonic_ns(), pick.hook.assignment.epoch
+            with pick.decide(backends) as decision:
+                number = decision.action.number
+                decision.outcome(latency_ms=true_ms[number] * rng.uniform(0.8, 1.2), ok=True)
+            runs.add(number, epoch, start)
         time.sleep(PAUSE_S)
     runs.flush()
     gnomon.shutdown()
