@@ -192,6 +192,7 @@ class Control:
         for desk in self._desks.values():
             self._check_signed(desk, identity)
         self._identity, self._vouched = identity, {}
+        self._note_keys("keys.pinned")
         for desk in self._desks.values():
             self._withdraw(desk)
 
@@ -350,11 +351,14 @@ class Control:
 
     def started(self) -> None:
         """Write down that a control plane begins here, and whom it trusts; nothing is connected yet."""
+        self._note_keys("control.started")
+        self._account()
+
+    def _note_keys(self, kind: str) -> None:
         own = keys.keyid(self._identity.rollout_key.public_key())
         known = (keys.keyid(key) for key in self._identity.publishers)
         body = {"publishers": {keyid: self._identity.names.get(keyid, "") for keyid in known}}
-        self._store.note(Happened("control.started", MACHINE, own, body))
-        self._account()
+        self._store.note(Happened(kind, MACHINE, own, body))
 
     def stopping(self) -> None:
         """Write down what could still wait; call it last, when the streams have ended."""

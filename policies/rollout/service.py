@@ -347,7 +347,7 @@ class AuditService(audit_pb2_grpc.AuditServicer):
         """Take what is in dispute as lost."""
 
         def accept() -> audit_pb2.AuditAnchorsResponse:
-            self._control.accept(request.actor, request.reason)
+            self._control.accept(roles.actor(request.actor), request.reason)
             return self._anchors()
 
         return await _answer(context, accept)
