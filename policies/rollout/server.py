@@ -61,11 +61,12 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.max_send_message_length", 4 << 20),
 )
+_AUDIT = audit_pb2.DESCRIPTOR.services_by_name["Audit"].full_name
 _SERVICES = (
     delivery_pb2.DESCRIPTOR.services_by_name["Delivery"].full_name,
     rollouts_pb2.DESCRIPTOR.services_by_name["Rollouts"].full_name,
     keys_pb2.DESCRIPTOR.services_by_name["Keys"].full_name,
-    audit_pb2.DESCRIPTOR.services_by_name["Audit"].full_name,
+    _AUDIT,
 )
 
 
@@ -293,7 +294,7 @@ class ControlPlane:
         self._disputed = bool(self.control.witnesses.disputes)
         if self._disputed:
             status = health_pb2.HealthCheckResponse.NOT_SERVING
-        await self._health.set(_SERVICES[-1], status)
+        await self._health.set(_AUDIT, status)
 
     async def _tick(self) -> None:
         healthy, said = True, ""

@@ -81,7 +81,8 @@ def test_the_how_to_pages_go_on_from_there(
     shown = [block for page in pages for block in typed(page, "run") if "in full" not in block.note]
     output, _ = play(shown, folder, FEWER)
     if "audit" in names:
-        assert "incumbent incumbent" in output, "which.py found no decision of the function"
+        assert "What the processes had acknowledged" in output
+        assert "Recorded decisions from" in output, "no decision of the function was found"
         assert "rollout.override" in output
 
 
