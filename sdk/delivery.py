@@ -32,6 +32,7 @@ from .forking import grpc_usable
 from .manifest import Anchors, Now
 from .session import HookLike, HookPolicy, Measure, Node, Session, Step, hook_report
 from .state import StateStore
+from .witness import Witness
 
 _log = logging.getLogger("gnomon.delivery")
 
@@ -129,6 +130,7 @@ class DeliveryClient:
         self._now = now
         self._rng = rng or random.Random(os.urandom(16))
         self._store = StateStore(settings.state_dir)
+        self._witness = Witness(settings.state_dir)
         self._policies: dict[str, HookPolicy] = {}
         self._measures: dict[str, Measure] = {}
         self._accepted = self._refused = self._connects = 0
@@ -250,6 +252,7 @@ class DeliveryClient:
             finally:
                 self._stream = None
                 stream.outbox.put(None)
+                self._witness.write(self._now().unix_ns)
 
     def _answer(self, stream: _Stream) -> None:
         if self._stopping.is_set():
@@ -259,7 +262,11 @@ class DeliveryClient:
             self._heard_ns = self._now().monotonic_ns
             reply = self._handled(stream.session, message)
             self._count(reply.ack)
+            reply.ack.anchor = (
+                self._witness.newest
+            )  # before this one: what a rewritten ledger denies
             stream.outbox.put(reply)
+            self._witness.told(message.anchor, self._now().unix_ns)
 
     def _handled(
         self, session: Session, message: delivery_pb2.ServerMessage

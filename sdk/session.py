@@ -82,6 +82,11 @@ class HookLike(Protocol):
         ...
 
     @property
+    def broken(self) -> Mapping[str, int]:
+        """How often each invariant did not hold, by name."""
+        ...
+
+    @property
     def breaker(self) -> str:
         """Why this process took the candidate back; empty where it did not."""
         ...
@@ -361,6 +366,7 @@ def hook_report(
 ) -> delivery_pb2.ClientMessage:
     """Return the periodic report on one hook."""
     counters = {name: value for name, value in hook.counters.items() if value >= 0}
+    counters |= {f"broken.{name}": value for name, value in hook.broken.items() if value > 0}
     shadow = {
         field: counters.get(f"shadow_{field}", 0)
         for field in ("decisions", "diverged", "faults", "violations", "shed")

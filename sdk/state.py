@@ -72,7 +72,7 @@ class StateStore:
         if path is None:
             return
         try:
-            with _locked(path):
+            with locked(path):
                 if self.load(hook).epoch <= saved.epoch:
                     write_atomically(path, _encode(saved))
         except OSError as error:
@@ -149,8 +149,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a state file among processes."""
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a state file among processes; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_suffix(".lock"), "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

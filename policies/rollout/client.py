@@ -14,7 +14,7 @@ from gnomon.v1 import audit_pb2, audit_pb2_grpc, policy_pb2, rollouts_pb2, rollo
 from ...sdk.channel import Peer, open_channel
 from ...sdk.errors import RolloutError, TrustError, UnavailableError
 from ...sdk.records import INCUMBENT
-from .ledger import Entry, LedgerCheck
+from .chain import Entry, LedgerCheck
 from .service import message_entry
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEADLINE_S = 10.0
+EXPORT_S = 600.0  # a ledger may be long
 _UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 #: States in which nothing more will happen without an order, with the answer that they are.
 ENDED: Mapping[str, str] = {"STABLE": "promoted", "ABORTED": "aborted", "HOLD": "inconclusive"}
@@ -110,10 +111,23 @@ class RolloutClient:
             found.ok, int(found.entries), found.head, found.problem, int(found.problem_seq)
         )
 
+    def anchors(self) -> audit_pb2.AuditAnchorsResponse:
+        """Return the ledger's head, what connected processes remember, and what is in dispute."""
+        found: audit_pb2.AuditAnchorsResponse = self._ask(
+            self._audit.Anchors, audit_pb2.AuditAnchorsRequest()
+        )
+        return found
+
+    def accept(self, actor: str, reason: str) -> audit_pb2.AuditAnchorsResponse:
+        """Take what is in dispute as lost."""
+        request = audit_pb2.AuditAcceptRequest(actor=actor, reason=reason)
+        found: audit_pb2.AuditAnchorsResponse = self._ask(self._audit.Accept, request)
+        return found
+
     def entries(self, from_seq: int = 0, subject: str = "") -> Iterator[Entry]:
         """Yield the entries of the control plane's ledger, in order."""
         request = audit_pb2.AuditExportRequest(from_seq=from_seq, subject=subject)
-        call = self._audit.Export(request, timeout=self._timeout_s)
+        call = self._audit.Export(request, timeout=max(self._timeout_s, EXPORT_S))
         return map(message_entry, self._stream(call))
 
     def close(self) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.message import DecodeError
+
 from gnomon.v1 import delivery_pb2, policy_pb2
 
 from ...sdk import dsse, keys
@@ -20,9 +22,11 @@ from ...sdk.bundle import bundle_digest, read_bundle
 from ...sdk.errors import ConfigurationError, GnomonError, RolloutError, TrustError
 from ...sdk.records import INCUMBENT
 from . import codec, describe
+from .accounts import Accounts, assigned
+from .anchors import Witnesses
 from .blocks import Exclusion
 from .desk import Desk, Seat
-from .ledger import Ledger
+from .ledger import Ledger, LedgerFullError
 from .machine import (
     ACTIVE,
     MACHINE,
@@ -42,6 +46,7 @@ from .machine import (
 )
 from .manifests import sign_manifest
 from .plan import Plan, read_plan
+from .restoring import check_bundles, check_complete
 from .store import ClientRow, Happened, Row, Store
 
 if TYPE_CHECKING:
@@ -87,6 +92,7 @@ class Control:
     Attributes:
         published: called with a hook when its manifest has changed or was renewed.
         changed: called with a rollout's id when anything about it has changed.
+        witnesses: processes that remember the ledger's heads.
 
     Raises:
         TrustError: the ledger does not hold, or the store and the keys do not fit.
@@ -108,6 +114,8 @@ class Control:
         self._clock = clock
         self._random_bytes = random_bytes
         self._desks: dict[str, Desk] = {}
+        self._accounts = Accounts()
+        self.witnesses = Witnesses(ledger)
         self._past: dict[str, State] = {}
         self._bundles = store.bundles()
         #: Number of the last event up to which the ledger holds all, and later ones that it holds.
@@ -129,7 +137,7 @@ class Control:
             body = {"reason": str(error), "plan": bundle_digest(plan.payload)}
             digest = bundle_digest(bundle.payload)
             self._store.note(Happened("rollout.refused", actor, digest, body))
-            self._account()
+            self._tell()
             raise
 
     def act(self, rollout: str, action: str, actor: str, reason: str, request_id: str) -> State:
@@ -197,25 +205,44 @@ class Control:
         """Note that a process is there with these hooks."""
         for hook in hooks:
             desk = self._desk(hook.hook)
+            if node.instance not in desk.seats:
+                self._accounts.new(desk.hook, node.instance)
             seat = desk.seats.setdefault(
                 node.instance, Seat(node.service, node.instance, node.cell)
             )
             seat.service, seat.cell, seat.connected = node.service, node.cell, True
             seat.kind = f"{hook.kind} v{hook.kind_version}"
-            self._store.put_clients([_client_row(desk.hook, seat)])
+            self._remember(desk, seat)
             if desk.epoch < hook.epoch < _MAX_EPOCH:
                 self._overtake(desk, hook.epoch)
 
     def gone(self, instance: str) -> None:
         """Note that a process's stream has ended."""
+        self.witnesses.gone(instance)
         for desk in self._desks.values():
             if instance in desk.seats:
                 desk.seats[instance].connected = False
                 desk.seats[instance].gone_ns = self._clock()
+                self._accounts.gone(desk.hook, desk.seats[instance], self._clock())
                 self._notify(desk)
+
+    def accept(self, actor: str, reason: str) -> None:
+        """Take what processes remember and the ledger does not hold as lost, as after a restored backup.
+
+        Raises:
+            RolloutError: there is nothing in dispute, or no reason.
+        """
+        if not self.witnesses.disputes or not reason:
+            raise RolloutError("nothing is in dispute" if reason else "say why, with --reason")
+        self._store.note(self.witnesses.accept(actor or "operator", reason))
+        self._account()
 
     def ack(self, instance: str, ack: delivery_pb2.Ack) -> None:
         """Take an acknowledgement or refusal of one resource into account."""
+        disputed = self.witnesses.say(instance, ack.anchor, self._clock())
+        if disputed is not None:
+            self._store.note(disputed)
+            self._account()
         for desk in self._desks.values():
             seat = desk.seats.get(instance)
             if seat is not None and desk.state is not None and _concerns(desk, ack):
@@ -227,6 +254,9 @@ class Control:
         seat = desk.seats.get(instance) if desk else None
         if desk is not None and seat is not None and report.killed[:500] != seat.killed:
             self._killed(desk, seat, report.killed[:500])
+        if desk is not None and seat is not None:
+            counted = {name: int(value) for name, value in report.counters.items()}
+            self._accounts.counted(desk.hook, instance, counted, self._clock())
         if desk is None or seat is None or not desk.take(seat, report, self._clock()):
             return
         if report.breaker:
@@ -240,7 +270,7 @@ class Control:
         """
         troubles: list[Exception] = []
         turns: list[Callable[[], None]] = [partial(self._turn, d) for d in self._desks.values()]
-        for turn in (self._account, *turns):
+        for turn in (self._settle, *turns):
             try:
                 turn()
             except Exception as error:  # noqa: BLE001 - hooks must not fall for each other
@@ -250,10 +280,28 @@ class Control:
         if troubles:
             raise troubles[0]
 
+    def started(self) -> None:
+        """Write down that a control plane begins here, and whom it trusts; nothing is connected yet."""
+        own = keys.keyid(self._identity.rollout_key.public_key())
+        known = (keys.keyid(key) for key in self._identity.publishers)
+        body = {"publishers": {keyid: self._identity.names.get(keyid, "") for keyid in known}}
+        self._store.note(Happened("control.started", MACHINE, own, body))
+        self._account()
+
+    def stopping(self) -> None:
+        """Write down what could still wait; call it last, when the streams have ended."""
+        self._settle(all_of_it=True)
+
+    def _settle(self, *, all_of_it: bool = False) -> None:
+        for happened in self._accounts.due(self._clock(), all_of_it=all_of_it):
+            self._store.note(happened)
+        self._account()
+
     def _turn(self, desk: Desk) -> None:
         left = desk.leave(self._clock() - LISTED_NS)
         if left:
             self._store.drop_clients(desk.hook, [seat.instance for seat in left])
+            self._accounts.forget(desk.hook, [seat.instance for seat in left])
         if desk.state is not None:
             self._flush(desk)
             self._look(desk)
@@ -268,13 +316,13 @@ class Control:
             return self._repeated(words)
         self._check(desk, words, read_bundle(payload), bundle_digest(payload))
         self._keep(words.candidate, bundle)
-        desk.plan = plan.SerializeToString()
-        self._manifests.pop(desk.hook, None)
         body = describe.plan(words) | {"provenance": dict(read_bundle(payload).provenance)}
+        body["manifests_signed_by"] = keys.keyid(self._identity.rollout_key.public_key())
         body |= {"bundle_signed_by": self._signers(bundle), "plan_signed_by": self._signers(plan)}
         created = Happened("rollout.created", actor or "publisher", words.id, body)
         begun = draft(words, self._random_bytes(16), self._clock())
-        self._enter(desk, step(begun, Tick(), self._clock()), None, [created])
+        after = step(begun, Tick(), self._clock())
+        self._enter(desk, after, None, [created], plan=plan.SerializeToString())
         return self._past[words.id]
 
     def _signers(self, envelope: policy_pb2.Envelope) -> dict[str, str]:
@@ -355,22 +403,31 @@ class Control:
         if ack.ok:
             if ack.resource == "manifest" and ack.epoch <= desk.epoch:
                 seat.epoch = max(seat.epoch, ack.epoch)
+                runs = assigned(desk.state) if desk.state and ack.epoch == desk.epoch else None
+                self._accounts.acked(desk.hook, seat, ack.epoch, runs, self._clock())
         else:
             seat.error = ack.error[:500]
             body = {"hook": desk.hook, "resource": ack.resource, "error": seat.error}
             happened = Happened("delivery.refused", seat.instance, ack.name, body)
             self._store.note(happened)
-            self._account()
+            self._tell()
             self._apply(desk, Nacked(seat.instance, ack.resource, seat.error))
-        self._store.put_clients([_client_row(desk.hook, seat)])
+        self._remember(desk, seat)
         self._notify(desk)
+
+    def _remember(self, desk: Desk, seat: Seat) -> None:
+        """Keep what is known of a process, for the list alone: its stream must not end for it."""
+        try:
+            self._store.put_clients([_client_row(desk.hook, seat)])
+        except RolloutError as error:
+            _log.warning("process %s is not noted: %s", seat.instance, error)
 
     def _killed(self, desk: Desk, seat: Seat, why: str) -> None:
         """Account for a process in which somebody stopped all policies by hand, or lets them go again."""
         seat.killed = why
         what = "delivery.killed" if why else "delivery.unkilled"
         self._store.note(Happened(what, seat.instance, desk.hook, {"hook": desk.hook, "why": why}))
-        self._account()
+        self._tell()
         self._notify(desk)
 
     def _look(self, desk: Desk) -> None:
@@ -406,36 +463,52 @@ class Control:
         before: State | None,
         extra: list[Happened],
         request_id: str = "",
+        *,
+        plan: bytes = b"",
     ) -> None:
-        """Store a new state, then publish it, then account for it."""
+        """Store a new state, then publish it, then account for it.
+
+        What cannot be stored has not happened: the desk stays as it was.
+        """
         if after == before and not extra and not request_id:
             return
         moved = before is None or before.target != after.target
-        if desk.entered(before, after):
-            desk.mark()
+        new = replace(desk, plan=plan or desk.plan)
+        if new.entered(before, after):
+            new.mark()
         if moved:
-            desk.epoch += 1
+            new.epoch += 1
         if before is None or before.attempt != after.attempt:
-            desk.first_epoch = desk.epoch
-        self._past[after.plan.id] = after
-        made = describe.transitions(before, after, desk.epoch)
+            new.first_epoch = new.epoch
+        made = describe.transitions(before, after, new.epoch)
         told = [*extra, *made] if before is None else [*made, *extra]
-        self._store.save(_row(desk, after), told, request_id)
+        self._store.save(_row(new, after), told, request_id)
+        desk.become(new)
+        self._past[after.plan.id] = after
         if moved:
             self.published(desk.hook)
         try:
-            self._account()
+            self._tell()
         finally:
             self.changed(after.plan.id)
 
     def _overtake(self, desk: Desk, epoch: int) -> None:
         """Go on from an epoch that a process has seen, as after a loss of the control plane's state."""
         _log.warning("hook %s: a process has seen epoch %d, going on from there", desk.hook, epoch)
-        desk.epoch = epoch
-        if desk.state is not None:
-            desk.epoch += 1
-            self._store.save(_row(desk, desk.state), [])
-            self.published(desk.hook)
+        if desk.state is None:
+            desk.epoch = epoch
+            return
+        new = replace(desk, epoch=epoch + 1)
+        self._store.save(_row(new, desk.state), [])
+        desk.become(new)
+        self.published(desk.hook)
+
+    def _tell(self) -> None:
+        """Account for what is stored; it stands also where the ledger takes nothing at present."""
+        try:
+            self._account()
+        except LedgerFullError as error:  # every tick tries again, and fails as long as it does
+            _log.error("%s; it is made good later", error)
 
     def _account(self) -> None:
         """Write to the ledger, in order, what it does not hold yet; stop where it takes no more.
@@ -446,6 +519,7 @@ class Control:
             if event.number not in self._ahead:
                 body = {**event.body, "event": event.number}
                 entry = self.ledger.append(event.kind, event.actor, event.subject, body)
+                self.witnesses.head = entry.anchor
                 said = (event.kind, event.subject, event.actor, entry.anchor)
                 _log.info("%s %s %s ledger %s", *said)
             self._accounted = event.number
@@ -499,8 +573,14 @@ class Control:
             raise TrustError(
                 f"ledger {self.ledger.path}: {check.problem}; keep it and start a new one"
             )
+        check_bundles(self._bundles)
         for row in self._store.rollouts():
-            self._restore_row(row)
+            try:
+                self._restore_row(row)
+            except (ArithmeticError, DecodeError, LookupError, TypeError, ValueError) as error:
+                raise TrustError(
+                    f"rollout {row.id} in the store is damaged ({error}); restore the state folder"
+                ) from error
         for hook, epoch in self._store.epochs().items():
             self._desk(hook).epoch = epoch
         for client in self._store.clients():
@@ -508,6 +588,7 @@ class Control:
             seat.epoch, seat.error, seat.gone_ns = client.epoch, client.error, self._clock()
             self._desk(client.hook).seats[client.instance] = seat
         self._ahead = {entry.body.get("event", 0) for entry in self.ledger.list()}
+        check_complete(self.ledger, max(self._ahead, default=0), self._store.last_event())
         self._account()
 
     def _restore_row(self, row: Row) -> None:

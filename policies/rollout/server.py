@@ -30,7 +30,7 @@ from gnomon.v1 import (
 )
 
 from ...sdk.channel import MOST_PORT, is_loopback
-from ...sdk.errors import ConfigurationError
+from ...sdk.errors import ConfigurationError, GnomonError
 from ...sdk.keys import check_separate
 from .control import Control, Identity
 from .ledger import Ledger
@@ -176,6 +176,7 @@ class ControlPlane:
         self._delivery = DeliveryService(self.control)
         self._rollouts = RolloutsService(self.control)
         self._health = health_aio.HealthServicer()
+        self._disputed = False
         self._server: grpc.aio.Server | None = None
         self._ticking: asyncio.Task[None] | None = None
 
@@ -187,6 +188,7 @@ class ControlPlane:
         self.port = self._bind(server)
         self.control.published = self._delivery.publish
         self.control.changed = self._rollouts.change
+        self.control.started()
         await server.start()
         self._server = server
         await self._say(health_pb2.HealthCheckResponse.SERVING)
@@ -203,6 +205,10 @@ class ControlPlane:
             self._delivery.close()
             self._rollouts.close()
             await self._server.stop(grace_s)
+            try:
+                self.control.stopping()
+            except Exception:  # noqa: BLE001 - what fails here must not keep the files open
+                _log.exception("the last entries of the ledger are missing")
         self._files.close()
 
     async def __aenter__(self) -> Self:
@@ -230,7 +236,7 @@ class ControlPlane:
         audit: Any = audit_pb2_grpc
         delivery.add_DeliveryServicer_to_server(self._delivery, server)
         rollouts.add_RolloutsServicer_to_server(self._rollouts, server)
-        audit.add_AuditServicer_to_server(AuditService(self._ledger), server)
+        audit.add_AuditServicer_to_server(AuditService(self.control), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
 
     def _bind(self, server: grpc.aio.Server) -> int:
@@ -248,18 +254,33 @@ class ControlPlane:
     async def _say(self, status: Any) -> None:
         for service in ("", *_SERVICES):
             await self._health.set(service, status)
+        await self._say_disputed(status)
+
+    async def _say_disputed(self, status: Any) -> None:
+        """Say of the audit alone that it is not well while processes remember another ledger."""
+        self._disputed = bool(self.control.witnesses.disputes)
+        if self._disputed:
+            status = health_pb2.HealthCheckResponse.NOT_SERVING
+        await self._health.set(_SERVICES[-1], status)
 
     async def _tick(self) -> None:
-        healthy = True
+        healthy, said = True, ""
         while True:
             await asyncio.sleep(TICK_S)
             try:
                 self.control.tick()
-            except Exception:  # noqa: BLE001 - task boundary: trouble must not end the leases
-                _log.exception("a tick failed")
+            except Exception as error:  # noqa: BLE001 - task boundary: trouble must not end the leases
+                if said != str(error):  # ten times a second would fill what is full already
+                    said = str(error)
+                    _log.error(
+                        "a tick failed: %s", said, exc_info=not isinstance(error, GnomonError)
+                    )
                 healthy = await self._turn(healthy, False)
             else:
-                healthy = await self._turn(healthy, True)
+                healthy, said = await self._turn(healthy, True), ""
+            if self._disputed != bool(self.control.witnesses.disputes):
+                status = health_pb2.HealthCheckResponse
+                await self._say_disputed(status.SERVING if healthy else status.NOT_SERVING)
 
     async def _turn(self, before: bool, now: bool) -> bool:
         if before != now:

@@ -23,8 +23,8 @@ from gnomon.v1 import (
 from ...sdk.errors import GnomonError, RolloutError, TrustError
 from . import views
 from .blocks import Exclusion
+from .chain import Entry, read_body
 from .control import Control
-from .ledger import Entry, Ledger, read_body
 from .machine import State
 
 _log = logging.getLogger("gnomon.rollout")
@@ -47,10 +47,10 @@ class _Stream:
         self._nonces = itertools.count(1)
         self._sent: dict[str, delivery_pb2.ServerMessage] = {}
 
-    def put(self, message: delivery_pb2.ServerMessage) -> None:
-        """Queue a resource under a nonce of its own."""
+    def put(self, message: delivery_pb2.ServerMessage, anchor: str) -> None:
+        """Queue a resource under a nonce of its own, with the ledger's head."""
         nonce = str(next(self._nonces))
-        named = delivery_pb2.ServerMessage(nonce=nonce)
+        named = delivery_pb2.ServerMessage(nonce=nonce, anchor=anchor)
         named.MergeFrom(message)
         self._sent[nonce] = named
         if message.WhichOneof("resource") == "bundle":
@@ -154,7 +154,7 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
 
     def _push(self, stream: _Stream, hook: str) -> None:
         for message in self._control.pushes(hook, stream.held):
-            stream.put(message)
+            stream.put(message, self._control.witnesses.head)
 
     def _leave(self, stream: _Stream) -> None:
         if self._streams.get(stream.instance) is stream:
@@ -259,11 +259,12 @@ class AuditService(audit_pb2_grpc.AuditServicer):
     """The ledger, to be read.
 
     Args:
-        ledger: of the control plane.
+        control: whose ledger it is.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._ledger = control.ledger
 
     async def Export(
         self, request: audit_pb2.AuditExportRequest, context: Context
@@ -272,19 +273,60 @@ class AuditService(audit_pb2_grpc.AuditServicer):
         del context
         for entry in self._ledger.export(request.from_seq, request.subject):
             yield entry_message(entry)
+            await asyncio.sleep(0)  # a long ledger must not hold up a rollback
 
     async def Verify(
         self, request: audit_pb2.AuditVerifyRequest, context: Context
     ) -> audit_pb2.AuditVerifyResponse:
         """Say whether the chain holds."""
         del request, context
-        check = self._ledger.verify()
+        check = await asyncio.to_thread(self._ledger.verify)
         return audit_pb2.AuditVerifyResponse(
             ok=check.ok,
             entries=check.entries,
             head=check.head,
             problem=check.problem,
             problem_seq=check.problem_seq,
+        )
+
+    async def Anchors(
+        self, request: audit_pb2.AuditAnchorsRequest, context: Context
+    ) -> audit_pb2.AuditAnchorsResponse:
+        """Return the head, what processes remember, and what of that the ledger does not hold."""
+        del request, context
+        return self._anchors()
+
+    async def Accept(
+        self, request: audit_pb2.AuditAcceptRequest, context: Context
+    ) -> audit_pb2.AuditAnchorsResponse:
+        """Take what is in dispute as lost."""
+
+        def accept() -> audit_pb2.AuditAnchorsResponse:
+            self._control.accept(request.actor, request.reason)
+            return self._anchors()
+
+        return await _answer(context, accept)
+
+    def _anchors(self) -> audit_pb2.AuditAnchorsResponse:
+        witnesses = self._control.witnesses
+        services = {seat.instance: seat.service for seat in self._control.clients()}
+        return audit_pb2.AuditAnchorsResponse(
+            head=witnesses.head,
+            witnesses=[
+                audit_pb2.Witness(
+                    service=services.get(instance, ""),
+                    instance=instance,
+                    anchor=said.anchor,
+                    time_unix_ns=said.time_ns,
+                )
+                for instance, said in sorted(witnesses.said.items())
+            ],
+            disputes=[
+                audit_pb2.Dispute(
+                    anchor=each.anchor, problem=each.problem, instances=each.instances
+                )
+                for each in witnesses.disputes.values()
+            ],
         )
 
 

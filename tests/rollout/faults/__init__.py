@@ -1,0 +1,1 @@
+"""Real processes under real faults: kills, a bad network, stopped and skewed clocks, bad disks."""

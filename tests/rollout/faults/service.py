@@ -1,0 +1,130 @@
+"""A service with one hook, run as a process of its own; it writes down what it runs.
+
+Four backends, of which the first is what the function picks; every policy of these tests picks another
+one, so what decided is told from the pick itself. The log has one JSON object a line, with the time on
+the monotonic clock, which all processes of a machine share:
+
+``installed``  an assignment is in force: epoch, phase, stable, candidate
+``ack``        an answer to the control plane is about to be sent: resource, name, epoch, ok, error
+``decided``    decisions in a row with the same pick under the same epoch: the first's and the last's
+               start, and how many
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import gnomon
+from gnomon.sdk import delivery
+
+NAME = "faults.pick"
+PAUSE_S = 0.002
+_log = os.open(os.environ["FAULTS_LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
+def write(kind: str, **fields: Any) -> None:
+    """Write one line whole."""
+    line = json.dumps({"kind": kind, "ns": time.monotonic_ns(), "unix": time.time_ns(), **fields})
+    os.write(_log, line.encode() + b"\n")
+
+
+class Client(delivery.DeliveryClient):
+    """The delivery client, with a pen."""
+
+    def _install(self, name: str, assignment: Any) -> None:
+        super()._install(name, assignment)
+        write(
+            "installed",
+            epoch=assignment.epoch,
+            phase=assignment.phase,
+            stable=assignment.stable_digest,
+            candidate=assignment.candidate_digest,
+            lease_until=assignment.lease_until_ns,
+        )
+
+    def _count(self, ack: Any) -> None:
+        super()._count(ack)
+        write(
+            "ack", resource=ack.resource, name=ack.name, epoch=ack.epoch, ok=ack.ok, error=ack.error
+        )
+
+
+class Runs:
+    """Decisions in a row that are alike, written down as one line."""
+
+    def __init__(self) -> None:
+        self.key: tuple[int, int] | None = None
+        self.first = self.last = self.count = self.spent = 0
+
+    def add(self, pick: int, epoch: int, start: int) -> None:
+        """Count a decision; write the row that it ends, or that has lasted for 50 ms."""
+        if (pick, epoch) != self.key or start - self.first > 50_000_000:
+            self.flush()
+            self.key, self.first, self.count, self.spent = (pick, epoch), start, 0, 0
+        self.last, self.count = start, self.count + 1
+        self.spent = max(self.spent, time.monotonic_ns() - start)
+
+    def flush(self) -> None:
+        """Write what there is."""
+        if self.key is not None and self.count:
+            pick, epoch = self.key
+            write(
+                "decided",
+                pick=pick,
+                epoch=epoch,
+                first=self.first,
+                last=self.last,
+                count=self.count,
+                slowest=self.spent,
+            )
+        self.count = 0
+
+
+@gnomon.hook(
+    NAME,
+    kind=gnomon.load_balancer,
+    items="backends",
+    item_features=lambda backend: (backend.inflight, backend.ewma_ms, backend.weight),
+)
+def pick(backends: list[Any]) -> Any:
+    """Pick the first."""
+    return backends[0]
+
+
+def main() -> None:
+    """Decide until SIGTERM."""
+    delivery.DeliveryClient = Client  # type: ignore[misc]  # what configure makes
+    gnomon.configure(flush_interval_s=0.05)
+    slow = float(os.environ.get("FAULTS_CANDIDATE_MS", "20"))
+    # (inflight, latency, weight): a policy on one of the three picks the backend that is least in it.
+    backends = [
+        SimpleNamespace(inflight=5, ewma_ms=60.0, weight=5.0, number=0),
+        SimpleNamespace(inflight=5, ewma_ms=20.0, weight=5.0, number=1),
+        SimpleNamespace(inflight=0, ewma_ms=60.0, weight=5.0, number=2),
+        SimpleNamespace(inflight=5, ewma_ms=60.0, weight=1.0, number=3),
+    ]
+    true_ms = [60.0, slow, 30.0, 25.0]
+    rng, runs, going = random.Random(1), Runs(), [True]
+    signal.signal(signal.SIGTERM, lambda *_: going.clear())
+    write("started", pid=os.getpid(), process=pick.hook.process_id)
+    while going:
+        start, epoch = time.monotonic_ns(), pick.hook.assignment.epoch
+        with pick.decide(backends) as decision:
+            number = decision.action.number
+            decision.outcome(latency_ms=true_ms[number] * rng.uniform(0.8, 1.2), ok=True)
+        runs.add(number, epoch, start)
+        time.sleep(PAUSE_S)
+    runs.flush()
+    gnomon.shutdown()
+    write("stopped")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
