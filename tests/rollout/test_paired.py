@@ -340,6 +340,9 @@ class Ghosted:
             for arm, miss in arms
         ]
 
+    def slices(self) -> None:
+        """Have none."""
+
     def block_end_ns(self, time_ns: int) -> int | None:
         design = self._design
         return (design.block(time_ns) + 1) * design.block_ns if design else None
