@@ -55,14 +55,14 @@ class Split:
     """How a segment of sticky arms comes to the one that holds for a unit; the wrapper does it in place.
 
     Attributes:
-        hash: MurmurHash3 of (text, seed, whether the result is signed).
+        hash: MurmurHash3 of (bytes, seed, whether the result is signed).
         prefix: text that goes before the unit.
         slices: how many there are.
         first: slices that have a lower number are the candidate's; 0 where the segment itself is.
         candidate: the segment that holds for them.
     """
 
-    hash: Callable[[str, int, bool], int]
+    hash: Callable[[bytes, int, bool], int]
     prefix: str
     slices: int
     first: int

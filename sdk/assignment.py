@@ -77,7 +77,7 @@ class Sticky:
 
     A unit keeps its slice as long as the salt stays, and a slice that the candidate has it keeps at
     every higher weight. The slice is that of flagd's ``fractional`` bucketing: MurmurHash3 (x86, 32
-    bit, seed 0) of the salt's hexadecimal digits and the unit as one UTF-8 text, times the number of
+    bit, seed 0) of the salt's hexadecimal digits and the unit as one UTF-8 text (lone surrogates as they are), times the number of
     slices, shifted right by 32 bits.
 
     Attributes:
@@ -96,10 +96,12 @@ class Sticky:
         return round(self.weight * self.slices)
 
     def slice(self, unit: str) -> int:
-        """Return the slice of a unit; raises UnicodeEncodeError for a text that UTF-8 has no bytes for."""
+        """Return the slice of a unit."""
         import mmh3  # not needed where no arms are sticky
 
-        return int(mmh3.hash(self.salt.hex() + unit, 0, False)) * self.slices >> 32
+        # As bytes: mmh3 5.3.1 ends the process over a text with a lone surrogate.
+        text = (self.salt.hex() + unit).encode("utf-8", "surrogatepass")
+        return int(mmh3.hash(text, 0, False)) * self.slices >> 32
 
     def candidate(self, unit: str) -> bool:
         """Return whether the candidate decides for a unit."""

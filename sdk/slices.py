@@ -50,9 +50,9 @@ class SliceMeasure:
     Sums begin anew with every other weight, so that a slice's sums are of one arm: which arm is a
     function of the slice's number and the weight. A decision counts for the arm that it was assigned
     to, also when the fallback answered it (intention to treat); one without a unit counts nowhere. An
-    outcome without a value of the objective counts as a failure at the clip value. Of decisions that
-    await an outcome the oldest are given up where there are too many. One thread may add while another
-    reads.
+    outcome without a value of the objective counts as a failure at the clip value, and so does that of
+    the oldest decision where too many await theirs: to forget it would favour the arm that is slow. One
+    thread may add while another reads.
 
     Args:
         kind: of the hook; its objective is what is summed.
@@ -125,18 +125,21 @@ class SliceMeasure:
         sums.counts["fallbacks"][record.block] += candidate and record.reason == "fallback"
         self._open[record.seq] = record.block
         if len(self._open) > MAX_OPEN:
-            oldest = next(iter(self._open))
-            sums.counts["unresolved"][self._open.pop(oldest)] -= 1
+            self._resolved(sums, next(iter(self._open)), self._clip, ok=False, missing=True)
 
     def _outcome(self, sums: _Sums, record: Outcome) -> None:
-        index = self._open.pop(record.seq, -1)
+        value, valued = objective_of(record, self._metric, self._clip)
+        ok, missing = record.ok and valued, record.status == "missing"
+        self._resolved(sums, record.seq, value, ok=ok, missing=missing)
+
+    def _resolved(self, sums: _Sums, seq: int, value: float, *, ok: bool, missing: bool) -> None:
+        index = self._open.pop(seq, -1)
         if index < 0:
             return
-        value, valued = objective_of(record, self._metric, self._clip)
         counts = sums.counts
         counts["unresolved"][index] -= 1
         counts["count"][index] += 1
-        counts["failures"][index] += not (record.ok and valued)
-        counts["missing"][index] += record.status == "missing"
+        counts["failures"][index] += not ok
+        counts["missing"][index] += missing
         sums.sum[index] += value
         sums.histogram(index)[bucket(value, self._clip)] += 1
