@@ -60,9 +60,8 @@ _SPLIT = """\
         g_b = -1
         g_v = g_s.split
         if g_v is not None and g_w:
-            g_w8 = (g_v.prefix + g_w).encode("utf-8", "surrogatepass")
-            g_b = g_v.hash(g_w8, 0, False) * g_v.slices >> 32
-            if g_b < g_v.first:
+            g_b = g_v.hash((g_v.prefix + g_w).encode("utf-8", "surrogatepass"))
+            if g_b < g_v.bound:
                 g_s = g_v.candidate
         g_u = {kept_unit}
 """

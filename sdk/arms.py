@@ -55,18 +55,18 @@ class Split:
     """How a segment of sticky arms comes to the one that holds for a unit; the wrapper does it in place.
 
     Attributes:
-        hash: MurmurHash3 of (bytes, seed, whether the result is signed).
+        hash: MurmurHash3, 32 bit, unsigned, of bytes.
         prefix: text that goes before the unit.
-        slices: how many there are.
-        first: slices that have a lower number are the candidate's; 0 where the segment itself is.
+        bound: units of a lower hash are the candidate's; 0 where the segment itself is the candidate's.
         candidate: the segment that holds for them.
+        share: of the units.
     """
 
-    hash: Callable[[bytes, int, bool], int]
+    hash: Callable[[bytes], int]
     prefix: str
-    slices: int
-    first: int
+    bound: int
     candidate: Segment | None
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ class Segment:
         shadow_rate: on which share of recorded decisions.
         split: for sticky arms, how a unit comes to its own segment; this one holds for the stable arm's
             and for decisions without a unit. None where one segment holds for all.
+        slices: into how many the hash of a unit is divided; 0 where it is not.
     """
 
     until: float = -1.0
@@ -122,6 +123,7 @@ class Segment:
     shadow: Guarded | None = None
     shadow_rate: float = 0.0
     split: Split | None = None
+    slices: int = 0
 
     def unix_ns(self, moment: float) -> int:
         """Return a moment on the request path's clock as Unix time in ns."""
@@ -139,8 +141,7 @@ class Segment:
         split = self.split
         if split is None or split.candidate is None:
             return {} if self.program is None else {self.program: 1.0}
-        share = split.first / split.slices
-        sides = {self.program: 1.0 - share, split.candidate.program: share}
+        sides = {self.program: 1.0 - split.share, split.candidate.program: split.share}
         return {program: part for program, part in sides.items() if program is not None and part}
 
 
@@ -258,9 +259,11 @@ def segment(
 
     theirs = _candidate(arms, _Turn("candidate", "split")) if canary else None
     side = _held(arms, now, sampling, surroundings, theirs, record) if theirs else None
-    first = sticky.candidates if side else 0
-    prefix = sticky.salt.hex()
-    return replace(held, split=Split(mmh3.hash, prefix, sticky.slices, first, side))
+    side = replace(side, slices=sticky.slices) if side else None
+    bound = sticky.bound if side else 0
+    share = sticky.candidates / sticky.slices
+    split = Split(mmh3.mmh3_32_uintdigest, sticky.salt.hex(), bound, side, share)
+    return replace(held, split=split, slices=sticky.slices)
 
 
 def _held(

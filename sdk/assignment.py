@@ -95,13 +95,18 @@ class Sticky:
         """How many slices are the candidate's: those of a lower number than that."""
         return round(self.weight * self.slices)
 
+    @property
+    def bound(self) -> int:
+        """Hashes below it lie in slices of the candidate's: the same as a slice below :attr:`candidates`."""
+        return -(-(self.candidates << 32) // self.slices)
+
     def slice(self, unit: str) -> int:
         """Return the slice of a unit."""
         import mmh3  # not needed where no arms are sticky
 
         # As bytes: mmh3 5.3.1 ends the process over a text with a lone surrogate.
         text = (self.salt.hex() + unit).encode("utf-8", "surrogatepass")
-        return int(mmh3.hash(text, 0, False)) * self.slices >> 32
+        return mmh3.mmh3_32_uintdigest(text) * self.slices >> 32
 
     def candidate(self, unit: str) -> bool:
         """Return whether the candidate decides for a unit."""

@@ -33,7 +33,7 @@ ASKED, REPORT, HAPPENED = Mark("asked"), Mark("report"), Mark("happened")
 class Alone(NamedTuple):
     """The fields of a decision in the ring that the incumbent made alone.
 
-    After them come the unit, where the hook has one, its slice, where arms may be sticky, and the caller's
+    After them come the unit, where the hook has one, its hash, where arms may be sticky, and the caller's
     context, where the segment is not plain.
     ``moment`` is on the request path's clock and ``seen`` what the hook's reader gave.
     """
@@ -47,7 +47,7 @@ class Alone(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """The fields of a decision in the ring in which a program or a draw had a say; unit and slice may follow."""
+    """The fields of a decision in the ring in which a program or a draw had a say; unit and its hash may follow."""
 
     mark: Mark
     segment: Segment
@@ -84,7 +84,7 @@ class Layout:
 
     Args:
         unit: whether the hook has a unit.
-        sliced: whether the unit's slice follows it.
+        sliced: whether the unit's hash follows it, of which its slice is made; -1 where it has none.
 
     Attributes:
         unit, sliced: the same.
@@ -270,7 +270,7 @@ class Expander:
         features, inside = self._extend(seen, self._last, seq, self._draw)
         self._last[action] = max(self._last[action], seq)  # calls may end in another order
         unit = bounded(raw[ALONE]) if self._layout.unit else ""
-        block = raw[ALONE + 1] if self._layout.sliced else segment.block
+        block = _slice(segment, raw[ALONE + 1]) if self._layout.sliced else segment.block
         trace_id, span_id = (0, 0) if segment.plain else span_of(raw[-1])
         # Made as tuples are: by name and through the class it takes three times as long.
         fields = (
@@ -299,7 +299,7 @@ class Expander:
             detail=detail,
             policy="incumbent" if detail not in ("", "breaker") else segment.policy,
             epoch=segment.epoch,
-            block=raw[_ASKED + 1] if self._layout.sliced else segment.block,
+            block=_slice(segment, raw[_ASKED + 1]) if self._layout.sliced else segment.block,
             action=asked.action,
             n_items=members.size,
             features=features,
@@ -350,6 +350,11 @@ class Expander:
             self.broken.update(names)
         if segment.shadow is not None:
             self.shadow.consider(segment.shadow, segment.shadow_rate, rows, decision.action)
+
+
+def _slice(segment: Segment, hashed: int) -> int:
+    """Return the slice of a unit by its hash; -1 where it was not hashed."""
+    return hashed * segment.slices >> 32 if hashed >= 0 else -1
 
 
 def bounded(given: Any) -> str:

@@ -80,10 +80,20 @@ def test_a_raise_keeps_the_units_that_have_the_candidate(
     low, high = sorted((one, other))
     before, after = Sticky(salt, slices, low), Sticky(salt, slices, high)
     assert 0 <= before.slice(unit) == after.slice(unit) < slices
+    assert after.candidate(unit) == (after.slice(unit) < after.candidates)
     assert after.candidate(unit) or not before.candidate(unit)
     assert after.candidates == round(high * slices)
     assert Sticky(salt, slices, 1.0).candidate(unit)
     assert not Sticky(salt, slices, 0.0).candidate(unit)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(100, 10_000), st.floats(0.0, 1.0))
+def test_a_hash_below_the_bound_is_a_slice_of_the_candidates(
+    hashed: int, slices: int, weight: float
+) -> None:
+    design = Sticky(b"", slices, weight)
+    for near in (hashed, design.bound, max(0, design.bound - 1)):
+        assert (near < design.bound) == (near * slices >> 32 < design.candidates)
 
 
 def test_another_salt_draws_afresh() -> None:

@@ -24,7 +24,6 @@ from gnomon.policies.rollout.shipping import Ramp, build_plan
 from gnomon.sdk.assignment import Assignment, Switchback
 from gnomon.sdk.channel import Peer
 from gnomon.sdk.delivery import DeliveryClient, Settings
-from gnomon.sdk.errors import RolloutError
 from gnomon.sdk.kind import Kind
 from gnomon.sdk.manifest import Anchors
 from gnomon.shadow.report.rollouts import Rollout
@@ -277,13 +276,6 @@ def test_the_share_of_live_shadow_is_the_kinds_unless_asked(
     plan = read_plan(build_plan(ramp, bundle, kind, paired.publisher.rollout.public_key(), 0))
     assert plan.shadow_rate == (rate if asked is None else asked)
     assert plan.paired == (arms == "paired")
-
-
-def test_sticky_arms_are_refused_before_anything_is_signed(paired: Any) -> None:
-    kind = replace(paired.publisher.kind, arms="sticky")
-    bundle = paired.publisher.bundle().payload
-    with pytest.raises(RolloutError, match="arms must be switchback or paired"):
-        build_plan(RAMP, bundle, kind, paired.publisher.rollout.public_key(), 0)
 
 
 def test_a_service_whose_kind_has_other_arms_refuses_the_plan(paired: Any) -> None:
