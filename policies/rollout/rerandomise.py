@@ -30,6 +30,8 @@ DRAWS = 2000
 HALF_SPENT = 8.0
 #: Slices that an arm needs before scores are studentised, and neighbours are merged down to.
 ENOUGH = 100
+#: Share of all that was summed below which a lift is the rounding of floats.
+_LEAST = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +105,46 @@ def scores(
     parts = [complex(v - ratio * w, w) for v, w in zip(values, weights, strict=True)]
     squares = [part.real * part.real for part in parts]
     whole = math.fsum(squares)
+    least = _LEAST * math.fsum(map(abs, values))
     found = []
     for choose in _assignments(n, treated):
         both = sum(choose(parts))
-        own = sum(choose(squares)) if studentised else whole * treated / n
-        found.append(_score(both.real, both.imag, own, whole, total, treated, n))
+        lift, weight, rest = both.real, both.imag, total - both.imag
+        if weight <= 0.0 or rest <= 0.0 or abs(lift) <= least:
+            found.append(0.0)
+            continue
+        if studentised:
+            sizes = _squares_around(sum(choose(squares)), whole, lift, treated, n)
+        else:  # of the hypothesis, under which the lift is of the slices' own spread and not taken off
+            sizes = whole * treated / n, whole * (n - treated) / n
+        found.append(_score(lift, weight, rest, sizes, (treated, n - treated)))
     return found
 
 
+def _squares_around(
+    own: float, whole: float, lift: float, treated: int, n: int
+) -> tuple[float, float]:
+    """Return the sums of squares around the arms' own means, candidate and stable."""
+    own, other = own - lift * lift / treated, whole - own - lift * lift / (n - treated)
+    return max(0.0, own), max(0.0, other)
+
+
 def _score(
-    lift: float, weight: float, own: float, whole: float, total: float, treated: int, n: int
+    lift: float, weight: float, rest: float, squares: tuple[float, float], sizes: tuple[int, int]
 ) -> float:
-    """Return lift over its standard error, from sums over the candidate's slices and over all."""
-    rest = total - weight
-    if weight <= 0.0 or rest <= 0.0:
-        return 0.0
-    others = n - treated
-    variance = (own - lift * lift / treated) / (weight * weight) * treated / (treated - 1)
-    variance += (whole - own - lift * lift / others) / (rest * rest) * others / (others - 1)
-    if variance <= 1e-12 * whole / (total * total):
-        return 0.0
-    return lift * (1.0 / weight + 1.0 / rest) / math.sqrt(variance)
+    """Return lift over its standard error; infinite where the arms differ and nothing else does.
+
+    Args:
+        lift: of the candidate's sum over its share.
+        weight, rest: outcomes of the candidate and of stable.
+        squares: sums of squares of either arm's slices.
+        sizes: slices of either arm.
+    """
+    (own, other), (treated, others) = squares, sizes
+    variance = own / (weight * weight) * treated / (treated - 1)
+    variance += other / (rest * rest) * others / (others - 1)
+    size = lift * (1.0 / weight + 1.0 / rest)
+    return size / math.sqrt(variance) if variance > 0.0 else math.copysign(math.inf, size)
 
 
 @lru_cache(maxsize=4)
