@@ -40,7 +40,7 @@ _STEADY_NS = 2_000_000_000
 #: After a block's end its last outcomes are given so long before it is reported.
 _AFTER_BLOCK_NS = 20_000_000
 #: Sums by slice are some 20 kB; they are sent again when outcomes grew by this factor, and by one at least.
-SUMS_GROWTH = 1.02
+SUMS_GROWTH = 1.05
 _FORK_DEADLINE_S = 1.0
 
 
