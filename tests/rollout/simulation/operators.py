@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gnomon.policies.rollout.blocks import Exclusion
+from gnomon.policies.rollout.control import RECALIBRATE
 from gnomon.policies.rollout.machine import ACTIVE, State, Status
 from gnomon.sdk.bundle import bundle_digest
 from gnomon.sdk.errors import GnomonError
@@ -41,6 +42,8 @@ class Operators:
                 self._ship(hook, state)
             elif state is not None and state.status is Status.HOLD and rng.random() < 0.3:
                 self._order(state, rng.choice(_WAITING))
+            elif state is not None and state.calibration == RECALIBRATE and rng.random() < 0.2:
+                self._order(state, "recalibrated")
             elif state is not None and rng.random() < world.weather.orders:
                 self._order(state, rng.choice(_ANY))
             if rng.random() < world.weather.exclusions:

@@ -82,13 +82,20 @@ class Plane:
         service = self._service
         if service is None:
             return
-        if message.WhichOneof("message") == "report":
-            self.world.met["reports"] += 1
+        lifted = self._lifted(message)
         _, error = self.call(lambda: service._receive(link.stream, message))
+        self.world.met["epoch lifted"] += lifted and error is None
         if error is not None:
             self.world.met[f"stream ended: {type(error).__name__}"] += 1
             self.leave(link)
             link.dropped()
+
+    def _lifted(self, message: delivery_pb2.ClientMessage) -> bool:
+        """Return whether a process has seen an epoch that was never published here."""
+        control = self.control
+        return control is not None and any(
+            hook.epoch > control.epoch(hook.hook) for hook in message.hello.hooks
+        )
 
     def leave(self, link: Link) -> None:
         """Learn that a stream has ended."""
@@ -107,6 +114,8 @@ class Plane:
         if control is not None:
             _, error = self.call(control.tick)
             self.world.met["tick fails"] += error is not None
+            behind = control is self.control and self.store.events(control._accounted)
+            self.world.met["ledger falls behind"] += bool(behind)
 
     def call(self, work: Callable[[], Any]) -> tuple[Any, Exception | None]:
         """Do something in the control plane; return its result, or what it raised.

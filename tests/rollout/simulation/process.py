@@ -90,6 +90,7 @@ class SimHook:
     def _note(self, held: Any) -> None:
         world, process = self._process.world, self._process
         if held.stale and not self._stale:
+            world.met["lease ends"] += 1
             world.add(LeaseEnded(world.now, process.name, self.name, held.epoch))
         self._stale = held.stale
         world.add(Decided(world.now, process.name, self.name, held.epoch, held.arm, held.policy))
@@ -149,7 +150,7 @@ class Process:
         self.name = name
         self.cell = cell
         self.rng = world.rng
-        self.fuse = Fuse(world.rng, world.weather.writes, world.met)
+        self.fuse = Fuse(world.rng, 0.0, world.met)
         self.folder = Folder(self.fuse)
         self.link: Link | None = None
         self.up = False
@@ -215,7 +216,7 @@ class Process:
         world = self.world
         if not ack.ok:
             name = ack.name if ack.resource == "manifest" else ""
-            world.met["nack " + (" ".join(ack.error.split()[:3]) or "empty")] += 1
+            world.met["nack"] += 1
             world.add(Nacked(world.now, self.name, name, ack.epoch, ack.error))
         elif ack.resource == "manifest":
             world.add(Acked(world.now, self.name, ack.name, ack.epoch))

@@ -67,7 +67,7 @@ def ramp(rng: random.Random) -> Ramp:
 
 def plan(hook: str, number: int, stable: str, plan_id: str, now: int, how: Ramp) -> Any:
     """Return a signed plan for a shipped policy."""
-    predicted = {"incumbent": Effect(-0.3, -0.5, 0.2)}
+    predicted = {"incumbent": Effect(-0.35, -0.45, -0.1)}
     payload = build_plan(
         how,
         shipped(hook, number).payload,
