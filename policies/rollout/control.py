@@ -668,6 +668,8 @@ class Control:
             due = desk.pool.due(self._clock(), gone)
             sums = [(instance, report.SerializeToString()) for instance, report in due]
             self._store.put_sums(desk.state.plan.id, desk.state.attempt, sums)
+            for instance, _ in sums:
+                desk.pool.stored(instance, self._clock())
 
     def _renew(self, desk: Desk) -> None:
         state = desk.state

@@ -71,13 +71,17 @@ class Pool:
     def due(
         self, now: int, gone: Collection[str] = ()
     ) -> list[tuple[str, delivery_pb2.SliceReport]]:
-        """Return what is to be stored now, of each process at most once in a while, and note it."""
-        found = []
-        for instance, kept in self._kept.items():
-            if kept.changed and (instance in gone or now - kept.stored_ns >= STORE_NS):
-                kept.changed, kept.stored_ns = False, now
-                found.append((instance, kept.report))
-        return found
+        """Return what is to be stored now, of each process at most once in a while."""
+        return [
+            (instance, kept.report)
+            for instance, kept in self._kept.items()
+            if kept.changed and (instance in gone or now - kept.stored_ns >= STORE_NS)
+        ]
+
+    def stored(self, instance: str, now: int) -> None:
+        """Note that a process's sums were stored as they are."""
+        kept = self._kept[instance]
+        kept.changed, kept.stored_ns = False, now
 
     @property
     def decisions(self) -> int:

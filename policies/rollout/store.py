@@ -379,7 +379,7 @@ class Store:
         query = sa.select(_sums.c.instance, _sums.c.body).where(
             _sums.c.rollout == rollout, _sums.c.attempt == attempt
         )
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [(row.instance, row.body) for row in connection.execute(query)]
 
     def _upsert(self, table: sa.Table, keys: list[str], rows: list[dict[str, Any]]) -> None:
