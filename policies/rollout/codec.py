@@ -9,7 +9,7 @@ from . import units_codec
 from .blocks import Exclusion, Window
 from .evidence import Arm, Point
 from .finding import Finding
-from .machine import LookSummary, Served, Shadowed, State, Status, Transition, alpha_of
+from .machine import Fell, LookSummary, Served, Shadowed, State, Status, Transition, alpha_of
 from .plan import Plan
 from .units import UnitEvidence
 
@@ -30,6 +30,7 @@ def to_json(state: State) -> dict[str, Any]:
         "exclusions": [asdict(exclusion) for exclusion in state.exclusions],
         "shadow": asdict(state.shadow),
         "served": asdict(state.served),
+        "fell": asdict(state.fell),
         "held_from": state.held_from.value,
         "spent": state.spent,
         "transitions": [transition_json(made) for made in state.transitions],
@@ -55,6 +56,7 @@ def from_json(plan: Plan, data: dict[str, Any]) -> State:
         exclusions=tuple(Exclusion(**item) for item in data["exclusions"]),
         shadow=Shadowed(**data["shadow"]),
         served=Served(**data["served"]),
+        fell=Fell(**data.get("fell", {})),
         held_from=Status(data["held_from"]),
         spent=data["spent"],
         transitions=tuple(_transition(item) for item in data["transitions"]),

@@ -571,7 +571,7 @@ class Control:
         elif state.status is Status.FULL:
             event = desk.served()
         else:
-            event = desk.seen(self._clock()) or event
+            event = desk.seen(self._clock())
         self._apply(desk, event)
 
     def _apply(

@@ -13,7 +13,7 @@ from ...sdk.assignment import Switchback
 from ...sdk.measure import BUCKETS
 from .blocks import SETTLE_NS, Blocks, Report
 from .evidence import Arm, Point
-from .machine import MEASURING, RUNNING, Judged, Looked, Served, Shadowed, State, Status
+from .machine import MEASURING, RUNNING, Fell, Judged, Looked, Served, Shadowed, State, Status
 from .pool import Pool
 
 _log = logging.getLogger("gnomon.rollout")
@@ -200,14 +200,26 @@ class Desk:
         decisions, fallbacks = self.counted("decisions"), self.counted("fallbacks")
         return Served(decisions, fallbacks, total.count, total.failures)
 
-    def seen(self, now: int) -> Judged | Looked | None:
-        """Return what is known of a canary beyond what was looked at before; None when nothing is."""
+    def seen(self, now: int) -> Judged | Looked | Fell:
+        """Return what is known of a canary beyond what was looked at before, or else how often it fell back."""
         if self.pool is not None:
             measuring = self.state is not None and self.state.status in MEASURING
             slices = self.pool.look() if measuring else None
-            return Looked(slices) if slices is not None else None
+            return Looked(slices) if slices is not None else self.fell()
         points = self.judged(now)
-        return Judged(points) if points else None
+        return Judged(points) if points else self.fell()
+
+    def fell(self) -> Fell:
+        """Return the candidate's totals in the canary of this attempt, as far as blocks are kept."""
+        state = self.state
+        if state is None or not state.windows:
+            return Fell()
+        if self.pool is not None:
+            return Fell(*self.pool.fell(state.plan.candidates(state.weight)))
+        since = state.windows[0].from_ns // state.plan.block_ns
+        own = [report for report in self.blocks.since(since) if report.arm == "candidate"]
+        asked = sum(report.outcomes.count + report.unresolved for report in own)
+        return Fell(asked, sum(report.fallbacks for report in own))
 
     def judged(self, now: int) -> tuple[Point, ...]:
         """Return the points of pairs that can be judged now and were not yet, in the order of pairs.

@@ -93,6 +93,14 @@ class Pool:
         """Outcomes that failed or never came."""
         return int(sum(self._sums.get("failures", ())))
 
+    def fell(self, candidates: int) -> tuple[int, int]:
+        """Return the decisions of so many first slices, and how many of them the incumbent answered."""
+        asked, fallbacks = (
+            int(sum(sum(self._sums.get(name, ())[:candidates]) for name in names))
+            for names in (("count", "unresolved"), ("fallbacks",))
+        )
+        return asked, fallbacks
+
     def look(self) -> Slices | None:
         """Return the pooled sums, if enough was added since the last look; None if it was not."""
         decisions = self.decisions
@@ -115,7 +123,7 @@ class Pool:
         self, report: delivery_pb2.SliceReport, move: Callable[[float, float], float]
     ) -> None:
         """Add a report's numbers to the totals, or take them back."""
-        for name in ("count", "sum", "failures", "missing"):
+        for name in ("count", "sum", "failures", "missing", "unresolved", "fallbacks"):
             before = self._sums.get(name) or [0] * self.slices
             self._sums[name] = [*map(move, before, getattr(report, name))]
         for index, histogram in enumerate(report.histograms):
@@ -130,7 +138,8 @@ def _continues(before: delivery_pb2.SliceReport, after: delivery_pb2.SliceReport
 
 def sound(report: delivery_pb2.SliceReport, slices: int, clip: float) -> bool:
     """Return whether the numbers of a report can be true, of so many slices."""
-    lists = (report.count, report.sum, report.failures, report.missing, report.unresolved)
+    counts = (report.count, report.failures, report.missing, report.unresolved, report.fallbacks)
+    lists = (report.sum, *counts)
     if report.slices != slices or any(len(each) != slices for each in lists):
         return False
     rows = zip(report.count, report.sum, report.failures, report.missing, strict=True)
