@@ -65,6 +65,7 @@ class Desk:
         blocks: reports of this attempt.
         pool: sums by slice since the weight in force began, where arms are sticky.
         dirty: reports that are not stored yet.
+        unstored: processes whose rows in the store are behind.
         ignored: block reports of processes whose clocks are ahead.
     """
 
@@ -78,6 +79,7 @@ class Desk:
     blocks: Blocks = field(default_factory=Blocks)
     pool: Pool | None = None
     dirty: list[Report] = field(default_factory=list)
+    unstored: set[str] = field(default_factory=set)
     ignored: int = 0
 
     def become(self, other: Desk) -> None:
