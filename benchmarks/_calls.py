@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import _hooks as hooks
@@ -15,8 +15,17 @@ from _peers import Other
 from _timing import Loop, Plan, Timed
 from results import REFERENCE_CALL_NS
 
+import gnomon
+
 MODES = ("off", "sampled out", "recorded", "canary")
 STABLE = "canary, stable block"
+#: With sticky arms, of a unit of the candidate's and of one of the stable arm's.
+STICKY = ("canary, sticky", "canary, sticky stable")
+#: What makes a hook's arms sticky; the first also without a canary.
+BY_UNIT: Mapping[str, Any] = {
+    "kind": replace(gnomon.load_balancer, name="sticky_balancer", arms="sticky"),
+    "unit": lambda request: request,
+}
 #: Shortly before a window that may be recorded, when every call looks at the clock.
 NEAR = "sampled out, a window near"
 
@@ -138,7 +147,7 @@ def together(
     made = {mode: form.make(**how) for mode in modes}
     for mode in modes:
         if mode.startswith("canary"):
-            hooks.start_canary(made[mode][1], candidate=mode == "canary")
+            hooks.start_canary(made[mode][1], candidate=mode in ("canary", STICKY[0]))
     timed = {mode: Timed(form.loop, made[mode][0], form.items) for mode in modes}
     with _switched(modes[0]) as kept:
         found = timing.by_turns({**_beside(form), **timed}, plan, hooks.drain)

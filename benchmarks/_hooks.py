@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 import gnomon
-from gnomon.sdk.assignment import Assignment, Switchback
+from gnomon.sdk.assignment import Assignment, Sticky, Switchback
 from gnomon.sdk.config import Settings
 from gnomon.sdk.hook import Hook
 from gnomon.sdk.language import check
@@ -26,6 +26,8 @@ DIGEST = "candidate"
 #: A block outlasts every run; at this weight the candidate decides in a tenth of all blocks.
 BLOCK_NS = 10**18
 WEIGHT = 0.1
+#: The request of every call, which is its unit.
+UNIT = "u"
 #: Records that may wait: more than a repeat makes, so that nothing is dropped.
 ROOM = 2**16
 #: The drainer's own rounds would fall into what is timed; the measurement drains between repeats.
@@ -74,22 +76,34 @@ def hooked(function: Any = bare, **how: Any) -> Any:
     if "item_features" not in how:
         how["item_features"] = FEATURES
     name = f"bench.{next(_numbers)}"
-    return gnomon.hook(name, kind=gnomon.load_balancer, items="items", **how)(function)
+    kind = how.pop("kind", gnomon.load_balancer)
+    return gnomon.hook(name, kind=kind, items="items", **how)(function)
 
 
 def start_canary(target: Any, *, candidate: bool) -> None:
-    """Begin a canary in a block of the candidate's, or of the stable arm's, under one more invariant."""
+    """Begin a canary in a block of the candidate's, or of the stable arm's, under one more invariant.
+
+    Where arms are sticky, the unit of every call is one of the candidate's, or of the stable arm's.
+    """
     hook = Hook.of(target)
     gnomon.invariant(target)(light)
+    sticky = hook.kind.arms == "sticky"
     hook.install(
         Assignment(
             epoch=1,
             phase="canary",
             candidate=check(POLICY, hook.kind.input_names),
             candidate_digest=DIGEST,
-            switchback=_switchback(candidate),
+            switchback=None if sticky else _switchback(candidate),
+            sticky=_sticky(candidate) if sticky else None,
         )
     )
+
+
+def _sticky(candidate: bool) -> Sticky:
+    """Return slices so salted that the unit of the calls belongs to the wanted arm."""
+    designs = (Sticky(b"%016d" % salt, 1000, WEIGHT) for salt in count())
+    return next(design for design in designs if design.candidate(UNIT) == candidate)
 
 
 def _switchback(candidate: bool) -> Switchback:
@@ -160,7 +174,8 @@ def prove(target: Any, mode: str, calls: int, last: Decision | None) -> None:
 
     Args:
         target: the decorated function.
-        mode: ``off``, ``sampled out``, the same near a window, ``recorded``, ``canary`` or ``canary, stable block``.
+        mode: ``off``, ``sampled out``, the same near a window, ``recorded``, ``canary`` or ``canary, stable block``; of
+            sticky arms ``canary, sticky`` or ``canary, sticky stable``.
         calls: that were made.
         last: decision that was recorded.
     """
@@ -173,7 +188,7 @@ def prove(target: Any, mode: str, calls: int, last: Decision | None) -> None:
     wrong: dict[str, int | str] = {name: counters[name] for name in bad if counters[name]}
     if counters[counted] != wanted:
         wrong[counted] = counters[counted]
-    if (policy == DIGEST) != (mode == "canary"):
+    if (policy == DIGEST) != (mode in ("canary", "canary, sticky")):
         wrong["policy of the last decision"] = policy
     if wrong:
         raise RuntimeError(f"{mode}, {calls} calls: the figures mix paths: {wrong}; run it again")

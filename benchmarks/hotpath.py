@@ -107,6 +107,12 @@ def variants() -> Iterator[Line]:
     yield Line(NEAR, near, target=TARGETS["sampled out"], note="at most 1.5 s before a window")
     unit = calls.ours("recorded", unit=lambda request: request)
     yield Line("recorded", unit, "with unit=", target=target)
+    unasked = calls.ours("recorded", **calls.BY_UNIT)
+    yield Line("recorded", unasked, "sticky kind, no canary", target=target, note="with unit=")
+    found = calls.together(calls.STICKY, **calls.BY_UNIT)
+    for mode, name in zip(calls.STICKY, ("a candidate's unit", "a stable unit"), strict=True):
+        note = "with unit=, which is hashed"
+        yield Line("canary", found[mode], f"sticky, {name}", target=TARGETS["canary"], note=note)
     two = Form("2 items", PLAIN.loop, items=[hooks.Item(), hooks.Item()])
     explored = calls.ours("recorded", two, explore=0.01)
     yield Line("recorded", explored, "with explore=0.01", note="2 items, for there to be a choice")

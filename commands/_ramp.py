@@ -30,7 +30,8 @@ def ramp_of(
         weights: as typed.
         times: by option (``--block``, ``--burn-in``, ``--skew``, ``--soak``, ``--lease``,
             ``--valid``), as typed.
-        counts: by option (``--min-pairs``, ``--max-pairs``, ``--shadow-decisions``).
+        counts: by option (``--min-pairs``, ``--max-pairs``, ``--slices``, ``--max-looks``,
+            ``--shadow-decisions``).
         alpha: of promotion, and of abort.
         shadow_rate: a share; None for the default of the kind.
 
@@ -51,6 +52,8 @@ def ramp_of(
         skew_s=lasting["--skew"],
         min_pairs=counts["--min-pairs"],
         max_pairs=counts["--max-pairs"],
+        slices=counts["--slices"],
+        max_looks=counts["--max-looks"],
         alpha_promote=alpha,
         alpha_abort=alpha,
         shadow_decisions=counts["--shadow-decisions"],

@@ -37,6 +37,10 @@ def ship(
     valid: Annotated[str, typer.Option(help="Time that the plan is good for.")] = "7d",
     min_pairs: Annotated[int, typer.Option(help="Pairs of blocks that every step counts.")] = 8,
     max_pairs: Annotated[int, typer.Option(help="Pairs after which undecided is HOLD.")] = 60,
+    slices: Annotated[int, typer.Option(help="Sticky arms: slices of the units.")] = 1000,
+    max_looks: Annotated[
+        int, typer.Option(help="Sticky arms: looks until undecided is HOLD.")
+    ] = 100,
     shadow_decisions: Annotated[int, typer.Option(help="Live shadow ends after so many.")] = 1000,
     shadow_rate: Annotated[
         float | None,
@@ -72,6 +76,8 @@ def ship(
         {
             "--min-pairs": min_pairs,
             "--max-pairs": max_pairs,
+            "--slices": slices,
+            "--max-looks": max_looks,
             "--shadow-decisions": shadow_decisions,
         },
         alpha=alpha,

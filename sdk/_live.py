@@ -60,6 +60,7 @@ class Live:
         delayed: whether an outcome was ever promised or reported beside a plain call.
         killed: why the incumbent decides alone, whatever is installed; empty while it does not.
         identify: number of a decision to its id; set by the hook.
+        divides: whether a canary's arms go by the unit.
     """
 
     def __init__(self, name: str, kind: Kind, spec: Spec) -> None:
@@ -69,7 +70,7 @@ class Live:
         self.segment: Segment | None = None
         self.arms = Arms()
         self.space: dict[str, Any] = {}
-        self._asked: Guarded | None = None
+        self._asked: dict[Guarded, float] = {}
         self.numbers = Tally()
         self._events = 0
         self.delayed = False
@@ -78,7 +79,8 @@ class Live:
         self.identify: Callable[[int], bytes] = _nameless
         self.invariants: tuple[Invariant, ...] = kind.invariants
         self._prepare = preparer(kind)
-        self._layout = Layout(spec.unit is not None)
+        self.divides = kind.arms == "sticky" and spec.unit is not None
+        self._layout = Layout(spec.unit is not None, self.divides)
         self._readers = Readers(spec.item_features, len(kind.features))
         self._extend = extender(kind.features, self._readers.flat)
         self._arrived: Callable[[], None] = _nothing
@@ -93,8 +95,7 @@ class Live:
         self._now, self._unit_ns = _hand(settings.clock)
         self.lock = threading.RLock()
         self._room = settings.ring_size * self._layout.alone
-        if self._asked is not None:
-            self._asked.breaker.pause(int(self.numbers))
+        self._turn_to({})
         self.members = NOBODY
         self.ring = FieldRing()
         self.tallies = {name: Tally() for name in _TALLIES}
@@ -106,7 +107,6 @@ class Live:
         self._missed = -1
         self._far = False
         self._often = settings.flush_interval_s < _OFTEN_S and self._unit_ns > 1.0
-        self._asked = None
         self._draining = threading.Lock()
         self._fresh_generators()
         self.host = Host(
@@ -231,13 +231,13 @@ class Live:
             )
             held = segment(self.arms, now, self._sampling(), surroundings)
             held = self._whole(held, now)
-            self._turn_to(held.program)
+            self._turn_to(held.asked())
             if held.record and not self._recording:
                 self._gaps += 1
             self._recording = held.record
             if held.tracks and not (self.segment is not None and self.segment.tracks):
                 self._remember()
-            held = replace(held, gap=self._gaps)
+            held = held.after(self._gaps)
             self.space["g_context"] = held.context or _nothing
             if self.segment is not None:
                 self.segment = held
@@ -251,25 +251,27 @@ class Live:
         Calls went by unseen before, and what is recorded is whole windows.
         """
         window = now.unix_ns // self._window_ns
-        if self._far and held.record and held.block < 0 and self._missed != window:
+        whole = held.block < 0 and held.reason != "split"
+        if self._far and held.record and whole and self._missed != window:
             self._missed = window
             self.tallies["missed_windows"].bump()
         self._far = held.far
-        if self._missed != window or not held.record or held.block >= 0:
+        if self._missed != window or not held.record or not whole:
             return held
         return replace(
             held, record=False, inclusion="fallback", skip=held.answer is None, plain=False
         )
 
-    def _turn_to(self, program: Guarded | None) -> None:
-        """Count decisions for the breaker of the program that answers them."""
-        if program is not self._asked:
-            number = int(self.numbers)
-            if self._asked is not None:
-                self._asked.breaker.pause(number)
-            if program is not None:
+    def _turn_to(self, asked: dict[Guarded, float]) -> None:
+        """Count decisions for the breakers of the programs that answer them, each its share."""
+        number = int(self.numbers)
+        for program in self._asked.keys() - asked.keys():
+            program.breaker.pause(number)
+        for program, share in asked.items():
+            program.breaker.share = share
+            if program not in self._asked:
                 program.breaker.resume(number)
-            self._asked = program
+        self._asked = asked
 
     def _slow(self) -> None:
         """Count a slow answer; those that follow are measured, one and all."""

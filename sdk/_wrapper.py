@@ -52,6 +52,20 @@ _SAME = """\
             g_m = g_rejoin({items}, g_n)
 """
 
+# Of sticky arms the unit says who decides. What is hashed is what the service gave, what is kept is redacted.
+_SPLIT = """\
+    try:
+        g_w = {raw_unit}
+        g_w = g_text(g_w) if g_w is not None else ""
+        g_b = -1
+        g_v = g_s.split
+        if g_v is not None and g_w:
+            g_b = g_v.hash((g_v.prefix + g_w).encode("utf-8", "surrogatepass"))
+            if g_b < g_v.bound:
+                g_s = g_v.candidate
+        g_u = {kept_unit}
+"""
+
 # The incumbent is called outside of the handler, so that it sees no exception but its own.
 _UNREAD = """\
     except g_Exception as g_error:
@@ -139,6 +153,7 @@ _GOVERNED = f"""\
 """
 
 _BODY = _HEAD + _DIRECT + _GOVERNED
+_DIVIDED_BODY = _HEAD + _SPLIT + _UNREAD + _DIRECT + _GOVERNED
 
 _ASYNC_DECIDE = """\
 def decide({params}):
@@ -158,17 +173,20 @@ def build(
         function: the incumbent.
         signature: of it.
         slots: ``items`` (name of the parameter that holds them), ``unit`` (expression, or nothing) and ``derive`` (statement that
-            reports an outcome from the result of a plain call).
+            reports an outcome from the result of a plain call). Where arms may be sticky, ``raw_unit`` and ``kept_unit`` too:
+            the expressions of the unit as given and, from that text, as kept.
         space: names the text refers to, without the prefix; kept as the globals of both functions,
             so that a later change of an entry takes effect.
     """
     _refuse_prefix(signature)
     awaits = inspect.iscoroutinefunction(function)
+    divided = "raw_unit" in slots
+    # As a text at once: what it is may change.
+    taken = f"g_u = g_text({slots['unit']})" if slots["unit"] and not divided else "pass"
     values = {
         **slots,
-        # As a text at once: what it is may change.
-        "take_unit": f"g_u = g_text({slots['unit']})" if slots["unit"] else "pass",
-        "unit": ", g_u" if slots["unit"] else "",
+        "take_unit": taken,
+        "unit": ", g_u, g_b" if divided else ", g_u" if slots["unit"] else "",
         "name": _name(function.__name__),
         "define": "async def" if awaits else "def",
         "params": _parameters(signature, space),
@@ -189,16 +207,19 @@ def build(
         g_Exception=Exception,
         g_BaseException=BaseException,
     )
-    wrapper = _run(_BODY, {**values, **plain}, values["name"], space)
+    body = _DIVIDED_BODY if divided else _BODY
+    wrapper = _run(body, {**values, **plain}, values["name"], space)
     _copy_metadata(wrapper, function)
-    return wrapper, _decide(values, space, awaits)
+    return wrapper, _decide(body, values, space, awaits)
 
 
 def _name(given: str) -> str:
     return given if given.isidentifier() and not keyword.iskeyword(given) else "hooked"
 
 
-def _decide(values: dict[str, str], space: dict[str, Any], awaits: bool) -> Callable[..., Any]:
+def _decide(
+    body: str, values: dict[str, str], space: dict[str, Any], awaits: bool
+) -> Callable[..., Any]:
     opened = {
         "off": f"return g_open(g_hook, {values['incumbent']}, -1, False)",
         "unkept": "return g_open(g_hook, g_picked, g_n, False)",
@@ -207,7 +228,7 @@ def _decide(values: dict[str, str], space: dict[str, Any], awaits: bool) -> Call
         "derive": "pass",
         "name": "decide_async" if awaits else "decide",
     }
-    function = _run(_BODY, {**values, **opened}, opened["name"], space)
+    function = _run(body, {**values, **opened}, opened["name"], space)
     if not awaits:
         return function
     space["g_decide_async"] = function

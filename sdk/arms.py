@@ -9,10 +9,10 @@ to that, a segment ends after two seconds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .assignment import Assignment, uniform
+from .assignment import Assignment, Sticky, uniform
 from .errors import ConfigurationError
 from .guard import Guarded
 from .kind import Kind
@@ -51,6 +51,25 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """How a segment of sticky arms comes to the one that holds for a unit; the wrapper does it in place.
+
+    Attributes:
+        hash: MurmurHash3, 32 bit, unsigned, of bytes.
+        prefix: text that goes before the unit.
+        bound: units of a lower hash are the candidate's; 0 where the segment itself is the candidate's.
+        candidate: the segment that holds for them.
+        share: of the units.
+    """
+
+    hash: Callable[[bytes], int]
+    prefix: str
+    bound: int
+    candidate: Segment | None
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A stretch of time in which one arm decides under one rule.
 
@@ -74,6 +93,9 @@ class Segment:
         stale: whether the arm decides only because the lease ran out.
         shadow: program that is computed beside, off-thread; None for none.
         shadow_rate: on which share of recorded decisions.
+        split: for sticky arms, how a unit comes to its own segment; this one holds for the stable arm's
+            and for decisions without a unit. None where one segment holds for all.
+        slices: into how many the hash of a unit is divided; 0 where it is not.
     """
 
     until: float = -1.0
@@ -100,10 +122,27 @@ class Segment:
     stale: bool = False
     shadow: Guarded | None = None
     shadow_rate: float = 0.0
+    split: Split | None = None
+    slices: int = 0
 
     def unix_ns(self, moment: float) -> int:
         """Return a moment on the request path's clock as Unix time in ns."""
         return self.began_ns + int((moment - self.began) * self.unit_ns)
+
+    def after(self, gap: int) -> Segment:
+        """Return the segment, and the candidate's beside it, after so many gaps."""
+        split = self.split
+        if split is not None and split.candidate is not None:
+            split = replace(split, candidate=replace(split.candidate, gap=gap))
+        return replace(self, gap=gap, split=split)
+
+    def asked(self) -> dict[Guarded, float]:
+        """Return the programs that may be asked, each with its share of the decisions."""
+        split = self.split
+        if split is None or split.candidate is None:
+            return {} if self.program is None else {self.program: 1.0}
+        sides = {self.program: 1.0 - split.share, split.candidate.program: split.share}
+        return {program: part for program, part in sides.items() if program is not None and part}
 
 
 #: Holds at no time, so that the first call looks up what does.
@@ -181,11 +220,17 @@ def check_assignment(assignment: Assignment, kind: Kind) -> None:
     """Raise ConfigurationError for an assignment that cannot be run."""
     if assignment.phase in _CANDIDATE_PHASES and assignment.candidate is None:
         raise ConfigurationError(f"phase {assignment.phase!r} needs a candidate program; give one")
-    if assignment.phase == "canary" and assignment.switchback is None:
-        raise ConfigurationError("phase 'canary' needs switchback blocks; give switchback=")
+    if assignment.phase == "canary" and assignment.design is None:
+        raise ConfigurationError(
+            "phase 'canary' needs switchback blocks or sticky slices; give switchback= or sticky="
+        )
     if assignment.switchback is not None and assignment.switchback.block_ns <= 0:
         raise ConfigurationError(
             f"block_ns is {assignment.switchback.block_ns}; it must be above 0"
+        )
+    if assignment.sticky is not None and assignment.sticky.slices < 1:
+        raise ConfigurationError(
+            f"slices is {assignment.sticky.slices}; there must be 1 or more of them"
         )
     for program in (assignment.stable, assignment.candidate):
         unknown = sorted(set(getattr(program, "inputs", ())) - set(kind.input_names))
@@ -203,12 +248,37 @@ def segment(
     surroundings: Surroundings,
 ) -> Segment:
     """Return the segment that holds now."""
+    turn = _Turn("incumbent", detail=KILLED) if surroundings.killed else _turn(arms, now)
+    sticky = _sticky(arms, turn)
+    canary = sticky is not None and arms.assignment.phase == "canary"
+    record = turn.block >= 0 or canary or sampling.sampled(now.unix_ns)
+    held = _held(arms, now, sampling, surroundings, turn, record)
+    if sticky is None:
+        return held
+    import mmh3  # as where a unit's slice is computed; not needed where no arms are sticky
+
+    theirs = _candidate(arms, _Turn("candidate", "split")) if canary else None
+    side = _held(arms, now, sampling, surroundings, theirs, record) if theirs else None
+    side = replace(side, slices=sticky.slices) if side else None
+    bound = sticky.bound if side else 0
+    share = sticky.candidates / sticky.slices
+    split = Split(mmh3.mmh3_32_uintdigest, sticky.salt.hex(), bound, side, share)
+    return replace(held, split=split, slices=sticky.slices)
+
+
+def _held(
+    arms: Arms,
+    now: Moment,
+    sampling: Sampling,
+    surroundings: Surroundings,
+    turn: _Turn,
+    record: bool,
+) -> Segment:
+    """Return the segment in which an arm decides."""
     killed = surroundings.killed
     stopped = killed or arms.assignment.phase == "killed"
     explore = 0.0 if stopped else surroundings.explore
-    turn = _Turn("incumbent", detail=KILLED) if killed else _turn(arms, now)
     program = _program(arms, turn)
-    record = turn.block >= 0 or sampling.sampled(now.unix_ns)
     governed = program is not None or explore > 0.0
     skip = not record and not governed
     tracks = explore > 0.0 or _track(arms)
@@ -242,6 +312,12 @@ def segment(
     )
 
 
+def _sticky(arms: Arms, turn: _Turn) -> Sticky | None:
+    """Return the slices by which decisions are divided now; none where the lease is over, or a kill holds."""
+    divided = turn.reason == "split" or turn.arm == "candidate"
+    return arms.assignment.sticky if divided and not turn.stale else None
+
+
 def _answer(program: Guarded | None, surroundings: Surroundings) -> Callable[..., Any] | None:
     if program is None or program.answers is None:
         return surroundings.unasked
@@ -261,6 +337,8 @@ def _turn(arms: Arms, now: Moment) -> _Turn:
         if assignment.switchback.candidate(block):
             return _candidate(arms, _Turn("candidate", "split", block=block))
         return _Turn("stable", "split", block=block)
+    if assignment.phase == "canary" and assignment.sticky is not None:
+        return _Turn("stable", "split")  # of a unit in a slice of the candidate's it is another
     return _Turn("stable")
 
 

@@ -1,7 +1,7 @@
 """Which arm decides when: the part of a manifest that the hook runs on, and its randomisation.
 
 Both the service and the control plane compute arms from the same salt, so neither has to tell the
-other which block belonged to which arm.
+other which block, or which slice of the units, belonged to which arm.
 """
 
 from __future__ import annotations
@@ -72,6 +72,52 @@ class Switchback:
 
 
 @dataclass(frozen=True, slots=True)
+class Sticky:
+    """Sticky arms: units are divided into slices by a hash, and the first slices are the candidate's.
+
+    A unit keeps its slice as long as the salt stays, and a slice that the candidate has it keeps at
+    every higher weight. The slice is that of flagd's ``fractional`` bucketing: MurmurHash3 (x86, 32
+    bit, seed 0) of the salt's hexadecimal digits and the unit as one UTF-8 text (lone surrogates as they are), times the number of
+    slices, shifted right by 32 bits.
+
+    Attributes:
+        salt: random bytes, fresh for every attempt of a rollout.
+        slices: how many there are.
+        weight: share of the slices that the candidate has, 0 to 1.
+    """
+
+    salt: bytes
+    slices: int
+    weight: float
+
+    @property
+    def candidates(self) -> int:
+        """How many slices are the candidate's: those of a lower number than that."""
+        return round(self.weight * self.slices)
+
+    @property
+    def bound(self) -> int:
+        """Hashes below it lie in slices of the candidate's: the same as a slice below :attr:`candidates`."""
+        return -(-(self.candidates << 32) // self.slices)
+
+    def slice(self, unit: str) -> int:
+        """Return the slice of a unit."""
+        import mmh3  # not needed where no arms are sticky
+
+        # As bytes: mmh3 5.3.1 ends the process over a text with a lone surrogate.
+        text = (self.salt.hex() + unit).encode("utf-8", "surrogatepass")
+        return mmh3.mmh3_32_uintdigest(text) * self.slices >> 32
+
+    def candidate(self, unit: str) -> bool:
+        """Return whether the candidate decides for a unit."""
+        return self.slice(unit) < self.candidates
+
+
+#: How a canary's decisions are divided between its arms.
+Design = Switchback | Sticky
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """What a hook runs from now on: a verified manifest with its bundles at hand.
 
@@ -82,7 +128,8 @@ class Assignment:
         candidate: program of the candidate; None when there is none.
         stable_digest: names the stable arm in records; ``incumbent`` without a program.
         candidate_digest: names the candidate in records; empty when there is none.
-        switchback: when the candidate decides; needed in phase ``canary``.
+        switchback: when the candidate decides; in phase ``canary`` this or ``sticky`` is needed.
+        sticky: for whom the candidate decides.
         lease_until_ns: time.monotonic_ns() after which the stable arm decides.
         shadow_rate: share of recorded decisions, in phase ``shadow``, on which the candidate is
             computed beside the stable arm.
@@ -95,8 +142,14 @@ class Assignment:
     stable_digest: str = INCUMBENT
     candidate_digest: str = ""
     switchback: Switchback | None = None
+    sticky: Sticky | None = None
     lease_until_ns: int = NEVER_NS
     shadow_rate: float = 0.01
+
+    @property
+    def design(self) -> Design | None:
+        """How decisions are divided and measured; None where they are not."""
+        return self.switchback or self.sticky
 
 
 def uniform(domain: bytes, salt: bytes, cell: str, index: int) -> float:

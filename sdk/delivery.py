@@ -41,6 +41,8 @@ _log = logging.getLogger("gnomon.delivery")
 _STEADY_NS = 2_000_000_000
 #: After a block's end its last outcomes are given so long before it is reported.
 _AFTER_BLOCK_NS = 20_000_000
+#: Sums by slice are some 20 kB; they are sent again when outcomes grew by this factor, and by one at least.
+SUMS_GROWTH = 1.05
 _FORK_DEADLINE_S = 1.0
 #: Between two looks at the files of the pinned keys.
 _KEYS_EVERY_S = 0.5
@@ -104,6 +106,7 @@ class _Stream:
     opened_ns: int
     call: Any = None
     sent: dict[tuple[str, int, str], bytes] = field(default_factory=dict)
+    sums: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class DeliveryClient:
@@ -349,7 +352,7 @@ class DeliveryClient:
 
     def _install(self, name: str, assignment: Assignment) -> None:
         measure = self._measures[name]
-        measure.follow(assignment.switchback, assignment.epoch, self._now().unix_ns)
+        measure.follow(assignment.design, assignment.epoch, self._now().unix_ns)
         for hook in list(self._hooks()):
             if hook.name == name:
                 hook.measure = measure
@@ -438,8 +441,8 @@ class DeliveryClient:
             if policy is None:
                 continue
             try:
-                blocks = self._changed(stream, hook.name)
-                report = hook_report(hook, policy.guard.epoch, blocks)
+                blocks, slices = self._changed(stream, hook.name), self._sums(stream, hook.name)
+                report = hook_report(hook, policy.guard.epoch, blocks, slices)
             except Exception as error:  # noqa: BLE001 - a bad counter must not end the stream
                 self._note(error)
                 continue
@@ -456,6 +459,16 @@ class DeliveryClient:
         others = {key: data for key, data in stream.sent.items() if key[0] != hook}
         stream.sent = others | sent
         return changed
+
+    def _sums(self, stream: _Stream, hook: str) -> delivery_pb2.SliceReport | None:
+        """Return the sums by slice, where so much was added that the control plane would look again."""
+        report = self._measures[hook].slices()
+        told = (0, 0) if report is None else (report.epoch, sum(report.count))
+        epoch, count = stream.sums.get(hook, (0, 0))
+        if report is None or told[0] == epoch and told[1] < count * SUMS_GROWTH + 1:
+            return None
+        stream.sums[hook] = told
+        return report
 
     def _cancel(self) -> None:
         stream = self._stream

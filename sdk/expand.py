@@ -33,7 +33,8 @@ ASKED, REPORT, HAPPENED = Mark("asked"), Mark("report"), Mark("happened")
 class Alone(NamedTuple):
     """The fields of a decision in the ring that the incumbent made alone.
 
-    After them come the unit, where the hook has one, and the caller's context, where the segment is not plain.
+    After them come the unit, where the hook has one, its hash, where arms may be sticky, and the caller's
+    context, where the segment is not plain.
     ``moment`` is on the request path's clock and ``seen`` what the hook's reader gave.
     """
 
@@ -46,7 +47,7 @@ class Alone(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """The fields of a decision in the ring in which a program or a draw had a say; the unit may follow."""
+    """The fields of a decision in the ring in which a program or a draw had a say; unit and its hash may follow."""
 
     mark: Mark
     segment: Segment
@@ -83,19 +84,20 @@ class Layout:
 
     Args:
         unit: whether the hook has a unit.
+        sliced: whether the unit's hash follows it, of which its slice is made; -1 where it has none.
 
     Attributes:
-        unit: the same.
+        unit, sliced: the same.
         alone: fields of a decision that the incumbent made alone, in a plain segment.
         asked: fields of any other decision.
     """
 
-    __slots__ = ("alone", "asked", "unit")
+    __slots__ = ("alone", "asked", "sliced", "unit")
 
-    def __init__(self, unit: bool) -> None:
-        self.unit = unit
-        self.alone = ALONE + unit
-        self.asked = _ASKED + unit
+    def __init__(self, unit: bool, sliced: bool = False) -> None:
+        self.unit, self.sliced = unit, sliced
+        self.alone = ALONE + unit + sliced
+        self.asked = _ASKED + unit + sliced
 
     def size(self, mark: Any) -> int:
         """Return how many fields a record has that begins with a mark."""
@@ -268,11 +270,12 @@ class Expander:
         features, inside = self._extend(seen, self._last, seq, self._draw)
         self._last[action] = max(self._last[action], seq)  # calls may end in another order
         unit = bounded(raw[ALONE]) if self._layout.unit else ""
+        block = _slice(segment, raw[ALONE + 1]) if self._layout.sliced else segment.block
         trace_id, span_id = (0, 0) if segment.plain else span_of(raw[-1])
         # Made as tuples are: by name and through the class it takes three times as long.
         fields = (
             seq, segment.unix_ns(moment), -1, unit, segment.arm,
-            segment.reason, segment.detail, segment.policy, segment.epoch, segment.block, action,
+            segment.reason, segment.detail, segment.policy, segment.epoch, block, action,
             members.size, features, 1.0, segment.inclusion, trace_id, span_id,
         )  # fmt: skip
         return _new(Decision, fields), inside
@@ -296,7 +299,7 @@ class Expander:
             detail=detail,
             policy="incumbent" if detail not in ("", "breaker") else segment.policy,
             epoch=segment.epoch,
-            block=segment.block,
+            block=_slice(segment, raw[_ASKED + 1]) if self._layout.sliced else segment.block,
             action=asked.action,
             n_items=members.size,
             features=features,
@@ -347,6 +350,11 @@ class Expander:
             self.broken.update(names)
         if segment.shadow is not None:
             self.shadow.consider(segment.shadow, segment.shadow_rate, rows, decision.action)
+
+
+def _slice(segment: Segment, hashed: int) -> int:
+    """Return the slice of a unit by its hash; -1 where it was not hashed."""
+    return hashed * segment.slices >> 32 if hashed >= 0 else -1
 
 
 def bounded(given: Any) -> str:

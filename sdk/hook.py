@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .measure import BlockMeasure
     from .programs.group import Group
     from .programs.hook import ProgramHook
+    from .slices import SliceMeasure
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -152,11 +153,12 @@ class Hook:
         """
         return self.live.counters()
 
-    def new_measure(self) -> BlockMeasure:
-        """Return a measure of this hook's outcomes per block and arm, with nothing in it yet."""
+    def new_measure(self) -> BlockMeasure | SliceMeasure:
+        """Return a measure of this hook's outcomes, as its kind's arms need it, with nothing in it yet."""
         from .measure import BlockMeasure
+        from .slices import SliceMeasure
 
-        return BlockMeasure(self.kind)
+        return SliceMeasure(self.kind) if self.kind.arms == "sticky" else BlockMeasure(self.kind)
 
     @property
     def place(self) -> str:
@@ -199,14 +201,23 @@ class Hook:
         """Run on another assignment from the next call on.
 
         The breaker stays as it is while the epoch does. Raises ConfigurationError when the
-        assignment lacks what its phase needs, reads unknown features, or is a trial of paired arms,
-        which one function cannot answer both of.
+        assignment lacks what its phase needs, reads unknown features, is a trial of paired arms,
+        which one function cannot answer both of, or one of sticky arms and the hook has no unit.
         """
         check_assignment(assignment, self.kind)
         if self.kind.arms == "paired" and assignment.candidate is not None:
             raise ConfigurationError(
                 f"hook {self.name!r} is a function and answers with one arm at a time; kind "
                 f"{self.kind.name!r} has paired arms: use its own adapter, for a cache PolicyCache"
+            )
+        if (
+            self.kind.arms == "sticky"
+            and assignment.candidate is not None
+            and not self.live.divides
+        ):
+            raise ConfigurationError(
+                f"hook {self.name!r} has no unit=, and the arms of kind {self.kind.name!r} go by units; "
+                "give unit= before a policy is shipped to it"
             )
         with self._installing:  # programs are made ready meanwhile, which no call has to wait for
             self.live.take(
@@ -296,11 +307,15 @@ class Hook:
 
     def _function(self) -> Callable[..., Any]:
         space = self.live.space
+        unit = spec.unit_expression(self.name, self.spec, self.signature, space)
         slots = {
             "items": self.items,
-            "unit": spec.unit_expression(self.name, self.spec, self.signature, space),
+            "unit": f"g_redact(str({unit}))" if unit and self.spec.redact else unit,
             "derive": "g_derive(g_n, g_picked)" if self.spec.outcome else "pass",
         }
+        if self.live.divides:
+            kept = 'g_text(g_redact(g_w)) if g_w else ""' if self.spec.redact else "g_w"
+            slots |= {"raw_unit": unit, "kept_unit": kept}
         space.update(g_incumbent=self.incumbent, g_open=OpenDecision, g_opened=self._opened)
         wrapper, decide = _wrapper.build(self.incumbent, self.signature, slots, space)
         vars(wrapper).update(

@@ -264,6 +264,10 @@ def _problem(kind: Kind) -> str:
         return (
             f"features {', '.join(names)}: names differ, and {', '.join(reserved)} are the host's"
         )
+    if kind.arms == "sticky" and kind.program is not None:
+        return (
+            "arms='sticky' go by units, which hooks of program form have none of; use 'switchback'"
+        )
     if kind.program is not None and (problem := _problem_of_program(kind, kind.program)):
         return problem
     if not kind.objective.clip > 0.0:

@@ -89,15 +89,18 @@ class Breaker:
         reason: why it tripped; empty while it has not.
         number: gives the number of an answer, for those who number none themselves.
         watched: answers of which each is measured, whatever the program's bound: so many more.
+        share: of the decisions between :meth:`resume` and :meth:`pause` that are this program's. Sticky
+            arms answer side by side, and so many more decisions hold the same number of its answers.
     """
 
     __slots__ = (
         "_charged", "_faults", "_limits", "_on_trip", "_others", "_paused", "_slow", "_trips",
-        "_window", "number", "reason", "watched",
+        "_window", "number", "reason", "share", "watched",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, on_trip: Callable[[str], None]) -> None:
         self.watched = 0
+        self.share = 1.0
         self._others = 0
         self._paused = 0
         self._limits = limits
@@ -139,8 +142,9 @@ class Breaker:
         answer = number - self._others
         seen.append(answer)
         first = seen[0]
-        if len(seen) == seen.maxlen and answer - first < self._window:
-            self._trip(f"{len(seen)} failures in {answer - first + 1} answers, last: {what}")
+        if len(seen) == seen.maxlen and (answer - first) * self.share < self._window:
+            answers = round((answer - first) * self.share) + 1
+            self._trip(f"{len(seen)} failures in {answers} answers, last: {what}")
 
     def _trip(self, reason: str) -> None:
         if next(self._trips):  # of threads that come to it together, one trips it

@@ -36,6 +36,9 @@ from .state import Saved
 _TRIAL_PHASES = (policy_pb2.PHASE_SHADOW, policy_pb2.PHASE_CANARY, policy_pb2.PHASE_FULL)
 _FULL_WEIGHT = 0.5  # a plan that goes to FULL has a weight above it; a canary never does
 _SALT_BYTES = 8
+_ARMS = (policy_pb2.ARMS_SWITCHBACK, policy_pb2.ARMS_STICKY, policy_pb2.ARMS_PAIRED)
+#: Slices that a plan may divide units into: fewer are no statistics, more are long reports.
+MIN_SLICES, MAX_SLICES = 100, 10_000
 
 
 class Now(NamedTuple):
@@ -416,8 +419,12 @@ def _check_trial(manifest: policy_pb2.Manifest, plan: policy_pb2.RampPlan) -> No
     """Check a manifest that gives traffic, real or shadow, to the plan's candidate."""
     if (manifest.stable, manifest.candidate) != (plan.stable, plan.candidate):
         raise TrustError("manifest's stable and candidate are not those of the ramp plan")
-    if plan.arms not in (policy_pb2.ARMS_SWITCHBACK, policy_pb2.ARMS_PAIRED):
-        raise TrustError("only switchback and paired arms are supported by this version")
+    if plan.arms not in _ARMS:
+        raise TrustError("only switchback, sticky and paired arms are supported by this version")
+    if plan.arms == policy_pb2.ARMS_STICKY and not MIN_SLICES <= plan.slices <= MAX_SLICES:
+        raise TrustError(
+            f"ramp plan divides units into {plan.slices} slices; {MIN_SLICES} to {MAX_SLICES} are allowed"
+        )
     largest, weight = max(plan.weights), manifest.weight
     full = manifest.phase == policy_pb2.PHASE_FULL
     if full and largest <= _FULL_WEIGHT:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from gnomon.v1 import delivery_pb2
 
-from .assignment import Switchback
+from .assignment import Design, Switchback
 from .kind import Kind
 from .records import Decision, Outcome, Record
 
@@ -47,6 +47,15 @@ def quantile(histogram: Sequence[int], q: float, clip: float) -> float:
             return clip * low * math.pow(EDGES[index] / low, inside)
         below += count
     return clip
+
+
+def objective_of(outcome: Outcome, metric: str, clip: float) -> tuple[float, bool]:
+    """Return the objective of an outcome, clipped, and whether it held one; without one it is the clip."""
+    if outcome.status != "missing":
+        for name, value in outcome.values:
+            if name == metric and not math.isnan(value):
+                return min(max(value, 0.0), clip), True
+    return clip, False
 
 
 @dataclass(slots=True)
@@ -87,8 +96,8 @@ class BlockMeasure:
         self._cells: dict[int, dict[str, _Cell]] = {}
         self._open: dict[int, tuple[int, str]] = {}
 
-    def follow(self, switchback: Switchback | None, epoch: int, time_ns: int) -> None:
-        """Measure under another switchback from the next block on; None stops.
+    def follow(self, switchback: Design | None, epoch: int, time_ns: int) -> None:
+        """Measure under another switchback from the next block on; None stops, as sticky arms do.
 
         A change of the salt, the cell or the blocks is a fresh measurement: earlier sums go, and
         so do late records of earlier epochs. Any other new epoch keeps the sums, but the block
@@ -99,6 +108,8 @@ class BlockMeasure:
             epoch: of its manifest.
             time_ns: Unix time of the change.
         """
+        if not isinstance(switchback, Switchback):
+            switchback = None
         with self._lock:
             self._switchback = switchback
             if switchback is None or epoch == self._epoch:
@@ -130,6 +141,9 @@ class BlockMeasure:
                 for arm, cell in sorted(self._cells[block].items())
             ]
 
+    def slices(self) -> None:
+        """Return None: no arms are sticky here."""
+
     def block_end_ns(self, time_ns: int) -> int | None:
         """Return the Unix time at which the block of ``time_ns`` ends; None outside a canary."""
         switchback = self._switchback
@@ -159,21 +173,13 @@ class BlockMeasure:
         cell = self._cells.get(block, {}).get(arm)
         if cell is None:
             return
-        value, valued = self._value(record)
+        value, valued = objective_of(record, self._metric, self._clip)
         cell.unresolved -= 1
         cell.count += 1
         cell.sum += value
         cell.failures += not (record.ok and valued)
         cell.missing += record.status == "missing"
         cell.histogram[bucket(value, self._clip)] += 1
-
-    def _value(self, record: Outcome) -> tuple[float, bool]:
-        """Return the clipped objective, and whether the outcome held one."""
-        if record.status != "missing":
-            for name, value in record.values:
-                if name == self._metric and not math.isnan(value):
-                    return min(max(value, 0.0), self._clip), True
-        return self._clip, False
 
     def _cell(self, block: int, arm: str) -> _Cell | None:
         arms = self._cells.get(block)

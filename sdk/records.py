@@ -25,7 +25,7 @@ class Decision(NamedTuple):
         detail: for a fallback what failed (``fault``, ``violation:NAME``, ``features``, ``breaker``).
         policy: digest of the policy that answered, or ``incumbent``.
         epoch: of the manifest in force; 0 without one.
-        block: switchback block; -1 outside a canary.
+        block: switchback block, of sticky arms the slice of the unit; -1 outside a canary or without a unit.
         action: index of the picked item.
         n_items: how many items there were.
         features: n_items x len(kind.inputs) floats, row by row.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from gnomon.v1 import delivery_pb2, policy_pb2
 
 from . import dsse
-from .assignment import NEVER_NS, Assignment, Phase, Switchback
+from .assignment import NEVER_NS, Assignment, Design, Phase, Sticky, Switchback
 from .bundle import bundle_digest, open_bundle, read_bundle
 from .errors import TrustError
 from .kind import Arms, Kind
@@ -39,13 +39,13 @@ _MEASURED = (policy_pb2.PHASE_CANARY, policy_pb2.PHASE_FULL)
 
 
 class Measure(Protocol):
-    """What delivery needs of a measure: cumulative outcomes per block and arm.
+    """What delivery needs of a measure: cumulative outcomes per block and arm, or per slice of the units.
 
-    All three may be called from other threads than the one that decides.
+    All of it may be called from other threads than the one that decides.
     """
 
-    def follow(self, switchback: Switchback | None, epoch: int, time_ns: int) -> None:
-        """Measure under another switchback from a Unix time on; None stops."""
+    def follow(self, design: Design | None, epoch: int, time_ns: int, /) -> None:
+        """Measure under another design from a Unix time on; None stops."""
         ...
 
     def add(self, record: Record) -> None:
@@ -57,6 +57,10 @@ class Measure(Protocol):
 
         Of paired arms both are of the same moment: they count the same decisions.
         """
+        ...
+
+    def slices(self) -> delivery_pb2.SliceReport | None:
+        """Return the cumulative sums by slice of the units; None where arms are not sticky."""
         ...
 
     def block_end_ns(self, time_ns: int) -> int | None:
@@ -267,6 +271,7 @@ class HookPolicy:
             stable_digest=manifest.stable,
             candidate_digest=manifest.candidate,
             switchback=self._switchback(manifest, plan),
+            sticky=self._sticky(manifest, plan),
             lease_until_ns=min(admitted.lease_until_ns, NEVER_NS),
             shadow_rate=plan.shadow_rate,
         )
@@ -293,7 +298,7 @@ class HookPolicy:
         self, manifest: policy_pb2.Manifest, plan: policy_pb2.RampPlan
     ) -> Switchback | None:
         """Return the blocks of a phase in which the candidate's outcomes are measured."""
-        if manifest.phase not in _MEASURED:
+        if manifest.phase not in _MEASURED or plan.arms == policy_pb2.ARMS_STICKY:
             return None
         paired = plan.arms == policy_pb2.ARMS_PAIRED
         return Switchback(
@@ -305,6 +310,12 @@ class HookPolicy:
             weight=manifest.weight if paired else min(manifest.weight, 0.5),
             paired=paired,
         )
+
+    def _sticky(self, manifest: policy_pb2.Manifest, plan: policy_pb2.RampPlan) -> Sticky | None:
+        """Return the slices of a phase in which the candidate's outcomes are measured."""
+        if manifest.phase not in _MEASURED or plan.arms != policy_pb2.ARMS_STICKY:
+            return None
+        return Sticky(manifest.salt, plan.slices, manifest.weight)
 
     def _program(self, digest: str) -> Program | ArrayProgram | None:
         if digest == INCUMBENT:
@@ -393,7 +404,10 @@ def claimed_epoch(envelope: policy_pb2.Envelope) -> int:
 
 
 def hook_report(
-    hook: HookLike, epoch: int, blocks: Iterable[delivery_pb2.BlockReport]
+    hook: HookLike,
+    epoch: int,
+    blocks: Iterable[delivery_pb2.BlockReport],
+    slices: delivery_pb2.SliceReport | None = None,
 ) -> delivery_pb2.ClientMessage:
     """Return the periodic report on one hook."""
     counters = {name: value for name, value in hook.counters.items() if value >= 0}
@@ -410,6 +424,7 @@ def hook_report(
         counters=counters,
         breaker=hook.breaker,
         killed=hook.killed,
+        slices=slices,
     )
     return delivery_pb2.ClientMessage(report=report)
 

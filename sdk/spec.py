@@ -77,7 +77,7 @@ def check(name: str, kind: Kind, spec: Spec, function: Any) -> inspect.Signature
 def unit_expression(
     name: str, spec: Spec, signature: inspect.Signature, space: dict[str, Any]
 ) -> str:
-    """Return the source that computes the unit in the wrapper: ``g_unit(request)``, or what that does.
+    """Return the source that computes the unit, as given, in the wrapper: ``g_unit(request)``, or what that does.
 
     Without a unit it is empty.
 
@@ -98,8 +98,7 @@ def unit_expression(
         )
     found = inlined(spec.unit, wanted, "g_u_")
     space.update(found.space if found is not None else {})
-    call = found.text if found is not None else f"g_unit({', '.join(wanted)})"
-    return f"g_redact(str({call}))" if spec.redact else call
+    return found.text if found is not None else f"g_unit({', '.join(wanted)})"
 
 
 def function_signature(name: str, function: Any) -> inspect.Signature:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from .evidence import Effect, Evidence
+from .evidence import Effect
+from .finding import Finding
 
 Calibration = Literal["", "confirmed", "recalibration required", "no prediction", "not measured"]
 
 
-def calibrated(predicted: Effect | None, evidence: Evidence, worse: bool) -> Calibration:
+def calibrated(predicted: Effect | None, evidence: Finding, worse: bool) -> Calibration:
     """Hold the measured effect against the predicted one.
 
     A candidate that was taken back on evidence refutes the simulator whatever the intervals are: the

@@ -1,18 +1,22 @@
-"""A rollout's state as plain JSON values and back; the evidence is folded anew from the points."""
+"""A rollout's state as plain JSON values and back; evidence of pairs is folded anew from the points."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
 
+from . import units_codec
 from .blocks import Exclusion, Window
 from .evidence import Arm, Point
-from .machine import Fell, Served, Shadowed, State, Status, Transition
+from .finding import Finding
+from .machine import Fell, LookSummary, Served, Shadowed, State, Status, Transition, alpha_of
 from .plan import Plan
+from .units import UnitEvidence
 
 
 def to_json(state: State) -> dict[str, Any]:
     """Return everything of a state but its plan, which is stored as signed."""
+    units = state.evidence if isinstance(state.evidence, UnitEvidence) else None
     return {
         "status": state.status.value,
         "salt": state.salt.hex(),
@@ -20,6 +24,8 @@ def to_json(state: State) -> dict[str, Any]:
         "attempt": state.attempt,
         "step": state.step,
         "windows": [asdict(window) for window in state.windows],
+        "looks": [asdict(look) for look in state.looks],
+        "units": units_codec.to_json(units) if units else None,
         "points": [_point_json(point) for point in state.points],
         "exclusions": [asdict(exclusion) for exclusion in state.exclusions],
         "shadow": asdict(state.shadow),
@@ -36,19 +42,17 @@ def to_json(state: State) -> dict[str, Any]:
 def from_json(plan: Plan, data: dict[str, Any]) -> State:
     """Return the state that :func:`to_json` was given."""
     points = tuple(_point(item) for item in data["points"])
-    evidence = plan.evidence()
-    for point in points:
-        evidence = evidence.add(point)
     return State(
         plan=plan,
         status=Status(data["status"]),
         salt=bytes.fromhex(data["salt"]),
         entered_ns=data["entered_ns"],
-        evidence=evidence,
+        evidence=_evidence(plan, points, data),
         attempt=data["attempt"],
         step=data["step"],
         windows=tuple(Window(**item) for item in data["windows"]),
         points=points,
+        looks=tuple(LookSummary(**item) for item in data.get("looks", ())),
         exclusions=tuple(Exclusion(**item) for item in data["exclusions"]),
         shadow=Shadowed(**data["shadow"]),
         served=Served(**data["served"]),
@@ -59,6 +63,15 @@ def from_json(plan: Plan, data: dict[str, Any]) -> State:
         calibration=data["calibration"],
         killed=data["killed"],
     )
+
+
+def _evidence(plan: Plan, points: tuple[Point, ...], data: dict[str, Any]) -> Finding:
+    evidence = plan.evidence(alpha_of(plan, data["attempt"]))
+    if isinstance(evidence, UnitEvidence):
+        return units_codec.from_json(evidence, data["units"])
+    for point in points:
+        evidence = evidence.add(point)
+    return evidence
 
 
 def transition_json(made: Transition) -> dict[str, Any]:

@@ -36,7 +36,6 @@ from .machine import (
     Broke,
     Event,
     Excluded,
-    Judged,
     Nacked,
     State,
     Status,
@@ -178,6 +177,11 @@ class Control:
             raise RolloutError(f"hook {hook!r} has no running rollout to exclude blocks from")
         if exclusion.to_ns <= exclusion.from_ns or not exclusion.reason:
             raise RolloutError("an exclusion needs a reason and an end after its start")
+        if desk.state.plan.slices:
+            raise RolloutError(
+                f"hook {hook!r} has sticky arms: a stretch of time is in both arms alike, and sums by "
+                "slice cannot leave it out; hold the rollout meanwhile"
+            )
         self._apply(desk, Excluded(exclusion), actor=actor or "operator")
         block_ns = desk.state.plan.block_ns
         return -(-exclusion.to_ns // block_ns) - exclusion.from_ns // block_ns
@@ -582,8 +586,7 @@ class Control:
         elif state.status is Status.FULL:
             event = desk.served()
         else:
-            points = desk.judged(self._clock())
-            event = Judged(points) if points else desk.fell()
+            event = desk.seen(self._clock())
         self._apply(desk, event)
 
     def _apply(
@@ -675,6 +678,13 @@ class Control:
             latest = {(r.instance, r.cell, r.block, r.arm): r for r in desk.dirty}
             self._store.put_reports(desk.state.plan.id, desk.state.attempt, latest.values())
             desk.dirty = []
+        if desk.pool is not None and desk.state is not None:
+            gone = {seat.instance for seat in desk.seats.values() if not seat.connected}
+            due = desk.pool.due(self._clock(), gone)
+            sums = [(instance, report.SerializeToString()) for instance, report in due]
+            self._store.put_sums(desk.state.plan.id, desk.state.attempt, sums)
+            for instance, _ in sums:
+                desk.pool.stored(instance, self._clock())
 
     def _renew(self, desk: Desk) -> None:
         state = desk.state
@@ -743,6 +753,9 @@ class Control:
         self._past[row.id] = state
         for report in self._store.reports(row.id, state.attempt):
             desk.blocks.put(report)
+        if desk.pool is not None:
+            sums = self._store.sums(row.id, state.attempt)
+            desk.restore_pool(row.state["weight_epoch"], sums)
 
 
 def _misfit(plan: Plan, bundle: policy_pb2.Bundle, digest: str) -> str:
@@ -785,6 +798,7 @@ def _client_row(hook: str, seat: Seat) -> ClientRow:
 
 def _row(desk: Desk, state: State) -> Row:
     data: dict[str, Any] = codec.to_json(state)
+    data["weight_epoch"] = desk.pool.epoch if desk.pool else 0
     return Row(
         state.plan.id, desk.hook, desk.plan, desk.epoch, desk.first_epoch, dict(desk.marks), data
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .evidence import Effect, Evidence
+from .evidence import Effect
+from .finding import Finding
 from .machine import Act, Event, Excluded, State
 from .plan import Plan
 from .store import Happened
@@ -17,7 +18,8 @@ def plan(words: Plan) -> dict[str, Any]:
         "hook": words.hook,
         "candidate": words.candidate,
         "stable": words.stable,
-        "arms": "paired" if words.paired else "switchback",
+        "arms": words.arms,
+        "slices": words.slices,
         "weights": list(words.weights),
         "min_pairs": words.min_pairs,
         "max_pairs": words.max_pairs,
@@ -81,21 +83,22 @@ def calibration(state: State) -> dict[str, Any]:
         "calibration": state.calibration,
         "predicted": effect(predicted) if predicted else None,
         "measured": effect(state.evidence.effect()),
-        "pairs": state.evidence.pairs,
+        "pairs": state.evidence.summary().counted,
         "evidence_digest": state.plan.evidence_digest,
     }
 
 
-def evidence(found: Evidence) -> dict[str, Any]:
+def evidence(found: Finding) -> dict[str, Any]:
     """Return the evidence in short."""
+    said = found.summary()
     return {
-        "pairs": found.pairs,
-        "left_out": {fault or "none": count for fault, count in found.left_out},
-        "log_e_better": finite(found.better.log_e),
-        "log_e_worse": finite(found.worse.log_e),
-        "log_e_mean": finite(found.gains.log_e),
-        "log_e_fine": {rail.rail.name: finite(rail.fine.log_e) for rail in found.rails},
-        "effect": effect(found.effect()),
+        "pairs": said.counted,
+        "left_out": {fault or "none": count for fault, count in said.left_out.items()},
+        "log_e_better": finite(said.log_e_better),
+        "log_e_worse": finite(said.log_e_worse),
+        "log_e_mean": finite(said.log_e_mean),
+        "log_e_fine": {rail.name: finite(rail.log_e_fine) for rail in said.rails},
+        "effect": effect(said.effect),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gnomon.v1 import delivery_pb2
@@ -12,7 +13,8 @@ from ...sdk.assignment import Switchback
 from ...sdk.measure import BUCKETS
 from .blocks import SETTLE_NS, Blocks, Report
 from .evidence import Arm, Point
-from .machine import MEASURING, RUNNING, Fell, Served, Shadowed, State, Status
+from .machine import MEASURING, RUNNING, Fell, Judged, Looked, Served, Shadowed, State, Status
+from .pool import Pool
 
 _log = logging.getLogger("gnomon.rollout")
 
@@ -61,6 +63,7 @@ class Desk:
         marks: counters of every process when the phase began.
         seats: processes by instance.
         blocks: reports of this attempt.
+        pool: sums by slice since the weight in force began, where arms are sticky.
         dirty: reports that are not stored yet.
         unstored: processes whose rows in the store are behind.
         ignored: block reports of processes whose clocks are ahead.
@@ -74,6 +77,7 @@ class Desk:
     marks: dict[str, dict[str, int]] = field(default_factory=dict)
     seats: dict[str, Seat] = field(default_factory=dict)
     blocks: Blocks = field(default_factory=Blocks)
+    pool: Pool | None = None
     dirty: list[Report] = field(default_factory=list)
     unstored: set[str] = field(default_factory=set)
     ignored: int = 0
@@ -123,6 +127,8 @@ class Desk:
         self.marks.setdefault(seat.instance, dict(seat.counters))
         if state.status in RUNNING:
             self._take_blocks(state, seat, report, now)
+            if self.pool is not None and report.HasField("slices"):
+                self._take_slices(self.pool, seat, report.slices)
             self.blocks.heard(seat.instance, now)
         return True
 
@@ -142,6 +148,31 @@ class Desk:
                 found = _report(seat.instance, block)
                 self.blocks.put(found)
                 self.dirty.append(found)
+
+    def _take_slices(self, pool: Pool, seat: Seat, report: delivery_pb2.SliceReport) -> None:
+        refused = pool.refused
+        pool.put(seat.instance, report)
+        if pool.refused == 1 > refused:
+            _log.warning(
+                "hook %s: process %s reports sums by slice that cannot be true; they are left out",
+                self.hook,
+                seat.instance,
+            )
+
+    def restore_pool(self, epoch: int, sums: Iterable[tuple[str, bytes]]) -> None:
+        """Begin with stored sums of the weight in force.
+
+        Args:
+            epoch: that began it.
+            sums: processes' reports, serialised, by instance.
+        """
+        state = self.state
+        assert state is not None
+        last = [look for look in state.looks if look.step == state.step]
+        looked = last[-1].stable + last[-1].candidate if last else 0
+        self.pool = Pool(state.plan.slices, epoch, state.plan.clip, looked)
+        for instance, body in sums:
+            self.pool.put(instance, delivery_pb2.SliceReport.FromString(body))
 
     def _ignore(self, seat: Seat, block: int) -> None:
         if not self.ignored:
@@ -163,17 +194,30 @@ class Desk:
         if state is None:
             return Served()
         total = Arm()
+        if self.pool is not None:
+            total = Arm(self.pool.decisions, 0.0, self.pool.failures)
         for report in self.blocks.since((state.entered_ns + SETTLE_NS) // state.plan.block_ns + 1):
             if report.arm == "candidate":
                 total = total.plus(report.outcomes)
         decisions, fallbacks = self.counted("decisions"), self.counted("fallbacks")
         return Served(decisions, fallbacks, total.count, total.failures)
 
+    def seen(self, now: int) -> Judged | Looked | Fell:
+        """Return what is known of a canary beyond what was looked at before, or else how often it fell back."""
+        if self.pool is not None:
+            measuring = self.state is not None and self.state.status in MEASURING
+            slices = self.pool.look() if measuring else None
+            return Looked(slices) if slices is not None else self.fell()
+        points = self.judged(now)
+        return Judged(points) if points else self.fell()
+
     def fell(self) -> Fell:
         """Return the candidate's totals in the canary of this attempt, as far as blocks are kept."""
         state = self.state
         if state is None or not state.windows:
             return Fell()
+        if self.pool is not None:
+            return Fell(*self.pool.fell(state.plan.candidates(state.weight)))
         since = state.windows[0].from_ns // state.plan.block_ns
         own = [report for report in self.blocks.since(since) if report.arm == "candidate"]
         asked = sum(report.outcomes.count + report.unresolved for report in own)
@@ -219,8 +263,22 @@ class Desk:
         self.state = after
         if before is None or before.attempt != after.attempt:
             self.blocks, self.dirty = Blocks(), []
+        if not after.plan.slices:
+            self.pool = None
+        elif before is None or _design(before) != _design(after):
+            # The manifest of this state, which is about to be published, is the next epoch.
+            self.pool = Pool(after.plan.slices, self.epoch + 1, after.plan.clip)
         fresh = before is None or before.status is not after.status
         return fresh and after.status in (Status.SHADOW, Status.FULL)
+
+
+def _design(state: State) -> tuple[int, int, bool]:
+    """Return what a process begins to count anew with: attempt, step, and whether all is the candidate's.
+
+    A hold in between changes nothing of it.
+    """
+    status = state.held_from if state.status is Status.HOLD else state.status
+    return state.attempt, state.step, status is Status.FULL
 
 
 def sound_block(block: delivery_pb2.BlockReport, clip: float) -> bool:

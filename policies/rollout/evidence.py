@@ -51,6 +51,7 @@ from statistics import median
 from typing import Literal
 
 from ...sdk.measure import quantile
+from .finding import RailSummary, Summary
 from .wealth import BOUND, DILUTED, Failures, Gains, log_mean_exp
 
 #: Fractions of the wealth that the mixture bets; 1.0 is allowed because a lost bet of it costs this
@@ -313,6 +314,29 @@ class Evidence:
     def pairs(self) -> int:
         """How many pairs count."""
         return len(self.differences)
+
+    @property
+    def amount(self) -> str:
+        """How much counts, in words."""
+        return f"{self.pairs} pairs"
+
+    def summary(self) -> Summary:
+        """Return what is shown and kept in the ledger."""
+        rails = tuple(
+            RailSummary(rail.rail.name, rail.worse.log_e, rail.fine.log_e, *self.values(rail.rail))
+            for rail in self.rails
+        )
+        return Summary(
+            self.pairs,
+            dict(self.left_out),
+            self.better.log_e,
+            self.worse.log_e,
+            self.gains.log_e,
+            self.effect(),
+            self.stable,
+            self.candidate,
+            rails,
+        )
 
     @property
     def dropped(self) -> int:

@@ -25,7 +25,9 @@ from ...sdk.records import INCUMBENT
 from .blocks import GRACE_NS, SETTLE_NS, Exclusion, Window, excluded
 from .calibration import Calibration, calibrated
 from .evidence import Evidence, Point
+from .finding import Finding
 from .plan import Plan
+from .units import Slices, UnitEvidence
 from .wealth import log_excess
 
 #: Share of the candidate's decisions that may fault or violate an invariant, in live shadow and in the
@@ -73,6 +75,32 @@ class Judged:
     """Pairs of blocks were judged, in this order."""
 
     points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The sums by slice of the units were looked at; all since the weight in force began."""
+
+    slices: Slices
+
+
+@dataclass(frozen=True, slots=True)
+class LookSummary:
+    """What is kept of a look: how much was seen of either arm.
+
+    Attributes:
+        step: index of the weight in force.
+        time_ns: Unix time.
+        stable, candidate: outcomes.
+        stable_mean, candidate_mean: of the clipped objective; 0 without outcomes.
+    """
+
+    step: int
+    time_ns: int
+    stable: int
+    candidate: int
+    stable_mean: float
+    candidate_mean: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +183,7 @@ class Excluded:
     exclusion: Exclusion
 
 
-Event = Tick | Judged | Shadowed | Served | Fell | Nacked | Broke | Act | Excluded
+Event = Tick | Judged | Looked | Shadowed | Served | Fell | Nacked | Broke | Act | Excluded
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +242,7 @@ class State:
         entered_ns: Unix time of the last transition.
         windows: stretches of time at one weight, of this attempt; the last may be open.
         points: judged pairs, in the order of judgement.
+        looks: at the units, where arms are sticky.
         evidence: what they say.
         exclusions: stretches of time that do not count.
         shadow, served, fell: last totals.
@@ -228,11 +257,12 @@ class State:
     status: Status
     salt: bytes
     entered_ns: int
-    evidence: Evidence
+    evidence: Finding
     attempt: int = 1
     step: int = 0
     windows: tuple[Window, ...] = ()
     points: tuple[Point, ...] = ()
+    looks: tuple[LookSummary, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
     shadow: Shadowed = Shadowed(0, 0, 0, 0)
     served: Served = Served()
@@ -253,7 +283,7 @@ class State:
     @property
     def alpha_promote(self) -> float:
         """Level of this attempt's promotion: halved by every retry, so all add up to twice the plan's."""
-        return max(self.plan.alpha_promote * 0.5 ** (self.attempt - 1), LEAST_ALPHA)
+        return alpha_of(self.plan, self.attempt)
 
     @property
     def target(self) -> Target:
@@ -275,17 +305,32 @@ class State:
 
     @property
     def step_pairs(self) -> int:
-        """How many pairs count since the weight in force began."""
+        """How many pairs count since the weight in force began, or how many looks.
+
+        Looks count when twice the outcomes' deadline has passed: before, an arm that hangs looks fast.
+        """
         if not self.windows:
             return 0
         pairs = 2 * self.plan.block_ns
         since = self.windows[-1].from_ns
-        return sum(not p.left_out and p.pair * pairs >= since for p in self.points)
+        known = since + 2 * self.plan.deadline_ns
+        looks = sum(look.step == self.step and look.time_ns >= known for look in self.looks)
+        return looks + sum(not p.left_out and p.pair * pairs >= since for p in self.points)
+
+    @property
+    def judged(self) -> int:
+        """How many pairs were judged in this attempt, or how many looks there were."""
+        return len(self.points) + len(self.looks)
+
+
+def alpha_of(plan: Plan, attempt: int) -> float:
+    """Return the level of an attempt's promotion; attempts are numbered from 1."""
+    return max(plan.alpha_promote * 0.5 ** (attempt - 1), LEAST_ALPHA)
 
 
 def draft(plan: Plan, salt: bytes, now: int) -> State:
     """Return a rollout that has not begun."""
-    return State(plan, Status.DRAFT, salt, now, plan.evidence())
+    return State(plan, Status.DRAFT, salt, now, plan.evidence(alpha_of(plan, 1)))
 
 
 def step(state: State, event: Event, now: int) -> State:
@@ -305,6 +350,8 @@ def step(state: State, event: Event, now: int) -> State:
         return _exclude(state, event.exclusion, now)
     if isinstance(event, Judged):
         return _decide(_judge(state, event.points), now)
+    if isinstance(event, Looked):
+        return _looked(state, event.slices, now)
     if isinstance(event, Shadowed):
         return _decide(replace(state, shadow=event), now)
     if isinstance(event, Served):
@@ -327,7 +374,23 @@ def _judge(state: State, points: tuple[Point, ...]) -> State:
     return replace(state, points=state.points + points, evidence=_folded(state.evidence, points))
 
 
-def _folded(evidence: Evidence, points: tuple[Point, ...]) -> Evidence:
+def _looked(state: State, slices: Slices, now: int) -> State:
+    if state.status not in MEASURING or not isinstance(state.evidence, UnitEvidence):
+        return state
+    candidates = state.plan.candidates(state.weight)
+    try:
+        evidence = state.evidence.look(slices, candidates)
+    except RolloutError as error:  # sums that cannot be gone on from are no evidence
+        return _hold(state, f"inconclusive: {error}", now, spent=True)
+    counts = [sum(part) for part in (slices.count[candidates:], slices.count[:candidates])]
+    sums = [math.fsum(part) for part in (slices.sum[candidates:], slices.sum[:candidates])]
+    means = [total / count if count else 0.0 for total, count in zip(sums, counts, strict=True)]
+    look = LookSummary(state.step, now, *counts, *means)
+    return _decide(replace(state, looks=(*state.looks, look), evidence=evidence), now)
+
+
+def _folded(evidence: Finding, points: tuple[Point, ...]) -> Finding:
+    assert isinstance(evidence, Evidence)  # blocks are judged where arms are not sticky
     for point in points:
         evidence = evidence.add(point)
     return evidence
@@ -341,7 +404,7 @@ def _exclude(state: State, exclusion: Exclusion, now: int) -> State:
     )
     if points == state.points:
         return state
-    evidence = _folded(state.plan.evidence(), points)
+    evidence = _folded(state.plan.evidence(state.alpha_promote), points)
     return _decide(replace(state, points=points, evidence=evidence), now)
 
 
@@ -394,13 +457,15 @@ def _decide_canary(state: State, now: int) -> State:
     if doubt:
         return _hold(state, f"inconclusive: {doubt}", now, spent=True)
     if ready and _next_is_full(state) and superior:
-        cause = f"objective better by {-evidence.effect().estimate:.1%} in {evidence.pairs} pairs"
+        cause = f"objective better by {-evidence.effect().estimate:.1%} in {evidence.amount}"
         kept = ", guardrails kept" if plan.rails else ""
         return _move(state, Status.FULL, cause + kept, now)
     if ready and not _next_is_full(state) and evidence.promising():
         return _ramp(state, now)
-    if evidence.pairs + evidence.dropped >= plan.max_pairs:
-        cause = f"inconclusive: no decision after {plan.max_pairs} pairs; the incumbent stays"
+    if state.judged >= plan.max_pairs:
+        cause = (
+            f"inconclusive: no decision after {plan.max_pairs} {plan.counted}; the incumbent stays"
+        )
         return _hold(state, cause, now, spent=True)
     return state
 
@@ -448,7 +513,7 @@ _DECISIONS: dict[Status, Callable[[State, int], State]] = {
 }
 
 
-def failing(served: Served, evidence: Evidence) -> str:
+def failing(served: Served, evidence: Finding) -> str:
     """Say that full weight fails more often than the canary's limit allows; empty when it does not.
 
     At full weight there is no other arm to compare with, so this is a watch over single outcomes
@@ -474,7 +539,7 @@ def _next_is_full(state: State) -> bool:
 
 def _ramp(state: State, now: int) -> State:
     weight = state.plan.weights[state.step + 1]
-    cause = f"{state.step_pairs} pairs lean towards the candidate: weight {weight:g}"
+    cause = f"{state.step_pairs} {state.plan.counted} lean towards the candidate: weight {weight:g}"
     return _open(_move(state, Status.RAMP, cause, now), state.step + 1, now)
 
 
@@ -594,8 +659,10 @@ def _act_retry(state: State, act: Act, now: int) -> State:
     if now >= state.plan.not_after_ns:
         raise _refuse(state, act, "its plan has expired: ship again with a later one")
     moved = _move(state, Status.SHADOW, act.reason or "retried by hand", now, act.actor)
-    fresh = State(state.plan, Status.SHADOW, act.salt, now, state.plan.evidence())
-    return replace(fresh, attempt=state.attempt + 1, transitions=moved.transitions)
+    attempt = state.attempt + 1
+    evidence = state.plan.evidence(alpha_of(state.plan, attempt))
+    fresh = State(state.plan, Status.SHADOW, act.salt, now, evidence)
+    return replace(fresh, attempt=attempt, transitions=moved.transitions)
 
 
 def _act_recalibrated(state: State, act: Act, now: int) -> State:

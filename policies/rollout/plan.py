@@ -10,11 +10,16 @@ from google.protobuf.message import DecodeError
 
 from gnomon.v1 import policy_pb2
 
-from ...sdk.assignment import Switchback
+from ...sdk.assignment import Sticky, Switchback
 from ...sdk.errors import RolloutError
+from ...sdk.kind import Arms
+from ...sdk.manifest import MAX_SLICES, MIN_SLICES
+from ...sdk.slices import GROUPS
 from .evidence import Effect, Evidence, Rail
+from .units import UnitEvidence
 
 STATISTICS = ("mean", "p99", "failure_rate")
+_ARMS = (policy_pb2.ARMS_SWITCHBACK, policy_pb2.ARMS_STICKY, policy_pb2.ARMS_PAIRED)
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,8 @@ class Plan:
         candidate, stable: digests; ``incumbent`` for the function in the service's own source.
         weights: shares of the candidate, ascending, at most 0.5, before everything.
         block_ns, burn_in_ns, skew_ns: of the blocks.
-        min_pairs: that every step must count.
-        max_pairs: judged pairs after which an undecided rollout is held.
+        min_pairs: pairs, with sticky arms looks, that every step must count.
+        max_pairs: judged pairs, or looks, after which an undecided rollout is held.
         alpha_promote, alpha_abort: levels of the tests.
         objective, clip: name of the metric and where it is clipped.
         rails: guardrails.
@@ -42,6 +47,7 @@ class Plan:
         evidence_digest: of the verdict.
         predicted: relative change of the objective by the digest that it is against.
         paired: both arms answer the same traffic in every block; if not, they alternate.
+        slices: with sticky arms, into how many the units are divided; 0 with others.
     """
 
     id: str
@@ -69,14 +75,33 @@ class Plan:
     evidence_digest: str
     predicted: Mapping[str, Effect]
     paired: bool = False
+    slices: int = 0
+
+    @property
+    def arms(self) -> Arms:
+        """How the arms share the traffic."""
+        return "sticky" if self.slices else "paired" if self.paired else "switchback"
+
+    @property
+    def counted(self) -> str:
+        """What a step is made of, in words."""
+        return "looks" if self.slices else "pairs"
+
+    def candidates(self, weight: float) -> int:
+        """Return how many slices are the candidate's at a weight."""
+        return Sticky(b"", self.slices, weight).candidates
 
     def switchback(self, salt: bytes, cell: str, weight: float) -> Switchback:
         """Return the randomisation of one cell at one weight."""
         times = self.block_ns, self.burn_in_ns, self.skew_ns
         return Switchback(salt, cell, *times, weight, self.paired)
 
-    def evidence(self) -> Evidence:
-        """Return the evidence before any pair."""
+    def evidence(self, alpha_promote: float) -> Evidence | UnitEvidence:
+        """Return the evidence before any pair or look, of an attempt with this level of promotion."""
+        if self.slices:
+            steps = len(self.weights) - 1
+            levels = self.alpha_abort, alpha_promote
+            return UnitEvidence.start(self.rails, self.clip, *levels, steps)
         return Evidence.start(self.rails, self.clip)
 
 
@@ -92,6 +117,7 @@ def read_plan(payload: bytes) -> Plan:
         raise RolloutError(f"payload of {len(payload)} bytes is no ramp plan") from error
     plan = _plan(message)
     problem = _names(plan) or _switchback(plan) or _statistics(plan, message) or _effects(plan)
+    problem = problem or (message.arms == policy_pb2.ARMS_STICKY and _sticky(plan)) or ""
     if problem:
         raise RolloutError(f"plan {plan.id or '(no id)'}: {problem}")
     return plan
@@ -130,6 +156,7 @@ def _plan(message: policy_pb2.RampPlan) -> Plan:
             for digest, interval in message.predicted.items()
         },
         paired=message.arms == policy_pb2.ARMS_PAIRED,
+        slices=message.slices if message.arms == policy_pb2.ARMS_STICKY else 0,
     )
 
 
@@ -155,9 +182,26 @@ def _switchback(plan: Plan) -> str:
     return ""
 
 
+def _sticky(plan: Plan) -> str:
+    if not MIN_SLICES <= plan.slices <= MAX_SLICES:
+        return f"slices {plan.slices} must be {MIN_SLICES} to {MAX_SLICES}"
+    if plan.slices % GROUPS:
+        return (
+            f"slices {plan.slices} must be a multiple of {GROUPS}, the groups that have a histogram"
+        )
+    for weight in plan.weights:
+        if abs(weight * plan.slices - plan.candidates(weight)) > 1e-6:
+            return (
+                f"weight {weight:g} of {plan.slices} slices is no whole number of them; change one"
+            )
+        if plan.candidates(weight) < 1:
+            return f"weight {weight:g} of {plan.slices} slices is none; raise one of them"
+    return ""
+
+
 def _statistics(plan: Plan, message: policy_pb2.RampPlan) -> str:
-    if message.arms not in (policy_pb2.ARMS_SWITCHBACK, policy_pb2.ARMS_PAIRED):
-        return "arms must be switchback or paired; others are not canaried yet"
+    if message.arms not in _ARMS:
+        return "arms must be switchback, sticky or paired; use a newer gnomon for others"
     if not 0 < plan.min_pairs <= plan.max_pairs:
         return f"min_pairs {plan.min_pairs} must be 1 to max_pairs {plan.max_pairs}"
     for name in ("alpha_promote", "alpha_abort"):

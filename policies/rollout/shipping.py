@@ -48,6 +48,9 @@ class Ramp:
         burn_in_s, skew_s: start and end of a block that are not measured.
         min_pairs: pairs of blocks that every step must count.
         max_pairs: judged pairs after which an undecided rollout is held.
+        slices: with sticky arms, into how many the units are divided; weights are whole numbers of them.
+        max_looks: with sticky arms, looks after which an undecided rollout is held; each is at 10 % more
+            decisions than the one before.
         alpha_promote, alpha_abort: levels of the tests.
         shadow_decisions: after which live shadow ends; 0 skips it.
         shadow_rate: share of decisions that live shadow computes; None takes 0.1, with paired arms 0.05.
@@ -62,6 +65,8 @@ class Ramp:
     skew_s: float = 0.25
     min_pairs: int = 8
     max_pairs: int = 60
+    slices: int = 1000
+    max_looks: int = 100
     alpha_promote: float = 0.025
     alpha_abort: float = 0.025
     shadow_decisions: int = 1000
@@ -72,7 +77,7 @@ class Ramp:
 
     def __post_init__(self) -> None:
         """Refuse what no plan can say; raises RolloutError with the value."""
-        for name in ("min_pairs", "max_pairs", "shadow_decisions"):
+        for name in ("min_pairs", "max_pairs", "slices", "max_looks", "shadow_decisions"):
             if not 0 <= getattr(self, name) <= _MOST_COUNT:
                 raise RolloutError(
                     f"{name} {getattr(self, name)} must be a number from 0 to {_MOST_COUNT}"
@@ -124,7 +129,8 @@ def build_plan(
         burn_in_ns=_ns(ramp.burn_in_s),
         skew_ns=_ns(ramp.skew_s),
         min_pairs=ramp.min_pairs,
-        max_pairs=ramp.max_pairs,
+        max_pairs=ramp.max_looks if kind.arms == "sticky" else ramp.max_pairs,
+        slices=ramp.slices if kind.arms == "sticky" else 0,
         alpha_promote=ramp.alpha_promote,
         alpha_abort=ramp.alpha_abort,
         objective=kind.objective.name,

@@ -89,6 +89,14 @@ _reports = sa.Table(
     sa.Column("arm", sa.Text, primary_key=True),
     sa.Column("body", sa.Text, nullable=False),
 )
+_sums = sa.Table(
+    "sums",
+    _meta,
+    sa.Column("rollout", sa.Text, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("instance", sa.Text, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +364,23 @@ class Store:
         )
         with self._reading() as connection:
             return [_report(row) for row in connection.execute(query)]
+
+    def put_sums(self, rollout: str, attempt: int, sums: Iterable[tuple[str, bytes]]) -> None:
+        """Keep processes' sums by slice, serialised, each in place of the process's earlier ones."""
+        keys = ["rollout", "attempt", "instance"]
+        rows = [
+            {"rollout": rollout, "attempt": attempt, "instance": instance, "body": body}
+            for instance, body in sums
+        ]
+        self._upsert(_sums, keys, rows)
+
+    def sums(self, rollout: str, attempt: int) -> list[tuple[str, bytes]]:
+        """Return the processes' sums by slice of an attempt, serialised, by instance."""
+        query = sa.select(_sums.c.instance, _sums.c.body).where(
+            _sums.c.rollout == rollout, _sums.c.attempt == attempt
+        )
+        with self._reading() as connection:
+            return [(row.instance, row.body) for row in connection.execute(query)]
 
     def _upsert(self, table: sa.Table, keys: list[str], rows: list[dict[str, Any]]) -> None:
         if not rows:

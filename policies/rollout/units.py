@@ -29,6 +29,7 @@ from dataclasses import dataclass, field, replace
 
 from ...sdk.errors import RolloutError
 from .evidence import IMBALANCE_ALPHA, INTERVAL_ALPHA, Arm, Effect, Rail
+from .finding import RailSummary, Summary
 from .looks import Look, negative, taken_back
 from .rerandomise import DRAWS, ENOUGH, Crossing
 from .slices import Ratio, Slices, design_effect, kish
@@ -252,6 +253,31 @@ class UnitEvidence:
         return replace(rail, worse=worse, fine=wealth.bet(stable, candidate))
 
     @property
+    def amount(self) -> str:
+        """How much counts, in words."""
+        return f"{self.outcomes} outcomes"
+
+    def summary(self) -> Summary:
+        """Return what is shown and kept in the ledger.
+
+        Log e-values of the objective are those of the ratio's normal mixture; those of tests are minus
+        the logarithm of the share of assignments that looked no better, at most 7.6.
+        """
+        rails = tuple(
+            RailSummary(
+                rail.rail.name,
+                -math.log(rail.worse.p),
+                _log_fine(rail.fine),
+                *self.values(rail.rail),
+            )
+            for rail in self.rails
+        )
+        better, worse = self.ratio.log_e(-1.0), self.ratio.log_e(1.0)
+        arms = self.stable, self.candidate
+        mean = -math.log(self.better.p)
+        return Summary(self.looks, {}, better, worse, mean, self.effect(), *arms, rails)
+
+    @property
     def outcomes(self) -> int:
         """How many outcomes this step counts."""
         return self.stable.count + self.candidate.count
@@ -335,3 +361,9 @@ class UnitEvidence:
     def _values(self, rail: Rail) -> str:
         stable, candidate = self.values(rail)
         return f"candidate {candidate:.4g}, stable {stable:.4g}, limit {rail.limit(stable):.4g}"
+
+
+def _log_fine(fine: Crossing | Failures | None) -> float:
+    if fine is None:
+        return 0.0
+    return fine.log_e if isinstance(fine, Failures) else -math.log(fine.p)

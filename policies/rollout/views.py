@@ -9,7 +9,7 @@ from typing import Any
 from gnomon.v1 import policy_pb2, rollouts_pb2
 
 from .desk import Seat
-from .evidence import Evidence
+from .finding import RailSummary
 from .machine import State, Transition
 
 
@@ -65,49 +65,54 @@ def _transition(made: Transition) -> rollouts_pb2.Transition:
 
 
 def _evidence(state: State) -> rollouts_pb2.Evidence:
-    found, shadow = state.evidence, state.shadow
-    effect, both = found.effect(), found.dropped_by("both")
+    found, shadow = state.evidence.summary(), state.shadow
+    effect, left_out = found.effect, found.left_out
+    both = left_out.get("both", 0)
     excluded = sum(point.left_out.startswith("excluded") for point in state.points)
     return rollouts_pb2.Evidence(
-        pairs=found.pairs,
-        excluded_stable=found.dropped_by("stable") + both,
-        excluded_candidate=found.dropped_by("candidate") + both,
-        incomplete=found.dropped - excluded,
-        log_e_better=found.better.log_e,
-        log_e_worse=found.worse.log_e,
+        pairs=found.counted,
+        excluded_stable=left_out.get("stable", 0) + both,
+        excluded_candidate=left_out.get("candidate", 0) + both,
+        incomplete=sum(left_out.values()) - excluded,
+        log_e_better=found.log_e_better,
+        log_e_worse=found.log_e_worse,
         effect=policy_pb2.Interval(estimate=effect.estimate, low=effect.low, high=effect.high),
         stable_mean=found.stable.mean,
         candidate_mean=found.candidate.mean,
         stable_decisions=found.stable.count,
         candidate_decisions=found.candidate.count,
-        guardrails=_guardrails(found),
+        guardrails=[_guardrail(rail) for rail in found.rails],
         shadow_decisions=shadow.decisions,
         shadow_diverged=shadow.diverged,
         shadow_faults=shadow.faults,
         shadow_violations=shadow.violations,
-        points=[
-            rollouts_pb2.PairPoint(
-                pair=point.pair,
-                stable=point.stable.mean,
-                candidate=point.candidate.mean,
-                used=point.left_out,
-            )
-            for point in state.points
-        ],
+        points=_points(state),
     )
 
 
-def _guardrails(found: Evidence) -> list[rollouts_pb2.GuardrailStatus]:
-    status = []
-    for rail in found.rails:
-        stable, candidate = found.values(rail.rail)
-        status.append(
-            rollouts_pb2.GuardrailStatus(
-                name=rail.rail.name,
-                log_e_worse=rail.worse.log_e,
-                log_e_fine=rail.fine.log_e,
-                stable=0.0 if math.isnan(stable) else stable,
-                candidate=0.0 if math.isnan(candidate) else candidate,
-            )
+def _points(state: State) -> list[rollouts_pb2.PairPoint]:
+    """Return the means of every pair, or of every look, counted from 0."""
+    pairs = [
+        rollouts_pb2.PairPoint(
+            pair=point.pair,
+            stable=point.stable.mean,
+            candidate=point.candidate.mean,
+            used=point.left_out,
         )
-    return status
+        for point in state.points
+    ]
+    looks = [
+        rollouts_pb2.PairPoint(pair=i, stable=look.stable_mean, candidate=look.candidate_mean)
+        for i, look in enumerate(state.looks)
+    ]
+    return pairs + looks
+
+
+def _guardrail(rail: RailSummary) -> rollouts_pb2.GuardrailStatus:
+    return rollouts_pb2.GuardrailStatus(
+        name=rail.name,
+        log_e_worse=rail.log_e_worse,
+        log_e_fine=rail.log_e_fine,
+        stable=0.0 if math.isnan(rail.stable) else rail.stable,
+        candidate=0.0 if math.isnan(rail.candidate) else rail.candidate,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..assignment import Switchback
+from ..assignment import Design, Switchback
 
 if TYPE_CHECKING:
     from gnomon.v1 import delivery_pb2
@@ -129,8 +129,10 @@ class CacheMeasure:
         self._epoch = -1
         self._given_up: set[int] = set()
 
-    def follow(self, switchback: Switchback | None, epoch: int, time_ns: int) -> None:
+    def follow(self, switchback: Design | None, epoch: int, time_ns: int) -> None:
         """Measure under another switchback; the block that the change falls into is given up."""
+        if not isinstance(switchback, Switchback):
+            switchback = None
         self._switchback = switchback
         if switchback is None or epoch == self._epoch:
             return
@@ -151,6 +153,9 @@ class CacheMeasure:
                 if block.paired:
                     found.append(self._report(number, "stable", sums, sums[2]))
         return found
+
+    def slices(self) -> None:
+        """Return None: no arms are sticky here."""
 
     def block_end_ns(self, time_ns: int) -> int | None:
         """Return the Unix time at which the block of ``time_ns`` ends; None outside a canary."""

@@ -43,6 +43,12 @@ def test_both_blocks_of_a_canary_are_measured_by_turns(calls: ModuleType, few: A
         assert low <= average.added[i] <= high
 
 
+def test_sticky_canaries_are_of_the_arm_that_they_say(calls: ModuleType, few: Any) -> None:
+    assert calls.ours("recorded", plan=few, **calls.BY_UNIT).bare > 0.0
+    found = calls.together(calls.STICKY, plan=few, **calls.BY_UNIT)
+    assert {len(cost.added) for cost in found.values()} == {few.repeats}
+
+
 def test_further_arguments_reach_the_hook(calls: ModuleType, hooks: ModuleType, few: Any) -> None:
     two = calls.Form("2 items", calls.PLAIN.loop, items=[hooks.Item(), hooks.Item()])
     assert len(calls.ours("recorded", two, few, explore=0.5).added) == few.repeats

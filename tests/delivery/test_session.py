@@ -252,7 +252,7 @@ def test_paired_arms_divide_keys_and_not_time(world) -> None:
     [
         ("switchback", policy_pb2.ARMS_PAIRED, "arms are paired, kind 'pick' here has switchback"),
         ("paired", policy_pb2.ARMS_SWITCHBACK, "arms are switchback, kind 'pick' here has paired"),
-        ("sticky", policy_pb2.ARMS_STICKY, "only switchback and paired arms are supported"),
+        ("sticky", policy_pb2.ARMS_STICKY, "divides units into 0 slices; 100 to 10000 are"),
         ("sticky", policy_pb2.ARMS_PAIRED, "arms are paired, kind 'pick' here has sticky"),
     ],
 )

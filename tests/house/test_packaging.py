@@ -39,7 +39,7 @@ def test_nothing_at_the_root_collides() -> None:
 
 def test_the_base_install_is_what_a_service_needs() -> None:
     names = {line.split(">")[0].split("<")[0] for line in CONFIG["project"]["dependencies"]}
-    assert names == {"cryptography", "grpcio", "opentelemetry-sdk", "protobuf"}
+    assert names == {"cryptography", "grpcio", "mmh3", "opentelemetry-sdk", "protobuf"}
 
 
 def test_the_extras_are_the_promised_ones() -> None:

@@ -21,7 +21,9 @@ from gnomon.sdk.kind import Feature, Guardrail, Kind, Metric
 from gnomon.sdk.language import check
 from gnomon.sdk.manifest import Anchors, Now
 from gnomon.sdk.measure import BUCKETS, bucket
+from gnomon.sdk.records import Decision, Outcome
 from gnomon.sdk.session import HookPolicy, Node, Session
+from gnomon.sdk.slices import SliceMeasure
 from gnomon.v1 import delivery_pb2, policy_pb2
 
 HOOK = "router.pick"
@@ -44,6 +46,8 @@ PAIRED = Kind(
     arms="paired",
     outcome_deadline_s=1.0,
 )
+#: Units are independent: each has its own arm for as long as an attempt lasts.
+STICKY = replace(KIND, name="chooser", arms="sticky")
 SECOND = 1_000_000_000
 
 
@@ -171,6 +175,55 @@ class Process:
         return reports
 
 
+class StickyProcess(Process):
+    """One that hashes units into slices and measures them as a real one does."""
+
+    def __init__(self, instance: str, publisher: Publisher, cell: str = "a") -> None:
+        super().__init__(instance, publisher, cell)
+        self.measure = SliceMeasure(self.kind)
+        self.units = [f"user-{i}" for i in range(2000)]
+        self.rng = random.Random(instance)
+        self.seq = 0
+
+    def report(
+        self, blocks: list[delivery_pb2.BlockReport] | None = None
+    ) -> delivery_pb2.HookReport:
+        report = super().report()
+        slices = self.measure.slices()
+        if slices is not None:
+            report.slices.CopyFrom(slices)
+        return report
+
+    def blocks(
+        self, now: int, mean: Callable[[str, int], float], count: int = 50, failures: int = 0
+    ) -> list[delivery_pb2.BlockReport]:
+        """Decide ``count`` times for units drawn at random; ``failures`` of them fail."""
+        current = self.policy.guard.current
+        if current is None or not self.manifest.candidate or current.plan is None:
+            self.measure.follow(None, self.policy.guard.epoch, now)
+            return []
+        design, epoch = self.policy._sticky(self.manifest, current.plan), self.policy.guard.epoch
+        self.measure.follow(design, epoch, now)
+        for i in range(count if design else 0):
+            unit = self.rng.randrange(len(self.units))
+            index = design.slice(self.units[unit])
+            arm = "candidate" if index < design.candidates else "stable"
+            self._decide(index, arm, epoch, mean(arm, unit), now, i < failures)
+        return []
+
+    def _decide(
+        self, index: int, arm: str, epoch: int, mean: float, now: int, failed: bool
+    ) -> None:
+        self.seq += 1
+        value = mean * self.rng.lognormvariate(-0.12, 0.49)  # coefficient of variation 0.53
+        arms = arm, "split", "", "x"
+        fixed = 0, 1, (), 1.0, "sampled", 0, 0
+        self.measure.add(Decision(self.seq, now, -1, "u", *arms, epoch, index, *fixed))
+        values = (("latency_ms", value),)
+        told = self.seq, now, not failed, "reported", values, arm, index, now
+        self.measure.add(Outcome(*told))
+
+
 def block_report(
     cell: str, block: int, arm: str, mean: float, count: int = 50, failures: int = 0
 ) -> delivery_pb2.BlockReport:
@@ -224,7 +277,8 @@ class World:
         self.ledger.close()
 
     def join(self, instance: str, cell: str = "a") -> Process:
-        process = Process(instance, self.publisher, cell)
+        sticky = self.publisher.kind.arms == "sticky"
+        process = (StickyProcess if sticky else Process)(instance, self.publisher, cell)
         self.processes.append(process)
         self.greet(process)
         return process
@@ -304,6 +358,16 @@ def report() -> Callable[..., delivery_pb2.BlockReport]:
 def paired(tmp_path: Path, publisher: Publisher) -> Iterator[World]:
     """A control plane with two processes of one cell whose hook has paired arms."""
     made = World(tmp_path, replace(publisher, kind=PAIRED))
+    made.join("aa")
+    made.join("bb")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sticky(tmp_path: Path, publisher: Publisher) -> Iterator[World]:
+    """A control plane with two processes whose hook has sticky arms."""
+    made = World(tmp_path, replace(publisher, kind=STICKY))
     made.join("aa")
     made.join("bb")
     yield made

@@ -199,7 +199,7 @@ def test_a_much_larger_gain_than_predicted_is_miscalibrated_too() -> None:
 
 @pytest.mark.parametrize(("outcomes", "failures", "bad"), [(500, 1, False), (50, 40, True)])
 def test_the_watch_at_full_weight(outcomes: int, failures: int, bad: bool) -> None:
-    assert bool(failing(Served(0, 0, outcomes, failures), PLAN.evidence())) is bad
+    assert bool(failing(Served(0, 0, outcomes, failures), PLAN.evidence(0.025))) is bad
 
 
 @pytest.mark.parametrize(

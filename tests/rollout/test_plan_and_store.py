@@ -50,7 +50,18 @@ def test_a_good_plan_is_read_in_full(message: policy_pb2.RampPlan) -> None:
         ({"shadow_rate": float("nan")}, "shadow_rate nan"),
         ({"shadow_rate": 1.5}, "shadow_rate 1.5"),
         ({"shadow_rate": 0.0}, "never computes"),
-        ({"arms": policy_pb2.ARMS_STICKY}, "switchback"),
+        ({"arms": 9}, "switchback, sticky or paired"),
+        ({"arms": policy_pb2.ARMS_STICKY}, "slices 0 must be 100 to 10000"),
+        ({"arms": policy_pb2.ARMS_STICKY, "slices": 20_000}, "slices 20000 must be"),
+        ({"arms": policy_pb2.ARMS_STICKY, "slices": 120}, "slices 120 must be a multiple of 50"),
+        (
+            {"arms": policy_pb2.ARMS_STICKY, "slices": 100, "weights": [0.005, 1.0]},
+            "weight 0.005 of 100 slices is no whole number",
+        ),
+        (
+            {"arms": policy_pb2.ARMS_STICKY, "slices": 100, "weights": [1e-9, 1.0]},
+            "weight 1e-09 of 100 slices is none",
+        ),
     ],
 )
 def test_a_bad_plan_names_its_value(

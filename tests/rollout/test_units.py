@@ -67,11 +67,12 @@ def test_without_crossing_only_the_share_is_brought_up_to_date() -> None:
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.integers(2, 7), st.integers(2, 7), st.booleans(), st.randoms(use_true_random=False))
+@given(st.integers(2, 7), st.integers(2, 7), st.booleans(), st.integers(0, 999))
 def test_the_score_is_the_difference_in_standard_errors(
-    treated: int, others: int, studentised: bool, rng: random.Random
+    treated: int, others: int, studentised: bool, seed: int
 ) -> None:
     """Equal weights: the score is Welch's t, or with the whole spread of both arms."""
+    rng = random.Random(seed)
     values = [rng.gauss(5.0, 1.0) for _ in range(treated + others)]
     own, rest = values[:treated], values[treated:]
     mean, other = sum(own) / treated, sum(rest) / others
@@ -320,15 +321,15 @@ def test_equal_policies_over_units_in_each_regime(regime: str) -> None:
 
 def test_ten_percent_worse_is_aborted_within_four_thousand_decisions() -> None:
     ends = [sticky.play(seed, sticky.iid, sticky.Course(0.1, horizon=12_000)) for seed in range(7)]
-    assert [end for end, _ in ends] == ["abort"] * 7
+    assert [end for end, _ in ends] == ["abort"] * len(ends)
     assert sorted(n for _, n in ends)[3] <= 4000
 
 
 def test_five_percent_better_is_promoted() -> None:
     ends = [
-        sticky.play(seed, sticky.iid, sticky.Course(-0.05, horizon=30_000)) for seed in range(6)
+        sticky.play(seed, sticky.iid, sticky.Course(-0.05, horizon=30_000)) for seed in range(3)
     ]
-    assert [end for end, _ in ends] == ["promote"] * 2
+    assert [end for end, _ in ends] == ["promote"] * len(ends)
 
 
 def test_lost_decisions_are_doubted() -> None:
