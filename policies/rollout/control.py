@@ -350,8 +350,8 @@ class Control:
             except Exception as error:  # noqa: BLE001 - hooks must not fall for each other
                 troubles.append(error)
         for trouble in troubles[1:]:
-            known = isinstance(trouble, GnomonError)
-            _log.error("a tick failed once more: %s", trouble, exc_info=None if known else trouble)
+            if not isinstance(trouble, GnomonError):  # whose words come when the first is cured
+                _log.error("a tick failed once more", exc_info=trouble)
         if troubles:
             raise troubles[0]
 
