@@ -62,6 +62,7 @@ class Desk:
         seats: processes by instance.
         blocks: reports of this attempt.
         dirty: reports that are not stored yet.
+        unstored: processes whose rows in the store are behind.
         ignored: block reports of processes whose clocks are ahead.
     """
 
@@ -74,6 +75,7 @@ class Desk:
     seats: dict[str, Seat] = field(default_factory=dict)
     blocks: Blocks = field(default_factory=Blocks)
     dirty: list[Report] = field(default_factory=list)
+    unstored: set[str] = field(default_factory=set)
     ignored: int = 0
 
     def become(self, other: Desk) -> None:

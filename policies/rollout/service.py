@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import NoReturn, TypeVar
 
@@ -23,7 +24,7 @@ from gnomon.v1 import (
 )
 
 from ...sdk.errors import GnomonError, RolloutError, TrustError
-from . import roles, views
+from . import roles, streams, views
 from .blocks import Exclusion
 from .chain import Entry, read_body
 from .control import Control
@@ -31,9 +32,8 @@ from .machine import State
 
 _log = logging.getLogger("gnomon.rollout")
 
-#: Messages that wait for one process; a slower one is cut off and comes back for the newest state.
-_MAX_WAITING = 256
-_MAX_HOOKS = 256
+#: Between two views of a rollout that is watched: a fleet's answers come as one.
+_VIEW_EVERY_S = 0.05
 
 T = TypeVar("T")
 
@@ -45,37 +45,35 @@ class _Stream:
         self.instance = ""
         self.held: set[str] = set()
         self.hooks: set[str] = set()
-        self.outbox: asyncio.Queue[delivery_pb2.ServerMessage | None] = asyncio.Queue(_MAX_WAITING)
+        self.outbox = streams.Outbox()
+        self.pace = streams.Pace(time.monotonic())
         self._nonces = itertools.count(1)
-        self._sent: dict[str, delivery_pb2.ServerMessage] = {}
+        self._sent: set[str] = set()
 
     def put(self, message: delivery_pb2.ServerMessage, anchor: str) -> None:
         """Queue a resource under a nonce of its own, with the ledger's head."""
         nonce = str(next(self._nonces))
         named = delivery_pb2.ServerMessage(nonce=nonce, anchor=anchor)
         named.MergeFrom(message)
-        self._sent[nonce] = named
+        self._sent.add(nonce)
         if message.WhichOneof("resource") == "bundle":
             self.held.add(message.bundle.digest)
-        try:
-            self.outbox.put_nowait(named)
-        except asyncio.QueueFull:
+        self._sent.discard(self.outbox.put(named))
+        if len(self._sent) > streams.MOST_UNANSWERED:
             self.end()
 
     def answered(self, ack: delivery_pb2.Ack) -> bool:
         """Return whether an answer is to something sent on this stream and not answered yet."""
-        sent = self._sent.pop(ack.nonce, None)
-        if sent is None:
+        if ack.nonce not in self._sent:
             return False
+        self._sent.discard(ack.nonce)
         if not ack.ok and ack.resource == "bundle":
             self.held.discard(ack.name)
         return True
 
     def end(self) -> None:
-        """End the stream after what is queued, or at once when the queue is full."""
-        if self.outbox.full():
-            self.outbox.get_nowait()
-        self.outbox.put_nowait(None)
+        """End the stream after what waits for it."""
+        self.outbox.end()
 
 
 class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
@@ -126,6 +124,9 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
         try:
             async for message in requests:
                 self._receive(stream, message)
+                wait_s = stream.pace.wait_s(time.monotonic(), len(stream.hooks))
+                if wait_s > 0.0:  # not read means not sent: the transport makes the process wait
+                    await asyncio.sleep(wait_s)
         except GnomonError as error:
             _log.warning("stream of %s ended: %s", stream.instance or "a stranger", error)
             raise
@@ -141,12 +142,15 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
         elif which == "ack" and stream.answered(message.ack):
             self._control.ack(stream.instance, message.ack)
         elif which == "report":
+            streams.check_report(message.report)
             self._control.report(stream.instance, message.report)
 
     def _hello(self, stream: _Stream, hello: delivery_pb2.Hello) -> None:
-        if not hello.node.instance or len(hello.hooks) > _MAX_HOOKS:
-            raise RolloutError(f"a hello needs an instance and at most {_MAX_HOOKS} hooks")
+        others = len(self._streams) - (stream.instance in self._streams)
+        streams.check_hello(hello, stream.hooks, others)
         roles.check_service(hello.node.service)
+        if stream.instance not in ("", hello.node.instance):
+            raise RolloutError(f"stream of {stream.instance} cannot speak for another process too")
         before = self._streams.get(hello.node.instance)
         if before is not None and before is not stream:
             before.end()
@@ -214,6 +218,7 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
         while True:
             seen = self._changes.get(view.id, 0)
             yield view
+            await asyncio.sleep(_VIEW_EVERY_S)
             while self._changes.get(view.id, 0) == seen and not self._closed:
                 await self._changed.wait()
             if self._closed:

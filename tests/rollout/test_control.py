@@ -525,6 +525,7 @@ def test_a_process_that_comes_back_within_the_day_stays(world: Any) -> None:
 
 
 def test_after_a_restart_the_day_begins_anew(world: Any) -> None:
+    world.control.tick()
     world.close()
     world.control = world.open()
     world.clock.pass_s(80_000)

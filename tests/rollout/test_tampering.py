@@ -214,7 +214,11 @@ def test_a_hash_cannot_be_extended(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["drop trigger entries_no_update", "drop index entries_by_kind", "create index more on entries (actor)"],
+    [
+        "drop trigger entries_no_update",
+        "drop index entries_by_kind",
+        "create index more on entries (actor)",
+    ],
 )
 def test_what_was_changed_around_the_entries_is_said(tmp_path: Path, statement: str) -> None:
     filled(tmp_path / "ledger.db").close()
