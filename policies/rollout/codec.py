@@ -7,7 +7,7 @@ from typing import Any
 
 from .blocks import Exclusion, Window
 from .evidence import Arm, Point
-from .machine import Served, Shadowed, State, Status, Transition
+from .machine import Fell, Served, Shadowed, State, Status, Transition
 from .plan import Plan
 
 
@@ -24,6 +24,7 @@ def to_json(state: State) -> dict[str, Any]:
         "exclusions": [asdict(exclusion) for exclusion in state.exclusions],
         "shadow": asdict(state.shadow),
         "served": asdict(state.served),
+        "fell": asdict(state.fell),
         "held_from": state.held_from.value,
         "spent": state.spent,
         "transitions": [transition_json(made) for made in state.transitions],
@@ -51,6 +52,7 @@ def from_json(plan: Plan, data: dict[str, Any]) -> State:
         exclusions=tuple(Exclusion(**item) for item in data["exclusions"]),
         shadow=Shadowed(**data["shadow"]),
         served=Served(**data["served"]),
+        fell=Fell(**data.get("fell", {})),
         held_from=Status(data["held_from"]),
         spent=data["spent"],
         transitions=tuple(_transition(item) for item in data["transitions"]),

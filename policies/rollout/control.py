@@ -583,7 +583,7 @@ class Control:
             event = desk.served()
         else:
             points = desk.judged(self._clock())
-            event = Judged(points) if points else event
+            event = Judged(points) if points else desk.fell()
         self._apply(desk, event)
 
     def _apply(

@@ -12,7 +12,7 @@ from ...sdk.assignment import Switchback
 from ...sdk.measure import BUCKETS
 from .blocks import SETTLE_NS, Blocks, Report
 from .evidence import Arm, Point
-from .machine import MEASURING, RUNNING, Served, Shadowed, State, Status
+from .machine import MEASURING, RUNNING, Fell, Served, Shadowed, State, Status
 
 _log = logging.getLogger("gnomon.rollout")
 
@@ -168,6 +168,16 @@ class Desk:
                 total = total.plus(report.outcomes)
         decisions, fallbacks = self.counted("decisions"), self.counted("fallbacks")
         return Served(decisions, fallbacks, total.count, total.failures)
+
+    def fell(self) -> Fell:
+        """Return the candidate's totals in the canary of this attempt, as far as blocks are kept."""
+        state = self.state
+        if state is None or not state.windows:
+            return Fell()
+        since = state.windows[0].from_ns // state.plan.block_ns
+        own = [report for report in self.blocks.since(since) if report.arm == "candidate"]
+        asked = sum(report.outcomes.count + report.unresolved for report in own)
+        return Fell(asked, sum(report.fallbacks for report in own))
 
     def judged(self, now: int) -> tuple[Point, ...]:
         """Return the points of pairs that can be judged now and were not yet, in the order of pairs.

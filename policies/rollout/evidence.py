@@ -63,6 +63,8 @@ IMBALANCE_ALPHA = 0.01
 #: Share of pairs left out above which the rest is not believed, once so many pairs were judged.
 MAX_LEFT_OUT = 0.2
 MIN_JUDGED = 10
+#: Log ratio of the arms' outcomes in a pair up to which they count as even: 10 %.
+EVEN = math.log(1.1)
 
 Fault = Literal["", "stable", "candidate", "both"]
 
@@ -254,6 +256,7 @@ class Evidence:
         gains: e-process on the mean of the differences, against "not below 0".
         differences: logarithm of candidate over stable, one per pair that counts, as judged.
         imbalance: bettors on either arm being at fault for pairs left out.
+        thinned: bettors on the candidate's blocks having fewer outcomes than stable's.
         stable, candidate: pooled over the pairs that count.
         left_out: pairs that do not count, by the arm at fault.
     """
@@ -265,6 +268,7 @@ class Evidence:
     gains: Gains = field(default_factory=Gains)
     differences: tuple[float, ...] = ()
     imbalance: tuple[Betting, Betting] = (Betting(), Betting())
+    thinned: Betting = field(default_factory=Betting)
     stable: Arm = Arm()
     candidate: Arm = Arm()
     left_out: tuple[tuple[Fault, int], ...] = ()
@@ -281,12 +285,14 @@ class Evidence:
     def _count(self, point: Point) -> Evidence:
         difference = log_ratio(point.candidate.mean, point.stable.mean)
         scale = scale_of([abs(past) for past in self.differences])
+        thin = log_ratio(point.stable.count, point.candidate.count)
         return replace(
             self,
             rails=tuple(rail.add(point, self.clip) for rail in self.rails),
             better=self.better.bet(-difference, scale),
             worse=self.worse.bet(difference, scale),
             gains=self.gains.bet(difference),
+            thinned=self.thinned.bet(sign(thin) if abs(thin) > EVEN else 0.0),
             differences=(*self.differences, difference),
             stable=self.stable.plus(point.stable),
             candidate=self.candidate.plus(point.candidate),
@@ -336,6 +342,9 @@ class Evidence:
         if self.log_imbalance >= -math.log(IMBALANCE_ALPHA):
             arms = f"candidate {self.dropped_by('candidate')}, stable {self.dropped_by('stable')}"
             return f"pairs were left out for one arm more than for the other ({arms})"
+        if self.thinned.log_e >= -math.log(IMBALANCE_ALPHA):
+            counts = f"candidate {self.candidate.count}, stable {self.stable.count}"
+            return f"the candidate's blocks have fewer outcomes ({counts})"
         if (few or judged >= MIN_JUDGED) and self.dropped > MAX_LEFT_OUT * judged:
             return f"{self.dropped} of {judged} pairs were left out, more than a fifth"
         return ""

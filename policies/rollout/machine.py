@@ -26,11 +26,12 @@ from .blocks import GRACE_NS, SETTLE_NS, Exclusion, Window, excluded
 from .calibration import Calibration, calibrated
 from .evidence import Evidence, Point
 from .plan import Plan
-from .wealth import log_mean_exp
+from .wealth import log_excess
 
-#: Share of shadow decisions that may fault or violate an invariant, and how many are too few to say.
-SHADOW_FAULTS = 0.001
-SHADOW_MIN_FAULTS = 3
+#: Share of the candidate's decisions that may fault or violate an invariant, in live shadow and in the
+#: canary, and the level of the watch over them.
+FAULTS = 0.001
+FAULTS_ALPHA = 0.01
 #: At full weight: level of the watch over failures, and the least failure rate that it allows.
 WATCH_ALPHA = 0.001
 LEAST_FAILURE_LIMIT = 0.005
@@ -102,6 +103,19 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
+class Fell:
+    """Totals of the candidate in the canary of this attempt, over all processes.
+
+    Attributes:
+        decisions: that it was asked for.
+        fallbacks: of them answered by the incumbent, after a fault or a violated invariant.
+    """
+
+    decisions: int = 0
+    fallbacks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Nacked:
     """A process refused a bundle or manifest of this attempt."""
 
@@ -141,7 +155,7 @@ class Excluded:
     exclusion: Exclusion
 
 
-Event = Tick | Judged | Shadowed | Served | Nacked | Broke | Act | Excluded
+Event = Tick | Judged | Shadowed | Served | Fell | Nacked | Broke | Act | Excluded
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +216,7 @@ class State:
         points: judged pairs, in the order of judgement.
         evidence: what they say.
         exclusions: stretches of time that do not count.
-        shadow, served: last totals.
+        shadow, served, fell: last totals.
         held_from: state that HOLD came from.
         spent: whether HOLD is for a reason that going on cannot cure.
         transitions: all of them.
@@ -222,6 +236,7 @@ class State:
     exclusions: tuple[Exclusion, ...] = ()
     shadow: Shadowed = Shadowed(0, 0, 0, 0)
     served: Served = Served()
+    fell: Fell = Fell()
     held_from: Status = Status.DRAFT
     spent: bool = False
     transitions: tuple[Transition, ...] = ()
@@ -294,6 +309,10 @@ def step(state: State, event: Event, now: int) -> State:
         return _decide(replace(state, shadow=event), now)
     if isinstance(event, Served):
         return _decide(replace(state, served=event), now)
+    if isinstance(event, Fell):
+        # Decisions without a new fallback only lower the e-value: nothing to look at, nothing to store.
+        same = event.fallbacks == state.fell.fallbacks
+        return _decide(state if same else replace(state, fell=event), now)
     if isinstance(event, Nacked):
         cause = f"process {event.instance} refused the {event.resource}: {event.error}"
         return _hold(state, cause, now) if state.status in RUNNING else state
@@ -346,17 +365,26 @@ def _decide_draft(state: State, now: int) -> State:
 def _decide_shadow(state: State, now: int) -> State:
     shadow = state.shadow
     bad = shadow.faults + shadow.violations
-    if bad >= SHADOW_MIN_FAULTS and bad > SHADOW_FAULTS * shadow.decisions:
+    if _faulty(bad, shadow.decisions):
         what = f"{shadow.faults} faults and {shadow.violations} violations"
         return _abort(state, f"live shadow: {what} in {shadow.decisions} decisions", now)
-    if shadow.decisions < state.plan.shadow_decisions:
+    # Undecided is not enough: shadow goes on until the share is below what is allowed, or refuted.
+    if shadow.decisions < state.plan.shadow_decisions or bad > FAULTS * shadow.decisions:
         return state
     cause = f"live shadow: {shadow.decisions} decisions, {bad} faults or violations"
     return _open(_move(state, Status.CANARY, cause, now), 0, now)
 
 
+def _faulty(bad: int, decisions: int) -> bool:
+    """Return whether more than the allowed share is bad, beyond doubt at any time."""
+    return bad > 0 and log_excess(bad, max(bad, decisions), FAULTS) >= -math.log(FAULTS_ALPHA)
+
+
 def _decide_canary(state: State, now: int) -> State:
-    plan, evidence = state.plan, state.evidence
+    plan, evidence, fell = state.plan, state.evidence, state.fell
+    if _faulty(fell.fallbacks, fell.decisions):
+        asked = f"{fell.fallbacks} of its {fell.decisions} decisions"
+        return _abort(state, f"canary: the incumbent answered {asked}", now)
     worse = evidence.regression(plan.alpha_abort)
     if worse:
         return _abort(state, worse, now, measured="worse")
@@ -433,18 +461,8 @@ def failing(served: Served, evidence: Evidence) -> str:
     ]
     allowed = min([limit for limit in limits if not math.isnan(limit)], default=LEAST_FAILURE_LIMIT)
     allowed = min(max(allowed, LEAST_FAILURE_LIMIT), 0.99)
-    fine = served.outcomes - served.failures
-    rates = [
-        rate
-        for rate in (2 * allowed, 5 * allowed, 20 * allowed, 0.5, 0.995)
-        if allowed < rate < 1.0
-    ]
-    log_e = log_mean_exp(
-        [
-            served.failures * math.log(rate / allowed) + fine * math.log((1 - rate) / (1 - allowed))
-            for rate in rates
-        ]
-    )
+    rates = (2 * allowed, 5 * allowed, 20 * allowed, 0.5, 0.995)
+    log_e = log_excess(served.failures, served.outcomes, allowed, rates)
     if log_e < -math.log(WATCH_ALPHA):
         return ""
     return f"{served.failures} of {served.outcomes} outcomes failed at full weight, limit {allowed:.2%}"

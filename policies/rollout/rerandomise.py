@@ -106,24 +106,27 @@ def scores(
     found = []
     for choose in _assignments(n, treated):
         both = sum(choose(parts))
-        own = sum(choose(squares)) if studentised else whole * treated / n
-        found.append(_score(both.real, both.imag, own, whole, total, treated, n))
+        lift, weight = both.real, both.imag
+        own, rest = whole * treated / n, whole * (n - treated) / n
+        if studentised:
+            own = sum(choose(squares))
+            own, rest = own - lift * lift / treated, whole - own - lift * lift / (n - treated)
+        found.append(_score(lift, weight, total - weight, own, rest, treated, n))
     return found
 
 
 def _score(
-    lift: float, weight: float, own: float, whole: float, total: float, treated: int, n: int
+    lift: float, weight: float, rest: float, own: float, others: float, treated: int, n: int
 ) -> float:
-    """Return lift over its standard error, from sums over the candidate's slices and over all."""
-    rest = total - weight
+    """Return lift over its standard error, from both arms' weights and sums of squares."""
     if weight <= 0.0 or rest <= 0.0:
         return 0.0
-    others = n - treated
-    variance = (own - lift * lift / treated) / (weight * weight) * treated / (treated - 1)
-    variance += (whole - own - lift * lift / others) / (rest * rest) * others / (others - 1)
-    if variance <= 1e-12 * whole / (total * total):
-        return 0.0
-    return lift * (1.0 / weight + 1.0 / rest) / math.sqrt(variance)
+    variance = own / (weight * weight) * treated / (treated - 1)
+    variance += others / (rest * rest) * (n - treated) / (n - treated - 1)
+    gain = lift * (1.0 / weight + 1.0 / rest)
+    if variance <= 1e-18 * gain * gain:  # arms without any spread: told apart, or the same
+        return math.copysign(math.inf, gain) if gain else 0.0
+    return gain / math.sqrt(variance)
 
 
 @lru_cache(maxsize=4)

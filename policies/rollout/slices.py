@@ -42,13 +42,13 @@ class Slices:
         if not base.count:
             return self
         if len(base.count) != len(self.count):
-            sizes = f"{len(self.count)} slices after {len(base.count)}"
-            raise RolloutError(f"{sizes}; an attempt keeps its number: retry with a new salt")
+            now, then = len(self.count), len(base.count)
+            raise RolloutError(f"{now} slices after {then} in one attempt; retry")
         count = tuple(map(int.__sub__, self.count, base.count))
         if min(count) < 0:
             at = count.index(min(count))
-            counts = f"slice {at} counts {self.count[at]} outcomes after {base.count[at]}"
-            raise RolloutError(f"{counts}; sums are cumulative: retry with a new salt")
+            now, then = self.count[at], base.count[at]
+            raise RolloutError(f"slice {at} counts {now} outcomes after {then}; retry")
         return Slices(
             count,
             tuple(map(float.__sub__, self.sum, base.sum)),

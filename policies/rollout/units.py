@@ -169,8 +169,10 @@ class UnitEvidence:
             RolloutError: an arm has no slice, a count fell, or the number of slices changed.
         """
         if not 0 < candidates < len(slices.count):
-            arms = f"{candidates} of {len(slices.count)} slices are the candidate's"
-            raise RolloutError(f"{arms}; both arms need one: raise the weight or the slices")
+            n = len(slices.count)
+            raise RolloutError(
+                f"{candidates} of {n} slices are the candidate's; raise weight or slices"
+            )
         if self.treated and candidates != self.treated:
             return replace(self._fresh(), treated=candidates, base=slices)
         since = slices.since(self.base)
@@ -282,9 +284,8 @@ class UnitEvidence:
         """
         del few
         if any(test.refused for test in self.shares):
-            share = self.candidate.count / self.outcomes if self.outcomes else 0.0
-            counts = f"{self.candidate.count} of {self.outcomes} outcomes ({share:.2%})"
-            return f"candidate has {counts} in {self.treated} of {self.slices} slices"
+            counts = f"{self.candidate.count} outcomes of {self.outcomes}"
+            return f"candidate has {counts} in {self.treated} slices of {self.slices}"
         if self.better.blunt:
             level = f"level of promotion {self.better.level:.2g}"
             return f"{level} is finer than {DRAWS} assignments tell; ship again"

@@ -34,6 +34,8 @@ GAIN_SHARES = (0.2, 0.2, 0.6)
 #: The same on failures; the largest is for no failure at all.
 FAILURE_STAKES = (0.1, 0.2, 0.4, 0.7, 0.95)
 FAILURE_SHARES = (0.15, 0.15, 0.15, 0.15, 0.4)
+#: Multiples of the allowed rate that the watch over rare events mixes.
+EXCESS_FACTORS = (2.0, 5.0, 10.0, 50.0, 200.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,27 @@ class Failures:
     def log_e(self) -> float:
         """Natural logarithm of the mixture's wealth."""
         return log_mean_exp(self.logs, FAILURE_SHARES)
+
+
+def log_excess(bad: int, total: int, allowed: float, rates: Sequence[float] = ()) -> float:
+    """Return the log e-value against "each is bad with probability at most ``allowed``".
+
+    A mixture of likelihood ratios; it is an e-process in the number seen, for whatever stops it,
+    where each is bad with a probability at most ``allowed`` given those before.
+
+    Args:
+        bad, total: seen so far.
+        allowed: above 0 and below 1.
+        rates: that are mixed in equal parts; multiples of ``allowed`` by default.
+    """
+    rates = rates or [factor * allowed for factor in EXCESS_FACTORS]
+    return log_mean_exp(
+        [
+            bad * math.log(rate / allowed) + (total - bad) * math.log((1 - rate) / (1 - allowed))
+            for rate in rates
+            if allowed < rate < 1.0
+        ]
+    )
 
 
 def log_mean_exp(logs: Sequence[float], shares: Sequence[float] = ()) -> float:

@@ -196,3 +196,22 @@ def test_more_than_a_fifth_left_out_is_doubted() -> None:
 def test_log_mean_exp_stays_within_its_arguments(logs: list[float]) -> None:
     assert min(logs) - 1e-6 <= log_mean_exp(logs) <= max(logs) + 1e-6
     assert log_mean_exp([-math.inf, -math.inf]) == -math.inf
+
+
+@pytest.mark.parametrize(("count", "held"), [(80, True), (95, False), (100, False), (150, False)])
+def test_a_candidate_that_loses_decisions_is_doubted(count: int, held: bool) -> None:
+    """More are welcome: callers that wait for answers ask a faster policy more often."""
+    points = [Point(0, "a", arm(10.0), arm(9.0, count)) for _ in range(12)]
+    assert ("fewer outcomes" in evidence(points).doubt()) is held
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=9))
+def test_a_fair_coin_gains_nothing_from_uneven_counts(sizes: list[int]) -> None:
+    total = 0.0
+    for coins in itertools.product((False, True), repeat=len(sizes)):
+        pairs = [
+            (50, size) if coin else (size, 50) for size, coin in zip(sizes, coins, strict=True)
+        ]
+        points = [Point(0, "a", arm(1.0, one), arm(1.0, other)) for one, other in pairs]
+        total += math.exp(evidence(points).thinned.log_e)
+    assert total / 2 ** len(sizes) == pytest.approx(1.0, rel=1e-9)

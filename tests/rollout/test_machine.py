@@ -21,6 +21,7 @@ from gnomon.policies.rollout.machine import (
     Broke,
     Event,
     Excluded,
+    Fell,
     Judged,
     Nacked,
     Served,
@@ -151,6 +152,34 @@ def test_resuming_goes_on_with_the_evidence() -> None:
     assert (back.status, back.evidence) == (Status.CANARY, state.evidence)
     assert len(back.windows) == 2
     assert back.windows[0].until_ns == held.entered_ns
+
+
+@pytest.mark.parametrize(
+    ("decisions", "faults", "after"),
+    [
+        (4, 2, "ABORTED"),
+        (1, 1, "SHADOW"),
+        (400, 1, "SHADOW"),
+        (1000, 1, "CANARY"),
+        (2000, 12, "ABORTED"),
+    ],
+)
+def test_live_shadow_ends_when_the_share_of_faults_is_settled(
+    decisions: int, faults: int, after: str
+) -> None:
+    """One fault in few decisions is neither refuted nor allowed: the shadow goes on."""
+    assert step(began(), Shadowed(decisions, 0, faults, 0), START + SECOND).status == after
+
+
+def test_a_candidate_that_the_incumbent_must_answer_for_is_aborted() -> None:
+    state = feed(canary(), 1, 10.0, 9.0)
+    same = step(state, Fell(5000, 3), state.entered_ns + SECOND)
+    assert same.status is Status.CANARY
+    assert step(same, Fell(6000, 3), state.entered_ns + SECOND) == same
+    bad = step(same, Fell(6100, 30), state.entered_ns + SECOND)
+    assert bad.status is Status.ABORTED
+    assert "answered 30 of its 6100 decisions" in bad.transitions[-1].cause
+    assert codec.from_json(PLAN, codec.to_json(bad)) == bad
 
 
 def test_predictions_are_compared() -> None:
