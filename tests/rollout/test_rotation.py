@@ -228,6 +228,7 @@ class FakeHook:
 
     def __init__(self) -> None:
         self.counters: dict[str, int] = {}
+        self.broken: dict[str, int] = {}
         self.measure: Any = None
         self.installed: list[Assignment] = [Assignment()]
 
