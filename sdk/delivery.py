@@ -30,6 +30,7 @@ from .channel import Peer, backoff_s, open_channel
 from .errors import TrustError, UnavailableError
 from .forking import grpc_usable
 from .manifest import Anchors, Now
+from .profile import FeatureCounter, Takers
 from .session import HookLike, HookPolicy, Measure, Node, Session, Step, hook_report
 from .state import StateStore
 
@@ -131,6 +132,7 @@ class DeliveryClient:
         self._store = StateStore(settings.state_dir)
         self._policies: dict[str, HookPolicy] = {}
         self._measures: dict[str, Measure] = {}
+        self._features: dict[str, FeatureCounter] = {}
         self._accepted = self._refused = self._connects = 0
         self._last_error = ""
         self._thread: threading.Thread | None = None
@@ -206,7 +208,7 @@ class DeliveryClient:
     def _after_fork_in_child(self) -> None:
         """Let go of what is the parent's; a lock may be held by a thread that is not here."""
         _inherited.append(self._stream)
-        self._policies, self._measures = {}, {}
+        self._policies, self._measures, self._features = {}, {}, {}
         for hook in list(self._hooks()):
             hook.measure = None
         self._arm()
@@ -291,9 +293,11 @@ class DeliveryClient:
     def _install(self, name: str, assignment: Assignment) -> None:
         measure = self._measures[name]
         measure.follow(assignment.switchback, assignment.epoch, self._now().unix_ns)
+        features, digest = self._features[name], assignment.stable_digest
+        features.follow(digest, self._policies[name].profiles.get(digest), assignment.epoch)
         for hook in list(self._hooks()):
             if hook.name == name:
-                hook.measure = measure
+                hook.measure = Takers((measure, features))
                 hook.install(assignment)
 
     def _discover(self) -> bool:
@@ -318,6 +322,7 @@ class DeliveryClient:
             self._restore(policy, digest, data)
         if hook.name not in self._measures:
             self._measures[hook.name] = hook.new_measure()
+            self._features[hook.name] = FeatureCounter(hook.kind.input_names)
         if policy.guard.current is not None:
             hook.install(policy.resumed())
         self._policies = {**self._policies, hook.name: policy}
@@ -375,7 +380,8 @@ class DeliveryClient:
                 continue
             try:
                 blocks = self._changed(stream, hook.name)
-                report = hook_report(hook, policy.guard.epoch, blocks)
+                features = self._features[hook.name].counts()
+                report = hook_report(hook, policy.guard.epoch, blocks, features)
             except Exception as error:  # noqa: BLE001 - a bad counter must not end the stream
                 self._note(error)
                 continue

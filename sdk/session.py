@@ -13,6 +13,7 @@ from .bundle import bundle_digest, open_bundle, read_bundle
 from .errors import TrustError
 from .kind import Arms, Kind
 from .manifest import Admitted, Anchors, ManifestGuard, Now
+from .profile import check_profile
 from .records import INCUMBENT, Record
 from .state import Saved
 
@@ -169,15 +170,18 @@ class HookPolicy:
         self._has_outcomes = has_outcomes
         self.guard = ManifestGuard(name, anchors, saved)
         self.programs: dict[str, Program | ArrayProgram] = {}
+        self.profiles: dict[str, policy_pb2.Profile] = {}
 
     def add_bundle(self, digest: str, envelope: policy_pb2.Envelope) -> None:
         """Verify a bundle and hold its program; raises TrustError where it does not hold."""
         if bundle_digest(envelope.payload) != digest:
             raise TrustError(f"payload's digest is not {digest[:16]!r}, under which it was sent")
-        _, program = open_bundle(
+        bundle, program = open_bundle(
             envelope, self._anchors.publishers, self.name, self.kind, self._anchors.isolation
         )
+        check_profile(bundle.profile)
         self.programs[digest] = program
+        self.profiles[digest] = bundle.profile
         self._evict(digest)
 
     def admit(self, envelope: policy_pb2.Envelope, now: Now) -> tuple[Saved, Assignment]:
@@ -285,7 +289,7 @@ class HookPolicy:
             if len(self.programs) <= MAX_PROGRAMS:
                 return
             if digest not in wanted and digest != newest:
-                del self.programs[digest]
+                del self.programs[digest], self.profiles[digest]
 
 
 class Session:
@@ -357,7 +361,10 @@ def claimed_epoch(envelope: policy_pb2.Envelope) -> int:
 
 
 def hook_report(
-    hook: HookLike, epoch: int, blocks: Iterable[delivery_pb2.BlockReport]
+    hook: HookLike,
+    epoch: int,
+    blocks: Iterable[delivery_pb2.BlockReport],
+    features: Iterable[delivery_pb2.FeatureCounts] = (),
 ) -> delivery_pb2.ClientMessage:
     """Return the periodic report on one hook."""
     counters = {name: value for name, value in hook.counters.items() if value >= 0}
@@ -373,6 +380,7 @@ def hook_report(
         counters=counters,
         breaker=hook.breaker,
         killed=hook.killed,
+        features=features,
     )
     return delivery_pb2.ClientMessage(report=report)
 

@@ -9,6 +9,7 @@ from .blocks import Exclusion, Window
 from .evidence import Arm, Point
 from .machine import Served, Shadowed, State, Status, Transition
 from .plan import Plan
+from .upkeep import Index, Notice, Reference, Terms, Watch
 
 
 def to_json(state: State) -> dict[str, Any]:
@@ -29,6 +30,8 @@ def to_json(state: State) -> dict[str, Any]:
         "transitions": [transition_json(made) for made in state.transitions],
         "calibration": state.calibration,
         "killed": state.killed,
+        "withdrawn": state.withdrawn,
+        "watches": [asdict(watch) for watch in state.watches],
     }
 
 
@@ -56,6 +59,9 @@ def from_json(plan: Plan, data: dict[str, Any]) -> State:
         transitions=tuple(_transition(item) for item in data["transitions"]),
         calibration=data["calibration"],
         killed=data["killed"],
+        # states that were stored before these were known
+        withdrawn=data.get("withdrawn", False),
+        watches=tuple(_watch(item) for item in data.get("watches", ())),
     )
 
 
@@ -67,6 +73,20 @@ def transition_json(made: Transition) -> dict[str, Any]:
 def _transition(data: dict[str, Any]) -> Transition:
     known = {**data, "before": Status(data["before"]), "after": Status(data["after"])}
     return Transition(**known)
+
+
+def _watch(data: dict[str, Any]) -> Watch:
+    lists = {
+        "terms": Terms(**data["terms"]),
+        "profile": tuple(
+            Reference(**{**each, "shares": tuple(each["shares"])}) for each in data["profile"]
+        ),
+        "counts": tuple(tuple(each) for each in data["counts"]),
+        "first": tuple(tuple(each) for each in data["first"]),
+        "indices": tuple(Index(**each) for each in data["indices"]),
+        "notice": Notice(**data["notice"]) if data["notice"] else None,
+    }
+    return Watch(**{**data, **lists})
 
 
 def _point(data: dict[str, Any]) -> Point:

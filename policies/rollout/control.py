@@ -19,7 +19,7 @@ from ...sdk import dsse, keys
 from ...sdk.bundle import bundle_digest, read_bundle
 from ...sdk.errors import ConfigurationError, GnomonError, RolloutError, TrustError
 from ...sdk.records import INCUMBENT
-from . import codec, describe
+from . import codec, describe, reverifying
 from .blocks import Exclusion
 from .desk import Desk, Seat
 from .ledger import Ledger
@@ -150,6 +150,25 @@ class Control:
         self._apply(desk, act, request_id)
         return self.get(state.plan.id)
 
+    def reverify(self, envelope: policy_pb2.Envelope, actor: str) -> State:
+        """Take a fresh verdict on the policy in force; the same one again changes nothing.
+
+        Raises:
+            TrustError: no publisher signed it, or it holds no such thing.
+            RolloutError: it is not on what is in force, or rests on nothing newer.
+        """
+        payload = dsse.verify(envelope, dsse.REVERIFICATION_TYPE, self._identity.publishers)
+        said = reverifying.read(payload)
+        desk = self._desks.get(said.hook)
+        if desk is None or desk.state is None:
+            raise RolloutError(f"hook {said.hook!r} has no rollout to verify again")
+        watch = reverifying.require_watch(desk.state, said.policy)
+        if watch.evidence != said.evidence_digest:
+            source = self._bundle(said.policy).source
+            event = reverifying.checked(said, watch, source, self._clock(), actor or "publisher")
+            self._apply(desk, event, actor=event.actor)
+        return self._past[desk.state.plan.id]
+
     def exclude(self, hook: str, exclusion: Exclusion, actor: str) -> int:
         """Leave a stretch of time out of both arms; return how many blocks it touches."""
         desk = self._desks.get(hook)
@@ -273,7 +292,8 @@ class Control:
         body = describe.plan(words) | {"provenance": dict(read_bundle(payload).provenance)}
         body |= {"bundle_signed_by": self._signers(bundle), "plan_signed_by": self._signers(plan)}
         created = Happened("rollout.created", actor or "publisher", words.id, body)
-        begun = draft(words, self._random_bytes(16), self._clock())
+        watches = reverifying.watches(words, read_bundle(payload), desk.state)
+        begun = draft(words, self._random_bytes(16), self._clock(), watches)
         self._enter(desk, step(begun, Tick(), self._clock()), None, [created])
         return self._past[words.id]
 
@@ -376,10 +396,12 @@ class Control:
     def _look(self, desk: Desk) -> None:
         """See whether what is known by now moves the rollout."""
         state = desk.state
-        if state is None or state.status not in RUNNING:
+        if state is None:
             return
         event: Event = Tick()
-        if state.status is Status.SHADOW:
+        if state.status not in RUNNING:
+            event = desk.upkeep(self._clock())
+        elif state.status is Status.SHADOW:
             event = desk.shadowed()
         elif state.status is Status.FULL:
             event = desk.served()

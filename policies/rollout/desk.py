@@ -12,12 +12,15 @@ from ...sdk.assignment import Switchback
 from ...sdk.measure import BUCKETS
 from .blocks import SETTLE_NS, Blocks, Report
 from .evidence import Arm, Point
-from .machine import MEASURING, RUNNING, Served, Shadowed, State, Status
+from .machine import MEASURING, RUNNING, Event, Seen, Served, Shadowed, State, Status, Tick
+from .upkeep import Counts, added, counted, grown
 
 _log = logging.getLogger("gnomon.rollout")
 
 #: Blocks of a cell that are kept behind the newest one.
 KEPT_BLOCKS = 4096
+#: Counts of features are taken into the state, and so stored, so often in a window of upkeep.
+_LOOKS = 24
 _SHADOW = ("decisions", "diverged", "faults", "violations")
 
 
@@ -34,6 +37,7 @@ class Seat:
         error: of the last NACK.
         killed: why policies may not decide there, as last reported; empty where they may.
         counters: as last reported; the shadow's as ``shadow.NAME``.
+        features: policy and its features' counts, as last reported.
     """
 
     service: str
@@ -46,6 +50,7 @@ class Seat:
     error: str = ""
     killed: str = ""
     counters: dict[str, int] = field(default_factory=dict)
+    features: tuple[str, Counts] = ("", ())
 
 
 @dataclass(slots=True)
@@ -63,6 +68,7 @@ class Desk:
         blocks: reports of this attempt.
         dirty: reports that are not stored yet.
         ignored: block reports of processes whose clocks are ahead.
+        seen: counts of features that no event has taken yet, and since when.
     """
 
     hook: str
@@ -75,6 +81,8 @@ class Desk:
     blocks: Blocks = field(default_factory=Blocks)
     dirty: list[Report] = field(default_factory=list)
     ignored: int = 0
+    seen: Counts = ()
+    seen_ns: int = 0
 
     def connected(self) -> list[Seat]:
         """Return the processes whose streams are open."""
@@ -117,7 +125,29 @@ class Desk:
         if state.status in RUNNING:
             self._take_blocks(state, seat, report, now)
             self.blocks.heard(seat.instance, now)
+        elif report.epoch == self.epoch:
+            self._take_features(state, seat, report)
         return True
+
+    def _take_features(self, state: State, seat: Seat, report: delivery_pb2.HookReport) -> None:
+        """Add what a process has counted since its last report; the first one only says from where."""
+        watch = state.watch
+        found = counted(report.features, watch.profile) if watch else None
+        if watch is None or found is None:
+            return
+        digest, before = seat.features
+        seat.features = watch.digest, found
+        if digest == watch.digest and (more := grown(before, found)):
+            self.seen = added(self.seen, more)
+
+    def upkeep(self, now: int) -> Event:
+        """Return what is to be known of the policy in force: counts of its features, or time alone."""
+        watch = self.state.watch if self.state else None
+        since = now - self.seen_ns
+        if watch is None or not self.seen or 0 <= since < watch.terms.window_ns // _LOOKS:
+            return Tick()
+        seen, self.seen, self.seen_ns = self.seen, (), now
+        return Seen(seen)
 
     def _take_blocks(
         self, state: State, seat: Seat, report: delivery_pb2.HookReport, now: int
@@ -200,10 +230,18 @@ class Desk:
     def entered(self, before: State | None, after: State) -> bool:
         """Note a new state; return whether counting starts anew with it."""
         self.state = after
+        if _watched(before) != _watched(after):
+            self.seen = ()
         if before is None or before.attempt != after.attempt:
             self.blocks, self.dirty = Blocks(), []
         fresh = before is None or before.status is not after.status
         return fresh and after.status in (Status.SHADOW, Status.FULL)
+
+
+def _watched(state: State | None) -> tuple[object, ...]:
+    """Return what counts of features are of: they are compared with one profile alone."""
+    watch = state.watch if state else None
+    return (watch.digest, watch.profile, watch.since_ns) if watch else ()
 
 
 def sound_block(block: delivery_pb2.BlockReport, clip: float) -> bool:

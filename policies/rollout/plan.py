@@ -12,7 +12,9 @@ from gnomon.v1 import policy_pb2
 
 from ...sdk.assignment import Switchback
 from ...sdk.errors import RolloutError
+from ...sdk.records import INCUMBENT
 from .evidence import Effect, Evidence, Rail
+from .upkeep import NOTHING, Terms
 
 STATISTICS = ("mean", "p99", "failure_rate")
 
@@ -42,6 +44,7 @@ class Plan:
         evidence_digest: of the verdict.
         predicted: relative change of the objective by the digest that it is against.
         paired: both arms answer the same traffic in every block; if not, they alternate.
+        upkeep: what becomes of it after the promotion.
     """
 
     id: str
@@ -69,6 +72,7 @@ class Plan:
     evidence_digest: str
     predicted: Mapping[str, Effect]
     paired: bool = False
+    upkeep: Terms = NOTHING
 
     def switchback(self, salt: bytes, cell: str, weight: float) -> Switchback:
         """Return the randomisation of one cell at one weight."""
@@ -92,6 +96,7 @@ def read_plan(payload: bytes) -> Plan:
         raise RolloutError(f"payload of {len(payload)} bytes is no ramp plan") from error
     plan = _plan(message)
     problem = _names(plan) or _switchback(plan) or _statistics(plan, message) or _effects(plan)
+    problem = problem or _upkeep(plan.upkeep)
     if problem:
         raise RolloutError(f"plan {plan.id or '(no id)'}: {problem}")
     return plan
@@ -130,7 +135,31 @@ def _plan(message: policy_pb2.RampPlan) -> Plan:
             for digest, interval in message.predicted.items()
         },
         paired=message.arms == policy_pb2.ARMS_PAIRED,
+        upkeep=_terms(message.upkeep) if message.HasField("upkeep") else NOTHING,
     )
+
+
+def _terms(message: policy_pb2.Upkeep) -> Terms:
+    return Terms(
+        expires_ns=message.expires_after_ns,
+        drift_limit=message.drift_limit,
+        grace_ns=message.grace_ns,
+        then=message.then,
+        window_ns=message.window_ns,
+        windows=message.windows,
+    )
+
+
+def _upkeep(terms: Terms) -> str:
+    if terms.then not in ("keep", INCUMBENT):
+        return f"upkeep: then {terms.then!r} must be 'keep' or 'incumbent'"
+    if terms.expires_ns < 0 or terms.grace_ns < 0:
+        return "upkeep: expiry and grace must not be negative"
+    if not 0.0 <= terms.drift_limit < math.inf:
+        return f"upkeep: drift limit {terms.drift_limit} must be finite, at least 0"
+    if terms.drift_limit and (terms.window_ns <= 0 or not terms.windows):
+        return f"upkeep: drift is watched over {terms.windows} windows of {terms.window_ns} ns; both must be above 0"
+    return ""
 
 
 def _names(plan: Plan) -> str:
