@@ -287,14 +287,13 @@ class Control:
             return self._repeated(words)
         self._check(desk, words, read_bundle(payload), bundle_digest(payload))
         self._keep(words.candidate, bundle)
-        desk.plan = plan.SerializeToString()
-        self._manifests.pop(desk.hook, None)
         body = describe.plan(words) | {"provenance": dict(read_bundle(payload).provenance)}
         body |= {"bundle_signed_by": self._signers(bundle), "plan_signed_by": self._signers(plan)}
         created = Happened("rollout.created", actor or "publisher", words.id, body)
         watches = reverifying.watches(words, read_bundle(payload), desk.state)
         begun = draft(words, self._random_bytes(16), self._clock(), watches)
-        self._enter(desk, step(begun, Tick(), self._clock()), None, [created])
+        after = step(begun, Tick(), self._clock())
+        self._enter(desk, after, None, [created], plan=plan.SerializeToString())
         return self._past[words.id]
 
     def _signers(self, envelope: policy_pb2.Envelope) -> dict[str, str]:
@@ -428,21 +427,28 @@ class Control:
         before: State | None,
         extra: list[Happened],
         request_id: str = "",
+        *,
+        plan: bytes = b"",
     ) -> None:
-        """Store a new state, then publish it, then account for it."""
+        """Store a new state, then publish it, then account for it.
+
+        What cannot be stored has not happened: the desk stays as it was.
+        """
         if after == before and not extra and not request_id:
             return
         moved = before is None or before.target != after.target
-        if desk.entered(before, after):
-            desk.mark()
+        new = replace(desk, plan=plan or desk.plan)
+        if new.entered(before, after):
+            new.mark()
         if moved:
-            desk.epoch += 1
+            new.epoch += 1
         if before is None or before.attempt != after.attempt:
-            desk.first_epoch = desk.epoch
-        self._past[after.plan.id] = after
-        made = describe.transitions(before, after, desk.epoch)
+            new.first_epoch = new.epoch
+        made = describe.transitions(before, after, new.epoch)
         told = [*extra, *made] if before is None else [*made, *extra]
-        self._store.save(_row(desk, after), told, request_id)
+        self._store.save(_row(new, after), told, request_id)
+        desk.become(new)
+        self._past[after.plan.id] = after
         if moved:
             self.published(desk.hook)
         try:
@@ -453,11 +459,13 @@ class Control:
     def _overtake(self, desk: Desk, epoch: int) -> None:
         """Go on from an epoch that a process has seen, as after a loss of the control plane's state."""
         _log.warning("hook %s: a process has seen epoch %d, going on from there", desk.hook, epoch)
-        desk.epoch = epoch
-        if desk.state is not None:
-            desk.epoch += 1
-            self._store.save(_row(desk, desk.state), [])
-            self.published(desk.hook)
+        if desk.state is None:
+            desk.epoch = epoch
+            return
+        new = replace(desk, epoch=epoch + 1)
+        self._store.save(_row(new, desk.state), [])
+        desk.become(new)
+        self.published(desk.hook)
 
     def _account(self) -> None:
         """Write to the ledger, in order, what it does not hold yet; stop where it takes no more.

@@ -1,0 +1,1 @@
+"""A fleet and its control plane in one thread, on simulated time, network and disks, from one seed."""
