@@ -52,9 +52,7 @@ class Plane:
         if self.control is not None:
             return
         try:
-            control = Control(
-                self.store, self.ledger, _IDENTITY, self.clock, world.rng.randbytes
-            )
+            control = Control(self.store, self.ledger, _IDENTITY, self.clock, world.rng.randbytes)
         except (Died, GnomonError, OSError) as error:
             self._again(f"start fails: {type(error).__name__}")
             return

@@ -92,9 +92,7 @@ class SimHook:
         if held.stale and not self._stale:
             world.add(LeaseEnded(world.now, process.name, self.name, held.epoch))
         self._stale = held.stale
-        world.add(
-            Decided(world.now, process.name, self.name, held.epoch, held.arm, held.policy)
-        )
+        world.add(Decided(world.now, process.name, self.name, held.epoch, held.arm, held.policy))
 
     def _decide(self, held: Any, now: Now) -> None:
         world = self._process.world

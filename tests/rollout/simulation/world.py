@@ -302,8 +302,6 @@ class World:
         return problems
 
 
-def simulate(
-    seed: int, weather: Weather | None = None, *, on_sqlite: bool | None = None
-) -> Run:
+def simulate(seed: int, weather: Weather | None = None, *, on_sqlite: bool | None = None) -> Run:
     """Return what became of a seed's world; the same every time."""
     return World(seed, weather, on_sqlite=on_sqlite).run()
