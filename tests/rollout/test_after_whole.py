@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from gnomon.cli import app
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.policies.rollout.client import RolloutClient
+from gnomon.policies.rollout.ledger import Ledger
 from gnomon.policies.rollout.shipping import Ramp, build_plan, sign_plan
 from gnomon.sdk import dsse, keys
-from gnomon.sdk.bundle import build_bundle, bundle_digest
+from gnomon.sdk.bundle import build_bundle, golden_of
 from gnomon.sdk.errors import UnavailableError
 from gnomon.sdk.language import check
+from gnomon.shadow.gates.verdict import GATES, GateResult, Verdict
 from gnomon.shadow.profiles import message, profile_of
 from gnomon.shadow.traces.trace import DecisionTrace
 from gnomon.v1 import policy_pb2, rollouts_pb2
@@ -150,15 +156,40 @@ class Place:
         assert found.state == rollouts_pb2.STABLE, found.transitions[-1].cause
         return rollout
 
-    def reverified(self, factor: float) -> policy_pb2.Envelope:
-        said = rollouts_pb2.Reverification(
+    def reverified(self, factor: float) -> None:
+        """Have a fresh verdict on newer traffic, and bring it by the command."""
+        verdict = Verdict(
+            decision="accepted",
+            reason="",
+            summary="still better",
             hook="after.pick",
-            policy=bundle_digest(self.bundle()),
+            kind="load_balancer",
+            kind_version=load_balancer.version,
+            source=SOURCE,
             source_digest=hashlib.sha256(SOURCE.encode()).hexdigest(),
-            evidence_digest="f" * 64,
-            profile=profile(factor, time.time_ns()),
-        )
-        return dsse.sign(dsse.REVERIFICATION_TYPE, said.SerializeToString(), self.publisher)
+            form="score",
+            gates=tuple(GateResult(name, "passed", "") for name in GATES),
+            fidelity={},
+            trace="n" * 64,
+            splits={},
+            calibration="c" * 64,
+            predicted={},
+            layers=(),
+            isolation="strict",
+            seed=0,
+            tool="test",
+            created_ns=1,
+            golden=golden_of(load_balancer.checked(SOURCE), load_balancer).digest,
+            profile=profile_of(trace(factor, time.time_ns()), load_balancer),
+        ).save(self.folder / "verdict.json")
+        with closing(Ledger(self.folder / "local.db")) as ledger:
+            verdict.record(ledger, "verify")
+        words = ["rollout", "reverified", "after.pick", "--verdict", self.folder / "verdict.json"]
+        words += ["--key", self.folder / "publisher.pem", "--ledger", self.folder / "local.db"]
+        words += ["--control-plane", self.address, "--json"]
+        done = CliRunner().invoke(app, [str(word) for word in words])
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["upkeep"]["notice"] == ""
 
 
 @pytest.fixture
@@ -186,7 +217,7 @@ def test_traffic_that_moves_is_noticed_answered_and_in_the_end_has_its_consequen
         place.wait(lambda: _reachable(client))
         noticed = client.get(rollout)
         assert (noticed.state, bool(noticed.upkeep.notice)) == (rollouts_pb2.STABLE, True)
-        client.reverify(place.reverified(4.0), "test")
+        place.reverified(4.0)
         place.wait(lambda: _calm(client.get(rollout).upkeep))
         client.act(rollout, "abort", "test")
         place.slower(1.0)
