@@ -351,11 +351,16 @@ class Control:
         return ""
 
     def _uncalibrated(self, desk: Desk, bundle: policy_pb2.Bundle) -> str:
-        state = desk.state
-        if state is None or state.calibration != RECALIBRATE:
-            return ""
-        before = self._bundle(state.plan.candidate).provenance.get("calibration", "")
-        if bundle.provenance.get("calibration", "") not in ("", before):
+        """Refuse what rests on a simulator that was found wrong, however long ago on this hook."""
+        named = bundle.provenance.get("calibration", "")
+        for state in self.rollouts(desk.hook):
+            if state.calibration != RECALIBRATE:
+                continue
+            before = self._bundle(state.plan.candidate).provenance.get("calibration", "")
+            newest = desk.state is not None and state.plan.id == desk.state.plan.id
+            if named in (("", before) if newest else (before,)) and (named or newest):
+                break
+        else:
             return ""
         return (
             f"recalibration required since rollout {state.plan.id}: verify on a newer trace, "
