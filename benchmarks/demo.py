@@ -1,6 +1,6 @@
 """The demo over several seeds: does a good policy win, and does an equal one not?
 
-``GNOMON_BENCH_SEEDS`` (3) quick runs and ``GNOMON_BENCH_NULLS`` (5) null runs. Each run is kept under
+``GNOMON_BENCH_SEEDS`` (10) quick runs and ``GNOMON_BENCH_NULLS`` (20) null runs. Each run is kept under
 ``build/bench/demo/`` and not repeated, so an interrupted tally goes on where it was.
 """
 
@@ -22,8 +22,8 @@ RUNS = OUT / "demo"
 
 def run() -> list[Row]:
     """Run what is missing and count how the runs ended."""
-    seeds = int(os.environ.get("GNOMON_BENCH_SEEDS", "3"))
-    nulls = int(os.environ.get("GNOMON_BENCH_NULLS", "5"))
+    seeds = int(os.environ.get("GNOMON_BENCH_SEEDS", "10"))
+    nulls = int(os.environ.get("GNOMON_BENCH_NULLS", "20"))
     quick = [_summary("quick", seed) for seed in range(seeds)]
     null = [_summary("null", seed) for seed in range(nulls)]
     return [*_quick_rows(quick), *_null_rows(null)]
@@ -49,7 +49,8 @@ def _quick_rows(runs: list[dict[str, Any]]) -> list[Row]:
     ended = [run["ended"] for run in runs]
     rows = [
         _share("quick demo: promoted and the wrong one taken back", ended.count("good"), runs, 0.8),
-        _count("quick demo: something happened that must not", ended.count("wrong"), runs),
+        _count("quick demo: something happened that must not", ended.count("wrong"), runs, 0),
+        _count("quick demo: inconclusive", ended.count("inconclusive"), runs),
     ]
     first = [run["rollouts"]["first"] for run in runs if "first" in run.get("rollouts", {})]
     wrong = [run["wrong"]["cost"] for run in runs if "wrong" in run]
@@ -69,10 +70,16 @@ def _quick_rows(runs: list[dict[str, Any]]) -> list[Row]:
 
 
 def _null_rows(runs: list[dict[str, Any]]) -> list[Row]:
-    promoted = sum(run["null"]["promoted"] for run in runs if "null" in run)
-    states = Counter(run["null"]["state"] for run in runs if "null" in run)
+    judged = [run["null"] for run in runs if "null" in run]
+    promoted = sum(null["promoted"] for null in judged)
+    states = Counter(null["state"] for null in judged)
     note = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    return [_share("null demo: promoted", promoted, runs, 0.05, "lower", note)]
+    never = len(runs) - len(judged)
+    return [
+        _share("null demo: promoted", promoted, runs, 0.05, "lower", note),
+        _count("null demo: inconclusive, held at the end", states["HOLD"], runs),
+        _count("null demo: inconclusive, never came to a canary", never, runs),
+    ]
 
 
 def _share(
@@ -88,8 +95,8 @@ def _share(
     return Row(name, share, "of runs", better, target, (share, share), note=note)
 
 
-def _count(name: str, count: int, runs: list[dict[str, Any]]) -> Row:
-    return Row(name, count, "runs", "lower", 0, (count, count), note=f"of {len(runs)}")
+def _count(name: str, count: int, runs: list[dict[str, Any]], target: float | None = None) -> Row:
+    return Row(name, count, "runs", "lower", target, (count, count), note=f"of {len(runs)}")
 
 
 def _median(name: str, values: list[float], unit: str) -> Row:

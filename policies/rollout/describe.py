@@ -26,6 +26,9 @@ def plan(words: Plan) -> dict[str, Any]:
         "alpha_promote": words.alpha_promote,
         "alpha_abort": words.alpha_abort,
         "upkeep": asdict(words.upkeep),
+        "lease_ns": words.lease_ns,
+        "shadow_decisions": words.shadow_decisions,
+        "soak_ns": words.soak_ns,
         "evidence_digest": words.evidence_digest,
         "predicted": {digest: effect(found) for digest, found in words.predicted.items()},
     }
@@ -45,6 +48,7 @@ def transitions(before: State | None, after: State, epoch: int) -> list[Happened
             "attempt": made.attempt,
             "alpha_promote": after.alpha_promote,
             "epoch": epoch,
+            "weight": after.weight,
             "candidate": after.plan.candidate,
             "stable": after.plan.stable,
             "evidence_digest": after.plan.evidence_digest,

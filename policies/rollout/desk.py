@@ -67,6 +67,7 @@ class Desk:
         seats: processes by instance.
         blocks: reports of this attempt.
         dirty: reports that are not stored yet.
+        unstored: processes whose rows in the store are behind.
         ignored: block reports of processes whose clocks are ahead.
         seen: counts of features that no event has taken yet, and since when.
     """
@@ -80,6 +81,7 @@ class Desk:
     seats: dict[str, Seat] = field(default_factory=dict)
     blocks: Blocks = field(default_factory=Blocks)
     dirty: list[Report] = field(default_factory=list)
+    unstored: set[str] = field(default_factory=set)
     ignored: int = 0
     seen: Counts = ()
     seen_ns: int = 0

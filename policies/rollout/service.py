@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import NoReturn, TypeVar
 
@@ -16,22 +17,23 @@ from gnomon.v1 import (
     audit_pb2_grpc,
     delivery_pb2,
     delivery_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
     rollouts_pb2,
     rollouts_pb2_grpc,
 )
 
 from ...sdk.errors import GnomonError, RolloutError, TrustError
-from . import views
+from . import roles, streams, views
 from .blocks import Exclusion
+from .chain import Entry, read_body
 from .control import Control
-from .ledger import Entry, Ledger, read_body
 from .machine import State
 
 _log = logging.getLogger("gnomon.rollout")
 
-#: Messages that wait for one process; a slower one is cut off and comes back for the newest state.
-_MAX_WAITING = 256
-_MAX_HOOKS = 256
+#: Between two views of a rollout that is watched: a fleet's answers come as one.
+_VIEW_EVERY_S = 0.05
 
 T = TypeVar("T")
 
@@ -43,37 +45,35 @@ class _Stream:
         self.instance = ""
         self.held: set[str] = set()
         self.hooks: set[str] = set()
-        self.outbox: asyncio.Queue[delivery_pb2.ServerMessage | None] = asyncio.Queue(_MAX_WAITING)
+        self.outbox = streams.Outbox()
+        self.pace = streams.Pace(time.monotonic())
         self._nonces = itertools.count(1)
-        self._sent: dict[str, delivery_pb2.ServerMessage] = {}
+        self._sent: set[str] = set()
 
-    def put(self, message: delivery_pb2.ServerMessage) -> None:
-        """Queue a resource under a nonce of its own."""
+    def put(self, message: delivery_pb2.ServerMessage, anchor: str) -> None:
+        """Queue a resource under a nonce of its own, with the ledger's head."""
         nonce = str(next(self._nonces))
-        named = delivery_pb2.ServerMessage(nonce=nonce)
+        named = delivery_pb2.ServerMessage(nonce=nonce, anchor=anchor)
         named.MergeFrom(message)
-        self._sent[nonce] = named
+        self._sent.add(nonce)
         if message.WhichOneof("resource") == "bundle":
             self.held.add(message.bundle.digest)
-        try:
-            self.outbox.put_nowait(named)
-        except asyncio.QueueFull:
+        self._sent.discard(self.outbox.put(named))
+        if len(self._sent) > streams.MOST_UNANSWERED:
             self.end()
 
     def answered(self, ack: delivery_pb2.Ack) -> bool:
         """Return whether an answer is to something sent on this stream and not answered yet."""
-        sent = self._sent.pop(ack.nonce, None)
-        if sent is None:
+        if ack.nonce not in self._sent:
             return False
+        self._sent.discard(ack.nonce)
         if not ack.ok and ack.resource == "bundle":
             self.held.discard(ack.name)
         return True
 
     def end(self) -> None:
-        """End the stream after what is queued, or at once when the queue is full."""
-        if self.outbox.full():
-            self.outbox.get_nowait()
-        self.outbox.put_nowait(None)
+        """End the stream after what waits for it."""
+        self.outbox.end()
 
 
 class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
@@ -108,6 +108,11 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
             if hook in stream.hooks:
                 self._push(stream, hook)
 
+    def resigned(self, digest: str) -> None:
+        """Push a bundle again with the next manifest that names it."""
+        for stream in self._streams.values():
+            stream.held.discard(digest)
+
     def close(self) -> None:
         """End all streams."""
         for stream in list(self._streams.values()):
@@ -119,7 +124,10 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
         try:
             async for message in requests:
                 self._receive(stream, message)
-        except RolloutError as error:
+                wait_s = stream.pace.wait_s(time.monotonic(), len(stream.hooks))
+                if wait_s > 0.0:  # not read means not sent: the transport makes the process wait
+                    await asyncio.sleep(wait_s)
+        except GnomonError as error:
             _log.warning("stream of %s ended: %s", stream.instance or "a stranger", error)
             raise
         finally:
@@ -134,11 +142,15 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
         elif which == "ack" and stream.answered(message.ack):
             self._control.ack(stream.instance, message.ack)
         elif which == "report":
+            streams.check_report(message.report)
             self._control.report(stream.instance, message.report)
 
     def _hello(self, stream: _Stream, hello: delivery_pb2.Hello) -> None:
-        if not hello.node.instance or len(hello.hooks) > _MAX_HOOKS:
-            raise RolloutError(f"a hello needs an instance and at most {_MAX_HOOKS} hooks")
+        others = len(self._streams) - (stream.instance in self._streams)
+        streams.check_hello(hello, stream.hooks, others)
+        roles.check_service(hello.node.service)
+        if stream.instance not in ("", hello.node.instance):
+            raise RolloutError(f"stream of {stream.instance} cannot speak for another process too")
         before = self._streams.get(hello.node.instance)
         if before is not None and before is not stream:
             before.end()
@@ -154,7 +166,7 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
 
     def _push(self, stream: _Stream, hook: str) -> None:
         for message in self._control.pushes(hook, stream.held):
-            stream.put(message)
+            stream.put(message, self._control.witnesses.head)
 
     def _leave(self, stream: _Stream) -> None:
         if self._streams.get(stream.instance) is stream:
@@ -181,7 +193,9 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
         """Begin a rollout."""
         return await _answer(
             context,
-            lambda: self._view(self._control.create(request.bundle, request.plan, request.actor)),
+            lambda: self._view(
+                self._control.create(request.bundle, request.plan, roles.actor(request.actor))
+            ),
         )
 
     async def Get(self, request: rollouts_pb2.GetRequest, context: Context) -> rollouts_pb2.Rollout:
@@ -204,6 +218,7 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
         while True:
             seen = self._changes.get(view.id, 0)
             yield view
+            await asyncio.sleep(_VIEW_EVERY_S)
             while self._changes.get(view.id, 0) == seen and not self._closed:
                 await self._changed.wait()
             if self._closed:
@@ -215,7 +230,8 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
 
         def act() -> rollouts_pb2.Rollout:
             rollout = request.id or self._control.get().plan.id
-            order = (request.action, request.actor, request.reason, request.request_id)
+            by = roles.actor(request.actor)
+            order = (request.action, by, request.reason, request.request_id)
             return self._view(self._control.act(rollout, *order))
 
         return await _answer(context, act)
@@ -226,7 +242,7 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
         """Leave a stretch of time out of both arms."""
         gap = Exclusion(request.from_unix_ns, request.to_unix_ns, request.reason)
         blocks = await _answer(
-            context, lambda: self._control.exclude(request.hook, gap, request.actor)
+            context, lambda: self._control.exclude(request.hook, gap, roles.actor(request.actor))
         )
         return rollouts_pb2.ExcludeResponse(blocks=blocks)
 
@@ -264,15 +280,50 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
         return views.rollout(state, self._control.epoch(hook), seats)
 
 
+class KeysService(keys_pb2_grpc.KeysServicer):
+    """Signatures under what is in force.
+
+    Args:
+        control: that it speaks for.
+    """
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    async def Signed(
+        self, request: keys_pb2.SignedRequest, context: Context
+    ) -> keys_pb2.SignedResponse:
+        """Return what is in force, with its signatures."""
+        del context
+        return self._view(request.hook)
+
+    async def Resign(
+        self, request: keys_pb2.ResignRequest, context: Context
+    ) -> keys_pb2.SignedResponse:
+        """Take further signatures."""
+        plan = request.plan if request.HasField("plan") else None
+        by = roles.actor(request.actor)
+        await _answer(
+            context, lambda: self._control.resign(request.hook, plan, request.bundles, by)
+        )
+        return self._view(request.hook)
+
+    def _view(self, hook: str) -> keys_pb2.SignedResponse:
+        return keys_pb2.SignedResponse(
+            hooks=self._control.signed(hook), rollout_keyids=self._control.rollout_keyids()
+        )
+
+
 class AuditService(audit_pb2_grpc.AuditServicer):
     """The ledger, to be read.
 
     Args:
-        ledger: of the control plane.
+        control: whose ledger it is.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._ledger = control.ledger
 
     async def Export(
         self, request: audit_pb2.AuditExportRequest, context: Context
@@ -281,19 +332,60 @@ class AuditService(audit_pb2_grpc.AuditServicer):
         del context
         for entry in self._ledger.export(request.from_seq, request.subject):
             yield entry_message(entry)
+            await asyncio.sleep(0)  # a long ledger must not hold up a rollback
 
     async def Verify(
         self, request: audit_pb2.AuditVerifyRequest, context: Context
     ) -> audit_pb2.AuditVerifyResponse:
         """Say whether the chain holds."""
         del request, context
-        check = self._ledger.verify()
+        check = await asyncio.to_thread(self._ledger.verify)
         return audit_pb2.AuditVerifyResponse(
             ok=check.ok,
             entries=check.entries,
             head=check.head,
             problem=check.problem,
             problem_seq=check.problem_seq,
+        )
+
+    async def Anchors(
+        self, request: audit_pb2.AuditAnchorsRequest, context: Context
+    ) -> audit_pb2.AuditAnchorsResponse:
+        """Return the head, what processes remember, and what of that the ledger does not hold."""
+        del request, context
+        return self._anchors()
+
+    async def Accept(
+        self, request: audit_pb2.AuditAcceptRequest, context: Context
+    ) -> audit_pb2.AuditAnchorsResponse:
+        """Take what is in dispute as lost."""
+
+        def accept() -> audit_pb2.AuditAnchorsResponse:
+            self._control.accept(roles.actor(request.actor), request.reason)
+            return self._anchors()
+
+        return await _answer(context, accept)
+
+    def _anchors(self) -> audit_pb2.AuditAnchorsResponse:
+        witnesses = self._control.witnesses
+        services = {seat.instance: seat.service for seat in self._control.clients()}
+        return audit_pb2.AuditAnchorsResponse(
+            head=witnesses.head,
+            witnesses=[
+                audit_pb2.Witness(
+                    service=services.get(instance, ""),
+                    instance=instance,
+                    anchor=said.anchor,
+                    time_unix_ns=said.time_ns,
+                )
+                for instance, said in sorted(witnesses.said.items())
+            ],
+            disputes=[
+                audit_pb2.Dispute(
+                    anchor=each.anchor, problem=each.problem, instances=each.instances
+                )
+                for each in witnesses.disputes.values()
+            ],
         )
 
 

@@ -206,6 +206,7 @@ class _Fleet:
     #: By hook and content; by hook and epoch the time of the first.
     published: dict[tuple[str, str], Published] = field(default_factory=dict)
     first: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
+    said: dict[tuple[str, int], tuple[object, ...]] = field(default_factory=dict)
     held: dict[tuple[str, str], _Held] = field(default_factory=lambda: defaultdict(_Held))
     killing: dict[str, str] = field(default_factory=dict)
     killed: dict[str, int] = field(default_factory=dict)
@@ -240,6 +241,18 @@ class _Fleet:
         self.first[event.hook].setdefault(event.epoch, event.time_ns)
         if not event.kill and event.rollout in self.killed:
             self._say(event, "killed", f"{event.rollout} is published after its kill was answered")
+        words = (
+            event.rollout,
+            event.stable,
+            event.candidate,
+            event.phase,
+            event.weight,
+            event.kill,
+        )
+        if self.said.setdefault((event.hook, event.epoch), words) != words:
+            self._say(event, "epochs", f"epoch {event.epoch} is published with two contents")
+        if event.epoch < max(self.first[event.hook]):
+            self._say(event, "epochs", f"epoch {event.epoch} is published after a later one")
         plan = self.plans.get(event.rollout)
         if plan is None:
             self._say(

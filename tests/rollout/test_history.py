@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -148,6 +150,8 @@ PLANTED: dict[str, tuple[str, list[Event]]] = {
         "killed",
         [*BEGUN, *KILLING, *RENEWED, tried(479 * S)],
     ),
+    "one epoch with two contents": ("epochs", [PLAN, TRIAL, replace(TRIAL, weight=0.5)]),
+    "an older epoch after a later one": ("epochs", [PLAN, TRIAL, KILL, TRIAL]),
     "an order that was lost": ("orders", [*KILLING, Settled(0, "control", "r-1", MOVES[:1])]),
     "an order carried out twice": (
         "orders",
@@ -180,12 +184,14 @@ def test_a_violation_is_noticed(planted: str) -> None:
 
 def test_a_lost_state_forgets_epochs_and_nothing_else() -> None:
     """A process that lost its folder may take what is fresh; min_epoch is what replaces the folder."""
-    older = [*BEGUN, LATER, *installed(LATER, 26 * S), Restarted(27 * S, "aa", kept=False)]
-    again = replace(TRIAL, time_ns=28 * S, issued_ns=28 * S, content="m2b")
-    assert check([*older, again, Installed(28 * S, "aa", HOOK, 2, "m2b"), tried(29 * S)]) == []
+    again = replace(TRIAL, time_ns=24 * S, issued_ns=24 * S, content="m2b")
+    lost = Restarted(27 * S, "aa", kept=False)
+    older = [*BEGUN, again, LATER, *installed(LATER, 26 * S), lost]
+    assert check([*older, Installed(28 * S, "aa", HOOK, 2, "m2b"), tried(29 * S)]) == []
     assert check([*older, tried(29 * S)])
 
 
 def test_every_property_is_planted() -> None:
     names = {name for name, _ in PLANTED.values()}
-    assert names == {"unsigned", "expired", "superseded", "killed", "weight", "orders", "ledger"}
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "safety.md").read_text("utf-8")
+    assert names == set(re.findall(r"^\| (\w+) \| [A-Z]", page, re.MULTILINE))

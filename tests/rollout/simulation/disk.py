@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import random
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
-import sqlalchemy.exc
-
 from gnomon.policies.rollout.blocks import Report
-from gnomon.policies.rollout.ledger import Entry, Ledger
+from gnomon.policies.rollout.ledger import Entry, Ledger, LedgerFullError
 from gnomon.policies.rollout.store import ClientRow, Happened, Row, Store
+from gnomon.sdk.errors import RolloutError
 from gnomon.sdk.state import Saved
 
 #: What becomes of a write: nothing, the process dies before or after it, or the disk is full.
 Fault = Literal["", "dies before", "dies after", "full"]
+
+
+_FREQUENT = ("store.put_clients", "store.put_reports")
 
 
 class Died(BaseException):
@@ -30,22 +31,22 @@ class Fuse:
 
     Args:
         rng: decides.
-        rate: share of writes that fail.
+        rate: share of writes at which the process dies; four times that of those that matter most.
         met: counts what became of writes, by place.
     """
 
     def __init__(self, rng: random.Random, rate: float, met: Counter[str]) -> None:
         self.rate = rate
-        self.full = False
+        self.full: tuple[str, ...] = ()  # places that have no room, by how their names begin
         self._rng = rng
         self._met = met
 
     def next(self, place: str) -> Fault:
         """Return what becomes of the next write."""
-        if self.full and place != "publish":
+        if place.startswith(self.full) and self.full:
             self._met["disk full"] += 1
             return "full"
-        if self._rng.random() >= self.rate:
+        if self._rng.random() >= self.rate * (1.0 if place in _FREQUENT else 4.0):
             return ""
         fault: Fault = self._rng.choice(("dies before", "dies after"))
         self._met[f"{fault} {place}"] += 1
@@ -73,12 +74,11 @@ def _guarded(place: str, full: Callable[[], Exception]) -> Callable[[Any], Any]:
 
 
 def _store_full() -> Exception:
-    cause = sqlite3.OperationalError("database or disk is full")
-    return sqlalchemy.exc.OperationalError("insert", None, cause)
+    return RolloutError("the store cannot be written: database or disk is full")
 
 
 def _ledger_full() -> Exception:
-    return sqlite3.OperationalError("database or disk is full")
+    return LedgerFullError("the ledger takes no entry: database or disk is full")
 
 
 class SimStore(Store):
@@ -113,8 +113,7 @@ class _Tables:
 
     def save(self, row: Row, happened: Iterable[Happened], request_id: str = "") -> list[Happened]:
         text = json.dumps([row.marks, row.state])
-        first = self._rows[row.id][0].plan if row.id in self._rows else row.plan
-        self._rows[row.id] = (replace(row, plan=first, marks={}, state={}), text)
+        self._rows[row.id] = (replace(row, marks={}, state={}), text)
         self._epochs[row.hook] = row.epoch
         if request_id:
             assert request_id not in self._requests, "a request's id is unique"
@@ -133,6 +132,9 @@ class _Tables:
     def epochs(self) -> dict[str, int]:
         return dict(self._epochs)
 
+    def last_event(self) -> int:
+        return len(self._events)
+
     def events(self, after: int) -> list[Happened]:
         return self._events[after:]
 
@@ -140,7 +142,7 @@ class _Tables:
         return self._requests.get(request_id, "")
 
     def put_bundle(self, digest: str, envelope: bytes) -> None:
-        self._bundles.setdefault(digest, envelope)
+        self._bundles[digest] = envelope
 
     def bundles(self) -> dict[str, bytes]:
         return dict(self._bundles)
@@ -160,7 +162,8 @@ class _Tables:
         kept.update({(r.instance, r.cell, r.block, r.arm): r for r in reports})
 
     def reports(self, rollout: str, attempt: int) -> list[Report]:
-        return list(self._reports.get((rollout, attempt), {}).values())
+        kept = self._reports.get((rollout, attempt), {})
+        return [kept[key] for key in sorted(kept)]  # as the primary key has it
 
 
 class SimTables(_Tables):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import queue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gnomon.sdk.arms import Arms, Moment, Sampling, Surroundings, segment
 from gnomon.sdk.assignment import Assignment
@@ -39,6 +39,7 @@ class SimHook:
 
     kind = KIND
     has_outcomes = True
+    broken: ClassVar[dict[str, int]] = {}
 
     def __init__(self, name: str, process: Process) -> None:
         self.name = name
@@ -90,6 +91,7 @@ class SimHook:
     def _note(self, held: Any) -> None:
         world, process = self._process.world, self._process
         if held.stale and not self._stale:
+            world.met["lease ends"] += 1
             world.add(LeaseEnded(world.now, process.name, self.name, held.epoch))
         self._stale = held.stale
         world.add(Decided(world.now, process.name, self.name, held.epoch, held.arm, held.policy))
@@ -149,7 +151,7 @@ class Process:
         self.name = name
         self.cell = cell
         self.rng = world.rng
-        self.fuse = Fuse(world.rng, world.weather.writes, world.met)
+        self.fuse = Fuse(world.rng, 0.0, world.met)
         self.folder = Folder(self.fuse)
         self.link: Link | None = None
         self.up = False
@@ -215,7 +217,7 @@ class Process:
         world = self.world
         if not ack.ok:
             name = ack.name if ack.resource == "manifest" else ""
-            world.met["nack " + (" ".join(ack.error.split()[:3]) or "empty")] += 1
+            world.met["nack"] += 1
             world.add(Nacked(world.now, self.name, name, ack.epoch, ack.error))
         elif ack.resource == "manifest":
             world.add(Acked(world.now, self.name, ack.name, ack.epoch))
@@ -236,7 +238,10 @@ class Process:
             for hook in self.hooks.values():
                 hook.step(self.now())
         if self.link is not None and not self.link.cut:
-            for message in self.client._reports(self.stream):
+            reports = list(self.client._reports(self.stream))
+            # A hook that is none would cost its reports, and the simulation its point.
+            assert len(reports) == len(self.hooks), self.client._last_error
+            for message in reports:
                 self.link.send(message)
 
     def crash(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from typing import Any
 from unittest import mock
 
@@ -36,7 +36,7 @@ POLICIES = 12
 _WEIGHTS = ((0.5, 1.0), (0.25, 0.5, 1.0), (0.2, 0.35, 0.5, 1.0))
 
 
-@lru_cache(maxsize=None)
+@cache
 def shipped(hook: str, number: int) -> policy_pb2.Envelope:
     """Return the signed bundle of a hook's policy; every second one has a new calibration."""
     names = KIND.input_names
@@ -67,7 +67,7 @@ def ramp(rng: random.Random) -> Ramp:
 
 def plan(hook: str, number: int, stable: str, plan_id: str, now: int, how: Ramp) -> Any:
     """Return a signed plan for a shipped policy."""
-    predicted = {"incumbent": Effect(-0.3, -0.5, 0.2)}
+    predicted = {"incumbent": Effect(-0.35, -0.45, -0.1)}
     payload = build_plan(
         how,
         shipped(hook, number).payload,
