@@ -39,6 +39,7 @@ COMMANDS = (
     "serve",
     "ship",
     "rollout",
+    "drift",
     "kill",
     "audit",
     "doctor",

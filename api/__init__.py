@@ -19,8 +19,8 @@ from .invariants import (
 )
 from .machine import doctor
 from .places import CONTROL_PLANE, LEDGER, acting, existing_ledger
-from .recording import compact, prune, traces
-from .rollouts import follow, rollout, ship
+from .recording import compact, drift, prune, traces
+from .rollouts import follow, reverified, rollout, ship
 from .searches import export_run, list_runs, report_run, show_run
 from .telling import ask, hint, tell, told
 
@@ -34,6 +34,7 @@ __all__ = [
     "compare",
     "confirm_invariants",
     "doctor",
+    "drift",
     "evolve",
     "evolve_problem",
     "existing_ledger",
@@ -49,6 +50,7 @@ __all__ = [
     "prune",
     "replay",
     "report_run",
+    "reverified",
     "rivals",
     "rollout",
     "ship",

@@ -296,10 +296,12 @@ def verify(
         TrustError: the ledger does not hold.
     """
     from ..policies.rollout.ledger import Ledger
+    from ..recorder.store import TraceStore
     from ..shadow.gates.case import VerifyOptions
     from ..shadow.gates.regressions import Regressions
     from ..shadow.gates.verify import verify as judge
     from ..shadow.policy import source_of
+    from ..shadow.traces.files import is_saved
 
     source = source_of(Path(policy)) if names_file(policy) else _text(str(policy))
     trace, target = opened(traces, hook, incumbent, invariants)
@@ -316,6 +318,7 @@ def verify(
             options=replace(chosen, actor=chosen.actor or acting()),
             regressions=Regressions(regressions) if regressions is not None else None,
             progress=progress,
+            store=TraceStore(traces) if not is_saved(str(traces)) else None,
         )
     return verdict.save(path or VERDICTS / f"{verdict.digest[:16]}.json")
 

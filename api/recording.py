@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .places import TRACES
+from ..sdk.errors import ConfigurationError
+from .places import LEDGER, TRACES, existing_ledger
 
 if TYPE_CHECKING:
+    from gnomon.v1 import policy_pb2
+
+    from ..shadow.drift import Drift
     from ..shadow.report.traces import Traces
     from ..shadow.report.upkeep import Compaction, Pruning
 
@@ -99,3 +104,55 @@ def prune(
     keep = retention.Keep(time.time_ns(), older_than_s, max_bytes)
     done = retention.prune(found, keep, hook=hook, dry_run=dry_run)
     return Pruning(found.files.root, done.hours, done.files, done.bytes, dry_run)
+
+
+def drift(
+    hook: str,
+    store: str | Path = TRACES,
+    *,
+    against: str | Path,
+    limit: float = 0.25,
+    last_s: float = 86_400.0,
+    ledger: str | Path = LEDGER,
+) -> Drift:
+    """Return how far the newest recorded traffic has moved away from what justified a policy.
+
+    Args:
+        hook: name of the hook.
+        store: folder or URI of the trace store.
+        against: the policy's bundle, or the verdict that accepted it.
+        limit: of the population stability index of any feature.
+        last_s: seconds of traffic, up to the newest decision.
+        ledger: vouches for a verdict.
+
+    Raises:
+        ConfigurationError: the file cannot be read, is for another hook, or holds no profile of features.
+        TraceError: no such store or hook, or a damaged file.
+        TrustError: the ledger does not vouch for the verdict, or the profile makes no sense.
+    """
+    from ..policies import registry
+    from ..recorder.store import TraceStore
+    from ..shadow.drift import drift_of
+
+    profile, owner, kind = _justified(Path(against), ledger)
+    if owner != hook:
+        raise ConfigurationError(f"{against} is for hook {owner!r}, not {hook!r}")
+    found = TraceStore(store)
+    return drift_of(found, hook, registry.kind(kind), profile, limit=limit, last_s=last_s)
+
+
+def _justified(path: Path, ledger: str | Path) -> tuple[policy_pb2.Profile, str, str]:
+    """Return the profile in a bundle or verdict, with hook and kind."""
+    from gnomon.v1 import policy_pb2
+
+    from ..sdk.bundle import SUFFIX, load_bundle, read_bundle
+    from ..shadow.gates.verdict import load_verdict
+    from ..shadow.profiles import message
+
+    if path.suffix == SUFFIX:
+        bundle = read_bundle(load_bundle(path).payload)
+        return bundle.profile, bundle.hook, bundle.kind
+    with closing(existing_ledger(ledger)) as book:
+        verdict = load_verdict(path, book)
+    profile = message(verdict.profile, verdict.trace) or policy_pb2.Profile()
+    return profile, verdict.hook, verdict.kind

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..sdk.errors import ConfigurationError
+from ..sdk.errors import ConfigurationError, RolloutError
 from ..sdk.records import INCUMBENT
 from .places import LEDGER, acting, existing_ledger, usual_control_plane
 
@@ -146,6 +146,49 @@ def rollout(
         request = secrets.token_hex(8)
         done = client.act(rollout, order, actor or acting(), reason, request)
         return Rollout.of(acknowledged(client, done))
+
+
+def reverified(
+    hook: str,
+    verdict: Verdict | str | Path,
+    control_plane: str | Peer = "",
+    *,
+    publisher_key: str | Path,
+    ledger: str | Path = LEDGER,
+    actor: str = "",
+) -> Rollout:
+    """Bring a fresh verdict on the policy in force; return the rollout with its new due date.
+
+    Args:
+        hook: name of the hook.
+        verdict: that :func:`verify` returned on that policy and a newer trace, or its file; the ledger must
+            vouch for the file.
+        control_plane: as for :func:`ship`.
+        publisher_key: private key file; signs the statement.
+        ledger: that holds the verdict.
+        actor: who brings it; see :func:`acting` when empty.
+
+    Raises:
+        TrustError: the ledger does not vouch for the verdict, or the key is not a publisher's there.
+        ConfigurationError: a file is missing or wrong.
+        RolloutError: the verdict is for another hook or policy, accepts nothing, or rests on nothing newer.
+        UnavailableError: the control plane does not answer.
+    """
+    from ..policies.rollout.client import RolloutClient
+    from ..sdk import keys
+    from ..shadow.bundling import naming, reverification_for
+    from ..shadow.report.rollouts import Rollout
+
+    found = _vouched(verdict, ledger)
+    if found.hook != hook:
+        raise RolloutError(f"the verdict is for hook {found.hook!r}, not {hook!r}")
+    publisher = keys.load_private(Path(publisher_key))
+    with (
+        RolloutClient(control_plane or usual_control_plane()) as client,
+        naming(Path(publisher_key), None, client.peer.address),
+    ):
+        said = reverification_for(found, client.stable(hook), publisher)
+        return Rollout.of(client.reverify(said, actor or acting()))
 
 
 def follow(

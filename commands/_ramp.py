@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 _MOST_S = 1e9
 _MOST_COUNT = (1 << 31) - 1
-_POSITIVE = ("--block", "--lease", "--valid")
+_POSITIVE = ("--block", "--lease", "--valid", "--drift-window")
 
 
 def ramp_of(
@@ -23,17 +24,21 @@ def ramp_of(
     *,
     alpha: float,
     shadow_rate: float | None,
+    drift: float,
+    then: str,
 ) -> Ramp:
     """Return the ramp that a command line asks for.
 
     Args:
         weights: as typed.
         times: by option (``--block``, ``--burn-in``, ``--skew``, ``--soak``, ``--lease``,
-            ``--valid``), as typed.
+            ``--valid``, ``--expires``, ``--grace``, ``--drift-window``), as typed.
         counts: by option (``--min-pairs``, ``--max-pairs``, ``--slices``, ``--max-looks``,
-            ``--shadow-decisions``).
+            ``--shadow-decisions``, ``--drift-windows``).
         alpha: of promotion, and of abort.
         shadow_rate: a share; None for the default of the kind.
+        drift: index of a feature beyond which the workload has moved.
+        then: what follows a promotion that is not verified again, as typed.
 
     Raises:
         ConfigurationError: no plan can say this; names the option and the remedy.
@@ -43,6 +48,7 @@ def ramp_of(
     shares = _rollout.read_weights(weights)
     lasting = {option: _seconds(option, text) for option, text in times.items()}
     problems = [*_times(times, lasting), *_counts(counts), *_shares(alpha, shadow_rate)]
+    problems += _after(drift, then)
     for problem in [*_weights(weights, shares), *problems]:
         raise ConfigurationError(problem)
     return Ramp(
@@ -61,6 +67,12 @@ def ramp_of(
         soak_s=lasting["--soak"],
         lease_s=lasting["--lease"],
         valid_s=lasting["--valid"],
+        expires_s=lasting["--expires"],
+        drift=drift,
+        drift_window_s=lasting["--drift-window"],
+        drift_windows=counts["--drift-windows"],
+        grace_s=lasting["--grace"],
+        then="keep" if then == "keep" else "incumbent",
     )
 
 
@@ -108,3 +120,10 @@ def _shares(alpha: float, shadow_rate: float | None) -> Iterator[str]:
         yield f"--alpha {alpha:g} must be above 0 and at most 0.5"
     if shadow_rate is not None and not 0.0 <= shadow_rate <= 1.0:
         yield f"--shadow-rate {shadow_rate:g} must lie between 0 and 1"
+
+
+def _after(drift: float, then: str) -> Iterator[str]:
+    if not 0.0 <= drift < math.inf:
+        yield f"--drift {drift:g} must be finite and 0 or more; 0 does not watch"
+    if then not in ("keep", "incumbent"):
+        yield f"--then {then} must be keep or incumbent"

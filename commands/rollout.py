@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -44,6 +45,7 @@ def register(app: typer.Typer) -> None:
     group.command("watch")(handled(watch))
     group.command("clients")(handled(clients))
     group.command("exclude")(handled(exclude))
+    group.command("reverified")(handled(reverified))
     for action, text in ORDERS.items():
         group.command(action, help=text)(handled(_order(action)))
     app.add_typer(group, name="rollout")
@@ -119,6 +121,23 @@ def exclude(
     with _rollout.connect(control_plane) as client:
         blocks = client.exclude(hook, from_ns, to_ns, reason, api.acting())
     emit({"blocks": blocks}, as_json, lambda: print(f"{blocks} blocks left out"))
+
+
+def reverified(
+    hook: Annotated[
+        str,
+        typer.Argument(help="Hook of the policy.", autocompletion=_complete.hooks),
+    ],
+    verdict: Annotated[Path, typer.Option(help="Fresh verdict that accepts it.")],
+    key: Annotated[Path, typer.Option(help="The publisher's private key (.pem).")],
+    ledger: Annotated[Path, typer.Option(help="Ledger that holds the verdict.")] = api.LEDGER,
+    control_plane: _rollout.Address = _rollout.DEFAULT_ADDRESS,
+    as_json: _rollout.Json = False,
+) -> None:
+    """Answer a notice: a fresh verdict accepts the policy in force, on newer traffic; it is signed."""
+    _rollout.quiet()
+    found = api.reverified(hook, verdict, control_plane, publisher_key=key, ledger=ledger)
+    emit(found.as_json(), as_json, shown(found))
 
 
 def _order(action: str) -> Callable[..., None]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..api import LEDGER
-from . import _rollout
+from . import _complete, _rollout
 from ._common import emit, handled, shown
 from ._ramp import ramp_of
 
@@ -47,6 +47,22 @@ def ship(
         typer.Option(help="Share that live shadow computes; 0.1, with paired arms 0.05."),
     ] = None,
     alpha: Annotated[float, typer.Option(help="Level of promotion, and of abort.")] = 0.025,
+    expires: Annotated[
+        str, typer.Option(help="A promotion must be verified again after so long; 0s: never.")
+    ] = "90d",
+    drift: Annotated[
+        float, typer.Option(help="Index of a feature that says its workload moved; 0: not watched.")
+    ] = 0.25,
+    drift_window: Annotated[str, typer.Option(help="Traffic that one index is of.")] = "1d",
+    drift_windows: Annotated[int, typer.Option(help="In a row beyond it, to count.")] = 2,
+    grace: Annotated[str, typer.Option(help="Time to verify again.")] = "7d",
+    then: Annotated[
+        str,
+        typer.Option(
+            help="Otherwise: back to the incumbent, or keep.",
+            autocompletion=_complete.words("incumbent", "keep"),
+        ),
+    ] = "incumbent",
     override: Annotated[
         str, typer.Option(help="Reason to ship what was not accepted; it stays in the bundle.")
     ] = "",
@@ -72,6 +88,9 @@ def ship(
             "--soak": soak,
             "--lease": lease,
             "--valid": valid,
+            "--expires": expires,
+            "--grace": grace,
+            "--drift-window": drift_window,
         },
         {
             "--min-pairs": min_pairs,
@@ -79,9 +98,12 @@ def ship(
             "--slices": slices,
             "--max-looks": max_looks,
             "--shadow-decisions": shadow_decisions,
+            "--drift-windows": drift_windows,
         },
         alpha=alpha,
         shadow_rate=shadow_rate,
+        drift=drift,
+        then=then,
     )
     _rollout.quiet()
     shipped = api.ship(

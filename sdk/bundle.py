@@ -40,6 +40,7 @@ def build_bundle(
     provenance: Mapping[str, str],
     *,
     seed: int = 0,
+    profile: policy_pb2.Profile | None = None,
 ) -> bytes:
     """Return the payload of a bundle with its golden vectors (of a program, cases); equal arguments give
     equal bytes.
@@ -51,6 +52,7 @@ def build_bundle(
         evidence_digest: of the verdict that accepted it, hexadecimal.
         provenance: where it came from, free words.
         seed: of the vectors' draws.
+        profile: of the trace that justifies it; None where there is none.
 
     Raises:
         ConfigurationError: the program was checked against other inputs than the kind's.
@@ -67,6 +69,7 @@ def build_bundle(
         vector_outputs=golden.answered,
         evidence_digest=evidence_digest,
         provenance=provenance,
+        profile=profile,
     )
     return bundle.SerializeToString(deterministic=True)
 

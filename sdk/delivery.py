@@ -31,6 +31,7 @@ from .errors import TrustError, UnavailableError
 from .forking import grpc_usable
 from .keyring import KeyRing, Pins
 from .manifest import Anchors, Now
+from .profile import FeatureCounter, Takers
 from .session import HookLike, HookPolicy, Measure, Node, Session, Step, hook_report
 from .state import StateStore
 from .witness import Witness
@@ -144,6 +145,7 @@ class DeliveryClient:
         self._anchors = settings.anchors
         self._policies: dict[str, HookPolicy] = {}
         self._measures: dict[str, Measure] = {}
+        self._features: dict[str, FeatureCounter] = {}
         self._accepted = self._refused = self._connects = 0
         self._last_error = ""
         self._thread: threading.Thread | None = None
@@ -221,7 +223,7 @@ class DeliveryClient:
     def _after_fork_in_child(self) -> None:
         """Let go of what is the parent's; a lock may be held by a thread that is not here."""
         _inherited.append(self._stream)
-        self._policies, self._measures = {}, {}
+        self._policies, self._measures, self._features = {}, {}, {}
         for hook in list(self._hooks()):
             hook.measure = None
         self._arm()
@@ -353,9 +355,11 @@ class DeliveryClient:
     def _install(self, name: str, assignment: Assignment) -> None:
         measure = self._measures[name]
         measure.follow(assignment.design, assignment.epoch, self._now().unix_ns)
+        features, digest = self._features[name], assignment.stable_digest
+        features.follow(digest, self._policies[name].profiles.get(digest), assignment.epoch)
         for hook in list(self._hooks()):
             if hook.name == name:
-                hook.measure = measure
+                hook.measure = Takers((measure, features))
                 hook.install(assignment)
 
     def _discover(self) -> bool:
@@ -382,6 +386,7 @@ class DeliveryClient:
             self._restore(policy, digest, data)
         if hook.name not in self._measures:
             self._measures[hook.name] = hook.new_measure()
+            self._features[hook.name] = FeatureCounter(hook.kind.input_names)
         if policy.guard.current is not None:
             hook.install(policy.resumed())
         self._policies = {**self._policies, hook.name: policy}
@@ -442,7 +447,8 @@ class DeliveryClient:
                 continue
             try:
                 blocks, slices = self._changed(stream, hook.name), self._sums(stream, hook.name)
-                report = hook_report(hook, policy.guard.epoch, blocks, slices)
+                features = self._features[hook.name].counts()
+                report = hook_report(hook, policy.guard.epoch, blocks, slices, features)
             except Exception as error:  # noqa: BLE001 - a bad counter must not end the stream
                 self._note(error)
                 continue

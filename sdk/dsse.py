@@ -17,6 +17,7 @@ from .errors import TrustError
 BUNDLE_TYPE = "application/vnd.gnomon.bundle.v1"
 PLAN_TYPE = "application/vnd.gnomon.rampplan.v1"
 MANIFEST_TYPE = "application/vnd.gnomon.manifest.v1"
+REVERIFICATION_TYPE = "application/vnd.gnomon.reverification.v1"
 
 #: Signatures of one envelope that are looked at; more is refused, so that nobody can make us work.
 MAX_SIGNATURES = 16

@@ -14,6 +14,7 @@ from .bundle import bundle_digest, open_bundle, read_bundle
 from .errors import TrustError
 from .kind import Arms, Kind
 from .manifest import Admitted, Anchors, ManifestGuard, Now
+from .profile import check_profile
 from .records import INCUMBENT, Record
 from .state import Saved
 
@@ -179,6 +180,7 @@ class HookPolicy:
         self._has_outcomes = has_outcomes
         self.guard = ManifestGuard(name, anchors, saved)
         self.programs: dict[str, Program | ArrayProgram] = {}
+        self.profiles: dict[str, policy_pb2.Profile] = {}
         self._envelopes: dict[str, policy_pb2.Envelope] = {}
 
     def trust(self, anchors: Anchors) -> Assignment | None:
@@ -212,10 +214,12 @@ class HookPolicy:
         """Verify a bundle and hold its program; raises TrustError where it does not hold."""
         if bundle_digest(envelope.payload) != digest:
             raise TrustError(f"payload's digest is not {digest[:16]!r}, under which it was sent")
-        _, program = open_bundle(
+        bundle, program = open_bundle(
             envelope, self._anchors.publishers, self.name, self.kind, self._anchors.isolation
         )
+        check_profile(bundle.profile)
         self.programs[digest] = program
+        self.profiles[digest] = bundle.profile
         self._envelopes[digest] = envelope
         self._evict(digest)
 
@@ -332,6 +336,7 @@ class HookPolicy:
                 return
             if digest not in wanted and digest != newest:
                 del self.programs[digest]
+                self.profiles.pop(digest, None)
                 self._envelopes.pop(digest, None)
 
 
@@ -408,6 +413,7 @@ def hook_report(
     epoch: int,
     blocks: Iterable[delivery_pb2.BlockReport],
     slices: delivery_pb2.SliceReport | None = None,
+    features: Iterable[delivery_pb2.FeatureCounts] = (),
 ) -> delivery_pb2.ClientMessage:
     """Return the periodic report on one hook."""
     counters = {name: value for name, value in hook.counters.items() if value >= 0}
@@ -425,6 +431,7 @@ def hook_report(
         breaker=hook.breaker,
         killed=hook.killed,
         slices=slices,
+        features=features,
     )
     return delivery_pb2.ClientMessage(report=report)
 

@@ -16,6 +16,7 @@ from ..sdk import bundle as bundles
 from ..sdk import dsse, keys
 from ..sdk.errors import ConfigurationError, GnomonError, RolloutError, TrustError
 from ..sdk.kind import Kind
+from . import profiles
 from .gates.verdict import GATES, GateResult, Verdict
 from .gates.watch import blocking
 from .policy import source_of
@@ -61,10 +62,47 @@ def bundle_for(
     _require_same(verdict, source, policy or "the verdict's own source")
     program = kind.checked(source)
     payload = bundles.build_bundle(
-        program, verdict.hook, kind, verdict.digest, _provenance(verdict, override)
+        program,
+        verdict.hook,
+        kind,
+        verdict.digest,
+        _provenance(verdict, override),
+        profile=profiles.message(verdict.profile, verdict.trace),
     )
     _require_golden(verdict, bundles.read_bundle(payload), "this machine")
     return dsse.sign(dsse.BUNDLE_TYPE, payload, publisher)
+
+
+def reverification_for(
+    verdict: Verdict, policy: str, publisher: Ed25519PrivateKey
+) -> policy_pb2.Envelope:
+    """Return the signed statement that a fresh verdict accepts a policy that is in force already.
+
+    Args:
+        verdict: as loaded through the ledger that vouches for it.
+        policy: digest of the bundle in force.
+        publisher: signs.
+
+    Raises:
+        RolloutError: the verdict does not accept, or not with every gate, or does not say how new its trace is.
+    """
+    from gnomon.v1 import rollouts_pb2
+
+    _require_accepted(verdict, "")
+    _require_gates(verdict, kind_of(verdict))
+    if not verdict.profile:
+        raise RolloutError(
+            "the verdict does not say how new its trace is; verify again with this version"
+        )
+    said = rollouts_pb2.Reverification(
+        hook=verdict.hook,
+        policy=policy,
+        source_digest=verdict.source_digest,
+        evidence_digest=verdict.digest,
+        profile=profiles.message(verdict.profile, verdict.trace),
+    )
+    payload = said.SerializeToString(deterministic=True)
+    return dsse.sign(dsse.REVERIFICATION_TYPE, payload, publisher)
 
 
 def require_whole(policy: Path | None, publisher: Ed25519PrivateKey) -> None:

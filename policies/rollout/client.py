@@ -94,6 +94,12 @@ class RolloutClient:
         found: rollouts_pb2.Rollout = self._ask(self._rollouts.Act, request)
         return found
 
+    def reverify(self, reverification: policy_pb2.Envelope, actor: str) -> rollouts_pb2.Rollout:
+        """Bring a fresh verdict on the policy in force; the same one again changes nothing."""
+        request = rollouts_pb2.ReverifyRequest(reverification=reverification, actor=actor)
+        found: rollouts_pb2.Rollout = self._ask(self._rollouts.Reverify, request)
+        return found
+
     def exclude(self, hook: str, from_ns: int, to_ns: int, reason: str, actor: str) -> int:
         """Leave a stretch of Unix time out of both arms; return how many blocks it touches."""
         request = rollouts_pb2.ExcludeRequest(

@@ -12,6 +12,7 @@ from .finding import Finding
 from .machine import Fell, LookSummary, Served, Shadowed, State, Status, Transition, alpha_of
 from .plan import Plan
 from .units import UnitEvidence
+from .upkeep import Index, Notice, Reference, Terms, Watch
 
 
 def to_json(state: State) -> dict[str, Any]:
@@ -36,6 +37,8 @@ def to_json(state: State) -> dict[str, Any]:
         "transitions": [transition_json(made) for made in state.transitions],
         "calibration": state.calibration,
         "killed": state.killed,
+        "withdrawn": state.withdrawn,
+        "watches": [asdict(watch) for watch in state.watches],
     }
 
 
@@ -62,6 +65,9 @@ def from_json(plan: Plan, data: dict[str, Any]) -> State:
         transitions=tuple(_transition(item) for item in data["transitions"]),
         calibration=data["calibration"],
         killed=data["killed"],
+        # states that were stored before these were known
+        withdrawn=data.get("withdrawn", False),
+        watches=tuple(_watch(item) for item in data.get("watches", ())),
     )
 
 
@@ -82,6 +88,20 @@ def transition_json(made: Transition) -> dict[str, Any]:
 def _transition(data: dict[str, Any]) -> Transition:
     known = {**data, "before": Status(data["before"]), "after": Status(data["after"])}
     return Transition(**known)
+
+
+def _watch(data: dict[str, Any]) -> Watch:
+    lists = {
+        "terms": Terms(**data["terms"]),
+        "profile": tuple(
+            Reference(**{**each, "shares": tuple(each["shares"])}) for each in data["profile"]
+        ),
+        "counts": tuple(tuple(each) for each in data["counts"]),
+        "first": tuple(tuple(each) for each in data["first"]),
+        "indices": tuple(Index(**each) for each in data["indices"]),
+        "notice": Notice(**data["notice"]) if data["notice"] else None,
+    }
+    return Watch(**{**data, **lists})
 
 
 def _point_json(point: Point) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ...sdk import dsse, keys
 from ...sdk.bundle import bundle_digest, read_bundle
 from ...sdk.errors import ConfigurationError, GnomonError, RolloutError, TrustError
 from ...sdk.records import INCUMBENT
-from . import codec, describe, signatures
+from . import codec, describe, reverifying, signatures
 from .accounts import Accounts, assigned
 from .anchors import Witnesses
 from .blocks import Exclusion
@@ -169,6 +169,25 @@ class Control:
         act = Act(order, actor or "operator", reason, self._random_bytes(16))
         self._apply(desk, act, request_id)
         return self.get(state.plan.id)
+
+    def reverify(self, envelope: policy_pb2.Envelope, actor: str) -> State:
+        """Take a fresh verdict on the policy in force; the same one again changes nothing.
+
+        Raises:
+            TrustError: no publisher signed it, or it holds no such thing.
+            RolloutError: it is not on what is in force, or rests on nothing newer.
+        """
+        payload = dsse.verify(envelope, dsse.REVERIFICATION_TYPE, self._identity.publishers)
+        said = reverifying.read(payload)
+        desk = self._desks.get(said.hook)
+        if desk is None or desk.state is None:
+            raise RolloutError(f"hook {said.hook!r} has no rollout to verify again")
+        watch = reverifying.require_watch(desk.state, said.policy)
+        if watch.evidence != said.evidence_digest:
+            source = self._bundle(said.policy).source
+            event = reverifying.checked(said, watch, source, self._clock(), actor or "publisher")
+            self._apply(desk, event, actor=event.actor)
+        return self._past[desk.state.plan.id]
 
     def exclude(self, hook: str, exclusion: Exclusion, actor: str) -> int:
         """Leave a stretch of time out of both arms; return how many blocks it touches."""
@@ -465,7 +484,8 @@ class Control:
         body["manifests_signed_by"] = keys.keyid(self._identity.rollout_key.public_key())
         body |= {"bundle_signed_by": self._signers(bundle), "plan_signed_by": self._signers(plan)}
         created = Happened("rollout.created", actor or "publisher", words.id, body)
-        begun = draft(words, self._random_bytes(16), self._clock())
+        watches = reverifying.watches(words, read_bundle(payload), desk.state)
+        begun = draft(words, self._random_bytes(16), self._clock(), watches)
         after = step(begun, Tick(), self._clock())
         self._enter(desk, after, None, [created], plan=plan.SerializeToString())
         return self._past[words.id]
@@ -530,11 +550,16 @@ class Control:
         return ""
 
     def _uncalibrated(self, desk: Desk, bundle: policy_pb2.Bundle) -> str:
-        state = desk.state
-        if state is None or state.calibration != RECALIBRATE:
-            return ""
-        before = self._bundle(state.plan.candidate).provenance.get("calibration", "")
-        if bundle.provenance.get("calibration", "") not in ("", before):
+        """Refuse what rests on a simulator that was found wrong, however long ago on this hook."""
+        named = bundle.provenance.get("calibration", "")
+        for state in self.rollouts(desk.hook):
+            if state.calibration != RECALIBRATE:
+                continue
+            before = self._bundle(state.plan.candidate).provenance.get("calibration", "")
+            newest = desk.state is not None and state.plan.id == desk.state.plan.id
+            if named in (("", before) if newest else (before,)) and (named or newest):
+                break
+        else:
             return ""
         return (
             f"recalibration required since rollout {state.plan.id}: verify on a newer trace, "
@@ -578,15 +603,17 @@ class Control:
     def _look(self, desk: Desk) -> None:
         """See whether what is known by now moves the rollout."""
         state = desk.state
-        if state is None or state.status not in RUNNING:
+        if state is None:
             return
         event: Event = Tick()
-        if state.status is Status.SHADOW:
+        if state.status not in RUNNING:
+            event = desk.upkeep(self._clock())
+        elif state.status is Status.SHADOW:
             event = desk.shadowed()
         elif state.status is Status.FULL:
             event = desk.served()
         else:
-            event = desk.seen(self._clock())
+            event = desk.findings(self._clock())
         self._apply(desk, event)
 
     def _apply(

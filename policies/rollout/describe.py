@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from .evidence import Effect
 from .finding import Finding
-from .machine import Act, Event, Excluded, State
+from .machine import MACHINE, Act, Event, Excluded, Reverified, State
 from .plan import Plan
 from .store import Happened
+from .upkeep import Watch
 
 
 def plan(words: Plan) -> dict[str, Any]:
@@ -25,6 +27,7 @@ def plan(words: Plan) -> dict[str, Any]:
         "max_pairs": words.max_pairs,
         "alpha_promote": words.alpha_promote,
         "alpha_abort": words.alpha_abort,
+        "upkeep": asdict(words.upkeep),
         "lease_ns": words.lease_ns,
         "shadow_decisions": words.shadow_decisions,
         "soak_ns": words.soak_ns,
@@ -71,7 +74,44 @@ def extras(event: Event, before: State, after: State, actor: str) -> list[Happen
         order = {"order": event.action if isinstance(event, Act) else ""}
         said = calibration(after) | order
         happened.append(Happened("rollout.calibration", by, after.plan.id, said))
-    return happened
+    return [*happened, *_kept_up(event, before, after)]
+
+
+def _kept_up(event: Event, before: State, after: State) -> list[Happened]:
+    """Return what became of the justification of the policy in force."""
+    old = {watch.digest: watch.notice for watch in before.watches}
+    for watch in after.watches:
+        if isinstance(event, Reverified) and watch == after.watch:
+            kind, actor = "rollout.reverified", event.actor
+        elif watch.notice is not None and old.get(watch.digest) is None:
+            kind, actor = "rollout.reverification_due", MACHINE
+        elif watch.notice is None and old.get(watch.digest) is not None:
+            kind, actor = "rollout.reverification_lifted", MACHINE
+        else:
+            continue
+        return [Happened(kind, actor, after.plan.id, upkeep(after, watch))]
+    return []
+
+
+def upkeep(state: State, watch: Watch) -> dict[str, Any]:
+    """Return how the justification of a policy stands, with the numbers."""
+    notice = watch.notice
+    return {
+        "hook": state.plan.hook,
+        "policy": watch.digest,
+        "evidence_digest": watch.evidence,
+        "trace_until_ns": watch.trace_until_ns,
+        "since_ns": watch.since_ns,
+        "expires_ns": watch.expires_ns,
+        "drift_limit": watch.terms.drift_limit,
+        "index": {index.name: round(index.value, 4) for index in watch.indices},
+        "from_trace": {index.name: round(index.trace, 4) for index in watch.indices},
+        "windows_over": watch.over,
+        "cause": notice.cause if notice else "",
+        "why": notice.text if notice else "",
+        "due_ns": notice.due_ns if notice else 0,
+        "then": watch.terms.then,
+    }
 
 
 def calibration(state: State) -> dict[str, Any]:

@@ -13,13 +13,29 @@ from ...sdk.assignment import Switchback
 from ...sdk.measure import BUCKETS
 from .blocks import SETTLE_NS, Blocks, Report
 from .evidence import Arm, Point
-from .machine import MEASURING, RUNNING, Fell, Judged, Looked, Served, Shadowed, State, Status
+from .machine import (
+    MEASURING,
+    RUNNING,
+    Event,
+    Fell,
+    Judged,
+    Looked,
+    Seen,
+    Served,
+    Shadowed,
+    State,
+    Status,
+    Tick,
+)
 from .pool import Pool
+from .upkeep import Counts, added, counted, grown
 
 _log = logging.getLogger("gnomon.rollout")
 
 #: Blocks of a cell that are kept behind the newest one.
 KEPT_BLOCKS = 4096
+#: Counts of features are taken into the state, and so stored, so often in a window of upkeep.
+_LOOKS = 24
 _SHADOW = ("decisions", "diverged", "faults", "violations")
 
 
@@ -36,6 +52,7 @@ class Seat:
         error: of the last NACK.
         killed: why policies may not decide there, as last reported; empty where they may.
         counters: as last reported; the shadow's as ``shadow.NAME``.
+        features: policy and its features' counts, as last reported.
     """
 
     service: str
@@ -48,6 +65,7 @@ class Seat:
     error: str = ""
     killed: str = ""
     counters: dict[str, int] = field(default_factory=dict)
+    features: tuple[str, Counts] = ("", ())
 
 
 @dataclass(slots=True)
@@ -67,6 +85,7 @@ class Desk:
         dirty: reports that are not stored yet.
         unstored: processes whose rows in the store are behind.
         ignored: block reports of processes whose clocks are ahead.
+        seen: counts of features that no event has taken yet, and since when.
     """
 
     hook: str
@@ -81,6 +100,8 @@ class Desk:
     dirty: list[Report] = field(default_factory=list)
     unstored: set[str] = field(default_factory=set)
     ignored: int = 0
+    seen: Counts = ()
+    seen_ns: int = 0
 
     def become(self, other: Desk) -> None:
         """Be as another desk of the same hook, which is not used any more."""
@@ -130,7 +151,29 @@ class Desk:
             if self.pool is not None and report.HasField("slices"):
                 self._take_slices(self.pool, seat, report.slices)
             self.blocks.heard(seat.instance, now)
+        elif report.epoch == self.epoch:
+            self._take_features(state, seat, report)
         return True
+
+    def _take_features(self, state: State, seat: Seat, report: delivery_pb2.HookReport) -> None:
+        """Add what a process has counted since its last report; the first one only says from where."""
+        watch = state.watch
+        found = counted(report.features, watch.profile) if watch else None
+        if watch is None or found is None:
+            return
+        digest, before = seat.features
+        seat.features = watch.digest, found
+        if digest == watch.digest and (more := grown(before, found)):
+            self.seen = added(self.seen, more)
+
+    def upkeep(self, now: int) -> Event:
+        """Return what is to be known of the policy in force: counts of its features, or time alone."""
+        watch = self.state.watch if self.state else None
+        since = now - self.seen_ns
+        if watch is None or not self.seen or 0 <= since < watch.terms.window_ns // _LOOKS:
+            return Tick()
+        seen, self.seen, self.seen_ns = self.seen, (), now
+        return Seen(seen)
 
     def _take_blocks(
         self, state: State, seat: Seat, report: delivery_pb2.HookReport, now: int
@@ -202,7 +245,7 @@ class Desk:
         decisions, fallbacks = self.counted("decisions"), self.counted("fallbacks")
         return Served(decisions, fallbacks, total.count, total.failures)
 
-    def seen(self, now: int) -> Judged | Looked | Fell:
+    def findings(self, now: int) -> Judged | Looked | Fell:
         """Return what is known of a canary beyond what was looked at before, or else how often it fell back."""
         if self.pool is not None:
             measuring = self.state is not None and self.state.status in MEASURING
@@ -261,6 +304,8 @@ class Desk:
     def entered(self, before: State | None, after: State) -> bool:
         """Note a new state; return whether counting starts anew with it."""
         self.state = after
+        if _watched(before) != _watched(after):
+            self.seen = ()
         if before is None or before.attempt != after.attempt:
             self.blocks, self.dirty = Blocks(), []
         if not after.plan.slices:
@@ -279,6 +324,12 @@ def _design(state: State) -> tuple[int, int, bool]:
     """
     status = state.held_from if state.status is Status.HOLD else state.status
     return state.attempt, state.step, status is Status.FULL
+
+
+def _watched(state: State | None) -> tuple[object, ...]:
+    """Return what counts of features are of: they are compared with one profile alone."""
+    watch = state.watch if state else None
+    return (watch.digest, watch.profile, watch.since_ns) if watch else ()
 
 
 def sound_block(block: delivery_pb2.BlockReport, clip: float) -> bool:

@@ -5,8 +5,8 @@ Pure: no clock, no randomness, no I/O. Whoever holds a state may replay its even
     DRAFT -> SHADOW -> CANARY -> RAMP -> FULL -> STABLE
     from SHADOW, CANARY, RAMP, FULL:  HOLD, ABORTED
     from HOLD:     back to where it was (resume), FULL (promote by hand), ABORTED, SHADOW (retry)
-    from STABLE:   ABORTED (by hand only)
-    from ABORTED:  SHADOW (retry), ABORTED again (kill, which withdraws the stable policy too)
+    from STABLE:   ABORTED (by hand, or back to the incumbent when its justification lapsed, see upkeep.py)
+    from ABORTED:  SHADOW (retry), ABORTED again (kill, or a lapse, which withdraw the stable policy too)
 
 In HOLD and ABORTED the candidate gets nothing. Equal, undecided and no data are HOLD, never success.
 """
@@ -28,6 +28,7 @@ from .evidence import Evidence, Point
 from .finding import Finding
 from .plan import Plan
 from .units import Slices, UnitEvidence
+from .upkeep import Counts, Reference, Watch, begun, looked, verified
 from .wealth import log_excess
 
 #: Share of the candidate's decisions that may fault or violate an invariant, in live shadow and in the
@@ -183,7 +184,44 @@ class Excluded:
     exclusion: Exclusion
 
 
-Event = Tick | Judged | Looked | Shadowed | Served | Fell | Nacked | Broke | Act | Excluded
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Features of decisions of the policy in force were counted, by the profile of its watch."""
+
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Reverified:
+    """A fresh verdict accepts the policy in force.
+
+    Attributes:
+        profile: of the trace that it rests on.
+        evidence: digest of the verdict.
+        until_ns: Unix time of the trace's newest decision.
+        actor: who brought it.
+    """
+
+    profile: tuple[Reference, ...]
+    evidence: str
+    until_ns: int
+    actor: str
+
+
+Event = (
+    Tick
+    | Judged
+    | Looked
+    | Shadowed
+    | Served
+    | Fell
+    | Nacked
+    | Broke
+    | Act
+    | Excluded
+    | Seen
+    | Reverified
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +289,8 @@ class State:
         transitions: all of them.
         calibration: whether the measured effect bears out the predicted one.
         killed: whether the abort also withdrew the stable policy.
+        withdrawn: whether the incumbent is stable because the justification of what was lapsed.
+        watches: over the candidate, once it is promoted, and over the stable policy that it goes against.
     """
 
     plan: Plan
@@ -272,6 +312,13 @@ class State:
     transitions: tuple[Transition, ...] = ()
     calibration: Calibration = ""
     killed: bool = False
+    withdrawn: bool = False
+    watches: tuple[Watch, ...] = ()
+
+    @property
+    def watch(self) -> Watch | None:
+        """The watch over what is stable now; None where nothing is watched."""
+        return next((each for each in self.watches if each.digest == self.stable), None)
 
     @property
     def weight(self) -> float:
@@ -291,6 +338,8 @@ class State:
         plan = self.plan
         if self.killed:
             return Target(INCUMBENT, "", "stable", 0.0, b"", kill=True)
+        if self.withdrawn:
+            return Target(INCUMBENT, "", "stable", 0.0, b"")
         if self.status is Status.STABLE:
             return Target(plan.candidate, "", "stable", 0.0, b"")
         if self.status not in RUNNING:
@@ -328,9 +377,10 @@ def alpha_of(plan: Plan, attempt: int) -> float:
     return max(plan.alpha_promote * 0.5 ** (attempt - 1), LEAST_ALPHA)
 
 
-def draft(plan: Plan, salt: bytes, now: int) -> State:
+def draft(plan: Plan, salt: bytes, now: int, watches: tuple[Watch, ...] = ()) -> State:
     """Return a rollout that has not begun."""
-    return State(plan, Status.DRAFT, salt, now, plan.evidence(alpha_of(plan, 1)))
+    evidence = plan.evidence(alpha_of(plan, 1))
+    return State(plan, Status.DRAFT, salt, now, evidence, watches=watches)
 
 
 def step(state: State, event: Event, now: int) -> State:
@@ -366,6 +416,10 @@ def step(state: State, event: Event, now: int) -> State:
     if isinstance(event, Broke):
         cause = f"process {event.instance} took the candidate back: {event.reason}"
         return _abort(state, cause, now) if state.status in RUNNING else state
+    if isinstance(event, Reverified):
+        return _reverify(state, event, now)
+    if isinstance(event, Seen):
+        return _keep_up(state, event.counts, now)
     return _decide(state, now)
 
 
@@ -418,7 +472,35 @@ def _decide(state: State, now: int) -> State:
     if state.status in RUNNING and now >= state.plan.not_after_ns:
         return _hold(state, "the plan has expired; ship again with a later one", now, spent=True)
     decide = _DECISIONS.get(state.status)
-    return decide(state, now) if decide else state
+    return decide(state, now) if decide else _keep_up(state, (), now)
+
+
+def _keep_up(state: State, seen: Counts, now: int) -> State:
+    """Look after what is stable while nothing runs; a lapsed justification brings the incumbent back."""
+    watch = state.watch
+    if watch is None or state.status in RUNNING or not watch.since_ns:
+        return state
+    after = looked(watch, seen, now)
+    if after is not watch:
+        state = _watched(state, after)
+    notice = after.notice
+    if notice is None or now < notice.due_ns or after.terms.then != INCUMBENT:
+        return state
+    cause = f"{notice.cause}: {notice.text}, and was not verified again; the incumbent is back"
+    return replace(_move(state, Status.ABORTED, cause, now), withdrawn=True)
+
+
+def _reverify(state: State, event: Reverified, now: int) -> State:
+    """Begin the watch anew; whoever sends the event has checked that it is on what is stable."""
+    if state.watch is None:
+        return state
+    found = event.profile, event.evidence, event.until_ns
+    return _watched(state, verified(state.watch, *found, now))
+
+
+def _watched(state: State, watch: Watch) -> State:
+    watches = tuple(watch if each.digest == watch.digest else each for each in state.watches)
+    return replace(state, watches=watches)
 
 
 def _decide_draft(state: State, now: int) -> State:
@@ -484,7 +566,8 @@ def _decide_full(state: State, now: int) -> State:
         return _hold(state, f"inconclusive: {silence} at full weight", now)
     seen = f"{served.decisions} decisions and {served.outcomes} outcomes at full weight"
     cause = f"{seen}, {served.fallbacks} fallbacks"
-    return _settle(_move(state, Status.STABLE, cause, now))
+    promoted = _settle(_move(state, Status.STABLE, cause, now))
+    return _watched(promoted, begun(promoted.watch, now)) if promoted.watch else promoted
 
 
 def _last_outcome(state: State) -> int:
@@ -654,6 +737,8 @@ def _act_retry(state: State, act: Act, now: int) -> State:
         raise _refuse(state, act, "only a held or aborted rollout can be retried")
     if state.killed:
         raise _refuse(state, act, "it was killed: ship again")
+    if state.withdrawn:
+        raise _refuse(state, act, "its stable policy lapsed: ship again")
     if state.calibration == "recalibration required":
         raise _refuse(state, act, "recalibrate the simulator first and record it")
     if now >= state.plan.not_after_ns:
@@ -662,7 +747,8 @@ def _act_retry(state: State, act: Act, now: int) -> State:
     attempt = state.attempt + 1
     evidence = state.plan.evidence(alpha_of(state.plan, attempt))
     fresh = State(state.plan, Status.SHADOW, act.salt, now, evidence)
-    return replace(fresh, attempt=attempt, transitions=moved.transitions)
+    fresh = replace(fresh, attempt=attempt, watches=state.watches)
+    return replace(fresh, transitions=moved.transitions)
 
 
 def _act_recalibrated(state: State, act: Act, now: int) -> State:

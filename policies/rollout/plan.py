@@ -14,9 +14,11 @@ from ...sdk.assignment import Sticky, Switchback
 from ...sdk.errors import RolloutError
 from ...sdk.kind import Arms
 from ...sdk.manifest import MAX_SLICES, MIN_SLICES
+from ...sdk.records import INCUMBENT
 from ...sdk.slices import GROUPS
 from .evidence import Effect, Evidence, Rail
 from .units import UnitEvidence
+from .upkeep import NOTHING, Terms
 
 STATISTICS = ("mean", "p99", "failure_rate")
 _ARMS = (policy_pb2.ARMS_SWITCHBACK, policy_pb2.ARMS_STICKY, policy_pb2.ARMS_PAIRED)
@@ -48,6 +50,7 @@ class Plan:
         predicted: relative change of the objective by the digest that it is against.
         paired: both arms answer the same traffic in every block; if not, they alternate.
         slices: with sticky arms, into how many the units are divided; 0 with others.
+        upkeep: what becomes of it after the promotion.
     """
 
     id: str
@@ -76,6 +79,7 @@ class Plan:
     predicted: Mapping[str, Effect]
     paired: bool = False
     slices: int = 0
+    upkeep: Terms = NOTHING
 
     @property
     def arms(self) -> Arms:
@@ -118,6 +122,7 @@ def read_plan(payload: bytes) -> Plan:
     plan = _plan(message)
     problem = _names(plan) or _switchback(plan) or _statistics(plan, message) or _effects(plan)
     problem = problem or (message.arms == policy_pb2.ARMS_STICKY and _sticky(plan)) or ""
+    problem = problem or _upkeep(plan.upkeep)
     if problem:
         raise RolloutError(f"plan {plan.id or '(no id)'}: {problem}")
     return plan
@@ -157,7 +162,31 @@ def _plan(message: policy_pb2.RampPlan) -> Plan:
         },
         paired=message.arms == policy_pb2.ARMS_PAIRED,
         slices=message.slices if message.arms == policy_pb2.ARMS_STICKY else 0,
+        upkeep=_terms(message.upkeep) if message.HasField("upkeep") else NOTHING,
     )
+
+
+def _terms(message: policy_pb2.Upkeep) -> Terms:
+    return Terms(
+        expires_ns=message.expires_after_ns,
+        drift_limit=message.drift_limit,
+        grace_ns=message.grace_ns,
+        then=message.then,
+        window_ns=message.window_ns,
+        windows=message.windows,
+    )
+
+
+def _upkeep(terms: Terms) -> str:
+    if terms.then not in ("keep", INCUMBENT):
+        return f"upkeep: then {terms.then!r} must be 'keep' or 'incumbent'"
+    if terms.expires_ns < 0 or terms.grace_ns < 0:
+        return "upkeep: expiry and grace must not be negative"
+    if not 0.0 <= terms.drift_limit < math.inf:
+        return f"upkeep: drift limit {terms.drift_limit} must be finite, at least 0"
+    if terms.drift_limit and (terms.window_ns <= 0 or not terms.windows):
+        return f"upkeep: drift is watched over {terms.windows} windows of {terms.window_ns} ns; both must be above 0"
+    return ""
 
 
 def _names(plan: Plan) -> str:

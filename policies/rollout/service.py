@@ -246,6 +246,15 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
         )
         return rollouts_pb2.ExcludeResponse(blocks=blocks)
 
+    async def Reverify(
+        self, request: rollouts_pb2.ReverifyRequest, context: Context
+    ) -> rollouts_pb2.Rollout:
+        """Take a fresh verdict on the policy in force."""
+        return await _answer(
+            context,
+            lambda: self._view(self._control.reverify(request.reverification, request.actor)),
+        )
+
     async def ListClients(
         self, request: rollouts_pb2.ListClientsRequest, context: Context
     ) -> rollouts_pb2.ListClientsResponse:

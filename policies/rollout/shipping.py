@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gnomon.v1 import policy_pb2
 
@@ -34,6 +34,10 @@ _ARMS: Mapping[Arms, policy_pb2.Arms] = {
     "sticky": policy_pb2.ARMS_STICKY,
     "paired": policy_pb2.ARMS_PAIRED,
 }
+_TIMES = (
+    *("block_s", "burn_in_s", "skew_s", "soak_s", "lease_s", "valid_s"),
+    *("expires_s", "drift_window_s", "grace_s"),
+)
 _MOST_COUNT = (1 << 31) - 1
 _MOST_S = 1e9  # as nanoseconds since 1970 it still fits into 63 bits for 190 years
 
@@ -57,6 +61,12 @@ class Ramp:
         soak_s: time under watch at full weight.
         lease_s: how long a process may run the candidate without hearing of the control plane.
         valid_s: how long the plan is good for.
+        expires_s: how long a promotion is justified before it must be verified again; 0 for ever.
+        drift: population stability index of a feature beyond which the workload has moved; 0 does not look.
+        drift_window_s: that one index is taken over: a day, which holds a daily cycle whole.
+        drift_windows: in a row beyond it: two, so that one odd day is no drift.
+        grace_s: time to verify again.
+        then: what happens otherwise: ``incumbent`` takes the policy back, ``keep`` only says so.
     """
 
     weights: tuple[float, ...] = (0.5, 1.0)
@@ -74,15 +84,29 @@ class Ramp:
     soak_s: float = 60.0
     lease_s: float = 15.0
     valid_s: float = 7 * 86400.0
+    expires_s: float = 90 * 86400.0
+    drift: float = 0.25
+    drift_window_s: float = 86400.0
+    drift_windows: int = 2
+    grace_s: float = 7 * 86400.0
+    then: Literal["incumbent", "keep"] = "incumbent"
 
     def __post_init__(self) -> None:
         """Refuse what no plan can say; raises RolloutError with the value."""
-        for name in ("min_pairs", "max_pairs", "slices", "max_looks", "shadow_decisions"):
+        names = (
+            "min_pairs",
+            "max_pairs",
+            "slices",
+            "max_looks",
+            "shadow_decisions",
+            "drift_windows",
+        )
+        for name in names:
             if not 0 <= getattr(self, name) <= _MOST_COUNT:
                 raise RolloutError(
                     f"{name} {getattr(self, name)} must be a number from 0 to {_MOST_COUNT}"
                 )
-        for name in ("block_s", "burn_in_s", "skew_s", "soak_s", "lease_s", "valid_s"):
+        for name in _TIMES:
             if not 0.0 <= getattr(self, name) <= _MOST_S:
                 raise RolloutError(
                     f"{name} {getattr(self, name):g} must lie between 0 and {_MOST_S:g} seconds"
@@ -160,6 +184,14 @@ def build_plan(
             digest: policy_pb2.Interval(estimate=found.estimate, low=found.low, high=found.high)
             for digest, found in (predicted or {}).items()
         },
+        upkeep=policy_pb2.Upkeep(
+            expires_after_ns=_ns(ramp.expires_s),
+            drift_limit=ramp.drift,
+            grace_ns=_ns(ramp.grace_s),
+            then=ramp.then,
+            window_ns=_ns(ramp.drift_window_s),
+            windows=ramp.drift_windows,
+        ),
     )
     payload = message.SerializeToString(deterministic=True)
     read_plan(payload)

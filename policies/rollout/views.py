@@ -11,6 +11,7 @@ from gnomon.v1 import policy_pb2, rollouts_pb2
 from .desk import Seat
 from .finding import RailSummary
 from .machine import State, Transition
+from .upkeep import Watch
 
 
 def rollout(state: State, epoch: int, seats: Sequence[Seat]) -> rollouts_pb2.Rollout:
@@ -36,6 +37,7 @@ def rollout(state: State, epoch: int, seats: Sequence[Seat]) -> rollouts_pb2.Rol
         calibration=state.calibration,
         attempt=state.attempt,
         serving=state.stable,
+        upkeep=_upkeep(state.watch),
     )
 
 
@@ -49,6 +51,31 @@ def client(seat: Seat) -> rollouts_pb2.Client:
         connected=seat.connected,
         last_error=seat.error,
         killed=seat.killed,
+    )
+
+
+def _upkeep(watch: Watch | None) -> rollouts_pb2.UpkeepStatus | None:
+    if watch is None or not watch.since_ns:
+        return None
+    notice = watch.notice
+    return rollouts_pb2.UpkeepStatus(
+        since_unix_ns=watch.since_ns,
+        expires_unix_ns=watch.expires_ns,
+        drift_limit=watch.terms.drift_limit,
+        indices=[
+            rollouts_pb2.FeatureIndex(
+                name=index.name,
+                index=index.value,
+                from_trace=index.trace,
+                from_first=math.nan if index.first is None else index.first,
+            )
+            for index in watch.indices
+        ],
+        over=watch.over,
+        notice=f"{notice.cause}: {notice.text}" if notice else "",
+        due_unix_ns=notice.due_ns if notice else 0,
+        then=watch.terms.then,
+        unwatched=watch.unwatched,
     )
 
 

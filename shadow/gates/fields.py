@@ -20,7 +20,7 @@ def checked_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a field is missing, unknown, or nothing that this one can be; names it.
     """
-    return _fields(_VERDICT, stored, "a verdict")
+    return _fields(_VERDICT, {"profile": {}, **stored}, "a verdict")
 
 
 def _fields(wanted: Mapping[str, Callable[[Any], Any]], stored: Any, what: str) -> dict[str, Any]:
@@ -96,6 +96,14 @@ def _effect(value: Any) -> dict[str, float]:
     return _fields(dict.fromkeys(_PARTS, _number), value, "an effect")
 
 
+def _profile(value: Any) -> dict[str, Any]:
+    return _fields(_PROFILE, value, "a profile") if value else _object(value)
+
+
+def _feature(value: Any) -> dict[str, Any]:
+    return _fields(_FEATURE, value, "a feature of a profile")
+
+
 def _refuse(value: Any, why: str) -> NoReturn:
     raise ValueError(f"{_word(value)} {why}")
 
@@ -111,6 +119,16 @@ _GATE: dict[str, Callable[[Any], Any]] = {
     "summary": _text,
     "evidence": _object,
     "seconds": _number,
+}
+_FEATURE: dict[str, Callable[[Any], Any]] = {
+    "name": _text,
+    "edges": _list(_number),
+    "shares": _list(_number),
+}
+_PROFILE: dict[str, Callable[[Any], Any]] = {
+    "decisions": _whole,
+    "until_ns": _whole,
+    "features": _list(_feature),
 }
 _VERDICT: dict[str, Callable[[Any], Any]] = {
     "decision": _one_of(*_DECISIONS),
@@ -135,4 +153,5 @@ _VERDICT: dict[str, Callable[[Any], Any]] = {
     "created_ns": _whole,
     "evaluator": _text,
     "golden": _text,
+    "profile": _profile,
 }

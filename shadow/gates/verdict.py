@@ -89,6 +89,8 @@ class Verdict(Shown):
         evaluator: digest of what scored it, see :class:`~gnomon.shadow.gates.evaluator.Evaluator`; empty
             where nothing was asked to.
         golden: digest of the golden vectors that a bundle of it must hold; empty when they were not made.
+        profile: of the trace's features, see :func:`~gnomon.shadow.profiles.profile_of`; empty where it was
+            not accepted, and in files of earlier versions.
         path: of the file that it was written to or read from; no part of what the file says.
     """
 
@@ -114,6 +116,7 @@ class Verdict(Shown):
     created_ns: int
     evaluator: str = ""
     golden: str = ""
+    profile: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = field(default=None, compare=False)
 
     @property
@@ -125,6 +128,8 @@ class Verdict(Shown):
         """Return what the file says, as finite JSON values."""
         said = {"format": FORMAT, **finite(asdict(self))}
         del said["path"]
+        if not self.profile:  # as files were before there were profiles, so that their digests hold
+            del said["profile"]
         return said
 
     def as_json(self) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...policies.rollout.ledger import Ledger
 from ...sdk.errors import ConfigurationError
 from ...sdk.isolation.zygote import CandidateStopped
 from ..policy import clean_process
+from ..profiles import profile_of
 from ..simulators import simulator_for
 from ..splits import split
 from ..traces.trace import Trace
@@ -30,6 +31,9 @@ from .replay import bound, holdout, sampled, set_aside, validation
 from .told import told
 from .verdict import GATES, Decision, GateResult, Verdict
 
+if TYPE_CHECKING:
+    from ...recorder.store import TraceStore
+
 Progress = Callable[[GateResult], None]
 Predicted = dict[str, dict[str, float]]
 _LEAST_CALIBRATIONS = 8
@@ -45,6 +49,7 @@ def verify(
     options: VerifyOptions | None = None,
     regressions: Regressions | None = None,
     progress: Progress | None = None,
+    store: TraceStore | None = None,
 ) -> Verdict:
     """Put a candidate through the gates and record the verdict.
 
@@ -58,6 +63,7 @@ def verify(
         regressions: cases of earlier candidates, which are asked, and what is found now is added to; None
             for none.
         progress: is called with every gate's answer as it comes.
+        store: that the trace was read from, for the profile of features that it does not hold itself.
 
     Returns:
         the verdict; a candidate's own failure is a refusal, never an exception.
@@ -75,6 +81,8 @@ def verify(
         case.regressions = regressions
         gates, predicted = _ask(case, progress or _silent)
         verdict = _verdict(case, gates, predicted)
+    if verdict.decision == "accepted":
+        verdict = replace(verdict, profile=profile_of(trace, target.kind, store))
     verdict.record(ledger, chosen.actor)
     return verdict
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,32 @@ class CanaryEvidence:
     points: tuple[Pair, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """How the justification of a promoted policy stands.
+
+    Attributes:
+        since_ns: Unix time of the promotion, or of the last verification.
+        expires_ns: when it must be verified again; 0 for never.
+        drift_limit: of the index of any feature; 0 where drift is not watched.
+        indices: population stability index by feature, of the last whole window.
+        over: windows in a row beyond the limit.
+        notice: why it must be verified again; empty where it need not.
+        due_ns: until when, and ``then`` what happens.
+        unwatched: why drift is not watched; empty where it is.
+    """
+
+    since_ns: int
+    expires_ns: int
+    drift_limit: float
+    indices: dict[str, float]
+    over: int
+    notice: str
+    due_ns: int
+    then: str
+    unwatched: str
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Rollout(Shown):
     """A rollout as it stands.
@@ -126,6 +153,7 @@ class Rollout(Shown):
         calibration: whether the prediction held; empty before it is known.
         evidence: measured so far.
         transitions: all of them, oldest first.
+        upkeep: of the policy that serves; None where nothing is watched.
     """
 
     id: str
@@ -142,6 +170,7 @@ class Rollout(Shown):
     calibration: str
     evidence: CanaryEvidence
     transitions: tuple[Transition, ...]
+    upkeep: Upkeep | None = None
 
     @classmethod
     def of(cls, found: rollouts_pb2.Rollout) -> Rollout:
@@ -154,6 +183,7 @@ class Rollout(Shown):
             state=rollouts_pb2.State.Name(found.state),
             evidence=_evidence(found.evidence),
             transitions=tuple(map(_transition, found.transitions)),
+            upkeep=_upkeep(found.upkeep) if found.HasField("upkeep") else None,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -181,6 +211,8 @@ class Rollout(Shown):
         ]
         if self.calibration:
             rows.append(("calibration", self.calibration))
+        if self.upkeep is not None:
+            rows += _upkept(self.upkeep)
         if self.transitions:
             last = self.transitions[-1]
             rows.append(("last", f"{last.cause} ({last.by})"))
@@ -242,6 +274,40 @@ def _transition(made: rollouts_pb2.Transition) -> Transition:
 
     before, after = (rollouts_pb2.State.Name(s) for s in (getattr(made, "from"), made.to))
     return Transition(before, after, made.cause, made.actor, made.time_unix_ns, made.order)
+
+
+def _upkeep(found: rollouts_pb2.UpkeepStatus) -> Upkeep:
+    return Upkeep(
+        since_ns=found.since_unix_ns,
+        expires_ns=found.expires_unix_ns,
+        drift_limit=found.drift_limit,
+        indices={each.name: each.index for each in found.indices},
+        over=found.over,
+        notice=found.notice,
+        due_ns=found.due_unix_ns,
+        then=found.then,
+        unwatched=found.unwatched,
+    )
+
+
+def _upkept(found: Upkeep) -> list[tuple[str, str]]:
+    until = f", expires {_day(found.expires_ns)}" if found.expires_ns else ""
+    worst = max(found.indices.items(), key=lambda each: each[1], default=("", 0.0))
+    index = f"index {worst[1]:.2f} ({worst[0]}), limit {found.drift_limit:g}"
+    drift = f"not watched: {found.unwatched}" if found.unwatched else index
+    rows = [
+        ("verified", f"{_day(found.since_ns)}{until}"),
+        ("drift", drift if found.unwatched or found.indices else "no whole window yet"),
+    ]
+    if found.notice:
+        then = "the policy stays" if found.then == "keep" else "else the incumbent is back"
+        due = f"{found.notice}; due {_day(found.due_ns)}, {then}"
+        rows.append(("verify again", due))
+    return rows
+
+
+def _day(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _evidence(found: rollouts_pb2.Evidence) -> CanaryEvidence:

@@ -48,6 +48,13 @@ def test_from_a_trace_to_an_audited_rollout(folder: Folder, store: Path) -> None
         assert folder.json("rollout", "clients", *there) == []
         table = folder.run("rollout", "status", *there)
         assert (table.exit_code, made["id"] in table.stdout) == (0, True)
+        same = folder.json("drift", HOOK, "--store", store, "--against", "first.bundle")
+        by_verdict = ("--against", verdict["path"], "--last", "10s")
+        later = folder.json("drift", HOOK, "--store", store, *by_verdict)
+        assert (same["answer"], later["answer"]) == ("same", "same")
+        assert [each["name"] for each in same["features"]] == ["inflight", "ewma_ms", "weight"]
+        again = ("--verdict", verdict["path"], "--key", keys / "publisher.pem", *there)
+        assert "once it has ended" in folder.refused("rollout", "reverified", HOOK, *again)
         aborted = folder.json("rollout", "abort", "--reason", "end of the walk", *there)
         assert aborted["state"] == "ABORTED"
         watched = folder.run("rollout", "watch", *there, "--json")

@@ -300,7 +300,7 @@ def test_a_hook_brings_its_own_measure_once(
     start(control.port)
     deliver(control, shipped)
     eventually(lambda: hook.measure is not None)
-    assert made == [hook.measure]
+    assert made == [hook.measure.takers[0]]
 
     def arms() -> list[str]:
         return [block.arm for block in control.reports.get(timeout=PATIENCE_S).blocks]

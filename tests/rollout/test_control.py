@@ -65,6 +65,20 @@ def test_a_worse_candidate_is_taken_back_and_blocks_the_simulator(world: Any, ra
     assert world.ship(ramp, calibration="c2")
 
 
+def test_a_refuted_simulator_stays_refuted_behind_later_rollouts(world: Any, ramp: Any) -> None:
+    world.ship()
+    assert world.run(120, WORSE, until="ABORTED") == "ABORTED"
+    later = world.ship(ramp, calibration="c2")
+    world.control.act(later, "abort", "op", "", "")
+    assert world.control.get(later).calibration == "not measured"
+    with pytest.raises(RolloutError, match="recalibration required"):
+        world.ship(ramp, calibration="c1")
+    world.restart()
+    with pytest.raises(RolloutError, match="recalibration required"):
+        world.ship(ramp, calibration="c1")
+    assert world.ship(ramp, calibration="c3")
+
+
 def test_recalibration_can_be_recorded_by_hand(world: Any) -> None:
     rollout = world.ship()
     world.run(120, WORSE, until="ABORTED")

@@ -82,12 +82,16 @@ class Bundle(_message.Message):
     def __init__(self, hook: _Optional[str] = ..., kind: _Optional[str] = ..., kind_version: _Optional[int] = ..., form: _Optional[str] = ..., source: _Optional[str] = ..., inputs: _Optional[_Iterable[str]] = ..., vector_inputs: _Optional[_Iterable[float]] = ..., vector_outputs: _Optional[_Iterable[float]] = ..., evidence_digest: _Optional[str] = ..., provenance: _Optional[_Mapping[str, str]] = ..., profile: _Optional[_Union[Profile, _Mapping]] = ...) -> None: ...
 
 class Profile(_message.Message):
-    __slots__ = ("trace", "features")
+    __slots__ = ("trace", "features", "decisions", "until_unix_ns")
     TRACE_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
     trace: str
     features: _containers.RepeatedCompositeFieldContainer[FeatureProfile]
-    def __init__(self, trace: _Optional[str] = ..., features: _Optional[_Iterable[_Union[FeatureProfile, _Mapping]]] = ...) -> None: ...
+    decisions: int
+    until_unix_ns: int
+    def __init__(self, trace: _Optional[str] = ..., features: _Optional[_Iterable[_Union[FeatureProfile, _Mapping]]] = ..., decisions: _Optional[int] = ..., until_unix_ns: _Optional[int] = ...) -> None: ...
 
 class FeatureProfile(_message.Message):
     __slots__ = ("name", "edges", "shares")
@@ -100,16 +104,20 @@ class FeatureProfile(_message.Message):
     def __init__(self, name: _Optional[str] = ..., edges: _Optional[_Iterable[float]] = ..., shares: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Upkeep(_message.Message):
-    __slots__ = ("expires_after_ns", "drift_limit", "grace_ns", "then")
+    __slots__ = ("expires_after_ns", "drift_limit", "grace_ns", "then", "window_ns", "windows")
     EXPIRES_AFTER_NS_FIELD_NUMBER: _ClassVar[int]
     DRIFT_LIMIT_FIELD_NUMBER: _ClassVar[int]
     GRACE_NS_FIELD_NUMBER: _ClassVar[int]
     THEN_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_NS_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
     expires_after_ns: int
     drift_limit: float
     grace_ns: int
     then: str
-    def __init__(self, expires_after_ns: _Optional[int] = ..., drift_limit: _Optional[float] = ..., grace_ns: _Optional[int] = ..., then: _Optional[str] = ...) -> None: ...
+    window_ns: int
+    windows: int
+    def __init__(self, expires_after_ns: _Optional[int] = ..., drift_limit: _Optional[float] = ..., grace_ns: _Optional[int] = ..., then: _Optional[str] = ..., window_ns: _Optional[int] = ..., windows: _Optional[int] = ...) -> None: ...
 
 class Guardrail(_message.Message):
     __slots__ = ("name", "metric", "statistic", "margin", "relative")

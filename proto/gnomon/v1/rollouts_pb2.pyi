@@ -110,7 +110,7 @@ class Transition(_message.Message):
     def __init__(self, to: _Optional[_Union[State, str]] = ..., cause: _Optional[str] = ..., actor: _Optional[str] = ..., time_unix_ns: _Optional[int] = ..., epoch: _Optional[int] = ..., order: _Optional[str] = ..., **kwargs) -> None: ...
 
 class Rollout(_message.Message):
-    __slots__ = ("id", "hook", "state", "candidate", "stable", "weight", "epoch", "evidence", "transitions", "acked", "clients", "calibration", "attempt", "serving")
+    __slots__ = ("id", "hook", "state", "candidate", "stable", "weight", "epoch", "evidence", "transitions", "acked", "clients", "calibration", "attempt", "serving", "upkeep")
     ID_FIELD_NUMBER: _ClassVar[int]
     HOOK_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +125,7 @@ class Rollout(_message.Message):
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     SERVING_FIELD_NUMBER: _ClassVar[int]
+    UPKEEP_FIELD_NUMBER: _ClassVar[int]
     id: str
     hook: str
     state: State
@@ -139,7 +140,64 @@ class Rollout(_message.Message):
     calibration: str
     attempt: int
     serving: str
-    def __init__(self, id: _Optional[str] = ..., hook: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., candidate: _Optional[str] = ..., stable: _Optional[str] = ..., weight: _Optional[float] = ..., epoch: _Optional[int] = ..., evidence: _Optional[_Union[Evidence, _Mapping]] = ..., transitions: _Optional[_Iterable[_Union[Transition, _Mapping]]] = ..., acked: _Optional[int] = ..., clients: _Optional[int] = ..., calibration: _Optional[str] = ..., attempt: _Optional[int] = ..., serving: _Optional[str] = ...) -> None: ...
+    upkeep: UpkeepStatus
+    def __init__(self, id: _Optional[str] = ..., hook: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., candidate: _Optional[str] = ..., stable: _Optional[str] = ..., weight: _Optional[float] = ..., epoch: _Optional[int] = ..., evidence: _Optional[_Union[Evidence, _Mapping]] = ..., transitions: _Optional[_Iterable[_Union[Transition, _Mapping]]] = ..., acked: _Optional[int] = ..., clients: _Optional[int] = ..., calibration: _Optional[str] = ..., attempt: _Optional[int] = ..., serving: _Optional[str] = ..., upkeep: _Optional[_Union[UpkeepStatus, _Mapping]] = ...) -> None: ...
+
+class UpkeepStatus(_message.Message):
+    __slots__ = ("since_unix_ns", "expires_unix_ns", "drift_limit", "indices", "over", "notice", "due_unix_ns", "then", "unwatched")
+    SINCE_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    DRIFT_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    INDICES_FIELD_NUMBER: _ClassVar[int]
+    OVER_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
+    DUE_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    THEN_FIELD_NUMBER: _ClassVar[int]
+    UNWATCHED_FIELD_NUMBER: _ClassVar[int]
+    since_unix_ns: int
+    expires_unix_ns: int
+    drift_limit: float
+    indices: _containers.RepeatedCompositeFieldContainer[FeatureIndex]
+    over: int
+    notice: str
+    due_unix_ns: int
+    then: str
+    unwatched: str
+    def __init__(self, since_unix_ns: _Optional[int] = ..., expires_unix_ns: _Optional[int] = ..., drift_limit: _Optional[float] = ..., indices: _Optional[_Iterable[_Union[FeatureIndex, _Mapping]]] = ..., over: _Optional[int] = ..., notice: _Optional[str] = ..., due_unix_ns: _Optional[int] = ..., then: _Optional[str] = ..., unwatched: _Optional[str] = ...) -> None: ...
+
+class FeatureIndex(_message.Message):
+    __slots__ = ("name", "index", "from_trace", "from_first")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FROM_TRACE_FIELD_NUMBER: _ClassVar[int]
+    FROM_FIRST_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    index: float
+    from_trace: float
+    from_first: float
+    def __init__(self, name: _Optional[str] = ..., index: _Optional[float] = ..., from_trace: _Optional[float] = ..., from_first: _Optional[float] = ...) -> None: ...
+
+class Reverification(_message.Message):
+    __slots__ = ("hook", "policy", "source_digest", "evidence_digest", "profile")
+    HOOK_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    hook: str
+    policy: str
+    source_digest: str
+    evidence_digest: str
+    profile: _policy_pb2.Profile
+    def __init__(self, hook: _Optional[str] = ..., policy: _Optional[str] = ..., source_digest: _Optional[str] = ..., evidence_digest: _Optional[str] = ..., profile: _Optional[_Union[_policy_pb2.Profile, _Mapping]] = ...) -> None: ...
+
+class ReverifyRequest(_message.Message):
+    __slots__ = ("reverification", "actor")
+    REVERIFICATION_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    reverification: _policy_pb2.Envelope
+    actor: str
+    def __init__(self, reverification: _Optional[_Union[_policy_pb2.Envelope, _Mapping]] = ..., actor: _Optional[str] = ...) -> None: ...
 
 class CreateRequest(_message.Message):
     __slots__ = ("bundle", "plan", "actor")

@@ -64,6 +64,11 @@ class RolloutsStub(object):
                 request_serializer=gnomon_dot_v1_dot_rollouts__pb2.ExcludeRequest.SerializeToString,
                 response_deserializer=gnomon_dot_v1_dot_rollouts__pb2.ExcludeResponse.FromString,
                 _registered_method=True)
+        self.Reverify = channel.unary_unary(
+                '/gnomon.v1.Rollouts/Reverify',
+                request_serializer=gnomon_dot_v1_dot_rollouts__pb2.ReverifyRequest.SerializeToString,
+                response_deserializer=gnomon_dot_v1_dot_rollouts__pb2.Rollout.FromString,
+                _registered_method=True)
         self.ListClients = channel.unary_unary(
                 '/gnomon.v1.Rollouts/ListClients',
                 request_serializer=gnomon_dot_v1_dot_rollouts__pb2.ListClientsRequest.SerializeToString,
@@ -113,6 +118,13 @@ class RolloutsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reverify(self, request, context):
+        """Take a fresh verdict on the policy in force; idempotent by its evidence digest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListClients(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -151,6 +163,11 @@ def add_RolloutsServicer_to_server(servicer, server):
                     servicer.Exclude,
                     request_deserializer=gnomon_dot_v1_dot_rollouts__pb2.ExcludeRequest.FromString,
                     response_serializer=gnomon_dot_v1_dot_rollouts__pb2.ExcludeResponse.SerializeToString,
+            ),
+            'Reverify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reverify,
+                    request_deserializer=gnomon_dot_v1_dot_rollouts__pb2.ReverifyRequest.FromString,
+                    response_serializer=gnomon_dot_v1_dot_rollouts__pb2.Rollout.SerializeToString,
             ),
             'ListClients': grpc.unary_unary_rpc_method_handler(
                     servicer.ListClients,
@@ -320,6 +337,33 @@ class Rollouts(object):
             '/gnomon.v1.Rollouts/Exclude',
             gnomon_dot_v1_dot_rollouts__pb2.ExcludeRequest.SerializeToString,
             gnomon_dot_v1_dot_rollouts__pb2.ExcludeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reverify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gnomon.v1.Rollouts/Reverify',
+            gnomon_dot_v1_dot_rollouts__pb2.ReverifyRequest.SerializeToString,
+            gnomon_dot_v1_dot_rollouts__pb2.Rollout.FromString,
             options,
             channel_credentials,
             insecure,
