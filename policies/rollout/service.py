@@ -102,9 +102,10 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
 
     def publish(self, hook: str) -> None:
         """Push a hook's newest manifest to every process that has it."""
+        messages = self._control.pushes(hook, ())  # made once, however many processes there are
         for stream in list(self._streams.values()):
             if hook in stream.hooks:
-                self._push(stream, hook)
+                self._give(stream, messages)
 
     def close(self) -> None:
         """End all streams."""
@@ -157,8 +158,12 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
             self._push(stream, hook.hook)
 
     def _push(self, stream: _Stream, hook: str) -> None:
-        for message in self._control.pushes(hook, stream.held):
-            stream.put(message)
+        self._give(stream, self._control.pushes(hook, stream.held))
+
+    def _give(self, stream: _Stream, messages: list[delivery_pb2.ServerMessage]) -> None:
+        for message in messages:
+            if message.bundle.digest not in stream.held:
+                stream.put(message)
 
     def _leave(self, stream: _Stream) -> None:
         if self._streams.get(stream.instance) is stream:
