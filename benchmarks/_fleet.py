@@ -64,8 +64,8 @@ class Plane:
         command += ["--state", str(self.folder / "state"), "--ready-file", str(ready)]
         command += ["--rollout-key", str(self.folder / "rollout.pem")]
         command += ["--publisher-key", str(self.folder / "publisher.pub")]
-        log = (self.folder / "serve.log").open("ab")
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, env=_QUIET)
+        with (self.folder / "serve.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=_QUIET)
         until(ready.exists, "the control plane listens", 30.0)
         self.address = ready.read_text().strip()
 
@@ -162,7 +162,8 @@ class Fleet:
         """End the processes."""
         for process in self._processes:
             process.kill()
-            process.wait(10)
+            with process:  # waits, and closes its pipes
+                pass
 
     def _start(self, address: str, publisher: Path, first: int, count: int) -> Any:
         shape = self.shape

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("gnomon.rollout")
 
 TICK_S = 0.1
+#: Ticks that went well between two heartbeats: one every two seconds.
+_TICKS_A_BEAT = 20
 _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.so_reuseport", 0),
     # Clients ping every 30 s, also without a call; a server that is stricter would cut them off.
@@ -250,7 +252,7 @@ class ControlPlane:
             await self._health.set(service, status)
 
     async def _tick(self) -> None:
-        healthy = True
+        healthy, well = True, 0
         while True:
             await asyncio.sleep(TICK_S)
             try:
@@ -260,6 +262,9 @@ class ControlPlane:
                 healthy = await self._turn(healthy, False)
             else:
                 healthy = await self._turn(healthy, True)
+                well += 1
+                if well % _TICKS_A_BEAT == 0:
+                    self._delivery.beat()
 
     async def _turn(self, before: bool, now: bool) -> bool:
         if before != now:

@@ -21,6 +21,7 @@ from gnomon.v1 import (
     rollouts_pb2_grpc,
 )
 
+from ...sdk.delivery import HEARTBEATS
 from ...sdk.errors import GnomonError, RolloutError, TrustError
 from . import streams, views
 from .blocks import Exclusion
@@ -33,6 +34,8 @@ _log = logging.getLogger("gnomon.rollout")
 #: Between two views of a rollout that is watched: a fleet's answers come as one.
 _VIEW_EVERY_S = 0.05
 
+_BEAT = delivery_pb2.ServerMessage()
+
 T = TypeVar("T")
 
 
@@ -44,6 +47,7 @@ class _Stream:
         self.held: set[str] = set()
         self.hooks: set[str] = set()
         self.outbox = streams.Outbox()
+        self.beats = False
         self.pace = streams.Pace(time.monotonic())
         self._nonces = itertools.count(1)
         self._sent: set[str] = set()
@@ -90,6 +94,7 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
     ) -> AsyncIterator[delivery_pb2.ServerMessage]:
         """Hold one process's stream until either side ends it."""
         stream = _Stream()
+        stream.beats = HEARTBEATS in tuple(map(tuple, context.invocation_metadata() or ()))
         reading = asyncio.create_task(self._read(stream, request_iterator))
         try:
             while (message := await stream.outbox.get()) is not None:
@@ -106,6 +111,12 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
         for stream in list(self._streams.values()):
             if hook in stream.hooks:
                 self._give(stream, messages)
+
+    def beat(self) -> None:
+        """Tell the processes that ask for it that all is well here: that hooks have their turns."""
+        for stream in self._streams.values():
+            if stream.beats:
+                stream.outbox.put(_BEAT)
 
     def close(self) -> None:
         """End all streams."""
