@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from opentelemetry._logs import LoggerProvider
@@ -224,7 +224,7 @@ def configure(
     sample: float | None = None,
     flush_interval_s: float | None = None,
     ring_size: int | None = None,
-    min_epoch: int | None = None,
+    min_epoch: int | Mapping[str, int] | None = None,
     disabled: bool | None = None,
     isolation: str | None = None,
     limits: Limits | None = None,
@@ -247,7 +247,7 @@ def configure(
         sample: share of time windows that is recorded, 0 to 1.
         flush_interval_s: seconds between two rounds of the drainer.
         ring_size: records of one hook that may wait; more are dropped and counted.
-        min_epoch: lowest manifest epoch that is accepted.
+        min_epoch: lowest manifest epoch that is accepted, of all hooks or by hook.
         disabled: True keeps every hook off.
         isolation: of policies in program form: ``strict``, or ``process`` where that cannot be had.
         limits: when a policy is taken back in this process, for hooks without limits of their own.

@@ -7,6 +7,7 @@ as text, shows itself as tables in a notebook, and gives its JSON values with ``
 from __future__ import annotations
 
 from ..shadow.opening import opened, policy_named, rivals, source_digest
+from .auditing import who_decided
 from .comparison import compare
 from .evaluation import evolve, evolve_problem, off_policy, replay, verify
 from .invariants import (
@@ -58,4 +59,5 @@ __all__ = [
     "told",
     "traces",
     "verify",
+    "who_decided",
 ]

@@ -19,6 +19,7 @@ import math
 import statistics
 from importlib.metadata import PackageNotFoundError, version
 
+from _scaling import bare_call_ns, scaled
 from _search_ours import Timed, searched
 from _search_peers import gepa, openevolve
 from results import Peer, Row
@@ -41,7 +42,8 @@ def run() -> list[Row]:
             rows += rows_of(
                 f"{name}, {how}", searched(name, how == "model", POPULATIONS[-1]), peers
             )
-    return rows
+    bare = bare_call_ns()
+    return [scaled(row, bare) for row in rows]
 
 
 def rows_of(who: str, timed: Timed, peers: dict[tuple[str, int], Peer]) -> list[Row]:

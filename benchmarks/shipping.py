@@ -21,19 +21,18 @@ from statistics import median
 from typing import IO, cast
 
 import _fleet
+import _ledger
 from _fleet import Ack, Fleet, Plane, Shape, acknowledged, control_plane, fleet, order, until
 from results import Peer, Row
 
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.policies.rollout.client import RolloutClient
-from gnomon.policies.rollout.ledger import Ledger
 from gnomon.sdk import dsse, keys
 from gnomon.sdk.bundle import build_bundle, open_bundle
 from gnomon.sdk.language import check
 
 CLIENTS = 1000
 PUSHES = 6
-ENTRIES = 500
 REPORTING = 200
 REPORTING_S = 8.0
 
@@ -43,7 +42,7 @@ def run() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         rows = _fleet_rows(Path(folder))
         rows += _reporting_rows(Path(folder) / "reporting")
-        rows += [*_ledger_rows(Path(folder)), _bundle_row()]
+        rows += [*_ledger.rows(), _bundle_row()]
     return rows
 
 
@@ -190,27 +189,6 @@ def _bare(folder: Path) -> list[list[float]]:
     finally:
         process.kill()
         process.wait(10)
-
-
-def _ledger_rows(folder: Path) -> list[Row]:
-    with_body = {"from": "CANARY", "to": "RAMP", "cause": "superior", "epoch": 7}
-    ledger = Ledger(folder / "bench.db")
-    appended, verified = [], []
-    for _ in range(3):
-        since = time.perf_counter()
-        for number in range(ENTRIES):
-            ledger.append("transition", "machine", f"r-{number}", with_body)
-        appended.append(ENTRIES / (time.perf_counter() - since))
-        since = time.perf_counter()
-        found = ledger.verify()
-        verified.append(found.entries / (time.perf_counter() - since))
-    ledger.close()
-    return [
-        Row("ledger appends", median(appended), "entries/s", "higher", None, _span(appended),
-            note="each durable before the next: SQLite WAL, synchronous=FULL"),
-        Row("ledger verification", median(verified), "entries/s", "higher", None, _span(verified),
-            note="whole chain"),
-    ]  # fmt: skip
 
 
 def _bundle_row() -> Row:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import _rollout
 from ._common import console, emit, folded, handled
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def register(app: typer.Typer) -> None:
     group.command("new")(handled(new))
     group.command("list")(handled(list_keys))
     group.command("show")(handled(show))
+    group.command("revoke")(handled(revoke))
+    group.command("resign")(handled(resign))
     app.add_typer(group, name="keys")
 
 
@@ -67,6 +70,53 @@ def show(
 
     data = _row(keys.describe(path)) | {"raw": keys.raw(keys.load_public(path)).hex()}
     emit(data, as_json, lambda: _print_fields(data))
+
+
+def revoke(
+    path: Annotated[Path, typer.Argument(help="A public key file (.pub).")], as_json: Json = False
+) -> None:
+    """Revoke a key: rename its file to .revoked, which whoever reads this folder obeys within a second."""
+    from ..sdk import keys
+
+    found = keys.describe(path)
+    data = {"revoked": str(keys.revoke(path)), "keyid": found.keyid, "role": found.role}
+    emit(data, as_json, lambda: _print_fields(data))
+
+
+def resign(
+    key: Annotated[Path, typer.Option(help="The new publisher's private key (.pem).")],
+    old: Annotated[
+        list[Path], typer.Option(help="Public key (.pub) whose signatures you trust; repeatable.")
+    ],
+    hook: Annotated[str, typer.Option(help="Only this hook; all when left out.")] = "",
+    rollout_key: Annotated[
+        Path | None, typer.Option(help="Public key that may sign manifests from now on.")
+    ] = None,
+    control_plane: _rollout.Address = _rollout.DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Sign again, with a new key, the plans and bundles that are in force."""
+    from .. import api
+    from ..policies.rollout import resigning
+    from ..sdk import keys
+
+    rollout = keys.load_public(rollout_key, "rollout") if rollout_key else None
+    trusted = keys.load_publics(old, "publisher")
+    private = keys.load_private(key)
+    with _rollout.connect(control_plane) as client:
+        found = resigning.resign(
+            client, private, trusted, api.acting(), hook=hook, rollout_key=rollout
+        )
+    rows = [one._asdict() for one in found]
+    emit(rows, as_json, lambda: _print_resigned(rows))
+
+
+def _print_resigned(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        print("nothing is in force, so nothing was signed")
+    for row in rows:
+        bundles = ", ".join(digest[:16] for digest in row["bundles"])
+        print(f"{row['hook']}: plan {row['rollout']} and bundles {bundles} signed again")
 
 
 def _row(found: KeyFile) -> dict[str, Any]:

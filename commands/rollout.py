@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import api
+from ..sdk.errors import GnomonError
 from . import _complete, _rollout
 from ._common import console, emit, folded, handled, shown
 
@@ -57,6 +58,19 @@ def status(
     _rollout.quiet()
     found = api.rollout(rollout, control_plane)
     emit(found.as_json(), as_json, shown(found))
+    _warn_of_disputes(control_plane)
+
+
+def _warn_of_disputes(control_plane: str) -> None:
+    """Say on standard error where processes remember another ledger than the control plane has."""
+    with _rollout.connect(control_plane) as client:
+        try:
+            disputes = client.anchors().disputes
+        except GnomonError:
+            return  # an older control plane, or one that lets us see the rollouts alone
+    for each in disputes:
+        line = f"LEDGER IN DISPUTE: {', '.join(each.instances)} remember {each.anchor[:32]}, but {each.problem}"
+        print(f"{line}; see gnomon audit verify --control-plane {control_plane}", file=sys.stderr)
 
 
 def watch(

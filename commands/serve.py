@@ -23,9 +23,13 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    rollout_key: Annotated[Path, typer.Option(help="Private key (.pem) that signs manifests.")],
+    rollout_key: Annotated[
+        list[Path],
+        typer.Option(help="Private key (.pem) that signs manifests; later ones for older plans."),
+    ],
     publisher_key: Annotated[
-        list[Path], typer.Option(help="Public key (.pub) that may sign bundles; repeatable.")
+        list[Path],
+        typer.Option(help="Public key (.pub) that may sign bundles, or folder; repeatable."),
     ],
     listen: Annotated[str, typer.Option(help="HOST:PORT; port 0 takes a free one.")] = (
         DEFAULT_ADDRESS
@@ -40,6 +44,9 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
     tls_client_ca: Annotated[
         Path | None, typer.Option(help="PEM authorities that must vouch for clients (mTLS).")
+    ] = None,
+    roles: Annotated[
+        Path | None, typer.Option(help="TOML file: which client certificate may do what.")
     ] = None,
     insecure: Annotated[
         bool,
@@ -57,20 +64,26 @@ def serve(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from ..policies.rollout import server
     from ..sdk import keys
+    from ..sdk.keyring import KeyRing
 
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, stream=sys.stderr)
-    publishers = keys.load_publics(publisher_key, "publisher")
-    files = zip(publishers, publisher_key, strict=True)
+    ring = KeyRing(publisher_key)
+    pins = ring.read()
+    signing, *older = [keys.load_private(path) for path in rollout_key]
     settings = server.ServerSettings(
         listen=listen,
         state=state,
-        rollout_key=keys.load_private(rollout_key),
-        publishers=publishers,
+        rollout_key=signing,
+        publishers=pins.publishers,
         certificate=tls_cert,
         private_key=tls_key,
         client_authorities=tls_client_ca,
         insecure=insecure,
-        names={keys.keyid(public): path.name for public, path in files},
+        roles=roles,
+        names=pins.names,
+        older_rollout_keys=tuple(older),
+        revoked=pins.revoked,
+        keyring=ring,
     )
     host = listen.rpartition(":")[0]
     asyncio.run(server.serve(settings, lambda plane: _ready(plane, host, ready_file, as_json)))

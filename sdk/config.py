@@ -66,7 +66,7 @@ class Settings:
         window_s: length of such a window.
         flush_interval_s: between two rounds of the drainer.
         ring_size: records of one hook that may wait.
-        min_epoch: lowest manifest epoch that is accepted.
+        min_epoch: lowest manifest epoch that is accepted, of all hooks or by hook.
         disabled: whether all hooks stay off.
         isolation: of policies in program form: ``strict``, or ``process`` where that cannot be had.
         kill: hooks whose policies may not decide; an empty name stands for all.
@@ -85,7 +85,7 @@ class Settings:
     window_s: float = 10.0
     flush_interval_s: float = 0.5
     ring_size: int = 16384
-    min_epoch: int = 0
+    min_epoch: int | Mapping[str, int] = 0
     disabled: bool = False
     isolation: str = "strict"
     kill: tuple[str, ...] = ()
@@ -104,8 +104,19 @@ class Settings:
                 f"isolation is {self.isolation!r}; it must be 'strict' or 'process'"
             )
         check_limits(self.limits, "configure")
-        if self.min_epoch < 0:
-            raise ConfigurationError(f"min_epoch is {self.min_epoch}; it must be 0 or more")
+        for least in (self.least_epoch, *self.least_epochs.values()):
+            if least < 0:
+                raise ConfigurationError(f"min_epoch is {least}; it must be 0 or more")
+
+    @property
+    def least_epoch(self) -> int:
+        """Lowest epoch that is accepted, of all hooks."""
+        return self.min_epoch if isinstance(self.min_epoch, int) else 0
+
+    @property
+    def least_epochs(self) -> Mapping[str, int]:
+        """Lowest epoch that is accepted, by hook."""
+        return {} if isinstance(self.min_epoch, int) else self.min_epoch
 
     def generator(self, purpose: str) -> random.Random:
         """Return a generator of its own for one purpose."""
@@ -156,6 +167,21 @@ def _killed(text: str) -> tuple[str, ...]:
     return names
 
 
+def _epochs(text: str) -> int | dict[str, int]:
+    """Return a number for all hooks, or numbers by hook: ``41``, or ``router.pick=41,cache=7``."""
+    if "=" not in text:
+        return int(text)
+    found = {}
+    for part in text.split(","):
+        name, _, epoch = part.strip().partition("=")
+        try:
+            check_name(name)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
+        found[name] = int(epoch)
+    return found
+
+
 def _paths(text: str) -> tuple[Path, ...]:
     return tuple(Path(part.strip()) for part in text.split(",") if part.strip())
 
@@ -168,7 +194,7 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "GNOMON_PUBLISHER_KEYS": ("publisher_keys", _paths),
     "GNOMON_CELL": ("cell", str),
     "GNOMON_SAMPLE": ("sample", float),
-    "GNOMON_MIN_EPOCH": ("min_epoch", int),
+    "GNOMON_MIN_EPOCH": ("min_epoch", _epochs),
     "GNOMON_ISOLATION": ("isolation", str),
     "GNOMON_KILL": ("kill", _killed),
     # The one for logs goes first: OpenTelemetry lets it win.

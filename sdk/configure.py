@@ -110,10 +110,11 @@ def _delivery(settings: Settings) -> Callable[[], Delivery] | None:
         )
     # Keys and address are read now, so that a mistake shows at the start and not in a log.
     from .channel import Peer
-    from .keys import load_publics
+    from .keyring import KeyRing
 
     peer = Peer.from_environment(settings.control_plane, os.environ)
-    keys = load_publics(settings.publisher_keys, "publisher")
+    ring = KeyRing(settings.publisher_keys)
+    pins = ring.read()
 
     def make() -> Delivery:
         from . import delivery
@@ -124,12 +125,15 @@ def _delivery(settings: Settings) -> Callable[[], Delivery] | None:
             peer=peer,
             service=settings.service,
             anchors=Anchors(
-                keys,
-                min_epoch=settings.min_epoch,
+                pins.publishers,
+                min_epoch=settings.least_epoch,
                 isolation=known_mode(settings.isolation),
+                revoked=pins.revoked,
             ),
             cell=settings.cell,
             state_dir=settings.state_dir,
+            min_epochs=settings.least_epochs,
+            keyring=ring,
         )
         return delivery.DeliveryClient(_deciding, told, lambda: RUNTIME.process_id.hex())
 

@@ -15,8 +15,8 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,9 +29,11 @@ from .bundle import read_bundle
 from .channel import Peer, backoff_s, open_channel
 from .errors import TrustError, UnavailableError
 from .forking import grpc_usable
+from .keyring import KeyRing, Pins
 from .manifest import Anchors, Now
 from .session import HookLike, HookPolicy, Measure, Node, Session, Step, hook_report
 from .state import StateStore
+from .witness import Witness
 
 _log = logging.getLogger("gnomon.delivery")
 
@@ -45,6 +47,8 @@ HEARTBEATS = ("gnomon-heartbeats", "1")
 #: Silence of a control plane that sends them: from here on it shows, and after this a new stream is tried.
 _QUIET_NS = 4_000_000_000
 _SILENT_NS = 10_000_000_000
+#: Between two looks at the files of the pinned keys.
+_KEYS_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class Settings:
         cell: processes that share state and switch together.
         state_dir: folder for the last good state; None keeps it in memory.
         report_interval_s: between two reports of a hook.
+        min_epochs: by hook, lowest epoch that is accepted, beside the anchors' for all.
+        keyring: files of the pinned keys, read again when they change; None trusts the anchors for ever.
     """
 
     peer: Peer
@@ -66,6 +72,8 @@ class Settings:
     cell: str = "default"
     state_dir: Path | None = None
     report_interval_s: float = 1.0
+    min_epochs: Mapping[str, int] = field(default_factory=dict)
+    keyring: KeyRing | None = None
 
 
 class Status(NamedTuple):
@@ -135,6 +143,8 @@ class DeliveryClient:
         self._now = now
         self._rng = rng or random.Random(os.urandom(16))
         self._store = StateStore(settings.state_dir)
+        self._witness = Witness(settings.state_dir)
+        self._anchors = settings.anchors
         self._policies: dict[str, HookPolicy] = {}
         self._measures: dict[str, Measure] = {}
         self._accepted = self._refused = self._connects = 0
@@ -205,6 +215,8 @@ class DeliveryClient:
         self._stream = None
         self._connected = self._beats = False
         self._discovering = threading.Lock()
+        self._trusting = threading.RLock()
+        self._looked_ns = 0
         self._heard_ns = self._now().monotonic_ns
 
     def _before_fork(self) -> None:
@@ -245,8 +257,49 @@ class DeliveryClient:
                 self._connected = self._beats = False
             if self._now().monotonic_ns - opened > _STEADY_NS:
                 attempt = 0
-            self._stopping.wait(backoff_s(attempt, self._rng))
+            self._pause(backoff_s(attempt, self._rng))
             attempt += 1
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before the next stream, but look after the keys meanwhile: a revoked one ends at once."""
+        end = self._now().monotonic_ns + int(seconds * 1e9)
+        while not self._stopping.is_set():
+            self._look_after_keys()
+            left_s = (end - self._now().monotonic_ns) / 1e9
+            if left_s <= 0.0:
+                return
+            self._stopping.wait(min(left_s, _KEYS_EVERY_S))
+
+    def _look_after_keys(self) -> bool:
+        """Read key files that have changed, and run from now on only what the keys in them signed."""
+        ring, now = self._settings.keyring, self._now().monotonic_ns
+        if ring is None or now - self._looked_ns < _KEYS_EVERY_S * 1e9:
+            return False
+        self._looked_ns = now
+        pins = ring.changed()
+        if pins is not None:
+            self._trust(pins)
+        return pins is not None
+
+    def _trust(self, pins: Pins) -> None:
+        _log.info(
+            "%d publisher keys are pinned, %d revoked", len(pins.publishers), len(pins.revoked)
+        )
+        with self._trusting, self._discovering:
+            self._anchors = replace(self._anchors, publishers=pins.publishers, revoked=pins.revoked)
+            for name, policy in self._policies.items():
+                assignment = policy.trust(self._anchors_of(name))
+                if assignment is not None:
+                    _log.warning(
+                        "hook %s: what ran was signed by a key that is trusted no more", name
+                    )
+                    self._install(name, assignment)
+                if policy.guard.epoch == 0:
+                    self._store.forget(name)
+
+    def _anchors_of(self, hook: str) -> Anchors:
+        least = max(self._anchors.min_epoch, self._settings.min_epochs.get(hook, 0))
+        return replace(self._anchors, min_epoch=least)
 
     def _converse(self) -> None:
         """Hold one stream until it ends; raises grpc.RpcError where it ends badly."""
@@ -266,6 +319,7 @@ class DeliveryClient:
             finally:
                 self._stream = None
                 stream.outbox.put(None)
+                self._witness.write(self._now().unix_ns)
 
     def _answer(self, stream: _Stream) -> None:
         if self._stopping.is_set():
@@ -278,14 +332,19 @@ class DeliveryClient:
                 continue
             reply = self._handled(stream.session, message)
             self._count(reply.ack)
+            reply.ack.anchor = (
+                self._witness.newest
+            )  # before this one: what a rewritten ledger denies
             stream.outbox.put(reply)
+            self._witness.told(message.anchor, self._now().unix_ns)
 
     def _handled(
         self, session: Session, message: delivery_pb2.ServerMessage
     ) -> delivery_pb2.ClientMessage:
         try:
-            step = session.receive(message, self._now())
-            self._apply(step)
+            with self._trusting:
+                step = session.receive(message, self._now())
+                self._apply(step)
             return step.reply
         except Exception as error:  # noqa: BLE001 - hostile input or hook; costs one resource
             _log.warning("refused a resource: %s", error, exc_info=True)
@@ -329,10 +388,12 @@ class DeliveryClient:
             hook.name,
             hook.kind,
             self._settings.cell,
-            self._settings.anchors,
+            self._anchors_of(hook.name),
             saved,
             has_outcomes=lambda: hook.has_outcomes,
         )
+        if saved.epoch and not policy.guard.epoch:
+            self._store.forget(hook.name)
         for digest, data in self._store.bundles().items():
             self._restore(policy, digest, data)
         if hook.name not in self._measures:
@@ -374,6 +435,9 @@ class DeliveryClient:
     def _periodic(self, stream: _Stream) -> Iterator[delivery_pb2.ClientMessage]:
         if self._silent_ns() > _SILENT_NS:
             stream.call.cancel()
+        if self._look_after_keys():
+            stream.call.cancel()  # the next stream is told what is missing now
+            return
         if self._discover():
             stream.session = Session(self._node(), self._policies)
             yield stream.session.hello()

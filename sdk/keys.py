@@ -30,6 +30,7 @@ Role = Literal["publisher", "rollout"]
 
 PRIVATE_SUFFIX = ".pem"
 PUBLIC_SUFFIX = ".pub"
+REVOKED_SUFFIX = ".revoked"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ROLE = re.compile(r"^Gnomon-Role: (publisher|rollout)$", re.MULTILINE)
 
@@ -178,6 +179,21 @@ def describe(path: str | os.PathLike[str]) -> KeyFile:
     public = load_public(file)
     private = file.with_suffix(PRIVATE_SUFFIX).exists()
     return KeyFile(file.stem, _stated_role(_read(file)), keyid(public), file, private)
+
+
+def revoke(path: Path) -> Path:
+    """Rename a public key's file so that it revokes the key wherever it lies; return its new path.
+
+    Raises:
+        ConfigurationError: it holds no public key, or cannot be renamed.
+    """
+    load_public(path)
+    revoked = path.with_suffix(REVOKED_SUFFIX)
+    try:
+        path.rename(revoked)
+    except OSError as error:
+        raise ConfigurationError(f"cannot rename {path} to {revoked}: {error.strerror}") from error
+    return revoked
 
 
 def listing(folder: Path) -> list[KeyFile]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -58,6 +58,7 @@ class Anchors:
         publishers: keys that may sign bundles and plans.
         rollouts: keys that may sign manifests, beside the one that a plan names.
         min_epoch: lower epochs are refused; replaces lost state.
+        revoked: keyids of keys that may sign nothing any more, whatever a plan says.
         skew_ns: by which the wall clocks of the control plane and the service may differ.
         isolation: of programs, whose golden cases are tried in a process of their own.
     """
@@ -67,6 +68,7 @@ class Anchors:
     min_epoch: int = 0
     skew_ns: int = 60_000_000_000
     isolation: IsolationMode = "strict"
+    revoked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,23 @@ class ManifestGuard:
         self.current: Admitted | None = None
         if self._saved.manifest:
             self.current = self._restored(self._saved)
+            self._forget_revoked()
+
+    def trust(self, anchors: Anchors) -> None:
+        """Trust other keys from now on; what is in force stays so, lease included, only if they signed it."""
+        self._anchors, before, self.current = anchors, self.current, None
+        if before is not None:
+            found = self._restored(self._saved)
+            self.current = found and replace(found, lease_until_ns=before.lease_until_ns)
+            self._forget_revoked()
+
+    def _forget_revoked(self) -> None:
+        """Forget the epoch that a revoked key made us see: whoever stole it may have used up all the others.
+
+        Nothing older comes back by that: what the key signed before is refused as well.
+        """
+        if self.current is None and _signed_by(self._saved.manifest, self._anchors.revoked):
+            self._saved = Saved()
 
     @property
     def epoch(self) -> int:
@@ -195,7 +214,7 @@ class ManifestGuard:
             signers.append(keys.from_raw(plan.rollout_public_key))
         if manifest.kill:
             signers += self._anchors.publishers
-        return signers
+        return [key for key in signers if keys.keyid(key) not in self._anchors.revoked]
 
     def _check_epoch(self, manifest: policy_pb2.Manifest) -> None:
         if manifest.epoch < self._anchors.min_epoch:
@@ -320,6 +339,15 @@ def _parse_manifest(payload: bytes) -> policy_pb2.Manifest:
         return policy_pb2.Manifest.FromString(payload)
     except DecodeError as error:
         raise TrustError(f"payload of {len(payload)} bytes is no manifest") from error
+
+
+def _signed_by(manifest: bytes, keyids: frozenset[str]) -> bool:
+    """Return whether a serialised envelope that was accepted once names one of these keys."""
+    try:
+        envelope = policy_pb2.Envelope.FromString(manifest)
+    except DecodeError:
+        return False
+    return any(signature.keyid in keyids for signature in envelope.signatures)
 
 
 def _timeless(manifest: policy_pb2.Manifest) -> bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gnomon.v1 import delivery_pb2, policy_pb2
 
+from . import dsse
 from .assignment import NEVER_NS, Assignment, Phase, Switchback
 from .bundle import bundle_digest, open_bundle, read_bundle
 from .errors import TrustError
@@ -79,6 +80,11 @@ class HookLike(Protocol):
     @property
     def counters(self) -> Mapping[str, int]:
         """Counters by name, as they stand."""
+        ...
+
+    @property
+    def broken(self) -> Mapping[str, int]:
+        """How often each invariant did not hold, by name."""
         ...
 
     @property
@@ -169,6 +175,34 @@ class HookPolicy:
         self._has_outcomes = has_outcomes
         self.guard = ManifestGuard(name, anchors, saved)
         self.programs: dict[str, Program | ArrayProgram] = {}
+        self._envelopes: dict[str, policy_pb2.Envelope] = {}
+
+    def trust(self, anchors: Anchors) -> Assignment | None:
+        """Trust other keys from now on; return what runs then, or None where that is what ran before."""
+        before = self.guard.current
+        self._anchors = anchors
+        self.guard.trust(anchors)
+        for digest, envelope in list(self._envelopes.items()):
+            try:
+                dsse.verify(envelope, dsse.BUNDLE_TYPE, anchors.publishers)
+            except TrustError:
+                self.programs.pop(digest, None)
+                del self._envelopes[digest]
+        if before is None or (self.guard.current is not None and self._holds(before.manifest)):
+            return None
+        return self._reduced(before.manifest.epoch)
+
+    def _holds(self, manifest: policy_pb2.Manifest) -> bool:
+        named = {manifest.stable, manifest.candidate} - {"", INCUMBENT}
+        return manifest.kill or named <= set(self.programs)
+
+    def _reduced(self, epoch: int) -> Assignment:
+        """Return what may run of a manifest that lost a signature: its stable policy, or the function."""
+        current = self.guard.current
+        stable = current.manifest.stable if current else INCUMBENT
+        if stable not in self.programs:
+            return Assignment(epoch=epoch)
+        return Assignment(epoch=epoch, stable=self.programs[stable], stable_digest=stable)
 
     def add_bundle(self, digest: str, envelope: policy_pb2.Envelope) -> None:
         """Verify a bundle and hold its program; raises TrustError where it does not hold."""
@@ -178,6 +212,7 @@ class HookPolicy:
             envelope, self._anchors.publishers, self.name, self.kind, self._anchors.isolation
         )
         self.programs[digest] = program
+        self._envelopes[digest] = envelope
         self._evict(digest)
 
     def admit(self, envelope: policy_pb2.Envelope, now: Now) -> tuple[Saved, Assignment]:
@@ -203,7 +238,7 @@ class HookPolicy:
             hook=self.name,
             kind=self.kind.name,
             kind_version=self.kind.version,
-            epoch=self.guard.epoch,
+            epoch=max(self.guard.epoch, self._anchors.min_epoch - 1),
             bundles=list(self.programs),
         )
 
@@ -286,6 +321,7 @@ class HookPolicy:
                 return
             if digest not in wanted and digest != newest:
                 del self.programs[digest]
+                self._envelopes.pop(digest, None)
 
 
 class Session:
@@ -361,6 +397,7 @@ def hook_report(
 ) -> delivery_pb2.ClientMessage:
     """Return the periodic report on one hook."""
     counters = {name: value for name, value in hook.counters.items() if value >= 0}
+    counters |= {f"broken.{name}": value for name, value in hook.broken.items() if value > 0}
     shadow = {
         field: counters.get(f"shadow_{field}", 0)
         for field in ("decisions", "diverged", "faults", "violations", "shed")

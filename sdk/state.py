@@ -72,11 +72,22 @@ class StateStore:
         if path is None:
             return
         try:
-            with _locked(path):
+            with locked(path):
                 if self.load(hook).epoch <= saved.epoch:
                     write_atomically(path, _encode(saved))
         except OSError as error:
             self._warn(f"cannot write {path}: {error.strerror}; state is kept in memory only")
+
+    def forget(self, hook: str) -> None:
+        """Remove the state of a hook, its epoch included: a revoked key may have made us see that epoch."""
+        path = self._path("hooks", f"{quote(hook, safe='')}.state")
+        if path is None or not path.exists():
+            return
+        try:
+            with locked(path):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            self._warn(f"cannot remove {path}: {error.strerror}; its epoch still counts")
 
     def bundles(self) -> dict[str, bytes]:
         """Return the serialised envelopes that were kept, by the digest that they were kept under."""
@@ -149,8 +160,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a state file among processes."""
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a state file among processes; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_suffix(".lock"), "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 
-from gnomon.v1 import audit_pb2, audit_pb2_grpc, policy_pb2, rollouts_pb2, rollouts_pb2_grpc
+from gnomon.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
+    policy_pb2,
+    rollouts_pb2,
+    rollouts_pb2_grpc,
+)
 
 from ...sdk.channel import Peer, open_channel
 from ...sdk.errors import RolloutError, TrustError, UnavailableError
 from ...sdk.records import INCUMBENT
-from .ledger import Entry, LedgerCheck
+from .chain import Entry, LedgerCheck
 from .service import message_entry
 
 if TYPE_CHECKING:
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEADLINE_S = 10.0
+EXPORT_S = 600.0  # a ledger may be long
 _UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 #: States in which nothing more will happen without an order, with the answer that they are.
 ENDED: Mapping[str, str] = {"STABLE": "promoted", "ABORTED": "aborted", "HOLD": "inconclusive"}
@@ -48,6 +57,8 @@ class RolloutClient:
         audit: Any = audit_pb2_grpc
         self._rollouts = rollouts.RolloutsStub(self._channel)
         self._audit = audit.AuditStub(self._channel)
+        signed: Any = keys_pb2_grpc
+        self._keys = signed.KeysStub(self._channel)
 
     def create(
         self, bundle: policy_pb2.Envelope, plan: policy_pb2.Envelope, actor: str
@@ -95,6 +106,18 @@ class RolloutClient:
         request = rollouts_pb2.ListClientsRequest(hook=hook)
         return tuple(self._ask(self._rollouts.ListClients, request).clients)
 
+    def signed(self, hook: str = "") -> keys_pb2.SignedResponse:
+        """Return what is in force on all hooks, or on one, with its signatures."""
+        found: keys_pb2.SignedResponse = self._ask(
+            self._keys.Signed, keys_pb2.SignedRequest(hook=hook)
+        )
+        return found
+
+    def resign(self, request: keys_pb2.ResignRequest) -> keys_pb2.SignedResponse:
+        """Add signatures to what is in force; the same ones again change nothing."""
+        found: keys_pb2.SignedResponse = self._ask(self._keys.Resign, request)
+        return found
+
     def watch(self, rollout: str = "") -> Iterator[rollouts_pb2.Rollout]:
         """Yield a rollout now and whenever it changes, for ever."""
         call = self._rollouts.Watch(rollouts_pb2.GetRequest(id=rollout), wait_for_ready=False)
@@ -110,10 +133,23 @@ class RolloutClient:
             found.ok, int(found.entries), found.head, found.problem, int(found.problem_seq)
         )
 
+    def anchors(self) -> audit_pb2.AuditAnchorsResponse:
+        """Return the ledger's head, what connected processes remember, and what is in dispute."""
+        found: audit_pb2.AuditAnchorsResponse = self._ask(
+            self._audit.Anchors, audit_pb2.AuditAnchorsRequest()
+        )
+        return found
+
+    def accept(self, actor: str, reason: str) -> audit_pb2.AuditAnchorsResponse:
+        """Take what is in dispute as lost."""
+        request = audit_pb2.AuditAcceptRequest(actor=actor, reason=reason)
+        found: audit_pb2.AuditAnchorsResponse = self._ask(self._audit.Accept, request)
+        return found
+
     def entries(self, from_seq: int = 0, subject: str = "") -> Iterator[Entry]:
         """Yield the entries of the control plane's ledger, in order."""
         request = audit_pb2.AuditExportRequest(from_seq=from_seq, subject=subject)
-        call = self._audit.Export(request, timeout=self._timeout_s)
+        call = self._audit.Export(request, timeout=max(self._timeout_s, EXPORT_S))
         return map(message_entry, self._stream(call))
 
     def close(self) -> None:

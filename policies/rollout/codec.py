@@ -20,7 +20,7 @@ def to_json(state: State) -> dict[str, Any]:
         "attempt": state.attempt,
         "step": state.step,
         "windows": [asdict(window) for window in state.windows],
-        "points": [asdict(point) for point in state.points],
+        "points": [_point_json(point) for point in state.points],
         "exclusions": [asdict(exclusion) for exclusion in state.exclusions],
         "shadow": asdict(state.shadow),
         "served": asdict(state.served),
@@ -67,6 +67,16 @@ def transition_json(made: Transition) -> dict[str, Any]:
 def _transition(data: dict[str, Any]) -> Transition:
     known = {**data, "before": Status(data["before"]), "after": Status(data["after"])}
     return Transition(**known)
+
+
+def _point_json(point: Point) -> dict[str, Any]:
+    # ``asdict`` copies every count of both histograms by itself, at every change of a long rollout.
+    arms = {"stable": _flat(point.stable), "candidate": _flat(point.candidate)}
+    return _flat(point) | arms
+
+
+def _flat(value: Point | Arm) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 def _point(data: dict[str, Any]) -> Point:

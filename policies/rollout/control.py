@@ -13,16 +13,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gnomon.v1 import delivery_pb2, policy_pb2
+from google.protobuf.message import DecodeError
+
+from gnomon.v1 import delivery_pb2, keys_pb2, policy_pb2
 
 from ...sdk import dsse, keys
 from ...sdk.bundle import bundle_digest, read_bundle
 from ...sdk.errors import ConfigurationError, GnomonError, RolloutError, TrustError
 from ...sdk.records import INCUMBENT
-from . import codec, describe
+from . import codec, describe, signatures
+from .accounts import Accounts, assigned
+from .anchors import Witnesses
 from .blocks import Exclusion
 from .desk import Desk, Seat
-from .ledger import Ledger
+from .ledger import Ledger, LedgerFullError
 from .machine import (
     ACTIVE,
     MACHINE,
@@ -42,6 +46,7 @@ from .machine import (
 )
 from .manifests import sign_manifest
 from .plan import Plan, read_plan
+from .restoring import check_bundles, check_complete
 from .store import ClientRow, Happened, Row, Store
 
 if TYPE_CHECKING:
@@ -67,11 +72,20 @@ class Identity:
         rollout_key: signs manifests.
         publishers: keys that may sign bundles and plans.
         names: of their files by keyid, where they are known; for the ledger.
+        older: rollout keys that plans made earlier may still name.
+        revoked: keyids of keys that may sign nothing any more.
     """
 
     rollout_key: Ed25519PrivateKey
     publishers: Sequence[Ed25519PublicKey]
     names: Mapping[str, str] = field(default_factory=dict)
+    older: Sequence[Ed25519PrivateKey] = ()
+    revoked: frozenset[str] = frozenset()
+
+    def signers(self) -> dict[str, Ed25519PrivateKey]:
+        """Return the rollout keys by keyid, the one for new plans first."""
+        found = (self.rollout_key, *self.older)
+        return {keys.keyid(key.public_key()): key for key in found}
 
 
 class Control:
@@ -87,6 +101,8 @@ class Control:
     Attributes:
         published: called with a hook when its manifest has changed or was renewed.
         changed: called with a rollout's id when anything about it has changed.
+        witnesses: processes that remember the ledger's heads.
+        resigned: called with the digest of a bundle that has further signatures.
 
     Raises:
         TrustError: the ledger does not hold, or the store and the keys do not fit.
@@ -103,16 +119,21 @@ class Control:
         self.ledger = ledger
         self.published: Callable[[str], None] = lambda hook: None
         self.changed: Callable[[str], None] = lambda rollout: None
+        self.resigned: Callable[[str], None] = lambda digest: None
         self._store = store
         self._identity = identity
         self._clock = clock
         self._random_bytes = random_bytes
         self._desks: dict[str, Desk] = {}
+        self._accounts = Accounts()
+        self.witnesses = Witnesses(ledger)
         self._past: dict[str, State] = {}
         self._bundles = store.bundles()
         #: Number of the last event up to which the ledger holds all, and later ones that it holds.
         self._accounted = 0
         self._ahead: set[int] = set()
+        #: By hook the epoch of which all signatures were found good.
+        self._vouched: dict[str, int] = {}
         self._manifests: dict[str, tuple[int, int, policy_pb2.Envelope]] = {}
         self._restore()
 
@@ -129,7 +150,7 @@ class Control:
             body = {"reason": str(error), "plan": bundle_digest(plan.payload)}
             digest = bundle_digest(bundle.payload)
             self._store.note(Happened("rollout.refused", actor, digest, body))
-            self._account()
+            self._tell()
             raise
 
     def act(self, rollout: str, action: str, actor: str, reason: str, request_id: str) -> State:
@@ -161,6 +182,56 @@ class Control:
         block_ns = desk.state.plan.block_ns
         return -(-exclusion.to_ns // block_ns) - exclusion.from_ns // block_ns
 
+    def trust(self, identity: Identity) -> None:
+        """Trust other keys from now on; whatever runs that only revoked ones signed is withdrawn.
+
+        Raises:
+            TrustError: something runs that no pinned key signed, and none of its keys is revoked; the keys stay
+                as they were.
+        """
+        for desk in self._desks.values():
+            self._check_signed(desk, identity)
+        self._identity, self._vouched = identity, {}
+        for desk in self._desks.values():
+            self._withdraw(desk)
+
+    def signed(self, hook: str = "") -> list[keys_pb2.InForce]:
+        """Return what the hooks' newest rollouts rest on, of all hooks or one."""
+        found = [desk for name, desk in sorted(self._desks.items()) if hook in ("", name)]
+        return [self._in_force(desk, desk.state) for desk in found if desk.state is not None]
+
+    def rollout_keyids(self) -> list[str]:
+        """Return the keys that manifests are signed with; new plans name the first."""
+        return list(self._identity.signers())
+
+    def resign(
+        self,
+        hook: str,
+        plan: policy_pb2.Envelope | None,
+        bundles: Iterable[policy_pb2.Envelope],
+        actor: str,
+    ) -> None:
+        """Take further signatures of what is in force; the same ones again change nothing.
+
+        Raises:
+            TrustError: no pinned key made them.
+            RolloutError: they are of something else.
+        """
+        desk, identity = self._desks.get(hook), self._identity
+        if desk is None or desk.state is None:
+            raise RolloutError(f"hook {hook!r} has no rollout, so nothing to sign again")
+        known, pinned = desk.plan, identity.publishers
+        if plan is not None:
+            known = signatures.resigned_plan(known, plan, pinned, identity.signers())
+        made = dict(signatures.resigned_bundle(self._bundles, b, pinned) for b in bundles)
+        new = {digest: data for digest, data in made.items() if data != self._bundles[digest]}
+        for digest, data in new.items():
+            self._store.put_bundle(digest, data)
+            self._bundles[digest] = data
+            self.resigned(digest)
+        if new or known != desk.plan:
+            self._rest_on(desk, desk.state, known, sorted(new), actor)
+
     def get(self, rollout: str = "") -> State:
         """Return a rollout, the newest one without an id; raises RolloutError for none."""
         if not rollout and self._past:
@@ -187,6 +258,11 @@ class Control:
         desk = self._desks.get(hook)
         if desk is None or desk.state is None:
             return []
+        if desk.state.plan.rollout_keyid not in self._identity.signers():
+            _log.warning(
+                "hook %s: its plan is for another rollout key; sign it again, or ship again", hook
+            )
+            return []
         target, known = desk.state.target, set(held)
         wanted = [d for d in (target.stable, target.candidate) if d not in ("", INCUMBENT)]
         messages = [self._bundle_push(digest) for digest in wanted if digest not in known]
@@ -197,6 +273,8 @@ class Control:
         """Note that a process is there with these hooks."""
         for hook in hooks:
             desk = self._desk(hook.hook)
+            if node.instance not in desk.seats:
+                self._accounts.new(desk.hook, node.instance)
             seat = desk.seats.setdefault(
                 node.instance, Seat(node.service, node.instance, node.cell)
             )
@@ -208,14 +286,31 @@ class Control:
 
     def gone(self, instance: str) -> None:
         """Note that a process's stream has ended."""
+        self.witnesses.gone(instance)
         for desk in self._desks.values():
             if instance in desk.seats:
                 desk.seats[instance].connected = False
                 desk.seats[instance].gone_ns = self._clock()
+                self._accounts.gone(desk.hook, desk.seats[instance], self._clock())
                 self._notify(desk)
+
+    def accept(self, actor: str, reason: str) -> None:
+        """Take what processes remember and the ledger does not hold as lost, as after a restored backup.
+
+        Raises:
+            RolloutError: there is nothing in dispute, or no reason.
+        """
+        if not self.witnesses.disputes or not reason:
+            raise RolloutError("nothing is in dispute" if reason else "say why, with --reason")
+        self._store.note(self.witnesses.accept(actor or "operator", reason))
+        self._account()
 
     def ack(self, instance: str, ack: delivery_pb2.Ack) -> None:
         """Take an acknowledgement or refusal of one resource into account."""
+        disputed = self.witnesses.say(instance, ack.anchor, self._clock())
+        if disputed is not None:
+            self._store.note(disputed)
+            self._account()
         for desk in self._desks.values():
             seat = desk.seats.get(instance)
             if seat is not None and desk.state is not None and _concerns(desk, ack):
@@ -227,6 +322,9 @@ class Control:
         seat = desk.seats.get(instance) if desk else None
         if desk is not None and seat is not None and report.killed[:500] != seat.killed:
             self._killed(desk, seat, report.killed[:500])
+        if desk is not None and seat is not None:
+            counted = {name: int(value) for name, value in report.counters.items()}
+            self._accounts.counted(desk.hook, instance, counted, self._clock())
         if desk is None or seat is None or not desk.take(seat, report, self._clock()):
             return
         if report.breaker:
@@ -240,7 +338,7 @@ class Control:
         """
         troubles: list[Exception] = []
         turns: list[Callable[[], None]] = [partial(self._turn, d) for d in self._desks.values()]
-        for turn in (self._account, *turns):
+        for turn in (self._settle, *turns):
             try:
                 turn()
             except Exception as error:  # noqa: BLE001 - hooks must not fall for each other
@@ -250,15 +348,84 @@ class Control:
         if troubles:
             raise troubles[0]
 
+    def started(self) -> None:
+        """Write down that a control plane begins here, and whom it trusts; nothing is connected yet."""
+        own = keys.keyid(self._identity.rollout_key.public_key())
+        known = (keys.keyid(key) for key in self._identity.publishers)
+        body = {"publishers": {keyid: self._identity.names.get(keyid, "") for keyid in known}}
+        self._store.note(Happened("control.started", MACHINE, own, body))
+        self._account()
+
+    def stopping(self) -> None:
+        """Write down what could still wait; call it last, when the streams have ended."""
+        self._settle(all_of_it=True)
+
+    def _settle(self, *, all_of_it: bool = False) -> None:
+        for happened in self._accounts.due(self._clock(), all_of_it=all_of_it):
+            self._store.note(happened)
+        self._account()
+
+    def _check_signed(self, desk: Desk, identity: Identity) -> None:
+        lapse = self._lapse(desk, identity)
+        if lapse is not None and not identity.revoked.intersection(lapse.keyids):
+            raise TrustError(
+                f"hook {desk.hook} runs a {lapse}, which is not pinned; pin it, and sign again with: "
+                "gnomon keys resign, or take back what it signed with: gnomon keys revoke"
+            )
+
+    def _lapse(self, desk: Desk, identity: Identity) -> signatures.Lapse | None:
+        if desk.state is None:
+            return None
+        return signatures.lapsed(desk.state, desk.plan, self._bundles, identity.publishers)
+
+    def _withdraw(self, desk: Desk) -> None:
+        """Kill what runs without a pinned key's signature; looked at once for every epoch and set of keys."""
+        if self._vouched.get(desk.hook) == desk.epoch:
+            return
+        self._vouched[desk.hook] = desk.epoch
+        lapse = self._lapse(desk, self._identity)
+        if lapse is not None:
+            self._apply(desk, Act("kill", "control plane", f"{lapse}, which is revoked"))
+
+    def _rest_on(
+        self, desk: Desk, state: State, plan: bytes, bundles: list[str], actor: str
+    ) -> None:
+        """Go on under a plan that was signed again, with a manifest of its own."""
+        envelope = policy_pb2.Envelope.FromString(plan)
+        after = replace(state, plan=self._plan_of(envelope))
+        new = replace(desk, plan=plan, epoch=desk.epoch + 1)
+        new.entered(state, after)
+        body: dict[str, Any] = {"hook": desk.hook, "bundles": bundles}
+        body["plan_signed_by"] = self._signers(envelope)
+        body |= {"rollout_keyid": after.plan.rollout_keyid, "epoch": new.epoch}
+        told = Happened("keys.resigned", actor or "publisher", after.plan.id, body)
+        self._store.save(_row(new, after), [told])
+        desk.become(new)
+        self._past[after.plan.id] = after
+        self.published(desk.hook)
+        self._tell()
+        self.changed(after.plan.id)
+
+    def _in_force(self, desk: Desk, state: State) -> keys_pb2.InForce:
+        bundles = [self._bundles[d] for d in signatures.within_reach(state) if d in self._bundles]
+        return keys_pb2.InForce(
+            hook=desk.hook,
+            rollout=state.plan.id,
+            plan=policy_pb2.Envelope.FromString(desk.plan),
+            bundles=map(policy_pb2.Envelope.FromString, bundles),
+        )
+
     def _turn(self, desk: Desk) -> None:
         left = desk.leave(self._clock() - LISTED_NS)
         if left:
             self._store.drop_clients(desk.hook, [seat.instance for seat in left])
-        self._keep_clients(desk)
+            self._accounts.forget(desk.hook, [seat.instance for seat in left])
         if desk.state is not None:
             self._flush(desk)
             self._look(desk)
+            self._withdraw(desk)
             self._renew(desk)
+        self._keep_clients(desk)  # last: the list of processes must keep nothing else from its turn
 
     def _keep_clients(self, desk: Desk) -> None:
         """Store in one transaction what a tick's hellos and answers have changed.
@@ -279,13 +446,13 @@ class Control:
             return self._repeated(words)
         self._check(desk, words, read_bundle(payload), bundle_digest(payload))
         self._keep(words.candidate, bundle)
-        desk.plan = plan.SerializeToString()
-        self._manifests.pop(desk.hook, None)
         body = describe.plan(words) | {"provenance": dict(read_bundle(payload).provenance)}
+        body["manifests_signed_by"] = keys.keyid(self._identity.rollout_key.public_key())
         body |= {"bundle_signed_by": self._signers(bundle), "plan_signed_by": self._signers(plan)}
         created = Happened("rollout.created", actor or "publisher", words.id, body)
         begun = draft(words, self._random_bytes(16), self._clock())
-        self._enter(desk, step(begun, Tick(), self._clock()), None, [created])
+        after = step(begun, Tick(), self._clock())
+        self._enter(desk, after, None, [created], plan=plan.SerializeToString())
         return self._past[words.id]
 
     def _signers(self, envelope: policy_pb2.Envelope) -> dict[str, str]:
@@ -294,8 +461,13 @@ class Control:
         return {keyid: self._identity.names.get(keyid, "") for keyid in found}
 
     def _read_plan(self, envelope: policy_pb2.Envelope) -> Plan:
-        """Verify and read a plan; predictions may name the stable policy by its source alone."""
-        plan = read_plan(dsse.verify(envelope, dsse.PLAN_TYPE, self._identity.publishers))
+        """Verify and read a plan."""
+        dsse.verify(envelope, dsse.PLAN_TYPE, self._identity.publishers)
+        return self._plan_of(envelope)
+
+    def _plan_of(self, envelope: policy_pb2.Envelope) -> Plan:
+        """Read a plan; predictions may name the stable policy by its source alone."""
+        plan = read_plan(envelope.payload)
         if plan.stable in plan.predicted or plan.stable not in self._bundles:
             return plan
         source = hashlib.sha256(self._bundle(plan.stable).source.encode()).hexdigest()
@@ -359,6 +531,8 @@ class Control:
 
     def _keep(self, digest: str, bundle: policy_pb2.Envelope) -> None:
         envelope = bundle.SerializeToString()
+        if digest in self._bundles:
+            envelope = signatures.merged(self._bundles[digest], bundle)
         self._store.put_bundle(digest, envelope)
         self._bundles[digest] = envelope
 
@@ -366,12 +540,14 @@ class Control:
         if ack.ok:
             if ack.resource == "manifest" and ack.epoch <= desk.epoch:
                 seat.epoch = max(seat.epoch, ack.epoch)
+                runs = assigned(desk.state) if desk.state and ack.epoch == desk.epoch else None
+                self._accounts.acked(desk.hook, seat, ack.epoch, runs, self._clock())
         else:
             seat.error = ack.error[:500]
             body = {"hook": desk.hook, "resource": ack.resource, "error": seat.error}
             happened = Happened("delivery.refused", seat.instance, ack.name, body)
             self._store.note(happened)
-            self._account()
+            self._tell()
             self._apply(desk, Nacked(seat.instance, ack.resource, seat.error))
         desk.unstored.add(seat.instance)
         self._notify(desk)
@@ -381,7 +557,7 @@ class Control:
         seat.killed = why
         what = "delivery.killed" if why else "delivery.unkilled"
         self._store.note(Happened(what, seat.instance, desk.hook, {"hook": desk.hook, "why": why}))
-        self._account()
+        self._tell()
         self._notify(desk)
 
     def _look(self, desk: Desk) -> None:
@@ -417,36 +593,52 @@ class Control:
         before: State | None,
         extra: list[Happened],
         request_id: str = "",
+        *,
+        plan: bytes = b"",
     ) -> None:
-        """Store a new state, then publish it, then account for it."""
+        """Store a new state, then publish it, then account for it.
+
+        What cannot be stored has not happened: the desk stays as it was.
+        """
         if after == before and not extra and not request_id:
             return
         moved = before is None or before.target != after.target
-        if desk.entered(before, after):
-            desk.mark()
+        new = replace(desk, plan=plan or desk.plan)
+        if new.entered(before, after):
+            new.mark()
         if moved:
-            desk.epoch += 1
+            new.epoch += 1
         if before is None or before.attempt != after.attempt:
-            desk.first_epoch = desk.epoch
-        self._past[after.plan.id] = after
-        made = describe.transitions(before, after, desk.epoch)
+            new.first_epoch = new.epoch
+        made = describe.transitions(before, after, new.epoch)
         told = [*extra, *made] if before is None else [*made, *extra]
-        self._store.save(_row(desk, after), told, request_id)
+        self._store.save(_row(new, after), told, request_id)
+        desk.become(new)
+        self._past[after.plan.id] = after
         if moved:
             self.published(desk.hook)
         try:
-            self._account()
+            self._tell()
         finally:
             self.changed(after.plan.id)
 
     def _overtake(self, desk: Desk, epoch: int) -> None:
         """Go on from an epoch that a process has seen, as after a loss of the control plane's state."""
         _log.warning("hook %s: a process has seen epoch %d, going on from there", desk.hook, epoch)
-        desk.epoch = epoch
-        if desk.state is not None:
-            desk.epoch += 1
-            self._store.save(_row(desk, desk.state), [])
-            self.published(desk.hook)
+        if desk.state is None:
+            desk.epoch = epoch
+            return
+        new = replace(desk, epoch=epoch + 1)
+        self._store.save(_row(new, desk.state), [])
+        desk.become(new)
+        self.published(desk.hook)
+
+    def _tell(self) -> None:
+        """Account for what is stored; it stands also where the ledger takes nothing at present."""
+        try:
+            self._account()
+        except LedgerFullError as error:  # every tick tries again, and fails as long as it does
+            _log.error("%s; it is made good later", error)
 
     def _account(self) -> None:
         """Write to the ledger, in order, what it does not hold yet; stop where it takes no more.
@@ -457,6 +649,7 @@ class Control:
             if event.number not in self._ahead:
                 body = {**event.body, "event": event.number}
                 entry = self.ledger.append(event.kind, event.actor, event.subject, body)
+                self.witnesses.head = entry.anchor
                 said = (event.kind, event.subject, event.actor, entry.anchor)
                 _log.info("%s %s %s ledger %s", *said)
             self._accounted = event.number
@@ -487,7 +680,7 @@ class Control:
         now = self._clock()
         epoch, issued, envelope = self._manifests.get(desk.hook, (0, 0, None))
         if envelope is None or epoch != desk.epoch or now - issued >= desk.state.plan.lease_ns // 3:
-            key = self._identity.rollout_key
+            key = self._identity.signers()[desk.state.plan.rollout_keyid]
             envelope = sign_manifest(desk.state, desk.plan, desk.epoch, now, key)
             self._manifests[desk.hook] = (desk.epoch, now, envelope)
         return envelope
@@ -510,20 +703,29 @@ class Control:
             raise TrustError(
                 f"ledger {self.ledger.path}: {check.problem}; keep it and start a new one"
             )
+        check_bundles(self._bundles)
         for row in self._store.rollouts():
-            self._restore_row(row)
+            try:
+                self._restore_row(row)
+            except (ArithmeticError, DecodeError, LookupError, TypeError, ValueError) as error:
+                raise TrustError(
+                    f"rollout {row.id} in the store is damaged ({error}); restore the state folder"
+                ) from error
         for hook, epoch in self._store.epochs().items():
             self._desk(hook).epoch = epoch
         for client in self._store.clients():
             seat = Seat(client.service, client.instance, client.cell)
             seat.epoch, seat.error, seat.gone_ns = client.epoch, client.error, self._clock()
             self._desk(client.hook).seats[client.instance] = seat
+        for desk in self._desks.values():
+            self._check_signed(desk, self._identity)
         self._ahead = {entry.body.get("event", 0) for entry in self.ledger.list()}
+        check_complete(self.ledger, max(self._ahead, default=0), self._store.last_event())
         self._account()
 
     def _restore_row(self, row: Row) -> None:
         envelope = policy_pb2.Envelope.FromString(row.plan)
-        state = codec.from_json(self._read_plan(envelope), row.state)
+        state = codec.from_json(self._plan_of(envelope), row.state)
         desk = self._desk(row.hook)
         desk.entered(None, state)
         desk.plan, desk.first_epoch, desk.marks = row.plan, row.first_epoch, row.marks

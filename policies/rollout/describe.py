@@ -23,6 +23,7 @@ def plan(words: Plan) -> dict[str, Any]:
         "max_pairs": words.max_pairs,
         "alpha_promote": words.alpha_promote,
         "alpha_abort": words.alpha_abort,
+        "lease_ns": words.lease_ns,
         "evidence_digest": words.evidence_digest,
         "predicted": {digest: effect(found) for digest, found in words.predicted.items()},
     }
@@ -42,6 +43,7 @@ def transitions(before: State | None, after: State, epoch: int) -> list[Happened
             "attempt": made.attempt,
             "alpha_promote": after.alpha_promote,
             "epoch": epoch,
+            "weight": after.weight,
             "candidate": after.plan.candidate,
             "stable": after.plan.stable,
             "evidence_digest": after.plan.evidence_digest,

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,16 +25,20 @@ from gnomon.v1 import (
     audit_pb2_grpc,
     delivery_pb2,
     delivery_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
     rollouts_pb2,
     rollouts_pb2_grpc,
 )
 
 from ...sdk.channel import MOST_PORT, is_loopback
-from ...sdk.errors import ConfigurationError
+from ...sdk.errors import ConfigurationError, GnomonError
+from ...sdk.keyring import KeyRing, Pins
 from ...sdk.keys import check_separate
 from .control import Control, Identity
 from .ledger import Ledger
-from .service import AuditService, DeliveryService, RolloutsService
+from .roles import Guard, Roles
+from .service import AuditService, DeliveryService, KeysService, RolloutsService
 from .store import Store
 
 if TYPE_CHECKING:
@@ -62,6 +66,7 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
 _SERVICES = (
     delivery_pb2.DESCRIPTOR.services_by_name["Delivery"].full_name,
     rollouts_pb2.DESCRIPTOR.services_by_name["Rollouts"].full_name,
+    keys_pb2.DESCRIPTOR.services_by_name["Keys"].full_name,
     audit_pb2.DESCRIPTOR.services_by_name["Audit"].full_name,
 )
 
@@ -80,6 +85,10 @@ class ServerSettings:
         insecure: whether clients without certificate, and plain text, may be served beyond this
             machine.
         names: of the publishers' key files by keyid, for the ledger.
+        roles: file that says which certificate may do what; None lets each do everything.
+        older_rollout_keys: that plans made earlier may still name.
+        revoked: keyids of keys that may sign nothing any more.
+        keyring: files of the publishers' keys, read again when they change; None for keys that stay.
     """
 
     listen: str
@@ -91,6 +100,10 @@ class ServerSettings:
     client_authorities: Path | None = None
     insecure: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
+    roles: Path | None = None
+    older_rollout_keys: tuple[Ed25519PrivateKey, ...] = ()
+    revoked: frozenset[str] = frozenset()
+    keyring: KeyRing | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not work or would be open to eavesdroppers.
@@ -102,15 +115,30 @@ class ServerSettings:
         host, colon, port = self.listen.rpartition(":")
         if not colon or not host or not port.isdigit() or int(port) > MOST_PORT:
             raise ConfigurationError(f"listen address {self.listen!r} is not of the form host:port")
-        if not self.publishers:
+        if not (self.publishers or self.revoked):
             raise ConfigurationError("no publisher key: nothing could ever be shipped; name one")
-        check_separate(self.rollout_key.public_key(), self.publishers)
+        for key in (self.rollout_key, *self.older_rollout_keys):
+            check_separate(key.public_key(), self.publishers)
         if (self.certificate is None) != (self.private_key is None):
             raise ConfigurationError("a certificate needs its private key, and the reverse")
         if self.client_authorities and not self.certificate:
             raise ConfigurationError("client authorities need a certificate and its private key")
+        if self.roles and not self.client_authorities:
+            raise ConfigurationError(
+                "roles need client authorities (--tls-client-ca): without certificates nobody is known"
+            )
         if not (self.insecure or is_loopback(host)):
             self._check_closed()
+
+    def identity(self) -> Identity:
+        """Return whom the control plane trusts, and as whom it signs."""
+        return Identity(
+            self.rollout_key,
+            self.publishers,
+            self.names,
+            older=self.older_rollout_keys,
+            revoked=self.revoked,
+        )
 
     def _check_closed(self) -> None:
         """Refuse a listener beyond this machine that anybody could read, or give orders to."""
@@ -165,7 +193,8 @@ class ControlPlane:
     ) -> None:
         self.settings = settings
         self.port = 0
-        identity = Identity(settings.rollout_key, settings.publishers, settings.names)
+        self._roles = Roles.read(settings.roles) if settings.roles else None
+        identity = settings.identity()
         with contextlib.ExitStack() as opened:
             opened.enter_context(alone_in(settings.state))
             _check_free(settings.listen)
@@ -178,17 +207,20 @@ class ControlPlane:
         self._delivery = DeliveryService(self.control)
         self._rollouts = RolloutsService(self.control)
         self._health = health_aio.HealthServicer()
+        self._disputed = False
         self._server: grpc.aio.Server | None = None
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listen and serve; raises ConfigurationError where the port is taken."""
-        server = grpc.aio.server(options=_OPTIONS)
+        server = grpc.aio.server(interceptors=[Guard(lambda: self._roles)], options=_OPTIONS)
         self._add_services(server)
         reflection.enable_server_reflection((*_SERVICES, reflection.SERVICE_NAME), server)
         self.port = self._bind(server)
         self.control.published = self._delivery.publish
         self.control.changed = self._rollouts.change
+        self.control.started()
+        self.control.resigned = self._delivery.resigned
         await server.start()
         self._server = server
         await self._say(health_pb2.HealthCheckResponse.SERVING)
@@ -205,6 +237,10 @@ class ControlPlane:
             self._delivery.close()
             self._rollouts.close()
             await self._server.stop(grace_s)
+            try:
+                self.control.stopping()
+            except Exception:  # noqa: BLE001 - what fails here must not keep the files open
+                _log.exception("the last entries of the ledger are missing")
         self._files.close()
 
     async def __aenter__(self) -> Self:
@@ -232,7 +268,9 @@ class ControlPlane:
         audit: Any = audit_pb2_grpc
         delivery.add_DeliveryServicer_to_server(self._delivery, server)
         rollouts.add_RolloutsServicer_to_server(self._rollouts, server)
-        audit.add_AuditServicer_to_server(AuditService(self._ledger), server)
+        audit.add_AuditServicer_to_server(AuditService(self.control), server)
+        keys: Any = keys_pb2_grpc
+        keys.add_KeysServicer_to_server(KeysService(self.control), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
 
     def _bind(self, server: grpc.aio.Server) -> int:
@@ -250,21 +288,58 @@ class ControlPlane:
     async def _say(self, status: Any) -> None:
         for service in ("", *_SERVICES):
             await self._health.set(service, status)
+        await self._say_disputed(status)
+
+    async def _say_disputed(self, status: Any) -> None:
+        """Say of the audit alone that it is not well while processes remember another ledger."""
+        self._disputed = bool(self.control.witnesses.disputes)
+        if self._disputed:
+            status = health_pb2.HealthCheckResponse.NOT_SERVING
+        await self._health.set(_SERVICES[-1], status)
 
     async def _tick(self) -> None:
-        healthy, well = True, 0
+        healthy, said, well = True, "", 0
         while True:
             await asyncio.sleep(TICK_S)
+            self._look_after_files()
             try:
                 self.control.tick()
-            except Exception:  # noqa: BLE001 - task boundary: trouble must not end the leases
-                _log.exception("a tick failed")
+            except Exception as error:  # noqa: BLE001 - task boundary: trouble must not end the leases
+                if said != str(error):  # ten times a second would fill what is full already
+                    said = str(error)
+                    _log.error(
+                        "a tick failed: %s", said, exc_info=not isinstance(error, GnomonError)
+                    )
                 healthy = await self._turn(healthy, False)
             else:
-                healthy = await self._turn(healthy, True)
+                healthy, said = await self._turn(healthy, True), ""
                 well += 1
                 if well % _TICKS_A_BEAT == 0:
                     self._delivery.beat()
+            if self._disputed != bool(self.control.witnesses.disputes):
+                status = health_pb2.HealthCheckResponse
+                await self._say_disputed(status.SERVING if healthy else status.NOT_SERVING)
+
+    def _look_after_files(self) -> None:
+        """Read keys and roles again that have changed; what is wrong leaves those in force."""
+        try:
+            pins = self.settings.keyring and self.settings.keyring.changed()
+            if pins:
+                self._trust(pins)
+            if self._roles is not None:
+                self._roles = self._roles.renewed()
+        except GnomonError as error:
+            _log.error("keys and roles stay as they were: %s", error)
+
+    def _trust(self, pins: Pins) -> None:
+        found = replace(
+            self.settings, publishers=pins.publishers, names=pins.names, revoked=pins.revoked
+        )
+        self.control.trust(found.identity())
+        self.settings = found
+        _log.warning(
+            "%d publisher keys are pinned, %d revoked", len(pins.publishers), len(pins.revoked)
+        )
 
     async def _turn(self, before: bool, now: bool) -> bool:
         if before != now:

@@ -17,16 +17,18 @@ from gnomon.v1 import (
     audit_pb2_grpc,
     delivery_pb2,
     delivery_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
     rollouts_pb2,
     rollouts_pb2_grpc,
 )
 
 from ...sdk.delivery import HEARTBEATS
 from ...sdk.errors import GnomonError, RolloutError, TrustError
-from . import streams, views
+from . import roles, streams, views
 from .blocks import Exclusion
+from .chain import Entry, read_body
 from .control import Control
-from .ledger import Entry, Ledger, read_body
 from .machine import State
 
 _log = logging.getLogger("gnomon.rollout")
@@ -52,10 +54,10 @@ class _Stream:
         self._nonces = itertools.count(1)
         self._sent: set[str] = set()
 
-    def put(self, message: delivery_pb2.ServerMessage) -> None:
-        """Queue a resource under a nonce of its own."""
+    def put(self, message: delivery_pb2.ServerMessage, anchor: str) -> None:
+        """Queue a resource under a nonce of its own, with the ledger's head."""
         nonce = str(next(self._nonces))
-        named = delivery_pb2.ServerMessage(nonce=nonce)
+        named = delivery_pb2.ServerMessage(nonce=nonce, anchor=anchor)
         named.MergeFrom(message)
         self._sent.add(nonce)
         if message.WhichOneof("resource") == "bundle":
@@ -118,6 +120,11 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
             if stream.beats:
                 stream.outbox.put(_BEAT)
 
+    def resigned(self, digest: str) -> None:
+        """Push a bundle again with the next manifest that names it."""
+        for stream in self._streams.values():
+            stream.held.discard(digest)
+
     def close(self) -> None:
         """End all streams."""
         for stream in list(self._streams.values()):
@@ -132,7 +139,7 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
                 wait_s = stream.pace.wait_s(time.monotonic(), len(stream.hooks))
                 if wait_s > 0.0:  # not read means not sent: the transport makes the process wait
                     await asyncio.sleep(wait_s)
-        except RolloutError as error:
+        except GnomonError as error:
             _log.warning("stream of %s ended: %s", stream.instance or "a stranger", error)
             raise
         finally:
@@ -155,6 +162,7 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
         streams.check_hello(hello, stream.hooks, others)
         if stream.instance not in ("", hello.node.instance):
             raise RolloutError(f"stream of {stream.instance} cannot speak for another process too")
+        roles.check_service(hello.node.service)
         before = self._streams.get(hello.node.instance)
         if before is not None and before is not stream:
             before.end()
@@ -174,7 +182,7 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
     def _give(self, stream: _Stream, messages: list[delivery_pb2.ServerMessage]) -> None:
         for message in messages:
             if message.bundle.digest not in stream.held:
-                stream.put(message)
+                stream.put(message, self._control.witnesses.head)
 
     def _leave(self, stream: _Stream) -> None:
         if self._streams.get(stream.instance) is stream:
@@ -201,7 +209,9 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
         """Begin a rollout."""
         return await _answer(
             context,
-            lambda: self._view(self._control.create(request.bundle, request.plan, request.actor)),
+            lambda: self._view(
+                self._control.create(request.bundle, request.plan, roles.actor(request.actor))
+            ),
         )
 
     async def Get(self, request: rollouts_pb2.GetRequest, context: Context) -> rollouts_pb2.Rollout:
@@ -236,7 +246,8 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
 
         def act() -> rollouts_pb2.Rollout:
             rollout = request.id or self._control.get().plan.id
-            order = (request.action, request.actor, request.reason, request.request_id)
+            by = roles.actor(request.actor)
+            order = (request.action, by, request.reason, request.request_id)
             return self._view(self._control.act(rollout, *order))
 
         return await _answer(context, act)
@@ -247,7 +258,7 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
         """Leave a stretch of time out of both arms."""
         gap = Exclusion(request.from_unix_ns, request.to_unix_ns, request.reason)
         blocks = await _answer(
-            context, lambda: self._control.exclude(request.hook, gap, request.actor)
+            context, lambda: self._control.exclude(request.hook, gap, roles.actor(request.actor))
         )
         return rollouts_pb2.ExcludeResponse(blocks=blocks)
 
@@ -276,15 +287,50 @@ class RolloutsService(rollouts_pb2_grpc.RolloutsServicer):
         return views.rollout(state, self._control.epoch(hook), seats)
 
 
+class KeysService(keys_pb2_grpc.KeysServicer):
+    """Signatures under what is in force.
+
+    Args:
+        control: that it speaks for.
+    """
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    async def Signed(
+        self, request: keys_pb2.SignedRequest, context: Context
+    ) -> keys_pb2.SignedResponse:
+        """Return what is in force, with its signatures."""
+        del context
+        return self._view(request.hook)
+
+    async def Resign(
+        self, request: keys_pb2.ResignRequest, context: Context
+    ) -> keys_pb2.SignedResponse:
+        """Take further signatures."""
+        plan = request.plan if request.HasField("plan") else None
+        by = roles.actor(request.actor)
+        await _answer(
+            context, lambda: self._control.resign(request.hook, plan, request.bundles, by)
+        )
+        return self._view(request.hook)
+
+    def _view(self, hook: str) -> keys_pb2.SignedResponse:
+        return keys_pb2.SignedResponse(
+            hooks=self._control.signed(hook), rollout_keyids=self._control.rollout_keyids()
+        )
+
+
 class AuditService(audit_pb2_grpc.AuditServicer):
     """The ledger, to be read.
 
     Args:
-        ledger: of the control plane.
+        control: whose ledger it is.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._ledger = control.ledger
 
     async def Export(
         self, request: audit_pb2.AuditExportRequest, context: Context
@@ -293,19 +339,60 @@ class AuditService(audit_pb2_grpc.AuditServicer):
         del context
         for entry in self._ledger.export(request.from_seq, request.subject):
             yield entry_message(entry)
+            await asyncio.sleep(0)  # a long ledger must not hold up a rollback
 
     async def Verify(
         self, request: audit_pb2.AuditVerifyRequest, context: Context
     ) -> audit_pb2.AuditVerifyResponse:
         """Say whether the chain holds."""
         del request, context
-        check = self._ledger.verify()
+        check = await asyncio.to_thread(self._ledger.verify)
         return audit_pb2.AuditVerifyResponse(
             ok=check.ok,
             entries=check.entries,
             head=check.head,
             problem=check.problem,
             problem_seq=check.problem_seq,
+        )
+
+    async def Anchors(
+        self, request: audit_pb2.AuditAnchorsRequest, context: Context
+    ) -> audit_pb2.AuditAnchorsResponse:
+        """Return the head, what processes remember, and what of that the ledger does not hold."""
+        del request, context
+        return self._anchors()
+
+    async def Accept(
+        self, request: audit_pb2.AuditAcceptRequest, context: Context
+    ) -> audit_pb2.AuditAnchorsResponse:
+        """Take what is in dispute as lost."""
+
+        def accept() -> audit_pb2.AuditAnchorsResponse:
+            self._control.accept(request.actor, request.reason)
+            return self._anchors()
+
+        return await _answer(context, accept)
+
+    def _anchors(self) -> audit_pb2.AuditAnchorsResponse:
+        witnesses = self._control.witnesses
+        services = {seat.instance: seat.service for seat in self._control.clients()}
+        return audit_pb2.AuditAnchorsResponse(
+            head=witnesses.head,
+            witnesses=[
+                audit_pb2.Witness(
+                    service=services.get(instance, ""),
+                    instance=instance,
+                    anchor=said.anchor,
+                    time_unix_ns=said.time_ns,
+                )
+                for instance, said in sorted(witnesses.said.items())
+            ],
+            disputes=[
+                audit_pb2.Dispute(
+                    anchor=each.anchor, problem=each.problem, instances=each.instances
+                )
+                for each in witnesses.disputes.values()
+            ],
         )
 
 

@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...policies.rollout.ledger import Entries, Entry, Ledger
+from ...policies.rollout.chain import Entries, Entry
+from ...policies.rollout.ledger import Ledger
 from ...sdk.errors import ConfigurationError, TrustError
 from ...sdk.kind import Kind
 from ..simulators.base import Simulator

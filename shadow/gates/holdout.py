@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ...policies.rollout.ledger import Entries, Entry, Ledger
+from ...policies.rollout.chain import Entries, Entry
+from ...policies.rollout.ledger import Ledger
 from ...sdk.errors import TrustError
 from ..traces.trace import Trace
 

@@ -169,6 +169,9 @@ class Verdict(Shown):
             "trace": self.trace,
             "evaluator": self.evaluator,
             "holdout": self.splits.get("holdout", "") if self._asked("holdout") else "",
+            "passed": [gate.name for gate in self.gates if gate.answer == "passed"],
+            "skipped": [gate.name for gate in self.gates if gate.answer == "skipped"],
+            "failed": {g.name: f"{g.answer}: {g.summary}" for g in self.gates if not g.passed},
         }
         ledger.append(KIND, actor, self.digest, body)
 

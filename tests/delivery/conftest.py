@@ -163,6 +163,7 @@ class FakeHook:
         self.name = name
         self.kind = kind
         self.counters = {"decisions": 5, "shadow_decisions": 4, "shadow_faults": 1}
+        self.broken: dict[str, int] = {}
         self.breaker = ""
         self.killed = ""
         self.has_outcomes = True

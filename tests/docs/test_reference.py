@@ -18,7 +18,7 @@ from gnomon.sdk.hook import Hook
 from gnomon.sdk.kind import Kind
 from gnomon.sdk.telemetry import names
 from gnomon.shadow.simulators import Simulator
-from gnomon.v1 import audit_pb2, delivery_pb2, policy_pb2, rollouts_pb2
+from gnomon.v1 import audit_pb2, delivery_pb2, keys_pb2, policy_pb2, rollouts_pb2
 
 from .pages import ROOT, table_names
 
@@ -156,7 +156,7 @@ def test_every_attribute_event_and_metric_is_in_the_reference() -> None:
             assert value in text, f"{name}: events.md does not name {value}"
 
 
-@pytest.mark.parametrize("file", [audit_pb2, delivery_pb2, policy_pb2, rollouts_pb2])
+@pytest.mark.parametrize("file", [audit_pb2, delivery_pb2, keys_pb2, policy_pb2, rollouts_pb2])
 def test_every_message_of_the_wire_is_in_the_reference(file: Any) -> None:
     name = file.DESCRIPTOR.name.rpartition("/")[2]
     there = {*file.DESCRIPTOR.message_types_by_name, *file.DESCRIPTOR.enum_types_by_name}

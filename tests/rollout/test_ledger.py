@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.policies.rollout.ledger import GENESIS, Ledger, canonical, elsewhere
+from gnomon.policies.rollout import ledger as ledger_module
+from gnomon.policies.rollout.chain import GENESIS, canonical
+from gnomon.policies.rollout.explaining import elsewhere
+from gnomon.policies.rollout.ledger import Ledger
 from gnomon.sdk.errors import ConfigurationError, TrustError
 
 COLUMNS = ("time_ns", "kind", "actor", "subject", "body", "previous", "hash")
@@ -43,6 +46,7 @@ def tampered(path: Path, statement: str, *parameters: object) -> None:
     connection.execute("drop trigger entries_no_update")
     connection.execute("drop trigger entries_no_delete")
     connection.execute(statement, parameters)
+    connection.executescript(ledger_module._SCHEMA)  # and leave no trace of that
     connection.commit()
     connection.close()
 

@@ -129,7 +129,7 @@ def test_what_is_stored_comes_back_after_reopening(tmp_path: Path) -> None:
     assert again.events(0) == happened
     assert again.events(1) == []
     assert (again.request("request-1"), again.request("other")) == ("r-1", "")
-    assert again.bundles() == {"d": b"one"}
+    assert again.bundles() == {"d": b"two"}
     assert again.clients() == [ClientRow("h", "p", "router", "a", 4, "no")]
     assert again.reports("r-1", 1) == [report]
     assert again.reports("r-1", 2) == []

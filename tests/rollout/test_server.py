@@ -20,8 +20,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from gnomon.policies.rollout.chain import check_entries
 from gnomon.policies.rollout.client import RolloutClient, follow
-from gnomon.policies.rollout.ledger import Ledger, check_entries
+from gnomon.policies.rollout.ledger import Ledger
 from gnomon.policies.rollout.server import ControlPlane, ServerSettings, alone_in
 from gnomon.policies.rollout.shipping import Ramp
 from gnomon.sdk import keys

@@ -76,7 +76,7 @@ def test_waiting_for_a_message_wakes_with_it() -> None:
 def test_a_process_that_never_answers_is_ended_and_holds_nothing() -> None:
     stream = _Stream()
     for number in range(streams.MOST_UNANSWERED + 1):
-        stream.put(manifest("a", number))
+        stream.put(manifest("a", number), "")
         taken = stream.outbox.get_nowait()
         assert taken is not None, f"ended after {number}"
     assert stream.outbox.get_nowait() is None
@@ -85,7 +85,7 @@ def test_a_process_that_never_answers_is_ended_and_holds_nothing() -> None:
 def test_superseded_manifests_need_no_answer() -> None:
     stream = _Stream()
     for number in range(5 * streams.MOST_UNANSWERED):
-        stream.put(manifest("a", number))
+        stream.put(manifest("a", number), "")
     taken = stream.outbox.get_nowait()
     assert taken is not None
     assert stream.answered(delivery_pb2.Ack(nonce=taken.nonce, ok=True))

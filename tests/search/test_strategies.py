@@ -14,6 +14,7 @@ import pytest
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.errors import ConfigurationError
 from gnomon.shadow.evaluation import Evaluation, Status
+from gnomon.shadow.search.archive import Archive
 from gnomon.shadow.search.authors.prompts import statement, templates
 from gnomon.shadow.search.authors.prompts.builder import Prompts, Request
 from gnomon.shadow.search.context import Choice, Context
@@ -290,6 +291,34 @@ def test_stagnation_brings_a_new_island_for_the_weakest(tmp_path: Path) -> None:
     searched(chosen, tmp_path, 150, lambda proposal: Evaluation(Status.OK, 1.0, (1.0,)))
     assert len(chosen.islands) == 2
     assert max(map(int, chosen.islands)) >= 3
+
+
+def test_where_nothing_is_proposed_no_island_comes_or_goes() -> None:
+    class Silent(Recorder):
+        quiet = True
+
+        def propose(self, choice: Choice, context: Context, rng: random.Random) -> Draft | None:
+            return None if self.quiet else super().propose(choice, context, rng)
+
+    maker, archive = Silent(), Archive(5)
+    chosen = Ensemble({}, [(1.0, maker)], islands=2, patience=3)
+    waits = Context(SPACE, archive, step=9, settled=False)
+    assert chosen.draft(waits, random.Random(0)) is None
+    assert chosen.islands == {}
+    maker.quiet = False
+    source = next(iter(SEEDS.values()))
+    for step in range(5):
+        chosen.learn(record(step, 1.0, source=source))
+        archive.add(record(step, 1.0, source=source))
+    assert chosen.draft(waits, random.Random(0)) is not None
+    for step in range(5, 10):
+        chosen.learn(record(step, 1.0, source=source))
+    before, maker.quiet = dict(chosen.islands), True
+    assert chosen.draft(waits, random.Random(0)) is None
+    assert chosen.islands == before
+    maker.quiet = False
+    assert chosen.draft(waits, random.Random(0)) is not None
+    assert chosen.islands.keys() != before.keys()
 
 
 def test_without_a_sound_program_a_broken_one_is_to_be_fixed(tmp_path: Path) -> None:

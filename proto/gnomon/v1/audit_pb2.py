@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gnomon/v1/audit.proto\x12\tgnomon.v1\"7\n\x12\x41uditExportRequest\x12\x10\n\x08\x66rom_seq\x18\x01 \x01(\x04\x12\x0f\n\x07subject\x18\x02 \x01(\t\"\x8b\x01\n\nAuditEntry\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x14\n\x0ctime_unix_ns\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x0c\n\x04\x62ody\x18\x06 \x01(\x0c\x12\x10\n\x08previous\x18\x07 \x01(\x0c\x12\x0c\n\x04hash\x18\x08 \x01(\x0c\"\x14\n\x12\x41uditVerifyRequest\"f\n\x13\x41uditVerifyResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x04\x12\x0c\n\x04head\x18\x03 \x01(\x0c\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12\x13\n\x0bproblem_seq\x18\x05 \x01(\x04\x32\x92\x01\n\x05\x41udit\x12@\n\x06\x45xport\x12\x1d.gnomon.v1.AuditExportRequest\x1a\x15.gnomon.v1.AuditEntry0\x01\x12G\n\x06Verify\x12\x1d.gnomon.v1.AuditVerifyRequest\x1a\x1e.gnomon.v1.AuditVerifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gnomon/v1/audit.proto\x12\tgnomon.v1\"7\n\x12\x41uditExportRequest\x12\x10\n\x08\x66rom_seq\x18\x01 \x01(\x04\x12\x0f\n\x07subject\x18\x02 \x01(\t\"\x8b\x01\n\nAuditEntry\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x14\n\x0ctime_unix_ns\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x0c\n\x04\x62ody\x18\x06 \x01(\x0c\x12\x10\n\x08previous\x18\x07 \x01(\x0c\x12\x0c\n\x04hash\x18\x08 \x01(\x0c\"\x14\n\x12\x41uditVerifyRequest\"f\n\x13\x41uditVerifyResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x04\x12\x0c\n\x04head\x18\x03 \x01(\x0c\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12\x13\n\x0bproblem_seq\x18\x05 \x01(\x04\"\x15\n\x13\x41uditAnchorsRequest\"3\n\x12\x41uditAcceptRequest\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"q\n\x14\x41uditAnchorsResponse\x12\x0c\n\x04head\x18\x01 \x01(\t\x12%\n\twitnesses\x18\x02 \x03(\x0b\x32\x12.gnomon.v1.Witness\x12$\n\x08\x64isputes\x18\x03 \x03(\x0b\x32\x12.gnomon.v1.Dispute\"R\n\x07Witness\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0e\n\x06\x61nchor\x18\x03 \x01(\t\x12\x14\n\x0ctime_unix_ns\x18\x04 \x01(\x03\"=\n\x07\x44ispute\x12\x0e\n\x06\x61nchor\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x11\n\tinstances\x18\x03 \x03(\t2\xa8\x02\n\x05\x41udit\x12@\n\x06\x45xport\x12\x1d.gnomon.v1.AuditExportRequest\x1a\x15.gnomon.v1.AuditEntry0\x01\x12G\n\x06Verify\x12\x1d.gnomon.v1.AuditVerifyRequest\x1a\x1e.gnomon.v1.AuditVerifyResponse\x12J\n\x07\x41nchors\x12\x1e.gnomon.v1.AuditAnchorsRequest\x1a\x1f.gnomon.v1.AuditAnchorsResponse\x12H\n\x06\x41\x63\x63\x65pt\x12\x1d.gnomon.v1.AuditAcceptRequest\x1a\x1f.gnomon.v1.AuditAnchorsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDITVERIFYREQUEST']._serialized_end=255
   _globals['_AUDITVERIFYRESPONSE']._serialized_start=257
   _globals['_AUDITVERIFYRESPONSE']._serialized_end=359
-  _globals['_AUDIT']._serialized_start=362
-  _globals['_AUDIT']._serialized_end=508
+  _globals['_AUDITANCHORSREQUEST']._serialized_start=361
+  _globals['_AUDITANCHORSREQUEST']._serialized_end=382
+  _globals['_AUDITACCEPTREQUEST']._serialized_start=384
+  _globals['_AUDITACCEPTREQUEST']._serialized_end=435
+  _globals['_AUDITANCHORSRESPONSE']._serialized_start=437
+  _globals['_AUDITANCHORSRESPONSE']._serialized_end=550
+  _globals['_WITNESS']._serialized_start=552
+  _globals['_WITNESS']._serialized_end=634
+  _globals['_DISPUTE']._serialized_start=636
+  _globals['_DISPUTE']._serialized_end=697
+  _globals['_AUDIT']._serialized_start=700
+  _globals['_AUDIT']._serialized_end=996
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Optional as _Optional
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -49,3 +50,47 @@ class AuditVerifyResponse(_message.Message):
     problem: str
     problem_seq: int
     def __init__(self, ok: bool = ..., entries: _Optional[int] = ..., head: _Optional[bytes] = ..., problem: _Optional[str] = ..., problem_seq: _Optional[int] = ...) -> None: ...
+
+class AuditAnchorsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class AuditAcceptRequest(_message.Message):
+    __slots__ = ("actor", "reason")
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    actor: str
+    reason: str
+    def __init__(self, actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class AuditAnchorsResponse(_message.Message):
+    __slots__ = ("head", "witnesses", "disputes")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    WITNESSES_FIELD_NUMBER: _ClassVar[int]
+    DISPUTES_FIELD_NUMBER: _ClassVar[int]
+    head: str
+    witnesses: _containers.RepeatedCompositeFieldContainer[Witness]
+    disputes: _containers.RepeatedCompositeFieldContainer[Dispute]
+    def __init__(self, head: _Optional[str] = ..., witnesses: _Optional[_Iterable[_Union[Witness, _Mapping]]] = ..., disputes: _Optional[_Iterable[_Union[Dispute, _Mapping]]] = ...) -> None: ...
+
+class Witness(_message.Message):
+    __slots__ = ("service", "instance", "anchor", "time_unix_ns")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    ANCHOR_FIELD_NUMBER: _ClassVar[int]
+    TIME_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    instance: str
+    anchor: str
+    time_unix_ns: int
+    def __init__(self, service: _Optional[str] = ..., instance: _Optional[str] = ..., anchor: _Optional[str] = ..., time_unix_ns: _Optional[int] = ...) -> None: ...
+
+class Dispute(_message.Message):
+    __slots__ = ("anchor", "problem", "instances")
+    ANCHOR_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    INSTANCES_FIELD_NUMBER: _ClassVar[int]
+    anchor: str
+    problem: str
+    instances: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, anchor: _Optional[str] = ..., problem: _Optional[str] = ..., instances: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -44,6 +44,16 @@ class AuditStub(object):
                 request_serializer=gnomon_dot_v1_dot_audit__pb2.AuditVerifyRequest.SerializeToString,
                 response_deserializer=gnomon_dot_v1_dot_audit__pb2.AuditVerifyResponse.FromString,
                 _registered_method=True)
+        self.Anchors = channel.unary_unary(
+                '/gnomon.v1.Audit/Anchors',
+                request_serializer=gnomon_dot_v1_dot_audit__pb2.AuditAnchorsRequest.SerializeToString,
+                response_deserializer=gnomon_dot_v1_dot_audit__pb2.AuditAnchorsResponse.FromString,
+                _registered_method=True)
+        self.Accept = channel.unary_unary(
+                '/gnomon.v1.Audit/Accept',
+                request_serializer=gnomon_dot_v1_dot_audit__pb2.AuditAcceptRequest.SerializeToString,
+                response_deserializer=gnomon_dot_v1_dot_audit__pb2.AuditAnchorsResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServicer(object):
@@ -61,6 +71,20 @@ class AuditServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Anchors(self, request, context):
+        """The head, and the anchors that connected processes hold; cheap, nothing is verified anew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Accept(self, request, context):
+        """Take what processes hold and the ledger does not as lost, after a backup was restored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -73,6 +97,16 @@ def add_AuditServicer_to_server(servicer, server):
                     servicer.Verify,
                     request_deserializer=gnomon_dot_v1_dot_audit__pb2.AuditVerifyRequest.FromString,
                     response_serializer=gnomon_dot_v1_dot_audit__pb2.AuditVerifyResponse.SerializeToString,
+            ),
+            'Anchors': grpc.unary_unary_rpc_method_handler(
+                    servicer.Anchors,
+                    request_deserializer=gnomon_dot_v1_dot_audit__pb2.AuditAnchorsRequest.FromString,
+                    response_serializer=gnomon_dot_v1_dot_audit__pb2.AuditAnchorsResponse.SerializeToString,
+            ),
+            'Accept': grpc.unary_unary_rpc_method_handler(
+                    servicer.Accept,
+                    request_deserializer=gnomon_dot_v1_dot_audit__pb2.AuditAcceptRequest.FromString,
+                    response_serializer=gnomon_dot_v1_dot_audit__pb2.AuditAnchorsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -129,6 +163,60 @@ class Audit(object):
             '/gnomon.v1.Audit/Verify',
             gnomon_dot_v1_dot_audit__pb2.AuditVerifyRequest.SerializeToString,
             gnomon_dot_v1_dot_audit__pb2.AuditVerifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Anchors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gnomon.v1.Audit/Anchors',
+            gnomon_dot_v1_dot_audit__pb2.AuditAnchorsRequest.SerializeToString,
+            gnomon_dot_v1_dot_audit__pb2.AuditAnchorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Accept(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gnomon.v1.Audit/Accept',
+            gnomon_dot_v1_dot_audit__pb2.AuditAcceptRequest.SerializeToString,
+            gnomon_dot_v1_dot_audit__pb2.AuditAnchorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

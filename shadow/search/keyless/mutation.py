@@ -91,8 +91,8 @@ def crossed(mother: str, father: str, space: Space, rng: random.Random) -> str |
 
 def movable(tree: ast.Module) -> list[Slot]:
     """Return the expressions of a program that mean the same elsewhere: they use features alone."""
-    bound = locals_of(tree)
-    return [slot for slot in slots(tree) if not names(slot.node) & bound]
+    bound, found = locals_of(tree) & names(tree), slots(tree)
+    return [slot for slot in found if not names(slot.node) & bound] if bound else found
 
 
 def probing(source: str, space: Space, decisions: int) -> str | None:

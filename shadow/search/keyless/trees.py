@@ -204,9 +204,13 @@ def render(tree: ast.Module, inputs: tuple[str, ...]) -> str:
     kept = [identifier for identifier in inputs if identifier in used] or list(inputs[-1:])
     score.args.args = [ast.arg(identifier) for identifier in kept]
     tree.body = [n for n in tree.body if not isinstance(n, ast.Import) and not _is_text(n)]
-    if "math" in names(tree):
+    nodes = walk(tree)
+    if any(isinstance(node, ast.Name) and node.id == "math" for node in nodes):
         tree.body.insert(0, ast.Import([ast.alias("math")]))
-    return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+    for node in nodes:
+        if isinstance(node, ast.stmt) and not hasattr(node, "lineno"):
+            node.lineno = 0  # all that writing a tree out asks of a statement that was made
+    return ast.unparse(tree) + "\n"
 
 
 def _is_text(node: ast.stmt) -> bool:

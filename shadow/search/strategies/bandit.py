@@ -6,7 +6,6 @@ import math
 import random
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from itertools import count
 from statistics import median
 
 from ..archive import Archive
@@ -54,7 +53,7 @@ class Ensemble(Strategy):
         self._arms = Bandit(list(self._makers), [weight for weight, _ in makers], cost_weight=0.0)
         self._novelty = Novelty(alike)
         self._stagnation = Stagnation(patience)
-        self._numbers = count()
+        self._born = 0
         self.islands: dict[str, _Island] = {}
         self._wanted = islands
         self._tried: dict[int, str] = {}  # arm by step
@@ -66,11 +65,20 @@ class Ensemble(Strategy):
 
     def draft(self, context: Context, rng: random.Random) -> Draft | Brief | None:
         """Return a draft of the most promising maker that has one."""
+        before = self.islands, self._born
+        self.islands = dict(self.islands)
+        made = self._drafted(context, rng)
+        if made is None:
+            self.islands, self._born = before
+        else:
+            self._stale = False
+        return made
+
+    def _drafted(self, context: Context, rng: random.Random) -> Draft | Brief | None:
         if not self.islands:
             for _ in range(self._wanted or max(1, min(2, context.evaluations_left // 100))):
-                self.islands[str(next(self._numbers))] = _Island()
+                self._new_island()
         if self._stale:
-            self._stale = False
             self._start_anew(context.archive, rng)
         place = rng.choice(list(self.islands))
         choice = self._choice(place, rng)
@@ -136,10 +144,15 @@ class Ensemble(Strategy):
         found = self._novelty.nearest(draft.source, admitted)
         return f"like the program of step {found[0].step}: {found[1]:.3f}" if found else ""
 
+    def _new_island(self) -> _Island:
+        island = self.islands[str(self._born)] = _Island()
+        self._born += 1
+        return island
+
     def _start_anew(self, archive: Archive, rng: random.Random) -> None:
         weakest = max(self.islands, key=lambda place: (self.islands[place].best, place))
         del self.islands[weakest]
-        island = self.islands[str(next(self._numbers))] = _Island()
+        island = self._new_island()
         for record in [*self._seeds, *([rng.choice(archive.members)] if archive.members else [])]:
             island.add(record)
 

@@ -1,0 +1,215 @@
+"""The control plane over all its lives: the real one, its streams, and a disk that outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from gnomon.policies.rollout.control import Control, Identity
+from gnomon.policies.rollout.machine import State
+from gnomon.policies.rollout.service import DeliveryService
+from gnomon.sdk.errors import GnomonError
+from gnomon.v1 import delivery_pb2, policy_pb2
+
+from ..history import CONTROL, Moved, Published, Restarted
+from .disk import Died, Fuse, SimLedger, SimStore, SimTables
+from .process import Process, content
+from .publisher import PUBLISHER, ROLLOUT
+from .wire import Link
+
+if TYPE_CHECKING:
+    from .world import World
+
+_PHASES = {1: "stable", 2: "shadow", 3: "canary", 4: "full"}
+_IDENTITY = Identity(ROLLOUT, (PUBLISHER.public_key(),), {})
+
+
+class Plane:
+    """A control plane that may die at any write, and starts again from its disk."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.fuse = Fuse(world.rng, 0.0, world.met)
+        self.store: Any = SimStore(self.fuse) if world.on_sqlite else SimTables(self.fuse)
+        self.ledger = SimLedger(self.fuse, self.clock)
+        self.fuse.rate = world.weather.writes / 4.0
+        self.skew_ns = 0
+        self.control: Control | None = None
+        self.sent: list[delivery_pb2.ServerMessage] = []
+        self._service: DeliveryService | None = None
+        self._links: list[Link] = []
+        self._shown: dict[str, int] = {}
+
+    def clock(self) -> int:
+        """Return this machine's Unix time."""
+        return self.world.now + self.skew_ns
+
+    def start(self) -> None:
+        """Begin a life; one that cannot begin is tried again."""
+        world = self.world
+        if self.control is not None:
+            return
+        try:
+            control = Control(self.store, self.ledger, _IDENTITY, self.clock, world.rng.randbytes)
+        except (Died, GnomonError, OSError) as error:
+            self._again(f"start fails: {type(error).__name__}")
+            return
+        except Exception as error:  # noqa: BLE001 - a full disk; anything else is found at the end
+            self._again(f"start fails: {type(error).__name__}")
+            return
+        self.control, self._service = control, DeliveryService(control)
+        control.published = self._published
+        if world.now > world.begin:
+            world.add(Restarted(world.now, CONTROL))
+
+    def _again(self, why: str) -> None:
+        self.world.met[f"control plane: {why}"] += 1
+        self.world.after(1.0, self.start)
+
+    def accept(self, process: Process) -> Link | None:
+        """Take a process's stream, unless this is down or out of reach."""
+        world = self.world
+        if self.control is None or (world.now < process.cut_until and not world.calm):
+            return None
+        link = Link(world, process)
+        self._links.append(link)
+        return link
+
+    def receive(self, link: Link, message: delivery_pb2.ClientMessage) -> None:
+        """Take a process's message; trouble ends its stream, as a raising coroutine would."""
+        service = self._service
+        if service is None:
+            return
+        lifted = self._lifted(message)
+        _, error = self.call(lambda: service._receive(link.stream, message))
+        self.world.met["epoch lifted"] += lifted and error is None
+        if error is not None:
+            self.world.met[f"stream ended: {type(error).__name__}"] += 1
+            self.leave(link)
+            link.dropped()
+
+    def _lifted(self, message: delivery_pb2.ClientMessage) -> bool:
+        """Return whether a process has seen an epoch that was never published here."""
+        control = self.control
+        return control is not None and any(
+            hook.epoch > control.epoch(hook.hook) for hook in message.hello.hooks
+        )
+
+    def leave(self, link: Link) -> None:
+        """Learn that a stream has ended."""
+        service = self._service
+        if link.left:
+            return
+        link.left = True
+        if link in self._links:
+            self._links.remove(link)
+        if service is not None:
+            self.call(lambda: service._leave(link.stream))
+
+    def tick(self) -> None:
+        """Let time pass there."""
+        control = self.control
+        if control is not None:
+            _, error = self.call(control.tick)
+            self.world.met["tick fails"] += error is not None
+            behind = control is self.control and self.store.events(control._accounted)
+            self.world.met["ledger falls behind"] += bool(behind)
+
+    def call(self, work: Callable[[], Any]) -> tuple[Any, Exception | None]:
+        """Do something in the control plane; return its result, or what it raised.
+
+        Raises nothing: when the process dies in it, so does everything that it held in memory.
+        """
+        try:
+            result: tuple[Any, Exception | None] = (work(), None)
+        except Died as died:
+            if self.world.rng.random() < 0.5:  # what it has written may be on its way
+                self._drain()
+            self.crash()
+            return None, RuntimeError(f"died at {died}")
+        except Exception as error:  # noqa: BLE001 - the boundary that coroutines have in the server
+            result = None, error
+        self._drain()
+        return result
+
+    def crash(self) -> None:
+        """Die now, and come back after a while."""
+        world = self.world
+        if self.control is None:
+            return
+        for state in self._newest():
+            world.met[f"control plane dies in {state.status}"] += 1
+        self.control = self._service = None
+        for link in self._links:
+            link.left = True
+            link.dropped()
+        self._links = []
+        self.skew_ns = round(world.rng.uniform(-1, 1) * world.weather.skew_s * 1e9)
+        world.after(world.rng.uniform(0.1, 4.0), self.start)
+
+    def _newest(self) -> list[State]:
+        """Return the newest rollout of every hook."""
+        if self.control is None:
+            return []
+        return list({state.plan.hook: state for state in self.control.rollouts()}.values())
+
+    def _published(self, hook: str) -> None:
+        fault = self.fuse.next("publish")
+        if fault == "dies before":
+            raise Died("publish")
+        if self._service is not None:
+            self._service.publish(hook)
+        if fault == "dies after":
+            raise Died("publish")
+
+    def _drain(self) -> None:
+        """Put on the wire what waits in the streams."""
+        for link in list(self._links):
+            while True:
+                try:
+                    message = link.stream.outbox.get_nowait()
+                except asyncio.QueueEmpty:
+                    break
+                if message is None:
+                    self.leave(link)
+                    link.dropped()
+                    break
+                self._send(link, message)
+
+    def _send(self, link: Link, message: delivery_pb2.ServerMessage) -> None:
+        if message.WhichOneof("resource") == "manifest":
+            self._note(message.manifest)
+        if len(self.sent) < 400:
+            self.sent.append(message)
+        link.push(message)
+
+    def _note(self, push: delivery_pb2.ManifestPush) -> None:
+        world, payload = self.world, push.envelope.payload
+        manifest = policy_pb2.Manifest.FromString(payload)
+        rollout = _plan_id(manifest.plan.payload)
+        world.add(
+            Published(
+                world.now, CONTROL, push.hook, rollout, manifest.epoch, content(push.envelope),
+                manifest.stable, manifest.candidate, _PHASES[manifest.phase], manifest.weight,
+                manifest.kill, manifest.issued_unix_ns,
+            )
+        )  # fmt: skip
+        self.show(rollout)
+
+    def show(self, rollout: str) -> None:
+        """Note which transitions somebody has seen by now."""
+        if self.control is None:
+            return
+        made = self.control.get(rollout).transitions
+        for number in range(self._shown.get(rollout, 0), len(made)):
+            one = made[number]
+            seen = (one.before.value, one.after.value, one.cause)
+            self.world.add(Moved(self.world.now, CONTROL, rollout, number, *seen))
+        self._shown[rollout] = max(len(made), self._shown.get(rollout, 0))
+
+
+@lru_cache(maxsize=4096)
+def _plan_id(payload: bytes) -> str:
+    return policy_pb2.RampPlan.FromString(payload).id

@@ -1,0 +1,119 @@
+"""What a publisher signs in a simulated world: bundles are made once for all worlds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+from unittest import mock
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gnomon.policies.rollout import control
+from gnomon.policies.rollout.evidence import Effect
+from gnomon.policies.rollout.shipping import Ramp, build_plan, sign_plan
+from gnomon.sdk import bundle, delivery, dsse, keys
+from gnomon.sdk.kind import Feature, Guardrail, Kind, Metric
+from gnomon.sdk.language import check
+from gnomon.v1 import policy_pb2
+
+PUBLISHER = Ed25519PrivateKey.from_private_bytes(b"p" * 32)
+ROLLOUT = Ed25519PrivateKey.from_private_bytes(b"r" * 32)
+STRANGER = Ed25519PrivateKey.from_private_bytes(b"s" * 32)
+KIND = Kind(
+    "toy",
+    1,
+    "Picks the shorter queue.",
+    (Feature("inflight", "{request}", "Outstanding requests.", 0.0, 100.0, integer=True),),
+    Metric("latency_ms", "ms", 1000.0),
+    (Guardrail("failures", "latency_ms", "failure_rate", 0.02),),
+    outcome_deadline_s=1.0,
+)
+#: Different policies per hook.
+POLICIES = 12
+_WEIGHTS = ((0.5, 1.0), (0.25, 0.5, 1.0), (0.2, 0.35, 0.5, 1.0))
+
+
+@cache
+def shipped(hook: str, number: int) -> policy_pb2.Envelope:
+    """Return the signed bundle of a hook's policy; every second one has a new calibration."""
+    names = KIND.input_names
+    program = check(f"def score({', '.join(names)}):\n    return {names[0]} + {number}\n", names)
+    calibration = {"calibration": f"c{number // 2}"}
+    payload = bundle.build_bundle(program, hook, KIND, "e" * 64, calibration)
+    return dsse.sign(dsse.BUNDLE_TYPE, payload, PUBLISHER)
+
+
+def ramp(rng: random.Random) -> Ramp:
+    """Draw a ramp of some twenty seconds."""
+    return Ramp(
+        weights=rng.choice(_WEIGHTS),
+        block_s=rng.choice((1.0, 1.5)),
+        burn_in_s=0.0,
+        skew_s=0.05,
+        min_pairs=rng.choice((1, 2)),
+        max_pairs=rng.choice((8, 16)),
+        alpha_promote=0.3,
+        alpha_abort=0.2,
+        shadow_decisions=rng.choice((0, 8)),
+        shadow_rate=0.5,
+        soak_s=rng.choice((1.0, 3.0)),
+        lease_s=rng.choice((3.0, 6.0)),
+        valid_s=rng.choice((20.0, 600.0, 600.0, 600.0)),
+    )
+
+
+def plan(hook: str, number: int, stable: str, plan_id: str, now: int, how: Ramp) -> Any:
+    """Return a signed plan for a shipped policy."""
+    predicted = {"incumbent": Effect(-0.35, -0.45, -0.1)}
+    payload = build_plan(
+        how,
+        shipped(hook, number).payload,
+        KIND,
+        ROLLOUT.public_key(),
+        now,
+        stable=stable,
+        predicted=predicted,
+        plan_id=plan_id,
+    )
+    return sign_plan(payload, PUBLISHER)
+
+
+_checked: dict[bytes, Any] = {}
+_verified: dict[tuple[bytes, bytes, bytes], bool] = {}
+
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """Check each signature and each program once per process: the answers are pure, and slow."""
+    valid, program, version = keys.valid, bundle._check_program, control._check_language
+
+    def valid_once(public: Any, signature: bytes, message: bytes) -> bool:
+        key = (keys.raw(public), signature, message)
+        if key not in _verified:
+            if len(_verified) > 20_000:
+                _verified.clear()
+            _verified[key] = valid(public, signature, message)
+        return _verified[key]
+
+    def program_once(found: policy_pb2.Bundle, kind: Kind) -> Any:
+        key = found.SerializeToString(deterministic=True)
+        if key not in _checked:
+            _checked[key] = program(found, kind)
+        return _checked[key]
+
+    def language_once(found: policy_pb2.Bundle) -> None:
+        key = b"language" + found.source.encode()
+        if key not in _checked:
+            version(found)
+            _checked[key] = None
+
+    with (
+        mock.patch.object(keys, "valid", valid_once),
+        mock.patch.object(bundle, "_check_program", program_once),
+        mock.patch.object(control, "_check_language", language_once),
+        mock.patch.object(delivery, "_version", lambda: "simulated"),
+    ):
+        yield

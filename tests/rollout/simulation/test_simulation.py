@@ -1,0 +1,153 @@
+"""Seeded worlds are safe, reach everything, and are the same every time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from gnomon.policies.rollout.plan import read_plan
+
+from . import publisher
+from .arrows import arrows
+from .runner import ROOT, Report, played, replay, soak
+from .world import World, simulate
+
+_SEEDS = 42
+_SOAK = 100_000
+_RATES = (
+    *("drop", "reorder", "duplicate", "replay", "forge", "breaks", "half_open", "partition"),
+    *("crash", "plane_crash", "writes", "disk_full", "jump", "breaker", "killed"),
+)
+#: Kinds of trouble, and what has to have happened in a soak run, beside every transition.
+SOMETIMES = (
+    "breaker",
+    "clock jumps",
+    "control plane: start fails: Died",
+    "control plane dies in SHADOW",
+    "control plane dies in CANARY",
+    "control plane dies in RAMP",
+    "control plane dies in FULL",
+    "control plane dies in STABLE",
+    "control plane dies in HOLD",
+    "control plane dies in ABORTED",
+    "dies after ledger.append",
+    "dies after publish",
+    "dies after state.keep",
+    "dies after state.save",
+    "dies after store.note",
+    "dies after store.put_bundle",
+    "dies after store.put_clients",
+    "dies after store.put_reports",
+    "dies after store.save",
+    "dies before ledger.append",
+    "dies before publish",
+    "dies before state.save",
+    "dies before store.save",
+    "disk full",
+    "epoch lifted",
+    "exclusion",
+    "falls silent",
+    "forgery",
+    "half-open",
+    "killed by hand",
+    "lease ends",
+    "ledger falls behind",
+    "link breaks",
+    "message dropped",
+    "message duplicated",
+    "message reordered",
+    "nack",
+    "order recalibrated done",
+    "order repeated",
+    "order sent again",
+    "partition",
+    "plan sent again",
+    "process restart",
+    "process restart without state",
+    "replay",
+    "third attempt",
+)
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return played(0, _SEEDS)
+
+
+@pytest.fixture(autouse=True)
+def _fast() -> Iterator[None]:
+    with publisher.remembered():
+        yield
+
+
+def every_arrow() -> set[str]:
+    how = replace(publisher.ramp(random.Random(1)), weights=(0.2, 0.35, 0.5, 1.0))
+    how = replace(how, shadow_decisions=8)
+    words = publisher.plan("hook.0", 1, "incumbent", "r", 1_700_000_000 * 10**9, how)
+    return arrows(read_plan(words.payload))
+
+
+def assert_safe(report: Report) -> None:
+    assert not report.problems, report.told()
+
+
+def test_seeded_rollouts_are_safe(report: Report) -> None:
+    assert_safe(report)
+    assert report.rollouts >= 200
+
+
+def test_seeded_rollouts_go_everywhere_that_matters_most(report: Report) -> None:
+    """Those few seeds reach most of it; all of it is asked of the soak run."""
+    missed = every_arrow() - set(report.met)
+    assert len(missed) <= 3, missed
+    assert sum(name not in report.met for name in SOMETIMES) <= 8
+
+
+def test_every_transition_is_found_by_trying() -> None:
+    found = every_arrow()
+    assert {"SHADOW -> CANARY", "RAMP -> FULL", "STABLE -> ABORTED", "ABORTED -> SHADOW"} <= found
+    assert not any(arrow.startswith("DRAFT") for arrow in found - {"DRAFT -> SHADOW"})
+    assert len(found) >= 23
+
+
+@pytest.mark.parametrize("seed", [3, 10, 17])
+def test_the_same_seed_is_the_same_history_on_either_store(seed: int) -> None:
+    one, other = (simulate(seed, on_sqlite=kind).history for kind in (True, False))
+    assert one == other
+    assert len(one) > 100
+
+
+def test_other_seeds_are_other_histories() -> None:
+    assert simulate(3).history != simulate(4).history
+
+
+def test_a_failure_names_the_command_that_plays_it_again() -> None:
+    report = Report(problems=[(4711, "killed: p0 decided")])
+    assert "-m tests.rollout.simulation --seed 4711 --history" in report.told()
+    assert replay(4711) in report.told()
+
+
+def test_a_quiet_world_ends_in_success() -> None:
+    """Without any trouble a good candidate becomes stable: the simulation can tell the difference."""
+    calm = World(1).weather
+    quiet = replace(
+        calm, processes=3, cells=1, hooks=1, seconds=120.0, delay_s=0.02, orders=0.0, exclusions=0.0,
+        skew_s=0.01, lose_state=0.0,
+        **dict.fromkeys(_RATES, 0.0),
+    )  # fmt: skip
+    run = simulate(5, quiet)
+    assert not run.problems
+    assert run.met["FULL -> STABLE"] >= 1
+    assert not run.met["nack"]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_a_hundred_thousand_rollouts_are_safe_and_go_everywhere() -> None:
+    report = soak(_SOAK, ROOT / "build" / "soak")
+    assert_safe(report)
+    missed = {name for name in (*every_arrow(), *SOMETIMES) if not report.met[name]}
+    assert not missed

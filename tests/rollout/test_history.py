@@ -1,0 +1,197 @@
+"""The history checker: a safe history passes, and every property notices its own violation."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from .history import (
+    Acked,
+    Answered,
+    Decided,
+    Entry,
+    Event,
+    Installed,
+    Moved,
+    Nacked,
+    Ordered,
+    Planned,
+    Published,
+    Restarted,
+    Settled,
+    check,
+)
+
+S = 1_000_000_000
+HOOK, LEASE = "router.pick", 15 * S
+PLAN = Planned(0, "control", HOOK, "r-1", "incumbent", "c1", (0.1, 0.5, 1.0), LEASE, 500 * S)
+TRIAL = Published(
+    1 * S, "control", HOOK, "r-1", 2, "m2", "incumbent", "c1", "canary", 0.1, False, 1 * S
+)
+KILL = replace(
+    TRIAL,
+    time_ns=20 * S,
+    epoch=3,
+    content="m3",
+    candidate="",
+    phase="stable",
+    weight=0.0,
+    kill=True,
+    issued_ns=20 * S,
+)
+MOVES = (("DRAFT", "SHADOW", "created"), ("SHADOW", "ABORTED", "q1"))
+KILLING = [Ordered(19 * S, "op", "q1", "r-1", "kill"), Answered(20 * S, "op", "q1", True)]
+
+
+def installed(manifest: Published, at: int, process: str = "aa") -> list[Event]:
+    return [
+        Installed(at, process, HOOK, manifest.epoch, manifest.content),
+        Acked(at, process, HOOK, manifest.epoch),
+    ]
+
+
+def tried(at: int, process: str = "aa", epoch: int = 2, digest: str = "c1") -> Decided:
+    return Decided(at, process, HOOK, epoch, "candidate", digest)
+
+
+def entries(moves: tuple[tuple[str, str, str], ...] = MOVES) -> list[Entry]:
+    hashes = ["00" * 32, *(f"h{i}" for i in range(len(moves)))]
+    return [
+        Entry(99 * S, "control", i, hashes[i - 1], hashes[i], "rollout.transition", "r-1", i, *move)
+        for i, move in enumerate(moves, 1)
+    ]
+
+
+BEGUN = [PLAN, TRIAL, *installed(TRIAL, 2 * S)]
+END: list[Event] = [Settled(99 * S, "control", "r-1", MOVES), *entries()]
+SAFE: list[Event] = [
+    *BEGUN,
+    tried(3 * S),
+    Decided(4 * S, "aa", HOOK, 2, "stable", "incumbent"),
+    Nacked(5 * S, "bb", HOOK, 2, "no"),
+    Restarted(6 * S, "bb"),
+    *KILLING[:1],
+    KILL,
+    Moved(20 * S, "op", "r-1", 1, *MOVES[1]),
+    *KILLING[1:],
+    *installed(KILL, 21 * S),
+    Decided(22 * S, "aa", HOOK, 3, "incumbent", "incumbent"),
+    *END,
+]
+
+
+def test_a_safe_history_passes() -> None:
+    assert check(SAFE) == []
+    assert check([]) == []
+
+
+UNPLANNED = replace(TRIAL, rollout="r-9")
+HEAVY = replace(TRIAL, epoch=4, content="m4", weight=0.3)
+LATER = replace(TRIAL, epoch=4, content="m4", weight=0.5, time_ns=25 * S, issued_ns=25 * S)
+RENEWED = [
+    event
+    for at in range(12, 480, 10)
+    for event in (
+        replace(TRIAL, time_ns=at * S, issued_ns=at * S, content=f"r{at}"),
+        Installed(at * S, "aa", HOOK, 2, f"r{at}"),
+    )
+]
+PLANTED: dict[str, tuple[str, list[Event]]] = {
+    "a forged manifest": ("unsigned", [PLAN, Installed(2 * S, "aa", HOOK, 2, "forged")]),
+    "a manifest of another epoch": (
+        "unsigned",
+        [PLAN, TRIAL, Installed(2 * S, "aa", HOOK, 7, "m2")],
+    ),
+    "a plan that nobody approved": ("unsigned", [UNPLANNED]),
+    "a candidate that is not the plan's": ("unsigned", [PLAN, replace(TRIAL, candidate="x")]),
+    "a policy that no manifest names": ("unsigned", [*BEGUN, tried(3 * S, digest="x")]),
+    "a policy before any manifest": ("unsigned", [PLAN, TRIAL, tried(3 * S)]),
+    "an epoch that is not in force": ("unsigned", [*BEGUN, tried(3 * S, epoch=5)]),
+    "a lease that ran out": ("expired", [*BEGUN, tried(18 * S)]),
+    "the same renewal twice": ("expired", [*BEGUN, *installed(TRIAL, 15 * S), tried(18 * S)]),
+    "a candidate resumed from disk": (
+        "expired",
+        [*BEGUN, Restarted(3 * S, "aa"), Installed(3 * S, "aa", HOOK, 2, "m2", True), tried(4 * S)],
+    ),
+    "a plan that has ended": (
+        "expired",
+        [replace(PLAN, not_after_ns=100 * S), TRIAL, *installed(TRIAL, 2 * S), *RENEWED]
+        + [tried(479 * S)],
+    ),
+    "a manifest older than one acknowledged": (
+        "superseded",
+        [*BEGUN, LATER, *installed(LATER, 26 * S), Installed(27 * S, "aa", HOOK, 2, "m2")],
+    ),
+    "a decision under a superseded epoch": (
+        "superseded",
+        [*BEGUN, LATER, *installed(LATER, 26 * S), tried(27 * S)],
+    ),
+    "an epoch forgotten by a restart": (
+        "superseded",
+        [*BEGUN, LATER, *installed(LATER, 26 * S), Restarted(27 * S, "aa")]
+        + [Installed(28 * S, "aa", HOOK, 2, "m2")],
+    ),
+    "renewals of a superseded epoch": ("superseded", [*BEGUN, KILL, *RENEWED, tried(479 * S)]),
+    "a weight beyond the plan": ("weight", [PLAN, HEAVY]),
+    "a canary above one half": ("weight", [PLAN, replace(TRIAL, weight=1.0)]),
+    "a candidate that decides in live shadow": (
+        "weight",
+        [PLAN, replace(TRIAL, phase="shadow", weight=0.0), *installed(TRIAL, 2 * S), tried(3 * S)],
+    ),
+    "a decision after an acknowledged kill": (
+        "killed",
+        [*BEGUN, KILL, *installed(KILL, 21 * S), tried(22 * S)],
+    ),
+    "a manifest after an answered kill": ("killed", [*BEGUN, *KILLING, LATER]),
+    "a process that never heard of a kill": (
+        "killed",
+        [*BEGUN, *KILLING, *RENEWED, tried(479 * S)],
+    ),
+    "one epoch with two contents": ("epochs", [PLAN, TRIAL, replace(TRIAL, weight=0.5)]),
+    "an older epoch after a later one": ("epochs", [PLAN, TRIAL, KILL, TRIAL]),
+    "an order that was lost": ("orders", [*KILLING, Settled(0, "control", "r-1", MOVES[:1])]),
+    "an order carried out twice": (
+        "orders",
+        [*KILLING, Settled(0, "control", "r-1", (*MOVES, MOVES[1]))],
+    ),
+    "an order that was refused and carried out": (
+        "orders",
+        [KILLING[0], Answered(20 * S, "op", "q1", False), *END],
+    ),
+    "a transition that the ledger lacks": ("ledger", [END[0], *entries(MOVES[:1])]),
+    "a transition that the ledger holds twice": ("ledger", [END[0], *entries((*MOVES, MOVES[1]))]),
+    "transitions in another order": ("ledger", [END[0], *entries(MOVES[::-1])]),
+    "a broken chain": ("ledger", [*END[:2], replace(entries()[1], previous="ff")]),
+    "a missing entry": ("ledger", [replace(entries()[1], seq=3)]),
+    "an event written twice": ("ledger", [entries()[0], replace(entries()[1], event=1)]),
+    "a transition seen and forgotten": (
+        "ledger",
+        [Moved(9 * S, "op", "r-1", 1, "SHADOW", "CANARY", "x"), *END],
+    ),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_a_violation_is_noticed(planted: str) -> None:
+    name, history = PLANTED[planted]
+    problems = check(history)
+    assert problems
+    assert any(problem.startswith(f"{name}:") for problem in problems), problems
+
+
+def test_a_lost_state_forgets_epochs_and_nothing_else() -> None:
+    """A process that lost its folder may take what is fresh; min_epoch is what replaces the folder."""
+    again = replace(TRIAL, time_ns=24 * S, issued_ns=24 * S, content="m2b")
+    lost = Restarted(27 * S, "aa", kept=False)
+    older = [*BEGUN, again, LATER, *installed(LATER, 26 * S), lost]
+    assert check([*older, Installed(28 * S, "aa", HOOK, 2, "m2b"), tried(29 * S)]) == []
+    assert check([*older, tried(29 * S)])
+
+
+def test_every_property_is_planted() -> None:
+    names = {name for name, _ in PLANTED.values()}
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "safety.md").read_text("utf-8")
+    assert names == set(re.findall(r"^\| (\w+) \| [A-Z]", page, re.MULTILINE))
