@@ -434,7 +434,11 @@ class Control:
         """
         if desk.unstored:
             changed = [desk.seats[name] for name in desk.unstored if name in desk.seats]
-            self._store.put_clients(_client_row(desk.hook, seat) for seat in changed)
+            try:
+                self._store.put_clients(_client_row(desk.hook, seat) for seat in changed)
+            except RolloutError as error:  # it is a list for people: it follows when there is room
+                _log.debug("processes of hook %s are not noted yet: %s", desk.hook, error)
+                return
             desk.unstored.clear()
 
     def _create(self, bundle: policy_pb2.Envelope, plan: policy_pb2.Envelope, actor: str) -> State:
