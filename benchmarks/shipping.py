@@ -22,6 +22,7 @@ from typing import IO, cast
 
 import _fleet
 import _ledger
+import _rollback
 from _fleet import Ack, Fleet, Plane, Shape, acknowledged, control_plane, fleet, order, until
 from results import Peer, Row
 
@@ -42,7 +43,7 @@ def run() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         rows = _fleet_rows(Path(folder))
         rows += _reporting_rows(Path(folder) / "reporting")
-        rows += [*_ledger.rows(), _bundle_row()]
+        rows += [*_rollback.rows(), *_ledger.rows(), _bundle_row()]
     return rows
 
 

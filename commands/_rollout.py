@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..api import CONTROL_PLANE
 from ..sdk.errors import ConfigurationError
-from ._common import Exit, console, rich_part
+from ._common import Exit
 
 if TYPE_CHECKING:
     from ..policies.rollout.client import RolloutClient
@@ -67,21 +66,10 @@ def exit_code(found: Rollout) -> Exit:
 
 def follow_live(rollout: str, control_plane: str) -> Rollout:
     """Follow a rollout to its end, live on a terminal, else one line per transition; return it."""
-    from rich.console import Group
-    from rich.live import Live
-
-    from .. import api
-
     quiet()
-    screen = console(stderr=True)
-    if not screen.is_terminal:
-        return api.follow(rollout, control_plane, _Lines())
-    with Live(console=screen, refresh_per_second=8) as live:
-        return api.follow(
-            rollout,
-            control_plane,
-            lambda found: live.update(Group(*(rich_part(part, screen) for part in found.parts()))),
-        )
+    from ._watch import follow_live as follow
+
+    return follow(rollout, control_plane)
 
 
 def follow_lines(rollout: str, control_plane: str) -> Rollout:
@@ -94,19 +82,6 @@ def follow_lines(rollout: str, control_plane: str) -> Rollout:
         control_plane,
         lambda found: print(json.dumps(found.as_json(), sort_keys=True), flush=True),
     )
-
-
-class _Lines:
-    """Prints every transition once, on standard error."""
-
-    def __init__(self) -> None:
-        self._printed = 0
-
-    def __call__(self, found: Rollout) -> None:
-        for made in found.transitions[self._printed :]:
-            line = f"{made.before} -> {made.after}: {made.cause}"
-            print(line, file=sys.stderr, flush=True)
-        self._printed = len(found.transitions)
 
 
 def read_weights(text: str) -> tuple[float, ...]:

@@ -101,8 +101,8 @@ class Control:
     Attributes:
         published: called with a hook when its manifest has changed or was renewed.
         changed: called with a rollout's id when anything about it has changed.
-        witnesses: processes that remember the ledger's heads.
         resigned: called with the digest of a bundle that has further signatures.
+        witnesses: processes that remember the ledger's heads.
 
     Raises:
         TrustError: the ledger does not hold, or the store and the keys do not fit.
@@ -192,6 +192,8 @@ class Control:
         for desk in self._desks.values():
             self._check_signed(desk, identity)
         self._identity, self._vouched = identity, {}
+        self._note_keys("control.trusted")
+        self._tell()
         for desk in self._desks.values():
             self._withdraw(desk)
 
@@ -344,26 +346,10 @@ class Control:
             except Exception as error:  # noqa: BLE001 - hooks must not fall for each other
                 troubles.append(error)
         for trouble in troubles[1:]:
-            _log.error("a tick failed once more", exc_info=trouble)
+            known = isinstance(trouble, GnomonError)
+            _log.error("a tick failed once more: %s", trouble, exc_info=None if known else trouble)
         if troubles:
             raise troubles[0]
-
-    def started(self) -> None:
-        """Write down that a control plane begins here, and whom it trusts; nothing is connected yet."""
-        own = keys.keyid(self._identity.rollout_key.public_key())
-        known = (keys.keyid(key) for key in self._identity.publishers)
-        body = {"publishers": {keyid: self._identity.names.get(keyid, "") for keyid in known}}
-        self._store.note(Happened("control.started", MACHINE, own, body))
-        self._account()
-
-    def stopping(self) -> None:
-        """Write down what could still wait; call it last, when the streams have ended."""
-        self._settle(all_of_it=True)
-
-    def _settle(self, *, all_of_it: bool = False) -> None:
-        for happened in self._accounts.due(self._clock(), all_of_it=all_of_it):
-            self._store.note(happened)
-        self._account()
 
     def _check_signed(self, desk: Desk, identity: Identity) -> None:
         lapse = self._lapse(desk, identity)
@@ -415,17 +401,39 @@ class Control:
             bundles=map(policy_pb2.Envelope.FromString, bundles),
         )
 
+    def started(self) -> None:
+        """Write down that a control plane begins here, and whom it trusts; nothing is connected yet."""
+        self._note_keys("control.started")
+        self._account()
+
+    def _note_keys(self, kind: str) -> None:
+        """Write down whom the control plane trusts."""
+        own, names = keys.keyid(self._identity.rollout_key.public_key()), self._identity.names
+        known = (keys.keyid(key) for key in self._identity.publishers)
+        body: dict[str, Any] = {"publishers": {keyid: names.get(keyid, "") for keyid in known}}
+        body["revoked"] = sorted(self._identity.revoked)
+        self._store.note(Happened(kind, MACHINE, own, body))
+
+    def stopping(self) -> None:
+        """Write down what could still wait; call it last, when the streams have ended."""
+        self._settle(all_of_it=True)
+
+    def _settle(self, *, all_of_it: bool = False) -> None:
+        for happened in self._accounts.due(self._clock(), all_of_it=all_of_it):
+            self._store.note(happened)
+        self._account()
+
     def _turn(self, desk: Desk) -> None:
         left = desk.leave(self._clock() - LISTED_NS)
         if left:
             self._store.drop_clients(desk.hook, [seat.instance for seat in left])
             self._accounts.forget(desk.hook, [seat.instance for seat in left])
+        self._keep_clients(desk)
         if desk.state is not None:
             self._flush(desk)
             self._look(desk)
             self._withdraw(desk)
             self._renew(desk)
-        self._keep_clients(desk)  # last: the list of processes must keep nothing else from its turn
 
     def _keep_clients(self, desk: Desk) -> None:
         """Store in one transaction what a tick's hellos and answers have changed.
@@ -434,12 +442,11 @@ class Control:
         """
         if desk.unstored:
             changed = [desk.seats[name] for name in desk.unstored if name in desk.seats]
+            desk.unstored.clear()
             try:
                 self._store.put_clients(_client_row(desk.hook, seat) for seat in changed)
-            except RolloutError as error:  # it is a list for people: it follows when there is room
-                _log.debug("processes of hook %s are not noted yet: %s", desk.hook, error)
-                return
-            desk.unstored.clear()
+            except RolloutError as error:  # it is for the list alone: no order may wait for it
+                _log.warning("%d processes are not noted: %s", len(changed), error)
 
     def _create(self, bundle: policy_pb2.Envelope, plan: policy_pb2.Envelope, actor: str) -> State:
         publishers = self._identity.publishers
@@ -558,9 +565,9 @@ class Control:
 
     def _killed(self, desk: Desk, seat: Seat, why: str) -> None:
         """Account for a process in which somebody stopped all policies by hand, or lets them go again."""
-        seat.killed = why
         what = "delivery.killed" if why else "delivery.unkilled"
         self._store.note(Happened(what, seat.instance, desk.hook, {"hook": desk.hook, "why": why}))
+        seat.killed = why
         self._tell()
         self._notify(desk)
 

@@ -24,6 +24,8 @@ def plan(words: Plan) -> dict[str, Any]:
         "alpha_promote": words.alpha_promote,
         "alpha_abort": words.alpha_abort,
         "lease_ns": words.lease_ns,
+        "shadow_decisions": words.shadow_decisions,
+        "soak_ns": words.soak_ns,
         "evidence_digest": words.evidence_digest,
         "predicted": {digest: effect(found) for digest, found in words.predicted.items()},
     }

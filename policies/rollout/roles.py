@@ -33,6 +33,7 @@ RULES: Mapping[str, frozenset[str]] = {
     "/gnomon.v1.Rollouts/Get": _PEOPLE,
     "/gnomon.v1.Rollouts/List": _PEOPLE,
     "/gnomon.v1.Rollouts/Watch": _PEOPLE,
+    "/gnomon.v1.Rollouts/Reverify": frozenset({PUBLISHER}),
     "/gnomon.v1.Rollouts/Act": frozenset({OPERATOR}),
     "/gnomon.v1.Rollouts/Exclude": frozenset({OPERATOR}),
     "/gnomon.v1.Rollouts/ListClients": _PEOPLE,

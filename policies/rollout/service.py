@@ -160,9 +160,9 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
     def _hello(self, stream: _Stream, hello: delivery_pb2.Hello) -> None:
         others = len(self._streams) - (stream.instance in self._streams)
         streams.check_hello(hello, stream.hooks, others)
+        roles.check_service(hello.node.service)
         if stream.instance not in ("", hello.node.instance):
             raise RolloutError(f"stream of {stream.instance} cannot speak for another process too")
-        roles.check_service(hello.node.service)
         before = self._streams.get(hello.node.instance)
         if before is not None and before is not stream:
             before.end()
@@ -368,7 +368,7 @@ class AuditService(audit_pb2_grpc.AuditServicer):
         """Take what is in dispute as lost."""
 
         def accept() -> audit_pb2.AuditAnchorsResponse:
-            self._control.accept(request.actor, request.reason)
+            self._control.accept(roles.actor(request.actor), request.reason)
             return self._anchors()
 
         return await _answer(context, accept)

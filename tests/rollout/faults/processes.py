@@ -28,6 +28,8 @@ HOOK = "faults.pick"
 PATIENCE_S = 30.0
 #: What each policy reads, and which backend it therefore picks; the function picks 0.
 POLICIES = {"ewma_ms": 1, "inflight": 2, "weight": 3}
+#: Faults in every decision here, since one backend has nothing in flight.
+FAULTY = "def score(weight, inflight):\n    return weight / inflight\n"
 #: Live shadow for ever: nothing moves but by orders.
 STILL = Ramp(
     weights=(0.5, 1.0),
@@ -75,7 +77,8 @@ class Keys:
 
     def bundle(self, feature: str) -> policy_pb2.Envelope:
         """Return the signed policy that picks the backend with the least of a feature."""
-        program = check(f"def score({feature}):\n    return {feature}\n", load_balancer.input_names)
+        source = FAULTY if feature == "faulty" else f"def score({feature}):\n    return {feature}\n"
+        program = check(source, load_balancer.input_names)
         payload = build_bundle(program, HOOK, load_balancer, "e" * 64, {})
         return dsse.sign(dsse.BUNDLE_TYPE, payload, self.publisher)
 

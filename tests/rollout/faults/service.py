@@ -9,6 +9,7 @@ the monotonic clock, which all processes of a machine share:
 ``ack``        an answer to the control plane is about to be sent: resource, name, epoch, ok, error
 ``decided``    decisions in a row with the same pick under the same epoch: the first's and the last's
                start, and how many
+``stopped``    the hook's counters at the end, and why its breaker tripped
 """
 
 from __future__ import annotations
@@ -145,8 +146,8 @@ def main() -> None:
             runs.add(number, epoch, start)
         time.sleep(PAUSE_S)
     runs.flush()
+    write("stopped", counters=dict(pick.hook.counters), breaker=pick.hook.breaker)
     gnomon.shutdown()
-    write("stopped")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,13 @@ def killed_once(
                 orders.act(client, rollout, event.action, event.request)
 
 
+def comes_back(plane: Plane, rollout: str) -> None:
+    """Wait until the service has acknowledged what is in force."""
+    with RolloutClient(plane.address) as client:
+        epoch = client.get(rollout).epoch
+        until(lambda: any(c.epoch == epoch for c in client.clients()), "the service comes back")
+
+
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("kills", "seed"), [(4, 1), pytest.param(300, 2, marks=pytest.mark.soak)])
 def test_no_acknowledged_transition_is_lost_or_repeated(
@@ -77,11 +84,12 @@ def test_no_acknowledged_transition_is_lost_or_repeated(
         orders.act(client, rollout, "hold")
     for _ in range(kills):
         killed_once(plane, proxy, orders, rollout, rng)
+        if rng.random() < 0.1:  # else it would seldom find the control plane alive
+            comes_back(plane, rollout)
     with RolloutClient(plane.address) as client:
         if rollouts_pb2.State.Name(client.get(rollout).state) != "ABORTED":
             orders.act(client, rollout, "abort")
-        epoch = client.get(rollout).epoch
-        until(lambda: any(c.epoch == epoch for c in client.clients()), "the service comes back")
+    comes_back(plane, rollout)
     assert service.stop() == 0
     assert plane.stop() == 0
     assert check(made, orders, [service], plane.state) == []

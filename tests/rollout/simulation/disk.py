@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import random
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
-import sqlalchemy.exc
-
 from gnomon.policies.rollout.blocks import Report
-from gnomon.policies.rollout.ledger import Entry, Ledger
+from gnomon.policies.rollout.ledger import Entry, Ledger, LedgerFullError
 from gnomon.policies.rollout.store import ClientRow, Happened, Row, Store
+from gnomon.sdk.errors import RolloutError
 from gnomon.sdk.state import Saved
 
 #: What becomes of a write: nothing, the process dies before or after it, or the disk is full.
@@ -76,12 +74,11 @@ def _guarded(place: str, full: Callable[[], Exception]) -> Callable[[Any], Any]:
 
 
 def _store_full() -> Exception:
-    cause = sqlite3.OperationalError("database or disk is full")
-    return sqlalchemy.exc.OperationalError("insert", None, cause)
+    return RolloutError("the store cannot be written: database or disk is full")
 
 
 def _ledger_full() -> Exception:
-    return sqlite3.OperationalError("database or disk is full")
+    return LedgerFullError("the ledger takes no entry: database or disk is full")
 
 
 class SimStore(Store):
@@ -116,8 +113,7 @@ class _Tables:
 
     def save(self, row: Row, happened: Iterable[Happened], request_id: str = "") -> list[Happened]:
         text = json.dumps([row.marks, row.state])
-        first = self._rows[row.id][0].plan if row.id in self._rows else row.plan
-        self._rows[row.id] = (replace(row, plan=first, marks={}, state={}), text)
+        self._rows[row.id] = (replace(row, marks={}, state={}), text)
         self._epochs[row.hook] = row.epoch
         if request_id:
             assert request_id not in self._requests, "a request's id is unique"
@@ -136,6 +132,9 @@ class _Tables:
     def epochs(self) -> dict[str, int]:
         return dict(self._epochs)
 
+    def last_event(self) -> int:
+        return len(self._events)
+
     def events(self, after: int) -> list[Happened]:
         return self._events[after:]
 
@@ -143,7 +142,7 @@ class _Tables:
         return self._requests.get(request_id, "")
 
     def put_bundle(self, digest: str, envelope: bytes) -> None:
-        self._bundles.setdefault(digest, envelope)
+        self._bundles[digest] = envelope
 
     def bundles(self) -> dict[str, bytes]:
         return dict(self._bundles)

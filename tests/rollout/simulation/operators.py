@@ -81,7 +81,7 @@ class Operators:
         error: Exception | None = RuntimeError("down")
         if control is not None:
             _, error = world.plane.call(lambda: control.create(bundle, plan, "ci"))
-        if isinstance(error, GnomonError):
+        if error is not None and not _unanswered(error):
             world.met["plan refused"] += 1
         elif error is not None and tries:
             world.met["plan sent again"] += 1
@@ -108,7 +108,7 @@ class Operators:
             if error is None:
                 world.plane.show(rollout)
         again = world.rng.random() < (0.2 if error is None else 0.7)
-        if tries and again and not isinstance(error, GnomonError):
+        if tries and again and (error is None or _unanswered(error)):
             world.met["order repeated" if error is None else "order sent again"] += 1
             later = 5.0 * world.rng.random()
             world.after(later, lambda: self._send(request, rollout, action, tries - 1))
@@ -122,3 +122,8 @@ class Operators:
         gap = Exclusion(begin, begin + 2 * SECOND, "lag")
         _, error = world.plane.call(lambda: control.exclude(hook, gap, "operator"))
         world.met["exclusion" if error is None else "exclusion refused"] += 1
+
+
+def _unanswered(error: Exception) -> bool:
+    """Return whether it is worth asking the same again."""
+    return not isinstance(error, GnomonError) or "cannot be written" in str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from gnomon.policies.rollout.control import Control, Identity
 from gnomon.policies.rollout.machine import State
 from gnomon.policies.rollout.service import DeliveryService
-from gnomon.sdk.errors import GnomonError
 from gnomon.v1 import delivery_pb2, policy_pb2
 
 from ..history import CONTROL, Moved, Published, Restarted
@@ -36,8 +36,10 @@ class Plane:
         self.ledger = SimLedger(self.fuse, self.clock)
         self.fuse.rate = world.weather.writes / 4.0
         self.skew_ns = 0
+        self.trouble = ""
         self.control: Control | None = None
-        self.sent: list[delivery_pb2.ServerMessage] = []
+        #: What a replay may bring again.
+        self.sent: deque[delivery_pb2.ServerMessage] = deque(maxlen=80)
         self._service: DeliveryService | None = None
         self._links: list[Link] = []
         self._shown: dict[str, int] = {}
@@ -53,19 +55,17 @@ class Plane:
             return
         try:
             control = Control(self.store, self.ledger, _IDENTITY, self.clock, world.rng.randbytes)
-        except (Died, GnomonError, OSError) as error:
-            self._again(f"start fails: {type(error).__name__}")
-            return
-        except Exception as error:  # noqa: BLE001 - a full disk; anything else is found at the end
-            self._again(f"start fails: {type(error).__name__}")
+        except (Died, Exception) as error:  # noqa: BLE001 - what does not pass is found at the end
+            self._again(error)
             return
         self.control, self._service = control, DeliveryService(control)
         control.published = self._published
         if world.now > world.begin:
             world.add(Restarted(world.now, CONTROL))
 
-    def _again(self, why: str) -> None:
-        self.world.met[f"control plane: {why}"] += 1
+    def _again(self, error: BaseException) -> None:
+        self.trouble = repr(error)
+        self.world.met[f"control plane: start fails: {type(error).__name__}"] += 1
         self.world.after(1.0, self.start)
 
     def accept(self, process: Process) -> Link | None:
@@ -181,8 +181,7 @@ class Plane:
     def _send(self, link: Link, message: delivery_pb2.ServerMessage) -> None:
         if message.WhichOneof("resource") == "manifest":
             self._note(message.manifest)
-        if len(self.sent) < 400:
-            self.sent.append(message)
+        self.sent.append(message)
         link.push(message)
 
     def _note(self, push: delivery_pb2.ManifestPush) -> None:

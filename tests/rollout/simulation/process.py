@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import queue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gnomon.sdk.arms import Arms, Moment, Sampling, Surroundings, segment
 from gnomon.sdk.assignment import Assignment
@@ -39,6 +39,7 @@ class SimHook:
 
     kind = KIND
     has_outcomes = True
+    broken: ClassVar[dict[str, int]] = {}
 
     def __init__(self, name: str, process: Process) -> None:
         self.name = name
@@ -237,7 +238,10 @@ class Process:
             for hook in self.hooks.values():
                 hook.step(self.now())
         if self.link is not None and not self.link.cut:
-            for message in self.client._reports(self.stream):
+            reports = list(self.client._reports(self.stream))
+            # A hook that is none would cost its reports, and the simulation its point.
+            assert len(reports) == len(self.hooks), self.client._last_error
+            for message in reports:
                 self.link.send(message)
 
     def crash(self) -> None:

@@ -251,7 +251,8 @@ class World:
     def _judged(self) -> Run:
         apart = self._converged()
         control = self.plane.control
-        assert control is not None
+        if control is None:
+            return Run(self.seed, tuple(self.history), tuple(apart), 0, self.met)
         control.tick()
         for state in control.rollouts():
             moves = tuple((m.before.value, m.after.value, m.cause) for m in state.transitions)
@@ -291,7 +292,8 @@ class World:
     def _apart(self) -> list[str]:
         """Say which processes run something else than the control plane says, though all is well."""
         control = self.plane.control
-        assert control is not None
+        if control is None:
+            return [f"apart: the control plane does not start: {self.plane.trouble}"]
         problems = []
         for process in self.processes:
             for hook in self.hooks:
