@@ -45,6 +45,11 @@ _AFTER_BLOCK_NS = 20_000_000
 #: Sums by slice are some 20 kB; they are sent again when outcomes grew by this factor, and by one at least.
 SUMS_GROWTH = 1.05
 _FORK_DEADLINE_S = 1.0
+#: Asks the control plane for an empty message every two seconds; older ones never send any.
+HEARTBEATS = ("gnomon-heartbeats", "1")
+#: Silence of a control plane that sends them: from here on it shows, and after this a new stream is tried.
+_QUIET_NS = 4_000_000_000
+_SILENT_NS = 10_000_000_000
 #: Between two looks at the files of the pinned keys.
 _KEYS_EVERY_S = 0.5
 
@@ -79,7 +84,8 @@ class Status(NamedTuple):
 
     Attributes:
         connected: whether a stream is open and the control plane has answered on it.
-        staleness_s: seconds since the control plane was last heard from; 0 while connected.
+        staleness_s: seconds since the control plane was last heard from; 0 while connected, and not
+            silent for more than 4 s.
         accepted, refused: resources, since the start.
         connects: streams tried, since the start.
         last_error: why the last stream ended or the last resource was refused; empty for never.
@@ -180,10 +186,14 @@ class DeliveryClient:
 
     @property
     def staleness_s(self) -> float:
-        """Seconds since the control plane was last heard from; 0 while connected."""
-        if self._connected:
+        """Seconds since the control plane was last heard from; 0 while connected.
+
+        A connected one that has sent heartbeats and stops counts as silent from four seconds on.
+        """
+        silent_ns = self._silent_ns()
+        if self._connected and silent_ns <= _QUIET_NS:
             return 0.0
-        return max(0, self._now().monotonic_ns - self._heard_ns) / 1e9
+        return silent_ns / 1e9
 
     @property
     def status(self) -> Status:
@@ -197,12 +207,18 @@ class DeliveryClient:
             self._last_error,
         )
 
+    def _silent_ns(self) -> int:
+        """Return for how long nothing was heard; 0 of a control plane that need not say anything."""
+        if self._connected and not self._beats:
+            return 0
+        return max(0, self._now().monotonic_ns - self._heard_ns)
+
     def _arm(self) -> None:
         """Set what no process may inherit."""
         self._stopping = threading.Event()
         self._thread = None
         self._stream = None
-        self._connected = False
+        self._connected = self._beats = False
         self._discovering = threading.Lock()
         self._trusting = threading.RLock()
         self._looked_ns = 0
@@ -243,7 +259,7 @@ class DeliveryClient:
             except Exception as error:  # noqa: BLE001 - thread boundary: a service must not suffer
                 self._note(error)
             finally:
-                self._connected = False
+                self._connected = self._beats = False
             if self._now().monotonic_ns - opened > _STEADY_NS:
                 attempt = 0
             self._pause(backoff_s(attempt, self._rng))
@@ -301,7 +317,7 @@ class DeliveryClient:
         )
         with open_channel(self._settings.peer) as channel:
             stub = delivery_pb2_grpc.DeliveryStub(channel)  # type: ignore[no-untyped-call]
-            stream.call = stub.Connect(self._requests(stream))
+            stream.call = stub.Connect(self._requests(stream), metadata=(HEARTBEATS,))
             self._stream = stream
             try:
                 self._answer(stream)
@@ -314,8 +330,11 @@ class DeliveryClient:
         if self._stopping.is_set():
             stream.outbox.put(None)
         for message in stream.call:
-            self._connected = True
             self._heard_ns = self._now().monotonic_ns
+            self._connected = True
+            if not message.nonce and message.WhichOneof("resource") is None:
+                self._beats = True
+                continue
             reply = self._handled(stream.session, message)
             self._count(reply.ack)
             reply.ack.anchor = (
@@ -422,6 +441,8 @@ class DeliveryClient:
                 yield message
 
     def _periodic(self, stream: _Stream) -> Iterator[delivery_pb2.ClientMessage]:
+        if self._silent_ns() > _SILENT_NS:
+            stream.call.cancel()
         if self._look_after_keys():
             stream.call.cancel()  # the next stream is told what is missing now
             return

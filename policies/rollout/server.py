@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("gnomon.rollout")
 
 TICK_S = 0.1
+#: Ticks that went well between two heartbeats: one every two seconds.
+_TICKS_A_BEAT = 20
 _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.so_reuseport", 0),
     # Clients ping every 30 s, also without a call; a server that is stricter would cut them off.
@@ -297,7 +299,7 @@ class ControlPlane:
         await self._health.set(_AUDIT, status)
 
     async def _tick(self) -> None:
-        healthy, said = True, ""
+        healthy, said, well = True, "", 0
         while True:
             await asyncio.sleep(TICK_S)
             self._look_after_files()
@@ -312,6 +314,9 @@ class ControlPlane:
                 healthy = await self._turn(healthy, False)
             else:
                 healthy, said = await self._turn(healthy, True), ""
+                well += 1
+                if well % _TICKS_A_BEAT == 0:
+                    self._delivery.beat()
             if self._disputed != bool(self.control.witnesses.disputes):
                 status = health_pb2.HealthCheckResponse
                 await self._say_disputed(status.SERVING if healthy else status.NOT_SERVING)

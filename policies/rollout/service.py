@@ -23,6 +23,7 @@ from gnomon.v1 import (
     rollouts_pb2_grpc,
 )
 
+from ...sdk.delivery import HEARTBEATS
 from ...sdk.errors import GnomonError, RolloutError, TrustError
 from . import roles, streams, views
 from .blocks import Exclusion
@@ -35,6 +36,8 @@ _log = logging.getLogger("gnomon.rollout")
 #: Between two views of a rollout that is watched: a fleet's answers come as one.
 _VIEW_EVERY_S = 0.05
 
+_BEAT = delivery_pb2.ServerMessage()
+
 T = TypeVar("T")
 
 
@@ -46,6 +49,7 @@ class _Stream:
         self.held: set[str] = set()
         self.hooks: set[str] = set()
         self.outbox = streams.Outbox()
+        self.beats = False
         self.pace = streams.Pace(time.monotonic())
         self._nonces = itertools.count(1)
         self._sent: set[str] = set()
@@ -92,6 +96,7 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
     ) -> AsyncIterator[delivery_pb2.ServerMessage]:
         """Hold one process's stream until either side ends it."""
         stream = _Stream()
+        stream.beats = HEARTBEATS in tuple(map(tuple, context.invocation_metadata() or ()))
         reading = asyncio.create_task(self._read(stream, request_iterator))
         try:
             while (message := await stream.outbox.get()) is not None:
@@ -104,9 +109,16 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
 
     def publish(self, hook: str) -> None:
         """Push a hook's newest manifest to every process that has it."""
+        messages = self._control.pushes(hook, ())  # made once, however many processes there are
         for stream in list(self._streams.values()):
             if hook in stream.hooks:
-                self._push(stream, hook)
+                self._give(stream, messages)
+
+    def beat(self) -> None:
+        """Tell the processes that ask for it that all is well here: that hooks have their turns."""
+        for stream in self._streams.values():
+            if stream.beats:
+                stream.outbox.put(_BEAT)
 
     def resigned(self, digest: str) -> None:
         """Push a bundle again with the next manifest that names it."""
@@ -165,8 +177,12 @@ class DeliveryService(delivery_pb2_grpc.DeliveryServicer):
             self._push(stream, hook.hook)
 
     def _push(self, stream: _Stream, hook: str) -> None:
-        for message in self._control.pushes(hook, stream.held):
-            stream.put(message, self._control.witnesses.head)
+        self._give(stream, self._control.pushes(hook, stream.held))
+
+    def _give(self, stream: _Stream, messages: list[delivery_pb2.ServerMessage]) -> None:
+        for message in messages:
+            if message.bundle.digest not in stream.held:
+                stream.put(message, self._control.witnesses.head)
 
     def _leave(self, stream: _Stream) -> None:
         if self._streams.get(stream.instance) is stream:

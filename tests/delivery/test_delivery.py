@@ -306,3 +306,54 @@ def test_a_hook_brings_its_own_measure_once(
         return [block.arm for block in control.reports.get(timeout=PATIENCE_S).blocks]
 
     eventually(lambda: arms() == ["candidate", "stable"])
+
+
+class StoppedClock:
+    """Both clocks stand still unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.now = Now(time.time_ns(), time.monotonic_ns())
+
+    def __call__(self) -> Now:
+        return self.now
+
+    def later(self, seconds: int) -> None:
+        """Let time pass."""
+        step = seconds * SECOND
+        self.now = Now(self.now.unix_ns + step, self.now.monotonic_ns + step)
+
+
+def test_a_control_plane_that_falls_silent_shows_within_five_seconds(
+    control, hook, world, eventually
+) -> None:
+    clock = StoppedClock()
+    settings = Settings(
+        Peer(f"127.0.0.1:{control.port}"), "shop", world.anchors, report_interval_s=0.05
+    )
+    client = DeliveryClient(
+        {HOOK: hook}.values, settings, lambda: "0123456789abcdef", now=clock, rng=random.Random(1)
+    )
+    client.start()
+    try:
+        control.pushes.put(delivery_pb2.ServerMessage())
+        eventually(lambda: client.status.connected and client._beats)
+        assert (client.status.refused, client.staleness_s) == (0, 0.0), "it is no resource"
+        clock.later(5)
+        assert client.staleness_s == 5.0
+        assert client.status.connected, "the stream is open still"
+        control.pushes.put(delivery_pb2.ServerMessage())
+        eventually(lambda: client.staleness_s == 0.0)
+        clock.later(11)
+        eventually(lambda: client.status.connects > 1 or clock.later(1))
+    finally:
+        assert client.stop()
+
+
+def test_a_control_plane_without_heartbeats_is_not_taken_for_silent(
+    control, start, hook, shipped
+) -> None:
+    client = start(control.port)
+    deliver(control, shipped)
+    client._heard_ns -= 60 * SECOND
+    assert client.staleness_s == 0.0
+    assert client.status.connects == 1
