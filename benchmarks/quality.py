@@ -3,10 +3,11 @@
 Every strategy and control arm searches the same five traces of each kind (``_arenas.py``) with the same five
 seeds, keyless, from the library of published policies. What is counted is what a user would get: the winner by
 the product's own rule, against the published policy that is best on validation, as a gain in percent. A winner
-that is a published policy gains what that policy does. Ranges are 95 % intervals of the mean over the five
-(Student's t); what one strategy has over another is paired by trace. ``truth`` is the mean outcome of a long
-future of the world, which no simulator of ours wrote. Nothing is raced: every evaluation goes all the way, in
-this process. The holdout is opened here to measure the search; no ledger counts it.
+that is a published policy gains what that policy does, and one that breaks on a window gains nothing there.
+Ranges are 95 % intervals of the mean over the five (Student's t); what one strategy has over another is paired
+by trace. ``truth`` is the mean outcome of a long future of the world, which no simulator of ours wrote. Nothing
+is raced: every evaluation goes all the way, in this process. The holdout is opened here to measure the search;
+no ledger counts it.
 
 Runs are kept under ``build/bench/quality`` by the digest of the code and not repeated while that is the same;
 evaluations by that of simulators, kinds and language alone. ``GNOMON_BENCH_STRATEGIES`` names some.
@@ -136,8 +137,7 @@ class Bench:
             "cpu_s": time.process_time() - began,
             "evaluated": self.engine.asked - before,
             **{
-                window: 100.0
-                * gain(self._score(baseline.source, window), self._score(winner.source, window))
+                window: self._gained(baseline.source, winner.source, window)
                 for window in ("train", "validation", "holdout", "truth")
                 if window != "truth" or self.field.truth
             },
@@ -151,6 +151,11 @@ class Bench:
             budget=Budget(budget), seed=self.seed, strategy=name, parallel=1, racing=False,
             scales=arena.scales(), subject=arena.subject(),
         )  # fmt: skip
+
+    def _gained(self, baseline: str, winner: str, window: str) -> float:
+        """Return percent; what breaks here is refused by the gates, and the published policy stays."""
+        gained = gain(self._score(baseline, window), self._score(winner, window))
+        return 100.0 * gained if math.isfinite(gained) else 0.0
 
     def _score(self, source: str, window: str) -> float:
         if window == "truth":
