@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -133,16 +134,21 @@ def kept(name: str, one: Callable[[int], End], runs: int) -> list[End]:
     digest = hashlib.sha256(b"".join((ROOT / path).read_bytes() for path in CODE)).hexdigest()[:12]
     path = RUNS / digest / f"{quote(name, safe=' ')}.json"
     ends = [(str(end), int(n)) for end, n in _read(path)]
-    with ProcessPoolExecutor(WORKERS) as pool:
-        while len(ends) < runs:
-            seeds = range(len(ends), min(runs, len(ends) + CHUNK))
-            ends += pool.map(one, seeds, chunksize=5)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partly = path.with_suffix(".partial")
-            partly.write_text(json.dumps(ends))
-            partly.rename(path)
-            print(f"   {name}: {len(ends)} of {runs}", flush=True)
+    if len(ends) < runs:
+        with ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
+            while len(ends) < runs:
+                seeds = range(len(ends), min(runs, len(ends) + CHUNK))
+                ends += pool.map(one, seeds, chunksize=5)
+                _keep(path, ends)
+                print(f"   {name}: {len(ends)} of {runs}", file=sys.stderr, flush=True)
     return ends[:runs]
+
+
+def _keep(path: Path, ends: Sequence[End]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partly = path.with_suffix(".partial")
+    partly.write_text(json.dumps(ends))
+    partly.rename(path)
 
 
 def _read(path: Path) -> list[Any]:
