@@ -46,14 +46,15 @@ def template(node: ast.expr) -> str:
 
 def _raised(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
-            name = ast.unparse(node.exc.func).rpartition(".")[2]
+        # Raised where it is made, or made for somebody who raises it.
+        if isinstance(node, ast.Call) and node.args:
+            name = ast.unparse(node.func).rpartition(".")[2]
             if name in CLASSES:
-                yield name, node.exc
+                yield name, node
 
 
 def refusals() -> list[Refusal]:
-    """Return every message that is raised on purpose and written where it is raised."""
+    """Return every message that is raised on purpose and written where its error is made."""
     paths = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
     paths += [ROOT / "cli.py", ROOT / "testing.py", ROOT / "__init__.py"]
     return [found for path in paths for found in _of(path)]
