@@ -52,6 +52,7 @@ CODE = (
 End = tuple[str, int]
 
 #: Canaries with an effect: name, regime, course, wanted end, target of the median, target of the share.
+#: Runs are kept by name: a course that changes gets another one.
 POWER: tuple[tuple[str, str, sticky.Course, str, float | None, float | None], ...] = (
     ("+10 %, CV 0.53, 10 % share", "iid", sticky.Course(0.1, horizon=20_000), "abort", 4000, None),
     ("-5 %, CV 0.53, 10 % share", "iid", sticky.Course(-0.05, horizon=60_000), "promote", None, 90),
@@ -131,8 +132,7 @@ def block_end(regime: str, effect: float, seed: int) -> End:
 
 def kept(name: str, one: Callable[[int], End], runs: int) -> list[End]:
     """Return the ends of so many runs; those that were made before are not made again."""
-    digest = hashlib.sha256(b"".join((ROOT / path).read_bytes() for path in CODE)).hexdigest()[:12]
-    path = RUNS / digest / f"{quote(name, safe=' ')}.json"
+    path = _path(name)
     ends = [(str(end), int(n)) for end, n in _read(path)]
     if len(ends) < runs:
         with ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
@@ -142,6 +142,11 @@ def kept(name: str, one: Callable[[int], End], runs: int) -> list[End]:
                 _keep(path, ends)
                 print(f"   {name}: {len(ends)} of {runs}", file=sys.stderr, flush=True)
     return ends[:runs]
+
+
+def _path(name: str) -> Path:
+    digest = hashlib.sha256(b"".join((ROOT / path).read_bytes() for path in CODE)).hexdigest()[:12]
+    return RUNS / digest / f"{quote(name, safe=' ')}.json"
 
 
 def _keep(path: Path, ends: Sequence[End]) -> None:
