@@ -120,9 +120,11 @@ class Witness:
 def _thinned(anchors: list[Anchor]) -> list[Anchor]:
     """Return anchors in order of time, every second one of the older half left out beyond the limit."""
     ordered = sorted(anchors, key=lambda anchor: (anchor.time_ns, anchor.seq))
-    if len(ordered) <= MAX_ANCHORS:
-        return ordered
     half = MAX_ANCHORS // 2
-    highest = max(ordered, key=lambda anchor: anchor.seq)  # what a cut ledger denies, however old
-    older = [each for n, each in enumerate(ordered[:half]) if n % 2 == 0 or each is highest]
-    return [*older, *ordered[half:]]
+    while len(ordered) > MAX_ANCHORS:
+        highest = max(
+            ordered, key=lambda anchor: anchor.seq
+        )  # what a cut ledger denies, however old
+        older = [each for n, each in enumerate(ordered[:half]) if n % 2 == 0 or each is highest]
+        ordered = [*older, *ordered[half:]]
+    return ordered

@@ -81,6 +81,13 @@ def load_checkpoint(path: Path, keys: Sequence[Ed25519PublicKey]) -> Checkpoint:
         fields: Any = json.loads(payload)
         parse_anchor(fields["anchor"])
         made = Checkpoint(fields["anchor"], int(fields["time_ns"]), dsse.signers(envelope, keys))
-    except (ValueError, KeyError, TypeError, ConfigurationError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+        ConfigurationError,
+    ) as error:
         raise TrustError(f"checkpoint {path} is signed but says no head; make it anew") from error
     return made

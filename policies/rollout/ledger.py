@@ -285,9 +285,10 @@ class Ledger:
                     "select count(*) from entries where seq < 1"
                 ).fetchone()[0]
         except _DAMAGED as error:
-            said, made, listed = " ".join(str(error).split())[:200], [], 0
+            said, made, listed = str(error), [], 0
         if said != "ok":
-            return f"the entries hold, the file around them does not ({said}); restore it"
+            reason = " ".join(str(said).split())[:200]
+            return f"the entries hold, the file around them does not ({reason}); restore it"
         if {row[0] for row in made} != _schema():
             return "the entries hold, but tables or triggers around them were changed; restore it"
         return f"{listed} rows stand before entry 1; restore it" if listed else ""

@@ -116,8 +116,9 @@ class Roles:
             found = tomllib.loads(read_regular(path, _MOST_BYTES).decode())
         except OSError as error:
             raise ConfigurationError(f"cannot read roles {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"roles {path} are no TOML: {error}") from error
+        except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, too deep, too large
+            why = " ".join(str(error).split())
+            raise ConfigurationError(f"roles {path} are no TOML: {why}") from error
         if not found:
             raise ConfigurationError(
                 f'roles {path} name nobody; write lines such as "CN=alice" = ["operator"]'
@@ -234,7 +235,9 @@ def certificate_names(auth: Mapping[str, Iterable[bytes]]) -> list[str]:
         name.decode(errors="replace") for name in auth.get("x509_subject_alternative_name", ())
     ]
     print_ = hashlib.sha256(ssl.PEM_cert_to_DER_cert(shown.decode())).hexdigest()
-    return [name for name in (*common, *others) if name not in ("", "CN=")] + [f"sha256:{print_}"]
+    # An alternative name that is worded as another kind of name is none: it would borrow that one's roles.
+    others = [name for name in others if name and not _known(name).startswith(("CN=", "sha256:"))]
+    return [name for name in common if name != "CN="] + others + [f"sha256:{print_}"]
 
 
 def _stamp(path: Path) -> tuple[int, int]:

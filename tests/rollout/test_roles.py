@@ -63,6 +63,9 @@ class Place:
             "service": self.authority.issue("service"),
             "nobody": self.authority.issue("nobody"),
             "both": self.authority.issue("both"),
+            "borrower": self.authority.issue(
+                "borrower", x509.UniformResourceIdentifier("CN=publisher")
+            ),
         }
         self.roles = folder / "roles.toml"
         shown = x509.load_pem_x509_certificate(self.pairs["both"][0].read_bytes())
@@ -243,6 +246,14 @@ def test_without_a_certificate_there_is_no_name() -> None:
     assert permitted("/gnomon.v1.Rollouts/Act", [], None) is None
     with pytest.raises(TrustError, match="show a client certificate"):
         permitted("/gnomon.v1.Rollouts/Act", [], Roles(Path("r"), {"CN=a": Caller("CN=a")}))
+
+
+def test_an_alternative_name_cannot_borrow_the_roles_of_another_kind_of_name(place: Place) -> None:
+    """Authorities check alternative names as what they are; a URI that reads ``CN=publisher`` is nobody's."""
+    path, method = next(each for each in SERVED if each[0].endswith(".Rollouts/Create"))
+    status, said = place.answer("borrower", path, method)
+    assert status is grpc.StatusCode.PERMISSION_DENIED
+    assert said.endswith("certificate 'CN=borrower' has no role")
 
 
 def test_a_method_without_a_rule_is_refused_to_everybody() -> None:
