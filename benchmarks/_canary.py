@@ -2,9 +2,9 @@
 
 Sticky arms run through ``policies/rollout/units.py`` itself, run by run and kept under
 ``build/bench/canary`` by the digest of the code: a benchmark that was stopped goes on where it was.
-``GNOMON_BENCH_CANARY`` (200) says how many runs a row of equal policies has, 2,000 for the published ones;
-rows of power have a quarter of them. The rules of others are re-implemented: they are no runs of their
-programs.
+``GNOMON_BENCH_CANARY`` (2,000) says how many runs a row of equal policies has; rows of power have a tenth
+of them. Sums over assignments are taken by numpy, which a test holds to the control plane's own. The rules
+of others are re-implemented: they are no runs of their programs.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from results import OUT, ROOT, Peer, Row
@@ -28,12 +30,12 @@ sys.path.insert(0, str(ROOT))
 
 from tests.rollout import sticky
 from tests.rollout.test_statistics import REGIMES as BLOCKS
+from tests.rollout.test_statistics import Change, upper_limit
 from tests.rollout.test_statistics import play as play_blocks
-from tests.rollout.test_statistics import upper_limit
 
 RUNS = OUT / "canary"
 WORKERS = 2
-CHUNK = 50
+CHUNK = 100
 #: Largest share of false decisions that is accepted, of the upper end of the exact 95 % interval.
 LIMIT = 3.5
 #: What decides how a run ends.
@@ -44,11 +46,13 @@ CODE = (
     ),
     *(f"policies/rollout/{name}.py" for name in ("evidence", "wealth")),
     "tests/rollout/sticky.py",
+    "tests/rollout/test_statistics.py",
 )
 
 End = tuple[str, int]
 
 #: Canaries with an effect: name, regime, course, wanted end, target of the median, target of the share.
+#: Runs are kept by name: a course that changes gets another one.
 POWER: tuple[tuple[str, str, sticky.Course, str, float | None, float | None], ...] = (
     ("+10 %, CV 0.53, 10 % share", "iid", sticky.Course(0.1, horizon=20_000), "abort", 4000, None),
     ("-5 %, CV 0.53, 10 % share", "iid", sticky.Course(-0.05, horizon=60_000), "promote", None, 90),
@@ -66,23 +70,47 @@ POWER: tuple[tuple[str, str, sticky.Course, str, float | None, float | None], ..
 )
 
 
+#: The same over blocks of 10 % noise: name, regime, effect, wanted end. At most 30 pairs.
+BLOCK_POWER: tuple[tuple[str, str, float, str], ...] = (
+    ("+10 %", "iid", 0.1, "abort"),
+    ("+20 %", "iid", 0.2, "abort"),
+    ("-15 %", "iid", -0.15, "promote"),
+    ("-25 %", "iid", -0.25, "promote"),
+    ("-25 %, AR(1) 0.6", "ar06", -0.25, "promote"),
+)
+#: What a block's canary lasts at most, in pairs.
+PAIRS = 30
+
+
 def rows() -> list[Row]:
     """Run what is missing and return all rows."""
-    runs = int(os.environ.get("GNOMON_BENCH_CANARY", "200"))
+    runs = int(os.environ.get("GNOMON_BENCH_CANARY", "2000"))
+    few = max(20, runs // 10)
     found: list[Row] = []
     for name in sticky.REGIMES:
-        ends = kept(
-            f"sticky-{name}", partial(sticky_end, name, sticky.Course(share=_share(name))), runs
-        )
-        found += _false(f"sticky, {name}", ends)
+        found += _false(f"sticky, {name}", equal_units(name, runs))
     for name in BLOCKS:
-        found += _false(
-            f"30 pairs of blocks, {name}", kept(f"blocks-{name}", partial(block_end, name), runs)
-        )
+        found += _false(f"30 pairs of blocks, {name}", equal_blocks(name, runs))
     for name, regime, course, wanted, median, share in POWER:
-        ends = kept(f"power-{name}", partial(sticky_end, regime, course), max(20, runs // 4))
-        found += _power(name, ends, wanted, course.horizon, median, share)
+        ends = kept(f"power-{name}", partial(sticky_end, regime, course), few)
+        targets = median, share
+        found += _power(f"sticky, {name}", ends, wanted, (course.horizon, "decisions"), targets)
+    for name, regime, effect, wanted in BLOCK_POWER:
+        ends = kept(f"block-power-{name}", partial(block_end, regime, effect), few)
+        what = f"30 pairs of blocks, 10 % noise, {name}"
+        found += _power(what, ends, wanted, (PAIRS, "pairs"), (None, None))
     return found + others(runs)
+
+
+def equal_units(regime: str, runs: int) -> list[End]:
+    """Return the ends of canaries of equal policies over sticky units."""
+    course = sticky.Course(share=_share(regime))
+    return kept(f"sticky-{regime}", partial(sticky_end, regime, course), runs)
+
+
+def equal_blocks(regime: str, runs: int) -> list[End]:
+    """Return the ends of canaries of equal policies over blocks."""
+    return kept(f"blocks-{regime}", partial(block_end, regime, 0.0), runs)
 
 
 def _share(name: str) -> float:
@@ -92,30 +120,40 @@ def _share(name: str) -> float:
 
 def sticky_end(regime: str, course: sticky.Course, seed: int) -> End:
     """Return how one canary of sticky units ends."""
-    return sticky.play(seed, getattr(sticky, regime), course)
+    with sticky.by_numpy():
+        return sticky.play(seed, getattr(sticky, regime), course)
 
 
-def block_end(regime: str, seed: int) -> End:
+def block_end(regime: str, effect: float, seed: int) -> End:
     """Return how one canary of 30 pairs of blocks ends."""
-    end, _, pairs = play_blocks(seed, BLOCKS[regime]).partition(" ")
-    return end, int(pairs or 30)
+    end, _, pairs = play_blocks(seed, BLOCKS[regime], Change(effect)).partition(" ")
+    return end, int(pairs or PAIRS)
 
 
 def kept(name: str, one: Callable[[int], End], runs: int) -> list[End]:
     """Return the ends of so many runs; those that were made before are not made again."""
-    digest = hashlib.sha256(b"".join((ROOT / path).read_bytes() for path in CODE)).hexdigest()[:12]
-    path = RUNS / digest / f"{''.join(c if c.isalnum() else '-' for c in name)}.json"
+    path = _path(name)
     ends = [(str(end), int(n)) for end, n in _read(path)]
-    with ProcessPoolExecutor(WORKERS) as pool:
-        while len(ends) < runs:
-            seeds = range(len(ends), min(runs, len(ends) + CHUNK))
-            ends += pool.map(one, seeds, chunksize=5)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partly = path.with_suffix(".partial")
-            partly.write_text(json.dumps(ends))
-            partly.rename(path)
-            print(f"   {name}: {len(ends)} of {runs}", flush=True)
+    if len(ends) < runs:
+        with ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
+            while len(ends) < runs:
+                seeds = range(len(ends), min(runs, len(ends) + CHUNK))
+                ends += pool.map(one, seeds, chunksize=5)
+                _keep(path, ends)
+                print(f"   {name}: {len(ends)} of {runs}", file=sys.stderr, flush=True)
     return ends[:runs]
+
+
+def _path(name: str) -> Path:
+    digest = hashlib.sha256(b"".join((ROOT / path).read_bytes() for path in CODE)).hexdigest()[:12]
+    return RUNS / digest / f"{quote(name, safe=' ')}.json"
+
+
+def _keep(path: Path, ends: Sequence[End]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partly = path.with_suffix(".partial")
+    partly.write_text(json.dumps(ends))
+    partly.rename(path)
 
 
 def _read(path: Path) -> list[Any]:
@@ -142,55 +180,59 @@ def _false(name: str, ends: Sequence[End]) -> list[Row]:
 
 
 def _power(
-    name: str,
+    what: str,
     ends: Sequence[End],
     wanted: str,
-    horizon: int,
-    median: float | None,
-    share: float | None,
+    most: tuple[int, str],
+    targets: tuple[float | None, float | None],
 ) -> list[Row]:
-    """Return share and median decisions of the wanted end, and the share of the opposite one."""
-    right = sorted(n for end, n in ends if end == wanted)
+    """Return share and median length of the wanted end, and in the note the share of the opposite one.
+
+    Args:
+        what: the canary.
+        ends: of its runs.
+        wanted: end.
+        most: what a run lasts at most, and of what; undecided runs count as that long.
+        targets: of the median and of the share in percent.
+    """
+    right = [n for end, n in ends if end == wanted]
     wrong = sum(end == {"abort": "promote", "promote": "abort"}[wanted] for end, _ in ends)
-    runs, what = len(ends), f"canary, sticky, {name}"
-    note = f"within {horizon:,} decisions; {len(right)} of {runs} runs, {wrong} the other way"
-    spread = _interval(len(right), runs)
-    found = [
-        Row(f"{what}: {wanted}", 100 * len(right) / runs, "%", "higher", share, spread, None, note)
+    runs, (horizon, unit), name = len(ends), most, f"canary, {what}"
+    note = f"within {horizon:,} {unit}; {len(right)} of {runs} runs, {wrong} the other way"
+    spread, share = _interval(len(right), runs), 100.0 * len(right) / runs
+    middle = float(statistics.median(n if end == wanted else horizon for end, n in ends))
+    span = (float(min(right, default=horizon)), float(max(right, default=horizon)))
+    return [
+        Row(f"{name}: {wanted}", share, "%", "higher", targets[1], spread, None, note),
+        Row(f"{name}: {unit}", middle, unit, "lower", targets[0], span, None, note),
     ]
-    if right:
-        span = (float(right[0]), float(right[-1]))
-        middle = float(statistics.median(n if end == wanted else horizon for end, n in ends))
-        found.append(
-            Row(f"{what}: decisions", middle, "decisions", "lower", median, span, None, note)
-        )
-    return found
 
 
 def others(runs: int) -> list[Row]:
-    """Return false alarms of two common rules on equal policies, as peers of what stands above."""
+    """Return false alarms on equal policies beside those of two common rules."""
     found = []
-    for phi in (0.0, 0.6, 0.9):
-        alarms = sum(_kayenta(seed, phi) for seed in range(runs))
-        found.append(
-            _peer(
-                f"Mann-Whitney at 12 cumulative looks, AR(1) {phi:g}", "Kayenta-style", alarms, runs
-            )
-        )
-    alarms = sum(_peeking(seed) for seed in range(runs))
-    return [*found, _peer("t-test at every look, iid", "peeking t-test", alarms, runs)]
+    for phi, regime in ((0.0, "iid"), (0.6, "ar06"), (0.9, "ar09")):
+        alarms = kept(f"kayenta-{phi:g}", partial(_kayenta, phi), runs)
+        what = f"30 pairs of blocks, AR(1) {phi:g}"
+        rule = "Mann-Whitney at 12 cumulative looks, Kayenta-style"
+        found.append(_beside(what, equal_blocks(regime, runs), rule, alarms))
+    alarms = kept("peeking", _peeking, runs)
+    ours = equal_units("iid", runs)
+    return [*found, _beside("sticky, iid", ours, "one-sided t-test at 5 %, 60 looks", alarms)]
 
 
-def _peer(what: str, rule: str, alarms: int, runs: int) -> Row:
-    spread = _interval(alarms, runs)
-    peer = Peer(rule, "rule re-implemented", 100.0 * alarms / runs)
-    name = f"canary, equal policies, rule of others: {what}"
-    return Row(
-        name, 100.0 * alarms / runs, "%", "lower", None, spread, peer, f"{alarms} of {runs} runs"
+def _beside(what: str, ours: Sequence[End], rule: str, theirs: Sequence[End]) -> Row:
+    (hits, runs), (alarms, n) = (
+        (sum(end == "abort" for end, _ in ends), len(ends)) for ends in (ours, theirs)
     )
+    peer = Peer(rule, "rule re-implemented", 100.0 * alarms / n)
+    name = f"canary, equal policies, {what}: false abort beside a common rule's"
+    note = f"{hits} of {runs} runs, the rule {alarms} of {n}"
+    share = 100.0 * hits / runs
+    return Row(name, share, "%", "lower", None, _interval(hits, runs), peer, note)
 
 
-def _kayenta(seed: int, phi: float) -> bool:
+def _kayenta(phi: float, seed: int) -> End:
     """Judge two hours of minutes every ten minutes: 98 % interval of the shift, tolerance 0.25."""
     rng = np.random.default_rng([seed, 1])
     canary, baseline = (1.0 + 0.05 * _autoregressive(rng, 120, phi) for _ in range(2))
@@ -198,8 +240,8 @@ def _kayenta(seed: int, phi: float) -> bool:
         shifts = np.sort(np.subtract.outer(canary[:n], baseline[:n]).ravel())
         at = math.floor(n * n / 2 - 2.326 * math.sqrt(n * n * (2 * n + 1) / 12))
         if shifts[max(0, at)] > 0.25 * abs(float(np.median(shifts))):
-            return True
-    return False
+            return "abort", n
+    return "hold", 120
 
 
 def _autoregressive(rng: np.random.Generator, n: int, phi: float) -> np.ndarray[Any, Any]:
@@ -209,7 +251,7 @@ def _autoregressive(rng: np.random.Generator, n: int, phi: float) -> np.ndarray[
     return noise
 
 
-def _peeking(seed: int) -> bool:
+def _peeking(seed: int) -> End:
     """Test at 5 % whether a tenth of lognormal outcomes is higher, at 60 looks up to 50,000."""
     rng = np.random.default_rng([seed, 2])
     values, own = np.exp(rng.normal(0.0, 0.5, 50_000)), rng.random(50_000) < 0.1
@@ -217,5 +259,5 @@ def _peeking(seed: int) -> bool:
         one, other = values[:n][own[:n]], values[:n][~own[:n]]
         error = math.sqrt(one.var() / one.size + other.var() / other.size)
         if one.mean() - other.mean() > 1.645 * error:
-            return True
-    return False
+            return "abort", int(n)
+    return "hold", 50_000

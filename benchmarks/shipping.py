@@ -7,6 +7,9 @@ the epoch and answer, as the verification of 1,000 machines does not fit into on
 to the control plane over its API, to each client's written acknowledgement, which a service gives after
 the policy is in force. The peer is a bare grpc.aio server that sends the same bytes to as many streams and
 counts the answers: no store, no state, no signatures.
+
+Canaries are simulated before that, through the statistics that decide real ones: equal policies in each
+regime, and effects. The runs are kept, so that a stopped benchmark goes on where it was (``_canary.py``).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import IO, cast
 
+import _canary
 import _fleet
 import _ledger
 import _rollback
@@ -39,12 +43,13 @@ REPORTING_S = 8.0
 
 
 def run() -> list[Row]:
-    """Measure everything on one control plane, then what needs none."""
+    """Simulate canaries, measure a control plane under a fleet, then what needs none."""
+    canaries = _canary.rows()
     with tempfile.TemporaryDirectory() as folder:
         rows = _fleet_rows(Path(folder))
         rows += _reporting_rows(Path(folder) / "reporting")
         rows += [*_rollback.rows(), *_ledger.rows(), _bundle_row()]
-    return rows
+    return rows + canaries
 
 
 def _fleet_rows(folder: Path) -> list[Row]:

@@ -36,6 +36,7 @@ from .machine import (
     Broke,
     Event,
     Excluded,
+    Looked,
     Nacked,
     State,
     Status,
@@ -614,6 +615,10 @@ class Control:
             event = desk.served()
         else:
             event = desk.findings(self._clock())
+            if isinstance(
+                event, Looked
+            ):  # at first at every tick: faults do not wait for one without
+                self._apply(desk, desk.fell())
         self._apply(desk, event)
 
     def _apply(

@@ -432,6 +432,8 @@ def _looked(state: State, slices: Slices, now: int) -> State:
     if state.status not in MEASURING or not isinstance(state.evidence, UnitEvidence):
         return state
     candidates = state.plan.candidates(state.weight)
+    if _behind(state.evidence, slices, candidates):
+        return state
     try:
         evidence = state.evidence.look(slices, candidates)
     except RolloutError as error:  # sums that cannot be gone on from are no evidence
@@ -441,6 +443,24 @@ def _looked(state: State, slices: Slices, now: int) -> State:
     means = [total / count if count else 0.0 for total, count in zip(sums, counts, strict=True)]
     look = LookSummary(state.step, now, *counts, *means)
     return _decide(replace(state, looks=(*state.looks, look), evidence=evidence), now)
+
+
+def _behind(evidence: UnitEvidence, slices: Slices, candidates: int) -> bool:
+    """Return whether less is known than before: since a restart not every process has reported again.
+
+    Sums that shrink would be differences below zero; they are complete again with the next reports.
+    """
+    if evidence.treated != candidates or len(slices.count) != evidence.slices:
+        return False
+    base = evidence.base.count or (0,) * len(slices.count)
+    if any(now < then for now, then in zip(slices.count, base, strict=True)):
+        return True
+    since = slices.since(evidence.base)
+    arms = since.arm(candidates, len(base)), since.arm(0, candidates)
+    return any(
+        now.count < then.count or now.failures < then.failures
+        for now, then in zip(arms, (evidence.stable, evidence.candidate), strict=True)
+    )
 
 
 def _folded(evidence: Finding, points: tuple[Point, ...]) -> Finding:

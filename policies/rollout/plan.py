@@ -17,6 +17,7 @@ from ...sdk.manifest import MAX_SLICES, MIN_SLICES
 from ...sdk.records import INCUMBENT
 from ...sdk.slices import GROUPS
 from .evidence import Effect, Evidence, Rail
+from .rerandomise import DRAWS, HALF_SPENT
 from .units import UnitEvidence
 from .upkeep import NOTHING, Terms
 
@@ -225,6 +226,19 @@ def _sticky(plan: Plan) -> str:
             )
         if plan.candidates(weight) < 1:
             return f"weight {weight:g} of {plan.slices} slices is none; raise one of them"
+    return _blunt(plan)
+
+
+def _blunt(plan: Plan) -> str:
+    """Say that a level is so fine that no number of looks refuses at it; empty when none is."""
+    steps, spent = max(1, len(plan.weights) - 1), plan.max_pairs / (plan.max_pairs + HALF_SPENT)
+    abort = plan.alpha_abort / steps / max(1, len(plan.rails))
+    for name, level in (("alpha_abort", abort), ("alpha_promote", plan.alpha_promote)):
+        if level * spent * DRAWS < 1.0:
+            return (
+                f"{name} {getattr(plan, name):g} leaves a test {level:.2g}, finer than {DRAWS} assignments tell in "
+                f"{plan.max_pairs} looks; raise it or the looks, or take fewer weights or guardrails"
+            )
     return ""
 
 

@@ -21,6 +21,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from heapq import nlargest
 from operator import itemgetter
 from typing import Any
 
@@ -55,7 +56,7 @@ class Crossing:
             scores: of all assignments, the real one first; high speaks against the hypothesis.
             cross: whether any may cross; if not, only ``p`` is brought up to date.
         """
-        p = sum(score >= scores[0] for score in scores) / len(scores)
+        p = sum(map(float(scores[0]).__le__, scores)) / len(scores)
         if not cross:
             return replace(self, p=p)
         looks = self.looks + 1
@@ -63,10 +64,12 @@ class Crossing:
         allowed = math.floor(spent * len(scores)) - len(self.crossed)
         crossed = self.crossed
         if allowed > 0:
-            waiting = sorted(set(range(len(scores))) - set(crossed), key=lambda i: -scores[i])
+            gone = set(crossed)
+            waiting = (i for i in range(len(scores)) if i not in gone)
+            highest = nlargest(allowed + 1, waiting, key=scores.__getitem__)
             # Among equals none is preferred: all that tie with the first one refused are refused.
-            bound = scores[waiting[allowed]] if allowed < len(waiting) else -math.inf
-            new = [i for i in waiting[:allowed] if scores[i] > bound]
+            bound = scores[highest[allowed]] if allowed < len(highest) else -math.inf
+            new = [i for i in highest[:allowed] if scores[i] > bound]
             crossed = tuple(sorted((*crossed, *new)))
         return replace(self, crossed=crossed, looks=looks, p=p)
 
@@ -132,13 +135,19 @@ def _score(
 @lru_cache(maxsize=4)
 def _assignments(n: int, treated: int) -> tuple[Callable[[Sequence[Any]], tuple[Any, ...]], ...]:
     """Return functions that choose the candidate's slices; the draws are fixed, the salt is not."""
+    return tuple(itemgetter(*chosen) for chosen in assignments(n, treated))
+
+
+def assignments(n: int, treated: int) -> list[list[int]]:
+    """Return the slices that each assignment gives to the candidate, the real one's first."""
     rng = random.Random(f"assignments of {treated} of {n}")
-    drawn = (rng.sample(range(n), treated) for _ in range(DRAWS - 1))
-    return (itemgetter(*range(treated)), *(itemgetter(*chosen) for chosen in drawn))
+    return [[*range(treated)], *(rng.sample(range(n), treated) for _ in range(DRAWS - 1))]
 
 
 def merged(values: Sequence[float], size: int) -> list[float]:
     """Return the sums of neighbours, ``size`` at a time."""
+    if size == 1:
+        return list(values)
     return [math.fsum(values[i : i + size]) for i in range(0, len(values), size)]
 
 

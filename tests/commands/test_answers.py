@@ -81,7 +81,8 @@ def test_entries_of_a_ledger_are_whole(place: Folder) -> None:
     book = Ledger(Path("long.db"))
     book.append("verdict", "someone", "s" * 64, {"summary": LONG})
     book.close()
-    assert LONG in place.run("audit", "list", "--ledger", "long.db").stdout
+    listed = place.run("audit", "list", "--ledger", "long.db").stdout
+    assert LONG in listed.replace("\n    ", "")  # wrapped, and nothing cut
     said = on_a_terminal("audit", "list", "--ledger", "long.db")
     assert LONG in "".join(line.split("│")[-2].strip() for line in said.splitlines() if "│" in line)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from gnomon.policies.rollout.rerandomise import DRAWS, scores
+
+from . import sticky
 
 
 @pytest.mark.parametrize("studentised", [True, False])
@@ -31,3 +35,32 @@ def test_arms_that_differ_and_do_not_vary_score_highest(studentised: bool) -> No
 def test_slices_that_are_all_alike_score_nothing(studentised: bool) -> None:
     found = scores([0.1 * 7] * 200, [7] * 200, 20, studentised=studentised)
     assert found == [0.0] * DRAWS
+
+
+@pytest.mark.parametrize("studentised", [True, False])
+@pytest.mark.parametrize("shape", ["any", "empty slices", "no spread", "all alike", "one", "none"])
+def test_numpy_scores_the_same(studentised: bool, shape: str) -> None:
+    """Simulations take the sums over assignments by numpy: a benchmark must speak of what runs."""
+    rng = random.Random(shape)
+    counts = [rng.randint(1, 30) for _ in range(120)]
+    if shape == "empty slices":
+        counts = [n * (rng.random() < 0.3) for n in counts]
+    values = [n * rng.gauss(9.0, 1.0) for n in counts]
+    if shape == "no spread":
+        counts, values = [10] * 120, [260.0] * 20 + [200.0] * 100
+    if shape == "all alike":
+        counts, values = [10] * 120, [200.0] * 120
+    if shape == "none":
+        counts, values = [0] * 120, [0.0] * 120
+    treated = 1 if shape == "one" else 20
+    plain = scores(values, counts, treated, studentised=studentised)
+    found = sticky.numpy_scores(values, counts, treated, studentised=studentised)
+    assert found == pytest.approx(plain, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("effect", [-0.2, 0.0, 0.2])
+def test_canaries_end_the_same_by_numpy(effect: float) -> None:
+    course = sticky.Course(effect, share=0.5, horizon=2000)
+    plain = sticky.play(4, sticky.uneven, course)
+    with sticky.by_numpy():
+        assert sticky.play(4, sticky.uneven, course) == plain

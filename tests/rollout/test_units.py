@@ -297,10 +297,14 @@ def test_the_watch_over_faults_is_an_e_process() -> None:
     assert total == pytest.approx(1.0, rel=1e-9)
 
 
+def ends(regime: str, runs: int, how: sticky.Course) -> list[tuple[str, int]]:
+    with sticky.by_numpy():
+        return [sticky.play(seed, getattr(sticky, regime), how) for seed in range(runs)]
+
+
 def tally(regime: str, runs: int, how: sticky.Course) -> dict[str, int]:
-    traffic = getattr(sticky, regime)
-    ends = [sticky.play(seed, traffic, how)[0] for seed in range(runs)]
-    return {end: ends.count(end) for end in ("abort", "promote", "hold", "doubt")}
+    found = [end for end, _ in ends(regime, runs, how)]
+    return {end: found.count(end) for end in ("abort", "promote", "hold", "doubt")}
 
 
 @pytest.mark.parametrize("regime", sticky.REGIMES)
@@ -320,18 +324,16 @@ def test_equal_policies_over_units_in_each_regime(regime: str) -> None:
 
 
 def test_ten_percent_worse_is_aborted_within_four_thousand_decisions() -> None:
-    ends = [sticky.play(seed, sticky.iid, sticky.Course(0.1, horizon=12_000)) for seed in range(7)]
-    assert [end for end, _ in ends] == ["abort"] * len(ends)
-    assert sorted(n for _, n in ends)[3] <= 4000
+    found = ends("iid", 15, sticky.Course(0.1, horizon=12_000))
+    assert [end for end, _ in found] == ["abort"] * len(found)
+    assert sorted(n for _, n in found)[7] <= 4000
 
 
 def test_five_percent_better_is_promoted() -> None:
-    ends = [
-        sticky.play(seed, sticky.iid, sticky.Course(-0.05, horizon=30_000)) for seed in range(3)
-    ]
-    assert [end for end, _ in ends] == ["promote"] * len(ends)
+    assert tally("iid", 10, sticky.Course(-0.05, horizon=30_000))["promote"] >= 9
 
 
 def test_lost_decisions_are_doubted() -> None:
-    ends = [sticky.play(seed, sticky.iid, sticky.Course(lost=0.3)) for seed in range(2)]
-    assert [end for end, _ in ends].count("doubt") == 2
+    """One may be aborted by chance before."""
+    counts = tally("iid", 5, sticky.Course(lost=0.3))
+    assert (counts["doubt"] >= 4, counts["promote"]) == (True, 0), counts
