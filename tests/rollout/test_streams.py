@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from typing import Any
 
 import grpc
@@ -12,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.policies.rollout import streams
+from gnomon.policies.rollout import server, streams
 from gnomon.policies.rollout.service import DeliveryService, _Stream
 from gnomon.sdk.errors import RolloutError
 from gnomon.v1 import delivery_pb2, policy_pb2
@@ -181,25 +182,39 @@ def test_answers_of_a_fleet_are_stored_in_one_transaction(world: Any, monkeypatc
 def test_when_ticks_fail_health_says_so_and_heartbeats_stop(
     running: Running, monkeypatch: Any
 ) -> None:
-    beats: list[int] = []
-    monkeypatch.setattr(running.plane._delivery, "beat", lambda: beats.append(1))
+    beats, missed = threading.Semaphore(0), threading.Semaphore(0)
+    counted: list[int] = []
+    monkeypatch.setattr(server, "TICK_S", 0.005)
+    monkeypatch.setattr(server, "_TICKS_A_BEAT", 2)
     broken = [False]
     tick = running.plane.control.tick
 
+    def beat() -> None:
+        counted.append(1)
+        beats.release()
+
     def failing() -> None:
         if broken[0]:
+            missed.release()
             raise sqlite3.OperationalError("disk full")
         tick()
 
+    monkeypatch.setattr(running.plane._delivery, "beat", beat)
     monkeypatch.setattr(running.plane.control, "tick", failing)
     with grpc.insecure_channel(running.address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         said = (health_pb2.HealthCheckResponse.ServingStatus.Name(one.status) for one in watch)
         assert next(said) == "SERVING"
+        assert beats.acquire(timeout=30), "a beat while all is well"
         broken[0] = True
         assert next(said) == "NOT_SERVING"
-        before = len(beats)
+        before = len(counted)
+        for _ in range(10):  # five beats' worth of ticks fail
+            assert missed.acquire(timeout=30)
+        assert len(counted) == before
+        while beats.acquire(blocking=False):
+            pass
         broken[0] = False
         assert next(said) == "SERVING"
-        assert len(beats) == before
+        assert beats.acquire(timeout=30), "and again when it is well"
         watch.cancel()
