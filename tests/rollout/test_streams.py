@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from gnomon.policies.rollout import server, streams
 from gnomon.policies.rollout.service import DeliveryService, _Stream
 from gnomon.sdk.errors import RolloutError
-from gnomon.v1 import delivery_pb2, policy_pb2
+from gnomon.v1 import delivery_pb2, delivery_pb2_grpc, policy_pb2
 
 from .test_server import HOOK, Running, client, running, settings
 
@@ -177,6 +179,56 @@ def test_answers_of_a_fleet_are_stored_in_one_transaction(world: Any, monkeypatc
     world.control.tick()
     assert stored == [22]
     assert {row.epoch for row in world.store.clients() if row.hook == HOOK} == {1}
+
+
+def test_a_process_that_stops_reading_delays_nobody_and_holds_one_manifest(
+    running: Running, monkeypatch: Any
+) -> None:
+    """Far more is pushed than the transport's windows hold; only the newest waits for who does not read."""
+    service, rounds, size = running.plane._delivery, 200, 1 << 17
+    with (
+        grpc.insecure_channel(running.address) as one,
+        grpc.insecure_channel(running.address) as two,
+    ):
+        stalled = _joined(one, "stalled")
+        reader = _joined(two, "reader")
+        _eventually(lambda: set(service._streams) == {"stalled", "reader"})
+        for number in range(1, rounds + 1):
+            push = manifest("h0", number, size)
+            monkeypatch.setattr(running.plane.control, "pushes", lambda *_, push=push: [push])
+            running.call(lambda: service.publish("h0"))
+            got = next(reader)
+            assert got.manifest.envelope.payload[:1] == bytes([number % 256])
+        waiting = service._streams["stalled"]
+        assert len(waiting.outbox._waiting) == 1
+        assert size < waiting.outbox._bytes < 2 * size
+        assert len(waiting._sent) < rounds / 2, "what was replaced needs no answer"
+        newest = next(each for each in stalled if each.manifest.envelope.payload[:1] == b"\xc8")
+        assert newest.nonce == str(rounds), "once it reads again it gets to the newest"
+        for call in (stalled, reader):
+            call.cancel()
+
+
+def _joined(channel: grpc.Channel, instance: str) -> Any:
+    """Open a stream whose answers are read only when they are asked for."""
+    said = iter([delivery_pb2.ClientMessage(hello=hello(instance))])
+    silent = threading.Event()
+
+    def requests() -> Iterator[delivery_pb2.ClientMessage]:
+        yield from said
+        silent.wait(60)
+
+    stub = delivery_pb2_grpc.DeliveryStub(channel)
+    call = stub.Connect(requests())
+    call.add_callback(silent.set)
+    return call
+
+
+def _eventually(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def test_when_ticks_fail_health_says_so_and_heartbeats_stop(
