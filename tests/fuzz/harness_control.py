@@ -1,13 +1,14 @@
 """The control plane: whatever a process sends, it goes on, its rollouts stay sound and it can be restarted.
 
 The input is a list of client messages of two stream ends, each with a byte (which process, and whether time passes)
-and a length of two bytes before it. A rollout is under way.
+and a length of two bytes before it. Two rollouts are under way: one in blocks of time, one with sticky arms.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -21,9 +22,13 @@ from gnomon.policies.rollout.service import DeliveryService, _Stream
 from gnomon.policies.rollout.shipping import Ramp, build_plan, sign_plan
 from gnomon.policies.rollout.store import Store
 from gnomon.sdk import dsse
+from gnomon.sdk.bundle import build_bundle
 from gnomon.sdk.errors import RolloutError
+from gnomon.sdk.kind import Kind
+from gnomon.sdk.language import check
 from gnomon.sdk.measure import BUCKETS
-from gnomon.v1 import delivery_pb2
+from gnomon.sdk.slices import GROUPS, group
+from gnomon.v1 import delivery_pb2, policy_pb2
 
 from . import mutate as _mutate
 from . import trust
@@ -34,6 +39,12 @@ _RAMP = Ramp(
     soak_s=1.0, lease_s=15.0,
 )  # fmt: skip
 _BUNDLE = dsse.sign(dsse.BUNDLE_TYPE, trust.bundle(), trust.PUBLISHER)
+UNITS, SLICES = "router.units", 200
+_STICKY = replace(trust.KIND, name="unit", arms="sticky")
+_SCORE = check("def score(inflight, ewma_ms):\n    return inflight\n", _STICKY.input_names)
+_UNIT_BUNDLE = dsse.sign(
+    dsse.BUNDLE_TYPE, build_bundle(_SCORE, UNITS, _STICKY, "e" * 64, {}), trust.PUBLISHER
+)
 
 
 class World:
@@ -43,11 +54,15 @@ class World:
         self.folder = folder
         self.now = trust.NOW.unix_ns
         self.open()
+        self._ship(_BUNDLE, trust.KIND, _RAMP)
+        self._ship(_UNIT_BUNDLE, _STICKY, replace(_RAMP, slices=SLICES, shadow_decisions=0))
+
+    def _ship(self, bundle: policy_pb2.Envelope, kind: Kind, ramp: Ramp) -> None:
         payload = build_plan(
-            _RAMP, _BUNDLE.payload, trust.KIND, trust.ROLLOUT.public_key(), self.now,
-            stable="incumbent", predicted={"incumbent": Effect(-0.1, -0.2, -0.05)}, plan_id="p",
+            ramp, bundle.payload, kind, trust.ROLLOUT.public_key(), self.now, plan_id=kind.name,
+            stable="incumbent", predicted={"incumbent": Effect(-0.1, -0.2, -0.05)},
         )  # fmt: skip
-        self.control.create(_BUNDLE, sign_plan(payload, trust.PUBLISHER), "ci")
+        self.control.create(bundle, sign_plan(payload, trust.PUBLISHER), "ci")
 
     def open(self) -> None:
         self.store = Store(self.folder / "rollouts.db")
@@ -98,7 +113,8 @@ def _talk(world: World, data: bytes) -> None:
 def _seen(control: Control) -> list[tuple[object, ...]]:
     """Return what must survive a restart."""
     return [
-        (state.plan.id, state.status, state.attempt, state.windows, state.points, state.killed)
+        (state.plan.id, state.status, state.attempt, state.windows, state.points, state.looks)
+        + (state.killed,)
         for state in control.rollouts()
     ]
 
@@ -120,8 +136,11 @@ def _joined(parts: list[tuple[int, bytes]]) -> bytes:
 
 def _hello(instance: str) -> delivery_pb2.ClientMessage:
     node = delivery_pb2.Node(service="router", instance=instance, cell="a", version="0.1")
-    hook = delivery_pb2.HookState(hook=trust.HOOK, kind="pick", kind_version=3, epoch=1)
-    return delivery_pb2.ClientMessage(hello=delivery_pb2.Hello(node=node, hooks=[hook]))
+    hooks = [
+        delivery_pb2.HookState(hook=name, kind=kind, kind_version=3, epoch=1)
+        for name, kind in ((trust.HOOK, "pick"), (UNITS, "unit"))
+    ]
+    return delivery_pb2.ClientMessage(hello=delivery_pb2.Hello(node=node, hooks=hooks))
 
 
 def _ack(nonce: int, resource: str, name: str, **more: object) -> delivery_pb2.ClientMessage:
@@ -149,6 +168,21 @@ def _report(at_s: int, shadow: int = 50, **more: object) -> delivery_pb2.ClientM
     return delivery_pb2.ClientMessage(report=report)
 
 
+def _slices(each: int, epoch: int, gain: float = 0.5) -> delivery_pb2.ClientMessage:
+    """Report as many outcomes of every slice; the candidate's, the first half, are better by a share."""
+    histograms = [delivery_pb2.Histogram(counts=[0] * BUCKETS) for _ in range(GROUPS)]
+    for index in range(SLICES):
+        histograms[group(index, SLICES)].counts[40] += each
+    means = [10.0 * (gain if index < SLICES // 2 else 1.0) + index % 7 for index in range(SLICES)]
+    none = [0] * SLICES
+    sums = delivery_pb2.SliceReport(
+        epoch=epoch, slices=SLICES, count=[each] * SLICES, sum=[each * mean for mean in means],
+        failures=none, missing=none, unresolved=none, fallbacks=none, histograms=histograms,
+    )  # fmt: skip
+    report = delivery_pb2.HookReport(hook=UNITS, epoch=epoch, slices=sums)
+    return delivery_pb2.ClientMessage(report=report)
+
+
 def _said(messages: list[delivery_pb2.ClientMessage], tag: int = 2) -> bytes:
     return _joined([(tag, each.SerializeToString()) for each in messages])
 
@@ -162,6 +196,11 @@ def seeds() -> Iterator[bytes]:
     yield _said([_hello("one")]) + _said(
         [_hello("two"), _ack(2, "manifest", trust.HOOK), _report(4)], 3
     )
+
+    units = [_hello("one"), _ack(4, "manifest", UNITS)]
+    for gain in (0.5, 2.0):
+        yield _said([*units, *(_slices(5 * 2**step, 1, gain) for step in range(10))])
+    yield _said([*units, _slices(5, 1), _slices(7, 2), _slices(2**29, 1), _slices(3, 1)])
 
 
 def mutate(data: bytes, random: Random) -> bytes:
