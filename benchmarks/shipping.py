@@ -6,7 +6,7 @@ service runs (``Session``, ``HookPolicy``) and verifies both signatures of each 
 the epoch and answer, as the verification of 1,000 machines does not fit into one. Times run from an order, sent
 to the control plane over its API, to each client's written acknowledgement, which a service gives after
 the policy is in force. The peer is a bare grpc.aio server that sends the same bytes to as many streams and
-counts the answers: no store, no state, no signatures.
+counts the answers: no store, no state, no signatures. Targets in time are scaled by a bare call.
 
 Canaries are simulated before that, through the statistics that decide real ones: equal policies in each
 regime, and effects. The runs are kept, so that a stopped benchmark goes on where it was (``_canary.py``).
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import IO, cast
@@ -28,6 +29,7 @@ import _fleet
 import _ledger
 import _rollback
 from _fleet import Ack, Fleet, Plane, Shape, acknowledged, control_plane, fleet, order, until
+from _scaling import bare_call_ns, scaled
 from results import Peer, Row
 
 from gnomon.policies.load_balancer import load_balancer
@@ -46,10 +48,18 @@ def run() -> list[Row]:
     """Simulate canaries, measure a control plane under a fleet, then what needs none."""
     canaries = _canary.rows()
     with tempfile.TemporaryDirectory() as folder:
-        rows = _fleet_rows(Path(folder))
+        rows = _timed(lambda: _fleet_rows(Path(folder)))
         rows += _reporting_rows(Path(folder) / "reporting")
         rows += [*_rollback.rows(), *_ledger.rows(), _bundle_row()]
     return rows + canaries
+
+
+def _timed(measure: Callable[[], list[Row]]) -> list[Row]:
+    """Measure rows between two bare calls, and scale targets in time, and only those, by their mean."""
+    before = bare_call_ns()
+    rows = measure()
+    bare = (before + bare_call_ns()) / 2
+    return [scaled(row, bare) if row.unit == "ms" else row for row in rows]
 
 
 def _fleet_rows(folder: Path) -> list[Row]:

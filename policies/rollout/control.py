@@ -25,7 +25,7 @@ from . import codec, describe, reverifying, signatures
 from .accounts import Accounts, assigned
 from .anchors import Witnesses
 from .blocks import Exclusion
-from .desk import Desk, Seat
+from .desk import Desk, Seat, plain_counters
 from .ledger import Ledger, LedgerFullError
 from .machine import (
     ACTIVE,
@@ -349,8 +349,7 @@ class Control:
         if desk is not None and seat is not None and report.killed[:500] != seat.killed:
             self._killed(desk, seat, report.killed[:500])
         if desk is not None and seat is not None:
-            counted = {name: int(value) for name, value in report.counters.items()}
-            self._accounts.counted(desk.hook, instance, counted, self._clock())
+            self._accounts.counted(desk.hook, instance, plain_counters(report), self._clock())
         if desk is None or seat is None or not desk.take(seat, report, self._clock()):
             return
         if report.breaker:

@@ -55,6 +55,14 @@ class Running:
         asyncio.run_coroutine_threadsafe(self.plane.start(), self._loop).result(10)
         self.address = f"127.0.0.1:{self.plane.port}"
 
+    def call(self, what: Callable[[], object]) -> None:
+        """Do something on the loop's thread, and wait until it is done."""
+
+        async def do() -> None:
+            what()
+
+        asyncio.run_coroutine_threadsafe(do(), self._loop).result(10)
+
     def stop(self) -> None:
         asyncio.run_coroutine_threadsafe(self.plane.stop(0.2), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)

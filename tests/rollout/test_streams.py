@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -12,10 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.policies.rollout import streams
+from gnomon.policies.rollout import server, streams
 from gnomon.policies.rollout.service import DeliveryService, _Stream
 from gnomon.sdk.errors import RolloutError
-from gnomon.v1 import delivery_pb2, policy_pb2
+from gnomon.v1 import delivery_pb2, delivery_pb2_grpc, policy_pb2
 
 from .test_server import HOOK, Running, client, running, settings
 
@@ -178,28 +181,92 @@ def test_answers_of_a_fleet_are_stored_in_one_transaction(world: Any, monkeypatc
     assert {row.epoch for row in world.store.clients() if row.hook == HOOK} == {1}
 
 
+def test_a_process_that_stops_reading_delays_nobody_and_holds_one_manifest(
+    running: Running, monkeypatch: Any
+) -> None:
+    """Far more is pushed than the transport's windows hold; only the newest waits for who does not read."""
+    service, rounds, size = running.plane._delivery, 200, 1 << 17
+    with (
+        grpc.insecure_channel(running.address) as one,
+        grpc.insecure_channel(running.address) as two,
+    ):
+        stalled = _joined(one, "stalled")
+        reader = _joined(two, "reader")
+        _eventually(lambda: set(service._streams) == {"stalled", "reader"})
+        for number in range(1, rounds + 1):
+            push = manifest("h0", number, size)
+            monkeypatch.setattr(running.plane.control, "pushes", lambda *_, push=push: [push])
+            running.call(lambda: service.publish("h0"))
+            got = next(reader)
+            assert got.manifest.envelope.payload[:1] == bytes([number % 256])
+        waiting = service._streams["stalled"]
+        assert len(waiting.outbox._waiting) == 1
+        assert size < waiting.outbox._bytes < 2 * size
+        assert len(waiting._sent) < rounds / 2, "what was replaced needs no answer"
+        newest = next(each for each in stalled if each.manifest.envelope.payload[:1] == b"\xc8")
+        assert newest.nonce == str(rounds), "once it reads again it gets to the newest"
+        for call in (stalled, reader):
+            call.cancel()
+
+
+def _joined(channel: grpc.Channel, instance: str) -> Any:
+    """Open a stream whose answers are read only when they are asked for."""
+    said = iter([delivery_pb2.ClientMessage(hello=hello(instance))])
+    silent = threading.Event()
+
+    def requests() -> Iterator[delivery_pb2.ClientMessage]:
+        yield from said
+        silent.wait(60)
+
+    stub = delivery_pb2_grpc.DeliveryStub(channel)
+    call = stub.Connect(requests())
+    call.add_callback(silent.set)
+    return call
+
+
+def _eventually(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
 def test_when_ticks_fail_health_says_so_and_heartbeats_stop(
     running: Running, monkeypatch: Any
 ) -> None:
-    beats: list[int] = []
-    monkeypatch.setattr(running.plane._delivery, "beat", lambda: beats.append(1))
+    beats, missed = threading.Semaphore(0), threading.Semaphore(0)
+    counted: list[int] = []
+    monkeypatch.setattr(server, "TICK_S", 0.005)
+    monkeypatch.setattr(server, "_TICKS_A_BEAT", 2)
     broken = [False]
     tick = running.plane.control.tick
 
+    def beat() -> None:
+        counted.append(1)
+        beats.release()
+
     def failing() -> None:
         if broken[0]:
+            missed.release()
             raise sqlite3.OperationalError("disk full")
         tick()
 
+    monkeypatch.setattr(running.plane._delivery, "beat", beat)
     monkeypatch.setattr(running.plane.control, "tick", failing)
     with grpc.insecure_channel(running.address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         said = (health_pb2.HealthCheckResponse.ServingStatus.Name(one.status) for one in watch)
         assert next(said) == "SERVING"
+        assert beats.acquire(timeout=30), "a beat while all is well"
         broken[0] = True
         assert next(said) == "NOT_SERVING"
-        before = len(beats)
+        before = len(counted)
+        for _ in range(10):  # five beats' worth of ticks fail
+            assert missed.acquire(timeout=30)
+        assert len(counted) == before
+        while beats.acquire(blocking=False):
+            pass
         broken[0] = False
         assert next(said) == "SERVING"
-        assert len(beats) == before
+        assert beats.acquire(timeout=30), "and again when it is well"
         watch.cancel()
