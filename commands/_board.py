@@ -123,9 +123,12 @@ def _next(view: View, entered_ns: int) -> str:
             f"the end of the soak: {_duration(max(0.0, left))} to go" if allowed.soak_s else "soak"
         )
     if found.state in ("CANARY", "RAMP"):
-        least = f"{allowed.min_pairs} pairs at this weight and " if allowed.min_pairs else ""
-        most = f"; at most {allowed.max_pairs} pairs" if allowed.max_pairs else ""
+        what = found.evidence.counted
+        least = f"{allowed.min_pairs} {what} at this weight and " if allowed.min_pairs else ""
+        most = f"; at most {allowed.max_pairs} {what}" if allowed.max_pairs else ""
         return f"{least}the evidence below{most}"
+    if found.state == "STABLE" and found.upkeep is not None and found.upkeep.notice:
+        return f"a fresh verdict (gnomon rollout reverified): {found.upkeep.notice}"
     return _ORDERS.get(found.state, "the control plane")
 
 
@@ -134,7 +137,8 @@ def _evidence(view: View) -> list[Line]:
     left_out = found.incomplete + max(found.excluded_stable, found.excluded_candidate)
     effect = found.effect
     promote = _limit(allowed.alpha_promote * 0.5 ** (view.rollout.attempt - 1))
-    abort = _limit(allowed.alpha_abort)
+    steps = max(1, len(allowed.weights) - 1) if found.counted == "looks" else 1
+    abort = _limit(allowed.alpha_abort / steps)  # of units, the steps share the level
     bad = found.shadow_faults + found.shadow_violations
     interval = f"{effect.estimate:+.1%}  [{_share(effect.low)}, {_share(effect.high)}]"
     means = f"means {found.candidate_mean:.4g}, stable {found.stable_mean:.4g}"
@@ -143,7 +147,7 @@ def _evidence(view: View) -> list[Line]:
             f"{'live shadow':<13}{found.shadow_decisions} decisions, {found.shadow_diverged} diverged, {bad} bad",
             "",
         ),
-        (f"{'pairs':<13}{found.pairs} count, {left_out} left out", ""),
+        (f"{found.counted:<13}{found.pairs} count, {left_out} left out", ""),
         (_bar("better", found.log_e_better, promote), "green"),
         (_bar("worse", found.log_e_worse, abort), "red"),
         (f"{'effect':<13}{interval}; {means}", ""),

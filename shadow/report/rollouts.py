@@ -111,6 +111,11 @@ class CanaryEvidence:
     shadow_violations: int
     points: tuple[Pair, ...]
 
+    @property
+    def counted(self) -> str:
+        """What the evidence is made of: ``pairs`` of blocks, or ``looks`` at the units' sums."""
+        return "looks" if self.pairs and not self.points else "pairs"
+
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
@@ -202,7 +207,7 @@ class Rollout(Shown):
             ("weight", f"{self.weight:g}"),
             ("processes", f"{self.acked} of {self.clients} have acknowledged"),
             ("live shadow", _shadow(found)),
-            ("pairs", f"{found.pairs} count, {left_out} blocks or pairs left out"),
+            (found.counted, f"{found.pairs} count, {left_out} blocks or pairs left out"),
             ("e-value better", _e_value(found.log_e_better)),
             ("e-value worse", _e_value(found.log_e_worse)),
             ("effect", f"{effect.estimate:+.1%}  [{_share(effect.low)}, {_share(effect.high)}]"),

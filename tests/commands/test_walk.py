@@ -79,8 +79,8 @@ def audited(folder: Folder, rollout: str, candidate: str, *where: str) -> None:
     assert check["ok"]
     assert folder.json("audit", "verify", "--anchor", check["head"], *where)["ok"]
     listed = folder.json("audit", "list", "--limit", "0", *where)
-    assert listed[0]["kind"] == "rollout.created"
-    assert listed[0]["body"]["provenance"]["verdict"] == "accepted"
+    created = next(entry for entry in listed if entry["kind"] == "rollout.created")
+    assert created["body"]["provenance"]["verdict"] == "accepted"
     last = [entry["body"] for entry in listed if entry["kind"] == "rollout.transition"][-1]
     assert (last["to"], last["cause"]) == ("ABORTED", "end of the walk")
     assert {entry["subject"] for entry in folder.json("audit", "explain", rollout, *where)} >= {

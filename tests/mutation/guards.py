@@ -760,7 +760,7 @@ _SERVICE = (
         ),
         (
             "the breaker trips",
-            "        if len(seen) == seen.maxlen and answer - first < self._window:",
+            "        if len(seen) == seen.maxlen and (answer - first) * self.share < self._window:",
             "        if False:",
             _ANSWER.format("minus one"),
         ),
@@ -1185,7 +1185,7 @@ _GATES = (
         ),
     ),
     *_in(
-        "policies/rollout/ledger.py",
+        "policies/rollout/chain.py",
         "{}",
         (
             "entries are hashed",
