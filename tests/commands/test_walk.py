@@ -89,7 +89,7 @@ def audited(folder: Folder, rollout: str, candidate: str, *where: str) -> None:
     assert folder.json("audit", "explain", candidate, *where)
     out = folder.path / "export.jsonl"
     written = folder.json("audit", "export", "--out", out, *where)
-    assert written == {"entries": check["entries"], "out": str(out)}
+    assert written == {"entries": check["entries"], "out": str(out), "format": "jsonl"}
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert lines == listed
     printed = folder.run("audit", "export", *where)

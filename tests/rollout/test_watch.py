@@ -38,6 +38,7 @@ def rollout(state: str, **fields: Any) -> rollouts_pb2.Rollout:
     """Return a rollout that came to a state 75 seconds ago."""
     evidence = rollouts_pb2.Evidence(
         pairs=9,
+        points=[rollouts_pb2.PairPoint(pair=1, stable=52.0, candidate=45.0)],
         incomplete=1,
         log_e_better=math.log(12.0),
         log_e_worse=math.log(0.2),
@@ -288,3 +289,12 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(running: Running, publisher: Any) 
         seen.index(b"\x1b[?1049h") < seen.rindex(b"\x1b[?1049l") < seen.index(b"stopped watching")
     )
     assert b"Traceback" not in seen
+
+
+def test_units_are_counted_in_looks_and_a_due_verdict_is_said() -> None:
+    found = rollout("CANARY")
+    del found.evidence.points[:]
+    assert Rollout.of(found).evidence.counted == "looks"
+    assert Rollout.of(rollout("CANARY")).evidence.counted == "pairs"
+    status = rollouts_pb2.UpkeepStatus(notice="the workload has moved: queue")
+    assert "a fresh verdict (gnomon rollout reverified)" in text(view("STABLE", upkeep=status), 120)
