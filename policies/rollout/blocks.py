@@ -147,13 +147,14 @@ class Blocks:
             return None
         first, second = self.of(design.cell, 2 * pair), self.of(design.cell, 2 * pair + 1)
         both = first + second
-        # Silence of all is even between paired arms, and yet no data: it is waited out as a gap.
-        if any(map(_says, both)) and not self._gaps(pair, design, expected):
+        # A process that served neither block is no gap: it may be idle, or may have come later.
+        served = {report.instance for report in both if _says(report)}
+        # Silence of all is even between paired arms, and yet no data: it is waited out as a gap. Who served
+        # and left is asked as well: what a crash took with it must not be missing from one arm alone.
+        if served and not self._gaps(pair, design, served.union(expected)):
             return _point(pair, design, both)
         if now < (2 * pair + 2) * design.block_ns + deadline_ns + GRACE_NS:
             return None
-        # A process that served neither block is no gap: it may be idle, or may have come later.
-        served = {report.instance for report in both if _says(report)}
         return _point(pair, design, both, self._gaps(pair, design, served))
 
     def _gaps(self, pair: int, design: Switchback, expected: Collection[str]) -> list[Gap]:

@@ -710,6 +710,12 @@ def _refuse(state: State, act: Act, remedy: str) -> RolloutError:
     return RolloutError(f"cannot {act.action} {state.plan.id} in {state.status}; {remedy}")
 
 
+def _require_plan(state: State, act: Act, now: int) -> None:
+    """Refuse to begin what the publisher allows no more, if only until the next tick."""
+    if now >= state.plan.not_after_ns:
+        raise _refuse(state, act, "its plan has expired: ship again with a later one")
+
+
 def _act_hold(state: State, act: Act, now: int) -> State:
     if state.status not in RUNNING:
         raise _refuse(state, act, "only a running rollout can be held")
@@ -721,6 +727,7 @@ def _act_resume(state: State, act: Act, now: int) -> State:
         raise _refuse(state, act, "only a held one can be resumed")
     if state.spent:
         raise _refuse(state, act, f"it ended there ({state.transitions[-1].cause}): retry or abort")
+    _require_plan(state, act, now)
     resumed = _move(state, state.held_from, act.reason or "resumed by hand", now, act.actor)
     if state.held_from in MEASURING:
         return _open(resumed, state.step, now)
@@ -732,6 +739,7 @@ def _act_promote(state: State, act: Act, now: int) -> State:
         raise _refuse(state, act, "only a canary or a held rollout can be promoted by hand")
     if not act.reason:
         raise _refuse(state, act, "going past the evidence needs a reason")
+    _require_plan(state, act, now)
     promoted = replace(state, served=Served(), spent=False)
     return _move(promoted, Status.FULL, act.reason, now, act.actor, override=True)
 
@@ -761,8 +769,7 @@ def _act_retry(state: State, act: Act, now: int) -> State:
         raise _refuse(state, act, "its stable policy lapsed: ship again")
     if state.calibration == "recalibration required":
         raise _refuse(state, act, "recalibrate the simulator first and record it")
-    if now >= state.plan.not_after_ns:
-        raise _refuse(state, act, "its plan has expired: ship again with a later one")
+    _require_plan(state, act, now)
     moved = _move(state, Status.SHADOW, act.reason or "retried by hand", now, act.actor)
     attempt = state.attempt + 1
     evidence = state.plan.evidence(alpha_of(state.plan, attempt))

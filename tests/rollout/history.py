@@ -148,6 +148,16 @@ class Settled(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Counted(Event):
+    """What a rollout's newest attempt has judged: since when it runs, and when that evidence begins."""
+
+    rollout: str
+    attempt: int
+    begun_ns: int
+    since_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entry(Event):
     """One entry of the ledger as it stands at the end; ``event`` is the store's number, 0 for none."""
 
@@ -226,6 +236,9 @@ class _Fleet:
                 self._decided(event)
             case Restarted():
                 self._restarted(event)
+            case Counted() if event.since_ns < event.begun_ns:
+                what = f"attempt {event.attempt} of {event.rollout} began at {event.begun_ns}"
+                self._say(event, "evidence", f"{what}, its evidence at {event.since_ns}")
             case Ordered(action="kill"):
                 self.killing[event.request] = event.rollout
             case Answered(ok=True) if event.request in self.killing:
@@ -263,6 +276,10 @@ class _Fleet:
             self._say(event, "unsigned", f"candidate {event.candidate} is not the plan's")
         if event.candidate and event.phase != "shadow" and event.weight not in plan.weights:
             self._say(event, "weight", f"{event.weight} is not one of {plan.weights}")
+        if event.candidate and event.time_ns > plan.not_after_ns + self.deadline_ns:
+            self._say(
+                event, "expired", f"a trial is published after the plan of {plan.rollout} ended"
+            )
         if event.phase == "canary" and event.weight > _FULL_WEIGHT:
             self._say(event, "weight", f"{event.weight} in a canary")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -96,6 +97,25 @@ def test_a_process_that_ran_the_other_arm_leaves_the_pair_out() -> None:
     wrong = {"stable": "candidate", "candidate": "stable"}[side(2 * PAIR)]
     blocks.put(Report("q", "a", 2 * PAIR, wrong, Arm(1, 1.0), 0, 0))
     assert judge(blocks, LATE, "p", "q").left_out == "process q ran another arm"
+
+
+def test_a_process_that_left_is_asked_as_well() -> None:
+    """Else what it served of one arm counts, and what its crash took from the other does not."""
+    blocks = filled("p", "q", skip=("q", 2 * PAIR + 1))
+    assert judge(blocks, SOON, "p") is None
+    assert judge(blocks, LATE, "p").left_out == "process q has no decisions there"
+
+
+def test_a_process_that_left_with_paired_outcomes_in_flight_is_waited_for() -> None:
+    design, blocks = replace(DESIGN, paired=True), Blocks()
+    for arm, count in (("stable", 3), ("candidate", 0)):
+        blocks.put(Report("q", "a", 2 * PAIR, arm, Arm(count, 1.0 * count, 0), 3 - count, 0))
+    blocks.heard("p", ENDED)
+    blocks.heard("q", ENDED)
+    assert blocks.judge(PAIR, design, SECOND, SOON, ["p"]) is None
+    point = blocks.judge(PAIR, design, SECOND, LATE, ["p"])
+    assert point is not None
+    assert (point.left_out, point.fault) == ("process q awaits 3 outcomes", "candidate")
 
 
 def test_a_later_report_replaces_an_earlier_one() -> None:

@@ -11,6 +11,7 @@ import pytest
 from .history import (
     Acked,
     Answered,
+    Counted,
     Decided,
     Entry,
     Event,
@@ -100,6 +101,14 @@ RENEWED = [
     )
 ]
 PLANTED: dict[str, tuple[str, list[Event]]] = {
+    "a trial is published after its plan ended": (
+        "expired",
+        [PLAN, replace(TRIAL, time_ns=600 * S, issued_ns=600 * S)],
+    ),
+    "blocks of an earlier attempt count": (
+        "evidence",
+        [*BEGUN, Counted(90 * S, "control", "r-1", 2, 50 * S, 49 * S)],
+    ),
     "a forged manifest": ("unsigned", [PLAN, Installed(2 * S, "aa", HOOK, 2, "forged")]),
     "a manifest of another epoch": (
         "unsigned",

@@ -18,6 +18,7 @@ from gnomon.policies.rollout.machine import (
     MEASURING,
     RUNNING,
     Act,
+    Action,
     Broke,
     Event,
     Excluded,
@@ -243,6 +244,16 @@ def test_a_retry_needs_more_pairs_for_a_promotion() -> None:
     again = feed(feed(again, 3, 10.0, 7.0), 30, 10.0, 7.0)
     assert (first.status, again.status) == (Status.FULL, Status.FULL)
     assert again.evidence.pairs > first.evidence.pairs
+
+
+@pytest.mark.parametrize("action", ["resume", "promote", "retry"])
+def test_no_order_begins_anything_after_the_plan_ended(action: Action) -> None:
+    """Else the candidate was published once more, until the next tick held the rollout again."""
+    held = step(canary(), Act("hold", "op", "lunch"), START + 2 * SECOND)
+    order = Act(action, "op", "go on", b"t" * 16)
+    assert step(held, order, PLAN.not_after_ns - 1).status is not Status.HOLD
+    with pytest.raises(RolloutError, match="plan has expired"):
+        step(held, order, PLAN.not_after_ns)
 
 
 def test_unknown_orders_are_named() -> None:

@@ -19,7 +19,7 @@ from gnomon.sdk.state import Saved
 Fault = Literal["", "dies before", "dies after", "full"]
 
 
-_FREQUENT = ("store.put_clients", "store.put_reports")
+_FREQUENT = ("store.put_clients", "store.put_reports", "store.put_sums")
 
 
 class Died(BaseException):
@@ -93,6 +93,7 @@ class SimStore(Store):
     put_bundle = _guarded("store.put_bundle", _store_full)(Store.put_bundle)
     put_clients = _guarded("store.put_clients", _store_full)(Store.put_clients)
     put_reports = _guarded("store.put_reports", _store_full)(Store.put_reports)
+    put_sums = _guarded("store.put_sums", _store_full)(Store.put_sums)
     drop_clients = _guarded("store.drop_clients", _store_full)(Store.drop_clients)
 
 
@@ -110,6 +111,7 @@ class _Tables:
         self._bundles: dict[str, bytes] = {}
         self._clients: dict[tuple[str, str], ClientRow] = {}
         self._reports: dict[tuple[str, int], dict[tuple[Any, ...], Report]] = {}
+        self._sums: dict[tuple[str, int], dict[str, bytes]] = {}
 
     def save(self, row: Row, happened: Iterable[Happened], request_id: str = "") -> list[Happened]:
         text = json.dumps([row.marks, row.state])
@@ -165,6 +167,12 @@ class _Tables:
         kept = self._reports.get((rollout, attempt), {})
         return [kept[key] for key in sorted(kept)]  # as the primary key has it
 
+    def put_sums(self, rollout: str, attempt: int, sums: Iterable[tuple[str, bytes]]) -> None:
+        self._sums.setdefault((rollout, attempt), {}).update(sums)
+
+    def sums(self, rollout: str, attempt: int) -> list[tuple[str, bytes]]:
+        return sorted(self._sums.get((rollout, attempt), {}).items())
+
 
 class SimTables(_Tables):
     """The tables under a fuse."""
@@ -177,6 +185,7 @@ class SimTables(_Tables):
     put_bundle = _guarded("store.put_bundle", _store_full)(_Tables.put_bundle)
     put_clients = _guarded("store.put_clients", _store_full)(_Tables.put_clients)
     put_reports = _guarded("store.put_reports", _store_full)(_Tables.put_reports)
+    put_sums = _guarded("store.put_sums", _store_full)(_Tables.put_sums)
     drop_clients = _guarded("store.drop_clients", _store_full)(_Tables.drop_clients)
     #: Of events that change no rollout; within ``save`` they belong to its transaction.
     note = _guarded("store.note", _store_full)(_Tables.note)

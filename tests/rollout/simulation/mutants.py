@@ -168,6 +168,21 @@ MUTANTS = (
         {"writes": 0.08, "disk_full": 0.2, "plane_crash": 0.1},
     ),
     Mutant(
+        "blocks of an earlier attempt do not count",
+        "policies.rollout.machine:_open",
+        "now + SETTLE_NS",
+        "now - 20 * state.plan.block_ns",
+        ("evidence",),
+    ),
+    Mutant(
+        "no order begins anything after the plan ended",
+        "policies.rollout.machine:_require_plan",
+        "if now >= state.plan.not_after_ns:",
+        "if False:",
+        ("expired",),
+        {"seconds": 90.0, "orders": 0.3},
+    ),
+    Mutant(
         "an epoch seen elsewhere is overtaken",
         "policies.rollout.control:Control.hello",
         "if desk.epoch < hook.epoch < _MAX_EPOCH:",

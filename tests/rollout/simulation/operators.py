@@ -30,6 +30,7 @@ class Operators:
     def __init__(self, world: World) -> None:
         self._world = world
         self._orders = 0
+        self._verdicts = 0
         self.shipped = 0
 
     def turn(self) -> None:
@@ -46,6 +47,8 @@ class Operators:
                 self._order(state, "recalibrated")
             elif state is not None and rng.random() < world.weather.orders:
                 self._order(state, rng.choice(_ANY))
+            if state is not None and state.watch is not None and rng.random() < 0.05:
+                self._verify(hook, state.stable)
             if rng.random() < world.weather.exclusions:
                 self._exclude(hook)
 
@@ -112,6 +115,18 @@ class Operators:
             world.met["order repeated" if error is None else "order sent again"] += 1
             later = 5.0 * world.rng.random()
             world.after(later, lambda: self._send(request, rollout, action, tries - 1))
+
+    def _verify(self, hook: str, policy: str) -> None:
+        """Bring a fresh verdict on what is stable; now and then the same one twice."""
+        world = self._world
+        control = world.plane.control
+        if control is None:
+            return
+        self._verdicts += 1
+        said = publisher.reverification(hook, policy, self._verdicts, world.now)
+        for _ in range(world.rng.choice((1, 1, 2))):
+            _, error = world.plane.call(lambda: control.reverify(said, "publisher"))
+            world.met["verified again" if error is None else "verdict refused"] += 1
 
     def _exclude(self, hook: str) -> None:
         world = self._world

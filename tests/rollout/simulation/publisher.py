@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 from unittest import mock
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gnomon.policies.rollout import control
+from gnomon.policies.rollout import control, upkeep
 from gnomon.policies.rollout.evidence import Effect
 from gnomon.policies.rollout.shipping import Ramp, build_plan, sign_plan
-from gnomon.sdk import bundle, delivery, dsse, keys
+from gnomon.sdk import bundle, delivery, dsse, keys, profile
 from gnomon.sdk.kind import Feature, Guardrail, Kind, Metric
 from gnomon.sdk.language import check
-from gnomon.v1 import policy_pb2
+from gnomon.v1 import policy_pb2, rollouts_pb2
 
 PUBLISHER = Ed25519PrivateKey.from_private_bytes(b"p" * 32)
 ROLLOUT = Ed25519PrivateKey.from_private_bytes(b"r" * 32)
@@ -31,6 +33,14 @@ KIND = Kind(
     (Guardrail("failures", "latency_ms", "failure_rate", 0.02),),
     outcome_deadline_s=1.0,
 )
+#: By what a hook's name begins with: how its arms share the traffic.
+KINDS = {
+    "hook": KIND,
+    "sticky": replace(KIND, name="toy_units", arms="sticky"),
+    "paired": replace(KIND, name="toy_ghost", arms="paired"),
+}
+#: Share of decisions whose feature is high, in the traces and as long as nothing has drifted.
+USUAL, DRIFTED = 0.1, 0.9
 #: Different policies per hook.
 POLICIES = 12
 _WEIGHTS = ((0.5, 1.0), (0.25, 0.5, 1.0), (0.2, 0.35, 0.5, 1.0))
@@ -39,15 +49,51 @@ _WEIGHTS = ((0.5, 1.0), (0.25, 0.5, 1.0), (0.2, 0.35, 0.5, 1.0))
 @cache
 def shipped(hook: str, number: int) -> policy_pb2.Envelope:
     """Return the signed bundle of a hook's policy; every second one has a new calibration."""
-    names = KIND.input_names
+    kind = kind_of(hook)
+    names = kind.input_names
     program = check(f"def score({', '.join(names)}):\n    return {names[0]} + {number}\n", names)
     calibration = {"calibration": f"c{number // 2}"}
-    payload = bundle.build_bundle(program, hook, KIND, "e" * 64, calibration)
+    given = (program, hook, kind, "e" * 64, calibration)
+    payload = bundle.build_bundle(*given, profile=_profile(1))
     return dsse.sign(dsse.BUNDLE_TYPE, payload, PUBLISHER)
 
 
+def kind_of(hook: str) -> Kind:
+    """Return what a hook decides; its name begins with how its arms share the traffic."""
+    return KINDS[hook.partition(".")[0]]
+
+
+def _profile(until_ns: int) -> policy_pb2.Profile:
+    """Return the profile of a trace that ends at a time."""
+    feature = policy_pb2.FeatureProfile(
+        name=KIND.features[0].name, edges=(5.0,), shares=(1.0 - USUAL, USUAL)
+    )
+    return policy_pb2.Profile(
+        trace="t" * 64, features=(feature,), decisions=1000, until_unix_ns=until_ns
+    )
+
+
+def reverification(hook: str, policy: str, number: int, until_ns: int) -> policy_pb2.Envelope:
+    """Return a fresh verdict on a shipped policy, by a trace that ends at a time."""
+    found = next(p for p in (shipped(hook, n).payload for n in range(POLICIES)) if _is(p, policy))
+    said = rollouts_pb2.Reverification(
+        hook=hook,
+        policy=policy,
+        source_digest=hashlib.sha256(bundle.read_bundle(found).source.encode()).hexdigest(),
+        evidence_digest=f"{number:064x}",
+        profile=_profile(until_ns),
+    )
+    payload = said.SerializeToString(deterministic=True)
+    return dsse.sign(dsse.REVERIFICATION_TYPE, payload, PUBLISHER)
+
+
+@cache
+def _is(payload: bytes, policy: str) -> bool:
+    return bundle.bundle_digest(payload) == policy
+
+
 def ramp(rng: random.Random) -> Ramp:
-    """Draw a ramp of some twenty seconds."""
+    """Draw a ramp of some twenty seconds, and an upkeep that is as short."""
     return Ramp(
         weights=rng.choice(_WEIGHTS),
         block_s=rng.choice((1.0, 1.5)),
@@ -55,6 +101,8 @@ def ramp(rng: random.Random) -> Ramp:
         skew_s=0.05,
         min_pairs=rng.choice((1, 2)),
         max_pairs=rng.choice((8, 16)),
+        slices=100,
+        max_looks=rng.choice((20, 30)),
         alpha_promote=0.3,
         alpha_abort=0.2,
         shadow_decisions=rng.choice((0, 8)),
@@ -62,6 +110,12 @@ def ramp(rng: random.Random) -> Ramp:
         soak_s=rng.choice((1.0, 3.0)),
         lease_s=rng.choice((3.0, 6.0)),
         valid_s=rng.choice((20.0, 600.0, 600.0, 600.0)),
+        expires_s=rng.choice((0.0, 8.0, 20.0)),
+        drift=rng.choice((0.0, 0.25, 0.25)),
+        drift_window_s=2.0,
+        drift_windows=rng.choice((1, 2)),
+        grace_s=rng.choice((2.0, 8.0)),
+        then=rng.choice(("incumbent", "incumbent", "keep")),
     )
 
 
@@ -71,7 +125,7 @@ def plan(hook: str, number: int, stable: str, plan_id: str, now: int, how: Ramp)
     payload = build_plan(
         how,
         shipped(hook, number).payload,
-        KIND,
+        kind_of(hook),
         ROLLOUT.public_key(),
         now,
         stable=stable,
@@ -87,7 +141,10 @@ _verified: dict[tuple[bytes, bytes, bytes], bool] = {}
 
 @contextmanager
 def remembered() -> Iterator[None]:
-    """Check each signature and each program once per process: the answers are pure, and slow."""
+    """Check each signature and each program once per process: the answers are pure, and slow.
+
+    Drift is looked for in fewer decisions than a real service makes.
+    """
     valid, program, version = keys.valid, bundle._check_program, control._check_language
 
     def valid_once(public: Any, signature: bytes, message: bytes) -> bool:
@@ -115,5 +172,7 @@ def remembered() -> Iterator[None]:
         mock.patch.object(bundle, "_check_program", program_once),
         mock.patch.object(control, "_check_language", language_once),
         mock.patch.object(delivery, "_version", lambda: "simulated"),
+        mock.patch.object(upkeep, "LEAST_COUNT", 12),
+        mock.patch.object(profile, "EVERY", 1),
     ):
         yield

@@ -26,6 +26,7 @@ class Weather:
         jump: of a process's clock, per second.
         orders, exclusions: per second.
         breaker, killed: trips and kill switches of a process, per second.
+        drift: of a hook's workload, there and back, per second.
     """
 
     processes: int
@@ -52,6 +53,7 @@ class Weather:
     exclusions: float
     breaker: float
     killed: float
+    drift: float
 
     @property
     def clock_error_ns(self) -> int:
@@ -90,4 +92,5 @@ def draw(rng: random.Random) -> Weather:
         exclusions=rate(0.05, 0.2),
         breaker=rate(0.01, 0.3),
         killed=rate(0.01, 0.2),
+        drift=rate(0.1, 0.4),
     )

@@ -9,15 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gnomon.policies.rollout.ledger import GENESIS
+from gnomon.policies.rollout.machine import State
 from gnomon.sdk import dsse
 from gnomon.sdk.state import Saved
 from gnomon.v1 import delivery_pb2
 
-from ..history import CONTROL, Entry, Event, Settled, check
+from ..history import CONTROL, Counted, Entry, Event, Settled, check
+from .arrows import arrow
 from .operators import Operators
 from .plane import Plane
 from .process import SKEW_NS, Process
-from .publisher import STRANGER
+from .publisher import DRIFTED, STRANGER, USUAL, kind_of
 from .weather import SECOND, Weather, draw
 
 _START = 1_700_000_000 * SECOND
@@ -84,7 +86,9 @@ class World:
         self.calm = False
         self.met: Counter[str] = Counter()
         self.history: list[Event] = []
-        self.hooks = [f"hook.{i}" for i in range(self.weather.hooks)]
+        kinds = ("hook", "hook", "sticky", "paired")
+        self.hooks = [f"{self.rng.choice(kinds)}.{i}" for i in range(self.weather.hooks)]
+        self._high = dict.fromkeys(self.hooks, USUAL)
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._number = 0
         self._truths: dict[tuple[str, str], Truth] = {}
@@ -111,6 +115,10 @@ class World:
     def truth(self, hook: str, policy: str) -> Truth:
         """Return what a policy does."""
         return self._truths.get((hook, policy), _INCUMBENT)
+
+    def feature(self, hook: str) -> float:
+        """Return what the next decision of a hook sees."""
+        return 9.0 if self.rng.random() < self._high[hook] else 1.0
 
     def draw_truth(self, hook: str, policy: str) -> None:
         """Decide what a policy does, when it is first shipped."""
@@ -165,6 +173,10 @@ class World:
             return
         weather = self.weather
         self.operators.turn()
+        for hook in self.hooks:
+            if self._happens(weather.drift):
+                self._high[hook] = USUAL if self._high[hook] == DRIFTED else DRIFTED
+                self.met["workload drifts"] += 1
         if self._happens(weather.plane_crash):
             self.plane.crash()
         if self._happens(weather.disk_full) and not self.plane.fuse.full:
@@ -257,17 +269,30 @@ class World:
         for state in control.rollouts():
             moves = tuple((m.before.value, m.after.value, m.cause) for m in state.transitions)
             self.add(Settled(self.now, CONTROL, state.plan.id, moves))
-            self.met.update(f"{before} -> {after}" for before, after, _ in moves)
+            arms = kind_of(state.plan.hook).arms
+            self.met.update(f"{arms}: {arrow(one)}" for one in state.transitions)
+            self.add(self._counted(state))
             self.met["third attempt"] += state.attempt >= 3
-        self.history += self._entries()
+        entries = self._entries()
+        self.met.update(f"ledger: {entry.kind}" for entry in entries)
+        self.history += entries
         deadline = SKEW_NS + self.weather.clock_error_ns
         problems = check(self.history, deadline_ns=deadline) + apart
         rollouts = len(control.rollouts())
         return Run(self.seed, tuple(self.history), tuple(problems), rollouts, self.met)
 
-    def _entries(self) -> list[Event]:
+    def _counted(self, state: State) -> Counted:
+        """Return since when a rollout's attempt runs, as clocks go here, and since when its evidence."""
+        retried = [one.time_ns for one in state.transitions if one.order == "retry"]
+        begun = (retried or [state.transitions[0].time_ns])[-1] - self.weather.clock_error_ns
+        since = [2 * point.pair * state.plan.block_ns for point in state.points]
+        since += [look.time_ns for look in state.looks]
+        given = (state.plan.id, 1 + len(retried), begun, min(since, default=begun))
+        return Counted(self.now, CONTROL, *given)
+
+    def _entries(self) -> list[Entry]:
         """Return the ledger as it stands."""
-        found: list[Event] = []
+        found: list[Entry] = []
         for entry in self.plane.ledger.list():
             body = entry.body
             before, after = str(body.get("from", "")), str(body.get("to", ""))
