@@ -157,13 +157,13 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # gRPC is not an
         self._roles = roles
 
     async def intercept_service(
-        self, continuation: Callable[[Any], Awaitable[Any]], details: Any
+        self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
     ) -> Any:
         """Return the method's handler behind the check."""
-        handler = await continuation(details)
-        if handler is None or details.method.startswith(OPEN):
+        handler = await continuation(handler_call_details)
+        if handler is None or handler_call_details.method.startswith(OPEN):
             return handler
-        return self._guarded(handler, details.method)
+        return self._guarded(handler, handler_call_details.method)
 
     def _guarded(self, handler: Any, method: str) -> Any:
         """Return a handler like another whose answers come after the check; of either shape."""
