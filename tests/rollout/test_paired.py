@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -343,6 +343,8 @@ class Ghosted:
 class Cached:
     """A hook of a kind that the product has never heard of, with both arms at work."""
 
+    broken: ClassVar[dict[str, int]] = {}
+
     breaker = ""
     killed = ""
     has_outcomes = True
@@ -360,7 +362,8 @@ class Cached:
         return {"decisions": self._asked, "shadow_decisions": self._asked if shadow else 0}
 
     def new_measure(self) -> Ghosted:
-        return Ghosted(self._report)
+        self.own = Ghosted(self._report)
+        return self.own
 
     def install(self, assignment: Assignment) -> None:
         self.assignments.append(assignment)
@@ -403,5 +406,5 @@ def test_an_unknown_paired_kind_goes_over_the_wire_to_stable(
     for hook in hooks:
         phases = [assignment.phase for assignment in hook.assignments]
         assert [phase for phase, _ in groupby(phases)][:3] == ["shadow", "canary", "full"]
-        weights = {(design.paired, design.weight) for design in hook.measure.designs}
+        weights = {(design.paired, design.weight) for design in hook.own.designs}
         assert weights == {(True, 0.2), (True, 1.0)}
