@@ -97,6 +97,7 @@ def test_the_script_for_the_shell_is_shown(shell: str) -> None:
 
 def test_bash_itself_completes(tmp_path: Path) -> None:
     environ = os.environ | {"HOME": str(tmp_path), "SHELL": "/bin/bash"}
+    environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"  # no shell may be above the tests
     gnomon = Path(sys.executable).with_name("gnomon")
     if not gnomon.exists():
         pytest.skip("the command is not installed beside this interpreter")
