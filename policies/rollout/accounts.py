@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .desk import Seat
-from .machine import MACHINE, State
+from .states import MACHINE, State
 from .store import Happened
 
 _SECOND = 1_000_000_000

@@ -9,8 +9,8 @@ from . import units_codec
 from .blocks import Exclusion, Window
 from .evidence import Arm, Point
 from .finding import Finding
-from .machine import Fell, LookSummary, Served, Shadowed, State, Status, Transition, alpha_of
 from .plan import Plan
+from .states import Fell, LookSummary, Served, Shadowed, State, Status, Transition, alpha_of
 from .units import UnitEvidence
 from .upkeep import Index, Notice, Reference, Terms, Watch
 

@@ -26,27 +26,13 @@ from .accounts import Accounts, assigned
 from .anchors import Witnesses
 from .blocks import Exclusion
 from .desk import Desk, Seat, plain_counters
+from .events import Act, Action, Broke, Event, Excluded, Looked, Nacked, Tick
 from .ledger import Ledger, LedgerFullError
-from .machine import (
-    ACTIVE,
-    MACHINE,
-    RUNNING,
-    Act,
-    Action,
-    Broke,
-    Event,
-    Excluded,
-    Looked,
-    Nacked,
-    State,
-    Status,
-    Tick,
-    draft,
-    step,
-)
+from .machine import step
 from .manifests import sign_manifest
 from .plan import Plan, read_plan
 from .restoring import check_bundles, check_complete
+from .states import ACTIVE, MACHINE, RUNNING, State, Status, draft
 from .store import ClientRow, Happened, Row, Store
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from .events import Act, Event, Excluded, Reverified
 from .evidence import Effect
 from .finding import Finding
-from .machine import MACHINE, Act, Event, Excluded, Reverified, State
 from .plan import Plan
+from .states import MACHINE, State
 from .store import Happened
 from .upkeep import Watch
 

@@ -12,22 +12,10 @@ from gnomon.v1 import delivery_pb2
 from ...sdk.assignment import Switchback
 from ...sdk.measure import BUCKETS
 from .blocks import SETTLE_NS, Blocks, Report
+from .events import Event, Judged, Looked, Seen, Tick
 from .evidence import Arm, Point
-from .machine import (
-    MEASURING,
-    RUNNING,
-    Event,
-    Fell,
-    Judged,
-    Looked,
-    Seen,
-    Served,
-    Shadowed,
-    State,
-    Status,
-    Tick,
-)
 from .pool import Pool
+from .states import MEASURING, RUNNING, Fell, Served, Shadowed, State, Status
 from .upkeep import Counts, added, counted, grown
 
 _log = logging.getLogger("gnomon.rollout")

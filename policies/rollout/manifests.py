@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gnomon.v1 import policy_pb2
 
 from ...sdk import dsse
-from .machine import State
+from .states import State
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

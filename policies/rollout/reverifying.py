@@ -14,8 +14,9 @@ from gnomon.v1 import policy_pb2, rollouts_pb2
 
 from ...sdk.errors import RolloutError, TrustError
 from ...sdk.profile import check_profile
-from .machine import RUNNING, Reverified, State
+from .events import Reverified
 from .plan import Plan
+from .states import RUNNING, State
 from .upkeep import Watch, references
 
 #: By which the clocks of whoever recorded the trace and of the control plane may differ.

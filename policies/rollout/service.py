@@ -29,7 +29,7 @@ from . import roles, streams, views
 from .blocks import Exclusion
 from .chain import Entry, read_body
 from .control import Control
-from .machine import State
+from .states import State
 
 _log = logging.getLogger("gnomon.rollout")
 

@@ -15,7 +15,7 @@ from ...sdk.records import INCUMBENT
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    from .machine import State
+    from .states import State
 
 
 class Lapse(NamedTuple):

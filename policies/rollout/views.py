@@ -10,7 +10,7 @@ from gnomon.v1 import policy_pb2, rollouts_pb2
 
 from .desk import Seat
 from .finding import RailSummary
-from .machine import State, Transition
+from .states import State, Transition
 from .upkeep import Watch
 
 

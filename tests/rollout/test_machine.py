@@ -13,28 +13,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gnomon.policies.rollout import codec
 from gnomon.policies.rollout.blocks import Exclusion
+from gnomon.policies.rollout.deciding import failing
+from gnomon.policies.rollout.events import Act, Action, Broke, Event, Excluded, Judged, Nacked, Tick
 from gnomon.policies.rollout.evidence import Arm, Effect, Point, Rail
-from gnomon.policies.rollout.machine import (
+from gnomon.policies.rollout.machine import step
+from gnomon.policies.rollout.plan import Plan
+from gnomon.policies.rollout.states import (
     MEASURING,
     RUNNING,
-    Act,
-    Action,
-    Broke,
-    Event,
-    Excluded,
     Fell,
-    Judged,
-    Nacked,
     Served,
     Shadowed,
     State,
     Status,
-    Tick,
     draft,
-    failing,
-    step,
 )
-from gnomon.policies.rollout.plan import Plan
 from gnomon.sdk.errors import RolloutError
 
 SECOND = 1_000_000_000

@@ -10,9 +10,9 @@ import pytest
 
 from gnomon.policies.rollout import codec, units_codec
 from gnomon.policies.rollout.blocks import Exclusion
-from gnomon.policies.rollout.machine import LookSummary
 from gnomon.policies.rollout.plan import read_plan
 from gnomon.policies.rollout.shipping import Ramp, build_plan
+from gnomon.policies.rollout.states import LookSummary
 from gnomon.policies.rollout.views import rollout as viewed
 from gnomon.sdk.assignment import Sticky
 from gnomon.sdk.errors import RolloutError

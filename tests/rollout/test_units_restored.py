@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gnomon.policies.rollout import codec, machine
+from gnomon.policies.rollout import codec, events, machine, states
+from gnomon.policies.rollout.events import Act, Looked
 from gnomon.policies.rollout.evidence import Rail
-from gnomon.policies.rollout.machine import Act, Looked, State, Status
 from gnomon.policies.rollout.plan import Plan, read_plan
 from gnomon.policies.rollout.shipping import Ramp, build_plan
+from gnomon.policies.rollout.states import State, Status
 from gnomon.policies.rollout.units import Slices, UnitEvidence
 from gnomon.sdk import keys
 from gnomon.sdk.errors import RolloutError
@@ -50,7 +51,7 @@ def plan() -> Plan:
 
 
 def begun() -> State:
-    return machine.step(machine.draft(plan(), b"salt" * 4, NOW), machine.Tick(), NOW)
+    return machine.step(states.draft(plan(), b"salt" * 4, NOW), events.Tick(), NOW)
 
 
 def sums(rng: random.Random, effect: float, treated: int) -> Iterator[Slices]:

@@ -12,17 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.policies.rollout import codec
-from gnomon.policies.rollout.machine import (
-    RUNNING,
-    Act,
-    Reverified,
-    Seen,
-    State,
-    Status,
-    Tick,
-    draft,
-    step,
-)
+from gnomon.policies.rollout.events import Act, Reverified, Seen, Tick
+from gnomon.policies.rollout.machine import step
+from gnomon.policies.rollout.states import RUNNING, State, Status, draft
 from gnomon.policies.rollout.upkeep import (
     LEAST_COUNT,
     Reference,

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gnomon.policies.rollout.evidence import Arm, Point
-from gnomon.policies.rollout.machine import (
-    _ACTS,
-    MEASURING,
+from gnomon.policies.rollout.events import (
     Act,
     Action,
     Broke,
@@ -16,16 +13,14 @@ from gnomon.policies.rollout.machine import (
     Looked,
     Nacked,
     Seen,
-    Served,
-    Shadowed,
-    State,
     Tick,
-    Transition,
-    draft,
-    step,
 )
+from gnomon.policies.rollout.evidence import Arm, Point
+from gnomon.policies.rollout.machine import step
+from gnomon.policies.rollout.orders import _ACTS
 from gnomon.policies.rollout.plan import Plan
 from gnomon.policies.rollout.slices import Slices
+from gnomon.policies.rollout.states import MEASURING, Served, Shadowed, State, Transition, draft
 from gnomon.policies.rollout.upkeep import Reference, Watch, begun
 from gnomon.sdk.errors import RolloutError
 

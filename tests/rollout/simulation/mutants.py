@@ -96,14 +96,14 @@ MUTANTS = (
     ),
     Mutant(
         "weights are the plan's",
-        "policies.rollout.machine:State.weight",
+        "policies.rollout.states:State.weight",
         "return self.plan.weights[self.step]",
         "return min(1.0, 1.5 * self.plan.weights[self.step])",
         ("weight",),
     ),
     Mutant(
         "a kill is published as one",
-        "policies.rollout.machine:State.target",
+        "policies.rollout.states:State.target",
         "if self.killed:",
         "if False:",
         ("killed",),
@@ -169,14 +169,14 @@ MUTANTS = (
     ),
     Mutant(
         "blocks of an earlier attempt do not count",
-        "policies.rollout.machine:_open",
+        "policies.rollout.moves:opened",
         "now + SETTLE_NS",
         "now - 20 * state.plan.block_ns",
         ("evidence",),
     ),
     Mutant(
         "no order begins anything after the plan ended",
-        "policies.rollout.machine:_require_plan",
+        "policies.rollout.orders:_require_plan",
         "if now >= state.plan.not_after_ns:",
         "if False:",
         ("expired",),

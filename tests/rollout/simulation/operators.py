@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gnomon.policies.rollout.blocks import Exclusion
 from gnomon.policies.rollout.control import RECALIBRATE
-from gnomon.policies.rollout.machine import ACTIVE, State, Status
+from gnomon.policies.rollout.states import ACTIVE, State, Status
 from gnomon.sdk.bundle import bundle_digest
 from gnomon.sdk.errors import GnomonError
 from gnomon.v1 import policy_pb2

@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gnomon.policies.rollout.control import Control, Identity
-from gnomon.policies.rollout.machine import State
 from gnomon.policies.rollout.service import DeliveryService
+from gnomon.policies.rollout.states import State
 from gnomon.v1 import delivery_pb2, policy_pb2
 
 from ..history import CONTROL, Moved, Published, Restarted

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gnomon.policies.rollout.ledger import GENESIS
-from gnomon.policies.rollout.machine import State
+from gnomon.policies.rollout.states import State
 from gnomon.sdk import dsse
 from gnomon.sdk.state import Saved
 from gnomon.v1 import delivery_pb2
