@@ -204,3 +204,15 @@ def test_every_property_is_planted() -> None:
     names = {name for name, _ in PLANTED.values()}
     page = (Path(__file__).parents[2] / "docs" / "reference" / "safety.md").read_text("utf-8")
     assert names == set(re.findall(r"^\| (\w+) \| [A-Z]", page, re.MULTILINE))
+
+
+def test_an_order_that_was_refused_then_sent_again_without_an_answer_may_be_carried_out() -> None:
+    """As where the process dies between storing the second and answering it."""
+    order = Ordered(1 * S, "op", "q1", "r-1", "abort")
+    moved = Settled(9 * S, "control", "r-1", (("SHADOW", "ABORTED", "q1"),))
+    refused = Answered(2 * S, "op", "q1", False)
+    again = Ordered(3 * S, "op", "q1", "r-1", "abort")
+    wrong = "orders: abort q1 of r-1 was refused and carried out"
+    assert wrong in check([order, refused, moved])
+    assert wrong not in check([order, refused, again, moved])
+    assert wrong in check([order, refused, again, Answered(4 * S, "op", "q1", False), moved])

@@ -114,7 +114,12 @@ class Operators:
         if tries and again and (error is None or _unanswered(error)):
             world.met["order repeated" if error is None else "order sent again"] += 1
             later = 5.0 * world.rng.random()
-            world.after(later, lambda: self._send(request, rollout, action, tries - 1))
+            world.after(later, lambda: self._again(request, rollout, action, tries - 1))
+
+    def _again(self, request: str, rollout: str, action: str, tries: int) -> None:
+        world = self._world
+        world.add(Ordered(world.now, _OPERATOR, request, rollout, action))
+        self._send(request, rollout, action, tries)
 
     def _verify(self, hook: str, policy: str) -> None:
         """Bring a fresh verdict on what is stable; now and then the same one twice."""
