@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -53,7 +54,9 @@ def gepa(populations: Sequence[int]) -> dict[int, list[float]]:
 
 def _ran(*arguments: Any) -> Any:
     command = [sys.executable, __file__, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # make has scripts not find their neighbours by themselves
+    environ = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
     if done.returncode:
         raise SystemExit(f"{' '.join(command[2:])} failed: {done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -61,3 +61,14 @@ def test_rows_stand_beside_the_peers_of_their_size(search: ModuleType, ours: Mod
     assert [row.met for row in rows] == [True, True, True, None]
     few = search.rows_of("published, keyless", ours.Timed(marks[:9]), {})
     assert few == []
+
+
+def test_a_peer_is_measured_in_a_process_that_make_lets_find_no_neighbours(
+    benchmark: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its import of the stub must not depend on how Python was started; GEPA need not be installed to see it."""
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    peers = benchmark("_search_peers")
+    with pytest.raises(SystemExit) as failed:
+        peers._ran("nobody", 1)
+    assert "_search_stub" not in str(failed.value)
