@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import os
+import resource
 import subprocess
 import sys
 import tempfile

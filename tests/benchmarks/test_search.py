@@ -69,6 +69,9 @@ def test_a_peer_is_measured_in_a_process_that_make_lets_find_no_neighbours(
     """Its import of the stub must not depend on how Python was started; GEPA need not be installed to see it."""
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
     peers = benchmark("_search_peers")
-    with pytest.raises(SystemExit) as failed:
-        peers._ran("nobody", 1)
-    assert "_search_stub" not in str(failed.value)
+    said = ""
+    try:
+        peers._ran("gepa", 1)
+    except SystemExit as failed:
+        said = str(failed)
+    assert "_search_stub" not in said
