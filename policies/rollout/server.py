@@ -35,7 +35,8 @@ from ...sdk.channel import MOST_PORT, is_loopback
 from ...sdk.errors import ConfigurationError, GnomonError
 from ...sdk.keyring import KeyRing, Pins
 from ...sdk.keys import check_separate
-from .control import Control, Identity
+from .control import Control
+from .identity import Identity
 from .ledger import Ledger
 from .roles import Guard, Roles
 from .service import AuditService, DeliveryService, KeysService, RolloutsService

@@ -15,8 +15,9 @@ from random import Random
 from google.protobuf.message import DecodeError
 
 from gnomon.policies.rollout import views
-from gnomon.policies.rollout.control import Control, Identity
+from gnomon.policies.rollout.control import Control
 from gnomon.policies.rollout.evidence import Effect
+from gnomon.policies.rollout.identity import Identity
 from gnomon.policies.rollout.ledger import Ledger
 from gnomon.policies.rollout.service import DeliveryService, _Stream
 from gnomon.policies.rollout.shipping import Ramp, build_plan, sign_plan

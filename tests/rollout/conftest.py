@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gnomon.policies.rollout.control import Control, Identity
+from gnomon.policies.rollout.control import Control
 from gnomon.policies.rollout.evidence import Effect
+from gnomon.policies.rollout.identity import Identity
 from gnomon.policies.rollout.ledger import Ledger
 from gnomon.policies.rollout.shipping import Ramp, build_plan, sign_plan
 from gnomon.policies.rollout.store import Store

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gnomon.policies.rollout import resigning
 from gnomon.policies.rollout.client import RolloutClient
-from gnomon.policies.rollout.control import Identity
+from gnomon.policies.rollout.identity import Identity
 from gnomon.policies.rollout.server import ServerSettings
 from gnomon.sdk import dsse, keys
 from gnomon.sdk.assignment import Assignment

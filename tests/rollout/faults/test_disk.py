@@ -76,7 +76,7 @@ def test_a_plan_that_cannot_be_stored_leaves_the_old_one_in_force(
         patch.setattr(world.store, "save", full)  # the bundle is kept already
         with pytest.raises(RolloutError, match="cannot be written"):
             world.ship(source="def score(inflight):\n    return 2 * inflight\n")
-    world.control._manifests.clear()  # signed anew
+    world.control._manifests._signed.clear()  # signed anew
     world.greet(world.processes[0])
     assert world.processes[0].manifest.SerializeToString() == before
     assert [state.plan.id for state in world.control.rollouts()] == [first]

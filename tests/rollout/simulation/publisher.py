@@ -13,7 +13,7 @@ from unittest import mock
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gnomon.policies.rollout import control, upkeep
+from gnomon.policies.rollout import admission, upkeep
 from gnomon.policies.rollout.evidence import Effect
 from gnomon.policies.rollout.shipping import Ramp, build_plan, sign_plan
 from gnomon.sdk import bundle, delivery, dsse, keys, profile
@@ -145,7 +145,7 @@ def remembered() -> Iterator[None]:
 
     Drift is looked for in fewer decisions than a real service makes.
     """
-    valid, program, version = keys.valid, bundle._check_program, control._check_language
+    valid, program, version = keys.valid, bundle._check_program, admission.check_language
 
     def valid_once(public: Any, signature: bytes, message: bytes) -> bool:
         key = (keys.raw(public), signature, message)
@@ -170,7 +170,7 @@ def remembered() -> Iterator[None]:
     with (
         mock.patch.object(keys, "valid", valid_once),
         mock.patch.object(bundle, "_check_program", program_once),
-        mock.patch.object(control, "_check_language", language_once),
+        mock.patch.object(admission, "check_language", language_once),
         mock.patch.object(delivery, "_version", lambda: "simulated"),
         mock.patch.object(upkeep, "LEAST_COUNT", 12),
         mock.patch.object(profile, "EVERY", 1),
