@@ -69,6 +69,7 @@ def serve(
 
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from ..policies.rollout import server
+    from ..policies.rollout.settings import ServerSettings
     from ..sdk import keys
     from ..sdk.keyring import KeyRing
 
@@ -76,7 +77,7 @@ def serve(
     ring = KeyRing(publisher_key)
     pins = ring.read()
     signing, *older = [keys.load_private(path) for path in rollout_key]
-    settings = server.ServerSettings(
+    settings = ServerSettings(
         listen=listen,
         state=state,
         rollout_key=signing,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...sdk.assignment import Switchback
-from .evidence import Arm, Fault, Point
+from .outcomes import Arm, Fault, Point
 
 Side = Literal["stable", "candidate"]
 BOTH: tuple[Side, ...] = ("stable", "candidate")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final, Literal
 
-from .evidence import Effect
 from .finding import Finding
+from .outcomes import Effect
 
 #: What a rollout's calibration says of a simulator that was found wrong.
 RECALIBRATE: Final = "recalibration required"

@@ -10,8 +10,8 @@ from typing import Any
 from gnomon.v1 import policy_pb2
 
 from .events import Act, Event, Excluded, Reverified
-from .evidence import Effect
 from .finding import Finding
+from .outcomes import Effect
 from .plan import Plan
 from .states import MACHINE, State
 from .store import Happened

@@ -13,7 +13,7 @@ from ...sdk.assignment import Switchback
 from ...sdk.measure import BUCKETS
 from .blocks import SETTLE_NS, Blocks, Report
 from .events import Event, Judged, Looked, Seen, Tick
-from .evidence import Arm, Point
+from .outcomes import Arm, Point
 from .pool import Pool
 from .states import MEASURING, RUNNING, Fell, Served, Shadowed, State, Status
 from .upkeep import Counts, added, counted, grown

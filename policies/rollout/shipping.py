@@ -14,7 +14,7 @@ from ...sdk.bundle import bundle_digest, read_bundle
 from ...sdk.errors import RolloutError
 from ...sdk.kind import Arms, Kind
 from ...sdk.records import INCUMBENT
-from .evidence import Effect
+from .outcomes import Effect
 from .plan import read_plan
 
 if TYPE_CHECKING:

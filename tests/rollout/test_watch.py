@@ -22,7 +22,7 @@ from rich.console import Console
 from gnomon.commands import _watch
 from gnomon.commands._board import Allowed, View, lines
 from gnomon.policies.rollout.client import RolloutClient
-from gnomon.policies.rollout.server import ServerSettings
+from gnomon.policies.rollout.settings import ServerSettings
 from gnomon.sdk.errors import UnavailableError
 from gnomon.shadow.report.rollouts import Rollout
 from gnomon.v1 import policy_pb2, rollouts_pb2

@@ -62,11 +62,11 @@ class Client(delivery.DeliveryClient):
     def _take_up(self, hook: Any) -> None:
         with TURN:
             super()._take_up(hook)
-            if self._policies[hook.name].guard.current is not None:
+            if self._holdings.policies[hook.name].guard.current is not None:
                 self._wrote(hook.name, hook.assignment.phase, resumed=True)
 
     def _wrote(self, name: str, phase: str, *, resumed: bool) -> None:
-        guard = self._policies[name].guard
+        guard = self._holdings.policies[name].guard
         assert guard.current is not None
         payload = policy_pb2.Envelope.FromString(guard.current.saved.manifest).payload
         content = hashlib.sha256(payload).hexdigest()

@@ -50,7 +50,7 @@ def test_a_full_disk_refuses_orders_ends_candidates_and_is_made_good(scene: Scen
 def test_an_order_that_cannot_be_stored_has_not_happened(world: Any) -> None:
     rollout = world.ship()
     epoch, before = world.control.epoch("router.pick"), world.control.get()
-    fill(world.store._engine.raw_connection())
+    fill(world.store._database._engine.raw_connection())
     for action in ("hold", "abort", "kill"):
         with pytest.raises(RolloutError, match="full; nothing was changed: free space"):
             world.control.act(rollout, action, "op", "drill " * 2000, "r1")

@@ -88,7 +88,7 @@ MUTANTS = (
     ),
     Mutant(
         "epochs are remembered on disk",
-        "sdk.delivery:DeliveryClient._apply",
+        "sdk.holdings:Holdings._apply",
         "if step.save is not None:",
         "if False:",
         ("superseded", "unsigned", "killed"),

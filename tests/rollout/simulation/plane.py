@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gnomon.policies.rollout.control import Control
 from gnomon.policies.rollout.identity import Identity
-from gnomon.policies.rollout.service import DeliveryService
+from gnomon.policies.rollout.services.delivery import DeliveryService
 from gnomon.policies.rollout.states import State
 from gnomon.v1 import delivery_pb2, policy_pb2
 

@@ -14,7 +14,7 @@ from unittest import mock
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gnomon.policies.rollout import admission, upkeep
-from gnomon.policies.rollout.evidence import Effect
+from gnomon.policies.rollout.outcomes import Effect
 from gnomon.policies.rollout.shipping import Ramp, build_plan, sign_plan
 from gnomon.sdk import bundle, delivery, dsse, keys, profile
 from gnomon.sdk.kind import Feature, Guardrail, Kind, Metric
