@@ -25,6 +25,7 @@ from gnomon.v1 import delivery_pb2
 from .channel import Peer, backoff_s, open_channel
 from .errors import UnavailableError
 from .forking import grpc_usable
+from .hearing import Hearing
 from .holdings import Holdings
 from .keyring import KeyRing
 from .manifest import Anchors, Now
@@ -40,8 +41,7 @@ _STEADY_NS = 2_000_000_000
 _FORK_DEADLINE_S = 1.0
 #: Asks the control plane for an empty message every two seconds; older ones never send any.
 HEARTBEATS = ("gnomon-heartbeats", "1")
-#: Silence of a control plane that sends them: from here on it shows, and after this a new stream is tried.
-_QUIET_NS = 4_000_000_000
+#: After so long a silence of a control plane that sends them a new stream is tried.
 _SILENT_NS = 10_000_000_000
 #: Between two looks at the files of the pinned keys.
 _KEYS_EVERY_S = 0.5
@@ -183,16 +183,13 @@ class DeliveryClient:
 
         A connected one that has sent heartbeats and stops counts as silent from four seconds on.
         """
-        silent_ns = self._silent_ns()
-        if self._connected and silent_ns <= _QUIET_NS:
-            return 0.0
-        return silent_ns / 1e9
+        return self._hearing.staleness_s
 
     @property
     def status(self) -> Status:
         """How delivery is doing, in one value."""
         return Status(
-            self._connected,
+            self._hearing.connected,
             self.staleness_s,
             self._accepted,
             self._refused,
@@ -200,21 +197,14 @@ class DeliveryClient:
             self._last_error,
         )
 
-    def _silent_ns(self) -> int:
-        """Return for how long nothing was heard; 0 of a control plane that need not say anything."""
-        if self._connected and not self._beats:
-            return 0
-        return max(0, self._now().monotonic_ns - self._heard_ns)
-
     def _arm(self) -> None:
         """Set what no process may inherit."""
         self._stopping = threading.Event()
         self._thread = None
         self._stream = None
-        self._connected = self._beats = False
         self._holdings.arm()
         self._looked_ns = 0
-        self._heard_ns = self._now().monotonic_ns
+        self._hearing = Hearing(self._now)
 
     def _before_fork(self) -> None:
         """Have no thread inside gRPC at the moment of the fork."""
@@ -249,7 +239,7 @@ class DeliveryClient:
             except Exception as error:  # noqa: BLE001 - thread boundary: a service must not suffer
                 self._note(error)
             finally:
-                self._connected = self._beats = False
+                self._hearing.ended()
             if self._now().monotonic_ns - opened > _STEADY_NS:
                 attempt = 0
             self._pause(backoff_s(attempt, self._rng))
@@ -298,10 +288,9 @@ class DeliveryClient:
         if self._stopping.is_set():
             stream.outbox.put(None)
         for message in stream.call:
-            self._heard_ns = self._now().monotonic_ns
-            self._connected = True
-            if not message.nonce and message.WhichOneof("resource") is None:
-                self._beats = True
+            beat = not message.nonce and message.WhichOneof("resource") is None
+            self._hearing.heard(beat=beat)
+            if beat:
                 continue
             reply = self._handled(stream.session, message)
             self._count(reply.ack)
@@ -356,7 +345,7 @@ class DeliveryClient:
                 yield message
 
     def _periodic(self, stream: _Stream) -> Iterator[delivery_pb2.ClientMessage]:
-        if self._silent_ns() > _SILENT_NS:
+        if self._hearing.silent_ns > _SILENT_NS:
             stream.call.cancel()
         if self._look_after_keys():
             stream.call.cancel()  # the next stream is told what is missing now
