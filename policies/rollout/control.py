@@ -768,6 +768,7 @@ class Control:
         desk.entered(None, state)
         desk.plan, desk.first_epoch, desk.marks = row.plan, row.first_epoch, row.marks
         self._past[row.id] = state
+        desk.blocks.resumed(self._clock())
         for report in self._store.reports(row.id, state.attempt):
             desk.blocks.put(report)
         if desk.pool is not None:
