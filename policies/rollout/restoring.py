@@ -86,7 +86,7 @@ def restore(store: Store, desks: Desks, bundles: Bundles, now: int) -> None:
     """
     for row in store.rollouts():
         try:
-            _restore_rollout(row, store, desks, bundles)
+            _restore_rollout(row, store, desks, bundles, now)
         except (ArithmeticError, DecodeError, LookupError, TypeError, ValueError) as error:
             raise TrustError(
                 f"rollout {row.id} in the store is damaged ({error}); restore the state folder"
@@ -99,13 +99,14 @@ def restore(store: Store, desks: Desks, bundles: Bundles, now: int) -> None:
         desks[client.hook].seats[client.instance] = seat
 
 
-def _restore_rollout(row: Row, store: Store, desks: Desks, bundles: Bundles) -> None:
+def _restore_rollout(row: Row, store: Store, desks: Desks, bundles: Bundles, now: int) -> None:
     envelope = policy_pb2.Envelope.FromString(row.plan)
     state = codec.from_json(bundles.plan(envelope), row.state)
     desk = desks[row.hook]
     desk.entered(None, state)
     desk.plan, desk.first_epoch, desk.marks = row.plan, row.first_epoch, row.marks
     desks.note(state)
+    desk.blocks.resumed(now)
     for report in store.reports(row.id, state.attempt):
         desk.blocks.put(report)
     if desk.pool is not None:

@@ -226,6 +226,51 @@ def test_a_restart_loses_and_repeats_nothing(world: Any) -> None:
     assert world.ledger.verify().ok
 
 
+def test_a_restart_waits_for_what_processes_measured_meanwhile(world: Any) -> None:
+    world.ship()
+    world.run(20, BETTER, until="CANARY")
+    world.run(8, BETTER)
+    processes, world.processes = world.processes, []
+    world.clock.pass_s(12.0)  # the lease is 15 s: the arms go on by turns
+    world.restart()
+    for _ in range(40):  # nobody is connected yet
+        world.clock.pass_s(0.25)
+        world.control.tick()
+    assert not any(point.left_out for point in world.control.get().points)
+    world.processes = processes
+    for process in processes:
+        world.greet(process)
+    world.control.report("aa", processes[0].report(measured(world, processes[0])))
+    world.control.report("bb", processes[1].report(measured(world, processes[1])))
+    world.run(1, BETTER)
+    points = world.control.get().points
+    assert [point.left_out for point in points] == [""] * len(points)
+    assert (2 * points[-1].pair + 2) * 2 * SECOND > world.clock.now - 6 * SECOND  # to the end
+
+
+def measured(world: Any, process: Any) -> list[delivery_pb2.BlockReport]:
+    """Return all blocks since a process's last report; it keeps them while nobody listens."""
+    first, last = process.reported, world.clock.now // (2 * SECOND)
+    return [
+        report
+        for block in range(first, last)
+        for report in process.blocks((block + 1) * 2 * SECOND, BETTER)
+    ]
+
+
+def test_a_restart_does_not_wait_for_ever(world: Any) -> None:
+    world.ship()
+    world.run(20, BETTER, until="CANARY")
+    world.run(8, BETTER)
+    world.processes = []
+    world.clock.pass_s(12.0)
+    world.restart()
+    for _ in range(80):
+        world.clock.pass_s(0.25)
+        world.control.tick()
+    assert any("no report" in point.left_out for point in world.control.get().points)
+
+
 def test_a_crash_before_the_ledger_is_made_good(world: Any, monkeypatch: Any) -> None:
     world.ship()
     monkeypatch.setattr(world.control._backlog, "account", lambda: None)
