@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import add
 from typing import Literal
 
 from ...sdk.measure import quantile
@@ -105,4 +106,6 @@ def merged(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
     """Return the sum of two histograms, of which either may be empty."""
     if not one or not other:
         return tuple(one or other)
-    return tuple(a + b for a, b in zip(one, other, strict=True))
+    if len(one) != len(other):
+        raise ValueError(f"histograms of {len(one)} and {len(other)} buckets have no sum")
+    return tuple(map(add, one, other))
