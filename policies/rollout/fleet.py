@@ -11,9 +11,10 @@ from ...sdk.errors import RolloutError
 from .accounts import Accounts, assigned
 from .backlog import Backlog
 from .commits import Commits
-from .desk import Desk, Seat, plain_counters
+from .desk import Desk, Seat
 from .desks import Desks
 from .events import Broke, Nacked
+from .reports import plain_counters
 from .store import ClientRow, Happened, Store
 
 _log = logging.getLogger("gnomon.rollout")
