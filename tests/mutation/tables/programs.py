@@ -92,7 +92,7 @@ PROGRAMS = (
         PROGRAM,
         (
             "outputs are whole",
-            "        if parameter.integer and any(map(_fraction, elements(terms[parameter.name]))):",
+            "        if parameter.integer and _has_fraction(terms[parameter.name]):",
             "        if False:",
             "half a machine",
         ),
