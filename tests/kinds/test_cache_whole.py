@@ -16,6 +16,8 @@ from gnomon.sdk.errors import TraceError
 
 from .stage import OUTSIDE, Stage, ended, stage, until
 
+pytestmark = pytest.mark.long
+
 HOOK = "lookups.cache"
 #: A holdout of 16 blocks of 0.2 s is a quarter of it.
 RECORDED_S = 13.5
@@ -50,7 +52,7 @@ def test_a_cache_goes_from_its_accesses_to_a_promoted_policy_and_back(empty: Sta
     assert recorded["kinds"] == ["cache/1"]
 
     frozen, out = empty.frozen(store), empty.folder / "run"
-    searched = run("evolve", "--traces", frozen, "--budget", 30, "--seed", 3, "--out", out)
+    searched = run("evolve", "--traces", frozen, "--budget", 12, "--seed", 3, "--out", out)
     assert searched["winner"]["validation"] < searched["incumbent"]["validation"]
     verdict = run("verify", out / "best.py", "--traces", frozen)
     assert verdict["decision"] == "accepted", verdict["summary"]

@@ -15,6 +15,8 @@ from gnomon.sdk.errors import TraceError
 
 from .stage import Stage, ended, stage, until
 
+pytestmark = pytest.mark.long
+
 HOOK = "moe.rebalance"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "expert_rebalancer.py"
 RANKS = 4

@@ -16,6 +16,8 @@ from gnomon.sdk.errors import TraceError
 
 from .stage import OUTSIDE, Stage, ended, stage, until
 
+pytestmark = pytest.mark.long
+
 HOOK = "workers.next"
 #: What the service's own function is found under.
 INCUMBENT = "lane_service:pick"
