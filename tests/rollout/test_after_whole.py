@@ -29,6 +29,8 @@ from gnomon.v1 import policy_pb2, rollouts_pb2
 
 from .whole import Whole, ended, wait
 
+pytestmark = pytest.mark.long
+
 #: A service whose backends slow down when a file says by how much.
 SERVICE = """
 import random, signal, sys, time

@@ -13,6 +13,8 @@ from gnomon.v1 import rollouts_pb2
 
 from .whole import Whole, ended
 
+pytestmark = pytest.mark.long
+
 #: Users are independent: what one of them is shown changes nothing for another.
 KIND = """
 from gnomon.sdk.kind import Feature, Guardrail, Kind, Metric

@@ -13,6 +13,8 @@ from gnomon.v1 import rollouts_pb2
 
 from .whole import Whole, ended
 
+pytestmark = pytest.mark.long
+
 #: A service whose first backend is slow; it decides until it is told to stop.
 SERVICE = """
 import random, signal, sys, time
