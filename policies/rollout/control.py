@@ -46,6 +46,8 @@ _log = logging.getLogger("gnomon.rollout")
 RECALIBRATE = "recalibration required"
 #: An epoch that a process claims is believed up to here; beyond lies only mischief.
 _MAX_EPOCH = 1 << 53
+#: Orders that may put something in force; the others only take back.
+RAISING = ("resume", "promote", "retry")
 #: A process that left is listed for a day.
 LISTED_NS = 86_400 * 1_000_000_000
 
@@ -275,6 +277,10 @@ class Control:
                 "hook %s: its plan is for another rollout key; sign it again, or ship again", hook
             )
             return []
+        lapse = self._unvouched(desk)
+        if lapse is not None:
+            _log.warning("hook %s: nothing is sent of a %s, until it is taken back", hook, lapse)
+            return []
         target, known = desk.state.target, set(held)
         wanted = [d for d in (target.stable, target.candidate) if d not in ("", INCUMBENT)]
         messages = [self._bundle_push(digest) for digest in wanted if digest not in known]
@@ -368,19 +374,35 @@ class Control:
                 "gnomon keys resign, or take back what it signed with: gnomon keys revoke"
             )
 
+    def _check_vouched(self, desk: Desk, after: State) -> None:
+        """Refuse an order that would put in force what no pinned key signed, as on hold nobody took it back."""
+        publishers = self._identity.publishers
+        lapse = signatures.lapsed(after, desk.plan, self._bundles, publishers)
+        if lapse is not None:
+            raise TrustError(
+                f"rollout {after.plan.id} would run a {lapse}, which is not pinned; sign it again with: "
+                "gnomon keys resign, or ship it again"
+            )
+
     def _lapse(self, desk: Desk, identity: Identity) -> signatures.Lapse | None:
         if desk.state is None:
             return None
         return signatures.lapsed(desk.state, desk.plan, self._bundles, identity.publishers)
 
     def _withdraw(self, desk: Desk) -> None:
-        """Kill what runs without a pinned key's signature; looked at once for every epoch and set of keys."""
-        if self._vouched.get(desk.hook) == desk.epoch:
-            return
-        self._vouched[desk.hook] = desk.epoch
-        lapse = self._lapse(desk, self._identity)
+        """Kill what runs without a pinned key's signature; where that cannot be stored, the next turn tries again."""
+        lapse = self._unvouched(desk)
         if lapse is not None:
             self._apply(desk, Act("kill", "control plane", f"{lapse}, which is revoked"))
+
+    def _unvouched(self, desk: Desk) -> signatures.Lapse | None:
+        """Return what runs without a pinned key's signature; looked at once for every epoch and set of keys."""
+        if self._vouched.get(desk.hook) == desk.epoch:
+            return None
+        lapse = self._lapse(desk, self._identity)
+        if lapse is None:
+            self._vouched[desk.hook] = desk.epoch
+        return lapse
 
     def _rest_on(
         self, desk: Desk, state: State, plan: bytes, bundles: list[str], actor: str
@@ -613,6 +635,8 @@ class Control:
         if before is None:
             return
         after = step(before, event, self._clock())
+        if isinstance(event, Act) and event.action in RAISING:
+            self._check_vouched(desk, after)
         if after is not before or request_id:
             extra = describe.extras(event, before, after, actor)
             self._enter(desk, after, before, extra, request_id)
