@@ -36,6 +36,9 @@ from .turns import Turns
 
 _log = logging.getLogger("gnomon.rollout")
 
+#: Orders that may put something in force; the others only take back.
+RAISING = ("resume", "promote", "retry")
+
 
 class Control:
     """All hooks' rollouts.
@@ -164,7 +167,10 @@ class Control:
             raise RolloutError(f"{state.plan.id} is history; the newest is {newest}")
         order: Action = action  # type: ignore[assignment]  # the machine refuses other words
         act = Act(order, actor or "operator", reason, self._random_bytes(16))
-        self._commits.apply(desk, act, request_id)
+        if action in RAISING:
+            self._commits.apply(desk, act, request_id, allowed=self._trust.require_vouched)
+        else:
+            self._commits.apply(desk, act, request_id)
         return self.get(state.plan.id)
 
     def reverify(self, envelope: policy_pb2.Envelope, actor: str) -> State:
@@ -290,6 +296,10 @@ class Control:
             _log.warning(
                 "hook %s: its plan is for another rollout key; sign it again, or ship again", hook
             )
+            return []
+        lapse = self._trust.unvouched(desk)
+        if lapse is not None:
+            _log.warning("hook %s: nothing is sent of a %s, until it is taken back", hook, lapse)
             return []
         target, known = desk.state.target, set(held)
         wanted = [d for d in (target.stable, target.candidate) if d not in ("", INCUMBENT)]

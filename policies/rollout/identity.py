@@ -14,7 +14,7 @@ from . import signatures
 from .bundles import Bundles
 from .desk import Desk
 from .events import Act
-from .states import MACHINE
+from .states import MACHINE, State
 from .store import Happened
 
 if TYPE_CHECKING:
@@ -95,16 +95,40 @@ class Trust:
                 "gnomon keys resign, or take back what it signed with: gnomon keys revoke"
             )
 
+    def require_vouched(self, desk: Desk, after: State) -> None:
+        """Refuse an order that would put in force what no pinned key signed, as on hold nobody took it back.
+
+        Args:
+            desk: of the hook.
+            after: what the order comes to.
+
+        Raises:
+            TrustError: no pinned key signed it.
+        """
+        known, publishers = self._bundles.envelopes, self.identity.publishers
+        lapse = signatures.lapsed(after, desk.plan, known, publishers)
+        if lapse is not None:
+            raise TrustError(
+                f"rollout {after.plan.id} would run a {lapse}, which is not pinned; sign it again with: "
+                "gnomon keys resign, or ship it again"
+            )
+
     def withdrawal(self, desk: Desk) -> Act | None:
         """Return the order that kills what runs without a pinned key's signature; None where all have one.
 
-        It is looked at once for every epoch and set of keys.
+        It is returned until it has been carried out.
         """
+        lapse = self.unvouched(desk)
+        return Act("kill", "control plane", f"{lapse}, which is revoked") if lapse else None
+
+    def unvouched(self, desk: Desk) -> signatures.Lapse | None:
+        """Return what runs without a pinned key's signature; looked at once for every epoch and set of keys."""
         if self._vouched.get(desk.hook) == desk.epoch:
             return None
-        self._vouched[desk.hook] = desk.epoch
         lapse = self._lapse(desk, self.identity)
-        return Act("kill", "control plane", f"{lapse}, which is revoked") if lapse else None
+        if lapse is None:
+            self._vouched[desk.hook] = desk.epoch
+        return lapse
 
     def _lapse(self, desk: Desk, identity: Identity) -> signatures.Lapse | None:
         if desk.state is None:

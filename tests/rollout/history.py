@@ -11,166 +11,26 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-CONTROL = "control"
-INCUMBENT = "incumbent"
+from .events import (
+    INCUMBENT,
+    Acked,
+    Answered,
+    Counted,
+    Decided,
+    Entry,
+    Event,
+    Installed,
+    Moved,
+    Ordered,
+    Planned,
+    Published,
+    Restarted,
+    Settled,
+    Trusted,
+)
+from .vouching import Vouching
+
 _FULL_WEIGHT = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened.
-
-    Attributes:
-        time_ns: true Unix time, whatever any process's clock says.
-        process: instance of a service's process, or ``control``.
-    """
-
-    time_ns: int
-    process: str
-
-
-@dataclass(frozen=True, slots=True)
-class Planned(Event):
-    """A publisher approved a plan; from here on the control plane may carry it out."""
-
-    hook: str
-    rollout: str
-    stable: str
-    candidate: str
-    weights: tuple[float, ...]
-    lease_ns: int
-    not_after_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Published(Event):
-    """The control plane sent a manifest, ``content`` being the digest of its payload."""
-
-    hook: str
-    rollout: str
-    epoch: int
-    content: str
-    stable: str
-    candidate: str
-    phase: str
-    weight: float
-    kill: bool
-    issued_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Installed(Event):
-    """A process put a manifest in force; ``resumed`` one comes from its own disk."""
-
-    hook: str
-    epoch: int
-    content: str
-    resumed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Acked(Event):
-    """A process acknowledged a manifest."""
-
-    hook: str
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Nacked(Event):
-    """A process refused a resource."""
-
-    hook: str
-    epoch: int
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Decided(Event):
-    """A hook decided: which policy answered, under which epoch, for which arm."""
-
-    hook: str
-    epoch: int
-    arm: str
-    digest: str
-    unit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseEnded(Event):
-    """A process noticed that its lease had run out."""
-
-    hook: str
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Restarted(Event):
-    """A process, or the control plane, began another life; ``kept`` says whether with its state."""
-
-    kept: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Ordered(Event):
-    """Somebody sent an order; its reason is the request's id, so that it is found again."""
-
-    request: str
-    rollout: str
-    action: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answered(Event):
-    """The control plane answered an order: carried out, or refused."""
-
-    request: str
-    ok: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Moved(Event):
-    """Somebody was shown the ``number``-th transition of a rollout, counted from 0."""
-
-    rollout: str
-    number: int
-    before: str
-    after: str
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class Settled(Event):
-    """All transitions of a rollout at the end of the history: (before, after, cause)."""
-
-    rollout: str
-    moves: tuple[tuple[str, str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Counted(Event):
-    """What a rollout's newest attempt has judged: since when it runs, and when that evidence begins."""
-
-    rollout: str
-    attempt: int
-    begun_ns: int
-    since_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry(Event):
-    """One entry of the ledger as it stands at the end; ``event`` is the store's number, 0 for none."""
-
-    seq: int
-    previous: str
-    hash: str
-    kind: str
-    subject: str
-    event: int = 0
-    before: str = ""
-    after: str = ""
-    cause: str = ""
-    order: str = ""
 
 
 def check(history: Sequence[Event], *, deadline_ns: int = 60_000_000_000) -> list[str]:
@@ -181,10 +41,13 @@ def check(history: Sequence[Event], *, deadline_ns: int = 60_000_000_000) -> lis
         deadline_ns: beyond its lease, for how long a manifest may still be taken up: the longest
             delay that goes unnoticed, which is the processes' tolerance of clocks plus their errors.
     """
-    found = _Fleet(deadline_ns)
+    found, vouching = _Fleet(deadline_ns), Vouching()
     for event in history:
+        if isinstance(event, Trusted):
+            found.forget(event)
         found.take(event)
-    return [*found.problems, *_orders(history), *_ledger(history)]
+        vouching.take(event)
+    return [*found.problems, *vouching.problems, *_orders(history), *_ledger(history)]
 
 
 @dataclass(slots=True)
@@ -195,6 +58,7 @@ class _Held:
         manifest: in force; None before the first.
         until_ns: up to when a candidate may decide.
         issued_ns: of the newest manifest that counted for the lease.
+        kept: the last manifest that was put in force, in this life or an earlier one with the same state.
         acked: highest epoch acknowledged, over all lives with the same state.
         killed: highest epoch of an acknowledged kill, likewise.
     """
@@ -202,6 +66,7 @@ class _Held:
     manifest: Published | None = None
     until_ns: int = 0
     issued_ns: int = 0
+    kept: Published | None = None
     acked: int = 0
     killed: int = 0
 
@@ -291,6 +156,7 @@ class _Fleet:
             return
         if event.epoch < held.acked:
             self._say(event, "superseded", f"installed epoch {event.epoch} after {held.acked}")
+        held.kept = manifest
         if event.resumed:
             held.manifest, held.until_ns, held.issued_ns = manifest, 0, 0
             return
@@ -349,6 +215,13 @@ class _Fleet:
                 held.manifest, held.until_ns, held.issued_ns = None, 0, 0
                 if not event.kept:
                     held.acked = held.killed = 0
+                    held.kept = None
+
+    def forget(self, event: Trusted) -> None:
+        """Forget the epochs that a key which is revoked now made a process see; nothing it signed comes back."""
+        for (process, _), held in self.held.items():
+            if process == event.process and held.kept and held.kept.by in event.revoked:
+                held.acked = held.killed = 0
 
 
 def _orders(history: Iterable[Event]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .history import (
+from .events import (
     Acked,
     Answered,
     Counted,
@@ -23,8 +23,10 @@ from .history import (
     Published,
     Restarted,
     Settled,
-    check,
+    Signed,
+    Trusted,
 )
+from .history import check
 
 S = 1_000_000_000
 HOOK, LEASE = "router.pick", 15 * S
@@ -216,3 +218,63 @@ def test_an_order_that_was_refused_then_sent_again_without_an_answer_may_be_carr
     assert wrong in check([order, refused, moved])
     assert wrong not in check([order, refused, again, moved])
     assert wrong in check([order, refused, again, Answered(4 * S, "op", "q1", False), moved])
+
+
+VOUCHED = replace(TRIAL, plan_by=("k1",), by="r1")
+PINNED: list[Event] = [
+    Signed(0, "publisher", "c1", "k1"),
+    Trusted(0, "control", ("k1",)),
+    Trusted(0, "aa", ("k1",)),
+    PLAN,
+]
+
+
+def keys_problems(*more: Event) -> list[str]:
+    return [problem for problem in check([*PINNED, *more]) if problem.startswith("keys")]
+
+
+def test_what_a_pinned_key_signed_decides() -> None:
+    assert check([*PINNED, VOUCHED, *installed(VOUCHED, 2 * S), tried(3 * S)]) == []
+
+
+def test_whoever_never_said_whom_it_trusts_is_not_asked() -> None:
+    assert check([PLAN, TRIAL, *installed(TRIAL, 2 * S), tried(3 * S)]) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (Trusted(2 * S, "aa", ("k2",)), "c1 decided, which no pinned key signed"),
+        (Trusted(2 * S, "aa", ("k2",)), "under a plan that no pinned key signed"),
+        (Trusted(2 * S, "aa", ("k1",), frozenset({"r1"})), "epoch 2 decided, which a revoked key"),
+    ],
+)
+def test_a_decision_by_an_untrusted_signature_is_noticed(change: Trusted, words: str) -> None:
+    found = keys_problems(VOUCHED, *installed(VOUCHED, 2 * S), change, tried(3 * S))
+    assert any(words in problem for problem in found), found
+
+
+def test_signed_again_it_goes_on() -> None:
+    again = replace(VOUCHED, time_ns=2 * S, epoch=3, content="m3", plan_by=("k2", "k1"))
+    signed = Signed(2 * S, "publisher", "c1", "k2")
+    rest = [Trusted(3 * S, "aa", ("k2",)), Trusted(3 * S, "control", ("k2",))]
+    told = [signed, again, *installed(again, 2 * S), *rest, tried(4 * S, epoch=3)]
+    assert keys_problems(VOUCHED, *told) == []
+
+
+def test_a_publication_without_a_pinned_key_is_noticed_and_a_kill_is_not() -> None:
+    unpinned = Trusted(1 * S, "control", ("k2",))
+    found = keys_problems(unpinned, replace(VOUCHED, time_ns=2 * S))
+    assert any("epoch 2 is published under a plan" in problem for problem in found)
+    assert any("c1 is published, which no pinned key signed" in problem for problem in found)
+    assert keys_problems(unpinned, replace(KILL, plan_by=("k1",))) == []
+
+
+def test_an_epoch_that_a_revoked_key_named_is_forgotten_and_another_is_not() -> None:
+    older = replace(VOUCHED, epoch=1, content="m1", by="r2")
+    told = [older, VOUCHED, *installed(VOUCHED, 2 * S)]
+    taken = installed(older, 5 * S)
+    revoked = Trusted(4 * S, "aa", ("k1",), frozenset({"r1"}))
+    assert check([*PINNED, *told, revoked, *taken]) == []
+    other = Trusted(4 * S, "aa", ("k1",), frozenset({"r3"}))
+    assert any("superseded" in problem for problem in check([*PINNED, *told, other, *taken]))

@@ -131,6 +131,49 @@ def test_a_revoked_key_is_taken_back_everywhere_at_once(world: World) -> None:
     assert world.run(1, faster) in ("SHADOW", "CANARY"), "and another key ships again"
 
 
+def test_a_full_disk_puts_a_revocation_off_and_no_manifest_goes_out_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stable(world)
+    old, new = world.publisher.key, keys.generate()
+    revoked = frozenset({keys.keyid(old.public_key())})
+    world.control.trust(identity(world, old, new))
+
+    def full(*args: Any) -> None:
+        raise RolloutError("the store cannot be written: database or disk is full")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(world.control._store, "save", full)
+        with pytest.raises(RolloutError, match="is full"):
+            world.control.trust(identity(world, new, revoked=revoked))
+        for _ in range(2):
+            assert world.control.pushes(HOOK, ()) == [], "nobody is told to run it again"
+            with pytest.raises(RolloutError, match="is full"):
+                world.control.tick()
+        assert world.status == "STABLE"
+    world.control.tick()
+    assert world.status == "ABORTED"
+    assert world.control.get().killed
+
+
+def test_on_hold_nothing_is_brought_back_that_a_revoked_key_signed(world: World) -> None:
+    world.ship()
+    assert world.run(60, faster, until="CANARY") == "CANARY"
+    rollout, new = world.control.get().plan.id, keys.generate()
+    world.control.act(rollout, "hold", "op", "a look", "q1")
+    revoked = frozenset({keys.keyid(world.publisher.key.public_key())})
+    world.control.trust(identity(world, new, revoked=revoked))
+    world.control.tick()
+    assert world.status == "HOLD", "nothing runs that could be taken back"
+    for order in ("resume", "promote"):
+        with pytest.raises(TrustError, match="would run a plan signed by .* which is not pinned"):
+            world.control.act(rollout, order, "op", "go on", f"q-{order}")
+    assert world.status == "HOLD"
+    signed_again(world, new)
+    world.control.act(rollout, "resume", "op", "signed again", "q2")
+    assert world.status == "CANARY"
+
+
 def test_a_process_drops_what_a_revoked_key_signed_without_being_told(world: World) -> None:
     digest, process = stable(world), world.processes[0]
     assert process.policy.resumed().stable_digest == digest

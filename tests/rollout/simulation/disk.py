@@ -14,6 +14,7 @@ from gnomon.policies.rollout.ledger import Entry, Ledger, LedgerFullError
 from gnomon.policies.rollout.store import ClientRow, Happened, Row, Store
 from gnomon.sdk.errors import RolloutError
 from gnomon.sdk.state import Saved
+from gnomon.sdk.witness import Witness
 
 #: What becomes of a write: nothing, the process dies before or after it, or the disk is full.
 Fault = Literal["", "dies before", "dies after", "full"]
@@ -213,6 +214,8 @@ class Folder:
 
     def __init__(self, fuse: Fuse) -> None:
         self.fuse = fuse
+        #: Heads of the ledger that the process was told.
+        self.witness = Witness(None)
         self._saved: dict[str, Saved] = {}
         self._bundles: dict[str, bytes] = {}
 
@@ -229,6 +232,10 @@ class Folder:
             self._saved[hook] = saved
         if fault == "dies after":
             raise Died("state.save")
+
+    def forget(self, hook: str) -> None:
+        """Forget what was saved, as after a revocation."""
+        self._saved.pop(hook, None)
 
     def bundles(self) -> dict[str, bytes]:
         """Return what was kept."""

@@ -14,7 +14,7 @@ from gnomon.sdk.measure import BlockMeasure
 from gnomon.sdk.records import Decision, Outcome
 from gnomon.sdk.slices import SliceMeasure
 
-from ..history import Decided, LeaseEnded
+from ..events import Decided, LeaseEnded
 from .publisher import kind_of
 from .weather import SECOND
 

@@ -37,6 +37,7 @@ class Mutant:
 _RESTARTS = {"plane_crash": 0.2, "orders": 0.4}
 _CRASHES = {"crash": 0.2, "replay": 0.2, "lose_state": 0.0}
 _WRITES = {"writes": 0.08, "orders": 0.3}
+_KEYS = {"keys": 0.5, "partition": 0.05}
 MUTANTS = (
     Mutant(
         "older epochs are refused",
@@ -188,6 +189,45 @@ MUTANTS = (
         "if desk.epoch < hook.epoch < _MAX_EPOCH:",
         "if False:",
         ("apart",),
+    ),
+    Mutant(
+        "what a revoked key signed ends in a process",
+        "sdk.session:HookPolicy.trust",
+        "self.guard.trust(anchors)",
+        "pass",
+        ("keys",),
+        _KEYS,
+    ),
+    Mutant(
+        "key files are read again",
+        "sdk.holdings:Holdings.trust",
+        "self._install(name, assignment)",
+        "pass",
+        ("keys",),
+        _KEYS,
+    ),
+    Mutant(
+        "the control plane takes back what a revoked key signed",
+        "policies.rollout.identity:Trust._lapse",
+        "if desk.state is None:",
+        "if True:",
+        ("keys",),
+        _KEYS,
+    ),
+    Mutant(
+        "what cannot be taken back at once is later",
+        "policies.rollout.identity:Trust.unvouched",
+        "if lapse is None:",
+        "if True:",
+        ("keys",),
+        _KEYS | {"disk_full": 0.2},
+    ),
+    Mutant(
+        "without a scale only the sign is bet on",
+        "policies.rollout.betting:size",
+        "if not 0.0 < scale < math.inf:",
+        "if False:",
+        ("tick",),
     ),
 )
 

@@ -11,7 +11,7 @@ from gnomon.sdk.bundle import bundle_digest
 from gnomon.sdk.errors import GnomonError
 from gnomon.v1 import policy_pb2
 
-from ..history import Answered, Ordered, Planned
+from ..events import Answered, Ordered, Planned, Signed
 from . import publisher
 from .weather import SECOND
 
@@ -61,19 +61,21 @@ class Operators:
         world = self._world
         stable = state.stable if state is not None else "incumbent"
         number = world.rng.randrange(publisher.POLICIES)
-        bundle = publisher.shipped(hook, number)
+        key = world.keys.publisher
+        bundle = publisher.shipped(hook, number, key)
         if bundle_digest(bundle.payload) == stable:
             return
         self.shipped += 1
         plan_id, now = f"r{self.shipped}-{world.seed}", world.plane.clock()
         how = publisher.ramp(world.rng)
-        plan = publisher.plan(hook, number, stable, plan_id, now, how)
+        plan = publisher.plan(hook, number, stable, plan_id, now, how, (key, world.keys.rollout))
         words = policy_pb2.RampPlan.FromString(plan.payload)
         planned = Planned(
             world.now, "publisher", hook, plan_id, stable, words.candidate, tuple(words.weights),
             words.lease_ns, words.not_after_unix_ns,
         )  # fmt: skip
         world.add(planned)
+        world.add(Signed(world.now, "publisher", words.candidate, world.keys.keyid))
         world.draw_truth(hook, words.candidate)
         self._create(bundle, plan, 3)
 
@@ -128,7 +130,9 @@ class Operators:
         if control is None:
             return
         self._verdicts += 1
-        said = publisher.reverification(hook, policy, self._verdicts, world.now)
+        said = publisher.reverification(
+            hook, policy, self._verdicts, world.now, world.keys.publisher
+        )
         for _ in range(world.rng.choice((1, 1, 2))):
             _, error = world.plane.call(lambda: control.reverify(said, "publisher"))
             world.met["verified again" if error is None else "verdict refused"] += 1

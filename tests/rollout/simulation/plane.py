@@ -9,22 +9,23 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gnomon.policies.rollout.control import Control
-from gnomon.policies.rollout.identity import Identity
 from gnomon.policies.rollout.services.delivery import DeliveryService
 from gnomon.policies.rollout.states import State
 from gnomon.v1 import delivery_pb2, policy_pb2
 
-from ..history import CONTROL, Moved, Published, Restarted
+from ..events import CONTROL, Moved, Published, Restarted
 from .disk import Died, Fuse, SimLedger, SimStore, SimTables
 from .process import Process, content
-from .publisher import PUBLISHER, ROLLOUT
 from .wire import Link
 
 if TYPE_CHECKING:
     from .world import World
 
 _PHASES = {1: "stable", 2: "shadow", 3: "canary", 4: "full"}
-_IDENTITY = Identity(ROLLOUT, (PUBLISHER.public_key(),), {})
+
+
+class Gone(RuntimeError):
+    """The control plane died before it answered."""
 
 
 class Plane:
@@ -38,6 +39,8 @@ class Plane:
         self.fuse.rate = world.weather.writes / 4.0
         self.skew_ns = 0
         self.trouble = ""
+        #: What must not happen here, whatever becomes of it.
+        self.problems: list[str] = []
         self.control: Control | None = None
         #: What a replay may bring again.
         self.sent: deque[delivery_pb2.ServerMessage] = deque(maxlen=80)
@@ -55,12 +58,14 @@ class Plane:
         if self.control is not None:
             return
         try:
-            control = Control(self.store, self.ledger, _IDENTITY, self.clock, world.rng.randbytes)
+            control = Control(
+                self.store, self.ledger, world.keys.identity, self.clock, world.rng.randbytes
+            )
         except (Died, Exception) as error:  # noqa: BLE001 - what does not pass is found at the end
             self._again(error)
             return
         self.control, self._service = control, DeliveryService(control)
-        control.published = self._published
+        control.published, control.resigned = self._published, self._service.resigned
         if world.now > world.begin:
             world.add(Restarted(world.now, CONTROL))
 
@@ -114,9 +119,17 @@ class Plane:
         control = self.control
         if control is not None:
             _, error = self.call(control.tick)
-            self.world.met["tick fails"] += error is not None
+            if error is not None:
+                self._failed(error)
             behind = control is self.control and control._backlog.waiting
             self.world.met["ledger falls behind"] += behind
+
+    def _failed(self, error: Exception) -> None:
+        """Note that a tick failed; for anything but a disk that is full, or the process's death, it must not."""
+        self.world.met["tick fails"] += 1
+        if not isinstance(error, Gone) and "is full" not in str(error):
+            what = f"{type(error).__name__}: {error}"
+            self.problems.append(f"tick: {CONTROL} at {self.world.now}: {what}")
 
     def call(self, work: Callable[[], Any]) -> tuple[Any, Exception | None]:
         """Do something in the control plane; return its result, or what it raised.
@@ -129,7 +142,7 @@ class Plane:
             if self.world.rng.random() < 0.5:  # what it has written may be on its way
                 self._drain()
             self.crash()
-            return None, RuntimeError(f"died at {died}")
+            return None, Gone(f"died at {died}")
         except Exception as error:  # noqa: BLE001 - the boundary that coroutines have in the server
             result = None, error
         self._drain()
@@ -189,11 +202,12 @@ class Plane:
         world, payload = self.world, push.envelope.payload
         manifest = policy_pb2.Manifest.FromString(payload)
         rollout = _plan_id(manifest.plan.payload)
+        signed = tuple(made.keyid for made in manifest.plan.signatures)
         world.add(
             Published(
                 world.now, CONTROL, push.hook, rollout, manifest.epoch, content(push.envelope),
                 manifest.stable, manifest.candidate, _PHASES[manifest.phase], manifest.weight,
-                manifest.kill, manifest.issued_unix_ns,
+                manifest.kill, manifest.issued_unix_ns, signed, push.envelope.signatures[0].keyid,
             )
         )  # fmt: skip
         self.show(rollout)

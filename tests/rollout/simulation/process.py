@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from gnomon.sdk import keys
 from gnomon.sdk.channel import Peer
 from gnomon.sdk.delivery import DeliveryClient, Settings
+from gnomon.sdk.keyring import KeyRing, Pins
 from gnomon.sdk.manifest import Anchors, Now
 from gnomon.v1 import delivery_pb2, policy_pb2
 
-from ..history import Acked, Installed, Nacked, Restarted
+from ..events import Acked, Installed, Nacked, Restarted, Trusted
 from .disk import Died, Folder, Fuse
 from .hooks import SimHook
-from .publisher import PUBLISHER
 from .weather import SECOND
 
 if TYPE_CHECKING:
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
 
 #: Tolerance of clocks of these services.
 SKEW_NS = 5 * SECOND
+
+
+class Ring(KeyRing):
+    """The files of a process's pinned keys, which somebody may have changed."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._read = process.pins
+
+    def changed(self) -> Pins | None:
+        """Return what the files say now if they are not as last read."""
+        before, self._read = self._read, self._process.pins
+        return None if before is self._read else self._read
 
 
 class Process:
@@ -39,9 +53,12 @@ class Process:
         self.skew_ns = 0
         self.cut_until = 0
         self.silent_until = 0
+        #: What the files of pinned keys say here.
+        self.pins = world.keys.pins
         self._lives = 0
         self._content: dict[str, str] = {}
         self._arriving = ""
+        self._trusting = False
 
     def now(self) -> Now:
         """Return both clocks of the process's machine."""
@@ -57,15 +74,18 @@ class Process:
             world.add(Restarted(world.now, self.name, kept))
         self.instance = f"{self.name}-{self._lives}"
         self.hooks = {name: SimHook(name, self) for name in world.hooks}
-        anchors = Anchors((PUBLISHER.public_key(),), skew_ns=SKEW_NS)
+        world.add(self._trusted())
+        pins = self.pins
+        anchors = Anchors(pins.publishers, skew_ns=SKEW_NS, revoked=pins.revoked)
         self.client = DeliveryClient(
             self.hooks.values,
-            Settings(Peer("localhost:1"), "router", anchors, self.cell),
+            Settings(Peer("localhost:1"), "router", anchors, self.cell, keyring=Ring(self)),
             lambda: self.instance,
             now=self.now,
             rng=self.rng,
         )
         self.client._holdings._store = self.folder  # type: ignore[assignment]  # a disk of this world
+        self.client._witness = self.folder.witness
         self._arriving = ""
         self.client._holdings.discover()
 
@@ -89,6 +109,8 @@ class Process:
         except Died:
             self.crash()
             return
+        reply.ack.anchor = self.client._witness.newest  # as the stream's own loop does
+        self.client._witness.told(message.anchor, self.now().unix_ns)
         self._record(reply.ack)
         if link is self.link and link is not None:
             link.send(reply)
@@ -103,7 +125,12 @@ class Process:
             world.add(Acked(world.now, self.name, ack.name, ack.epoch))
 
     def installed(self, hook: str, epoch: int) -> None:
-        """Note what a hook put in force: what just arrived, or what its folder held."""
+        """Note what a hook put in force: what just arrived, or what its folder held.
+
+        What is left of a manifest that has lost a signature is no other one.
+        """
+        if self._trusting:
+            return
         what, resumed = self._arriving, not self._arriving
         if resumed:
             what = content(policy_pb2.Envelope.FromString(self.folder.load(hook).manifest))
@@ -111,9 +138,10 @@ class Process:
         world.add(Installed(world.now, self.name, hook, epoch, what, resumed))
 
     def step(self) -> None:
-        """Let the hooks work for a moment, and report."""
+        """Look after the keys, let the hooks work for a moment, and report."""
         if not self.up:
             return
+        self._look_after_keys()
         if self.world.now >= self.silent_until:
             for hook in self.hooks.values():
                 hook.step(self.now())
@@ -123,6 +151,21 @@ class Process:
             assert len(reports) == len(self.hooks), self.client._last_error
             for message in reports:
                 self.link.send(message)
+
+    def _look_after_keys(self) -> None:
+        """Read the files of keys; where they have changed, another stream begins, as in the real loop."""
+        self._trusting = True
+        changed = self.client._look_after_keys()
+        self._trusting = False
+        if changed:
+            self.world.add(self._trusted())
+            if self.link is not None:
+                self.link.break_off()
+                self.link = None
+
+    def _trusted(self) -> Trusted:
+        known = tuple(keys.keyid(key) for key in self.pins.publishers)
+        return Trusted(self.world.now, self.name, known, self.pins.revoked)
 
     def crash(self) -> None:
         """Die, and come back after a while."""

@@ -17,9 +17,15 @@ from gnomon.sdk.kind import Feature, Guardrail, Kind, Metric
 from gnomon.sdk.language import check
 from gnomon.v1 import policy_pb2, rollouts_pb2
 
-PUBLISHER = Ed25519PrivateKey.from_private_bytes(b"p" * 32)
-ROLLOUT = Ed25519PrivateKey.from_private_bytes(b"r" * 32)
-STRANGER = Ed25519PrivateKey.from_private_bytes(b"s" * 32)
+
+def _key(name: str) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+
+
+#: Keys that follow one another, and one that nobody trusts.
+PUBLISHERS = tuple(_key(f"publisher {i}") for i in range(4))
+ROLLOUTS = tuple(_key(f"rollout {i}") for i in range(4))
+STRANGER = _key("stranger")
 KIND = Kind(
     "toy",
     1,
@@ -43,15 +49,15 @@ _WEIGHTS = ((0.5, 1.0), (0.25, 0.5, 1.0), (0.2, 0.35, 0.5, 1.0))
 
 
 @cache
-def shipped(hook: str, number: int) -> policy_pb2.Envelope:
-    """Return the signed bundle of a hook's policy; every second one has a new calibration."""
+def shipped(hook: str, number: int, key: int = 0) -> policy_pb2.Envelope:
+    """Return the bundle of a hook's policy, signed by a key; every second one has a new calibration."""
     kind = kind_of(hook)
     names = kind.input_names
     program = check(f"def score({', '.join(names)}):\n    return {names[0]} + {number}\n", names)
     calibration = {"calibration": f"c{number // 2}"}
     given = (program, hook, kind, "e" * 64, calibration)
     payload = bundle.build_bundle(*given, profile=_profile(1))
-    return dsse.sign(dsse.BUNDLE_TYPE, payload, PUBLISHER)
+    return dsse.sign(dsse.BUNDLE_TYPE, payload, PUBLISHERS[key])
 
 
 def kind_of(hook: str) -> Kind:
@@ -69,7 +75,9 @@ def _profile(until_ns: int) -> policy_pb2.Profile:
     )
 
 
-def reverification(hook: str, policy: str, number: int, until_ns: int) -> policy_pb2.Envelope:
+def reverification(
+    hook: str, policy: str, number: int, until_ns: int, key: int = 0
+) -> policy_pb2.Envelope:
     """Return a fresh verdict on a shipped policy, by a trace that ends at a time."""
     found = next(p for p in (shipped(hook, n).payload for n in range(POLICIES)) if _is(p, policy))
     said = rollouts_pb2.Reverification(
@@ -80,7 +88,7 @@ def reverification(hook: str, policy: str, number: int, until_ns: int) -> policy
         profile=_profile(until_ns),
     )
     payload = said.SerializeToString(deterministic=True)
-    return dsse.sign(dsse.REVERIFICATION_TYPE, payload, PUBLISHER)
+    return dsse.sign(dsse.REVERIFICATION_TYPE, payload, PUBLISHERS[key])
 
 
 @cache
@@ -115,17 +123,26 @@ def ramp(rng: random.Random) -> Ramp:
     )
 
 
-def plan(hook: str, number: int, stable: str, plan_id: str, now: int, how: Ramp) -> Any:
-    """Return a signed plan for a shipped policy."""
+def plan(
+    hook: str,
+    number: int,
+    stable: str,
+    plan_id: str,
+    now: int,
+    how: Ramp,
+    by: tuple[int, int] = (0, 0),
+) -> Any:
+    """Return a plan for a shipped policy, signed ``by`` a publisher's key, for a rollout key."""
+    publisher, rollout = by
     predicted = {"incumbent": Effect(-0.35, -0.45, -0.1)}
     payload = build_plan(
         how,
         shipped(hook, number).payload,
         kind_of(hook),
-        ROLLOUT.public_key(),
+        ROLLOUTS[rollout].public_key(),
         now,
         stable=stable,
         predicted=predicted,
         plan_id=plan_id,
     )
-    return sign_plan(payload, PUBLISHER)
+    return sign_plan(payload, PUBLISHERS[publisher])

@@ -21,7 +21,7 @@ _SEEDS = 34
 _SOAK = 100_000
 _RATES = (
     *("drop", "reorder", "duplicate", "replay", "forge", "breaks", "half_open", "partition"),
-    *("crash", "plane_crash", "writes", "disk_full", "jump", "breaker", "killed", "drift"),
+    *("crash", "plane_crash", "writes", "disk_full", "jump", "breaker", "killed", "drift", "keys"),
 )
 #: Kinds of trouble, and what has to have happened in a soak run, beside every transition.
 SOMETIMES = (
@@ -54,9 +54,16 @@ SOMETIMES = (
     "falls silent",
     "forgery",
     "half-open",
+    "key: publisher revoked",
+    "key: publisher rotated",
+    "key: rollout revoked",
+    "key: rollout rotated",
+    "key: still needed",
     "killed by hand",
     "lease ends",
     "ledger falls behind",
+    "ledger: control.trusted",
+    "ledger: keys.resigned",
     "ledger: rollout.reverification_due",
     "ledger: rollout.reverification_lifted",
     "ledger: rollout.reverified",

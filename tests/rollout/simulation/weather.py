@@ -27,6 +27,7 @@ class Weather:
         orders, exclusions: per second.
         breaker, killed: trips and kill switches of a process, per second.
         drift: of a hook's workload, there and back, per second.
+        keys: rotations and revocations of keys, per second.
     """
 
     processes: int
@@ -54,6 +55,7 @@ class Weather:
     breaker: float
     killed: float
     drift: float
+    keys: float
 
     @property
     def clock_error_ns(self) -> int:
@@ -93,4 +95,5 @@ def draw(rng: random.Random) -> Weather:
         breaker=rate(0.01, 0.3),
         killed=rate(0.01, 0.2),
         drift=rate(0.1, 0.4),
+        keys=rate(0.06, 0.25),
     )

@@ -15,9 +15,11 @@ from gnomon.sdk import dsse
 from gnomon.sdk.state import Saved
 from gnomon.v1 import delivery_pb2
 
-from ..history import CONTROL, Counted, Entry, Event, Settled, check
+from ..events import CONTROL, Counted, Entry, Event, Settled
+from ..history import check
 from ..sticky import by_numpy
 from .arrows import arrow
+from .keys import Keys
 from .operators import Operators
 from .plane import Plane
 from .process import SKEW_NS, Process
@@ -95,6 +97,7 @@ class World:
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._number = 0
         self._truths: dict[tuple[str, str], Truth] = {}
+        self.keys = Keys(self)
         self.plane = Plane(self)
         self.operators = Operators(self)
         self.processes = [
@@ -129,6 +132,7 @@ class World:
 
     def run(self) -> Run:
         """Live through everything and look at it."""
+        self.add(self.keys.trusted())
         self.plane.start()
         for process in self.processes:
             self._settle_in(process)
@@ -176,6 +180,7 @@ class World:
             return
         weather = self.weather
         self.operators.turn()
+        self.keys.turn()
         for hook in self.hooks:
             if self._happens(weather.drift):
                 self._high[hook] = USUAL if self._high[hook] == DRIFTED else DRIFTED
@@ -268,7 +273,7 @@ class World:
         control = self.plane.control
         if control is None:
             return Run(self.seed, tuple(self.history), tuple(apart), 0, self.met)
-        control.tick()
+        self.plane.tick()
         for state in control.rollouts():
             moves = tuple((m.before.value, m.after.value, m.cause) for m in state.transitions)
             self.add(Settled(self.now, CONTROL, state.plan.id, moves))
@@ -280,7 +285,7 @@ class World:
         self.met.update(f"ledger: {entry.kind}" for entry in entries)
         self.history += entries
         deadline = SKEW_NS + self.weather.clock_error_ns
-        problems = check(self.history, deadline_ns=deadline) + apart
+        problems = check(self.history, deadline_ns=deadline) + apart + self.plane.problems
         rollouts = len(control.rollouts())
         return Run(self.seed, tuple(self.history), tuple(problems), rollouts, self.met)
 
