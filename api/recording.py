@@ -146,12 +146,13 @@ def _justified(path: Path, ledger: str | Path) -> tuple[policy_pb2.Profile, str,
     from gnomon.v1 import policy_pb2
 
     from ..sdk.bundle import SUFFIX, load_bundle, read_bundle
-    from ..shadow.gates.verdict import load_verdict
+    from ..shadow.gates.verdict import load_verdict, read_bytes
     from ..shadow.profiles import message
 
     if path.suffix == SUFFIX:
         bundle = read_bundle(load_bundle(path).payload)
         return bundle.profile, bundle.hook, bundle.kind
+    read_bytes(path)
     with closing(existing_ledger(ledger)) as book:
         verdict = load_verdict(path, book)
     profile = message(verdict.profile, verdict.trace) or policy_pb2.Profile()

@@ -54,8 +54,8 @@ def ship(
         float, typer.Option(help="Index of a feature that says its workload moved; 0: not watched.")
     ] = 0.25,
     drift_window: Annotated[str, typer.Option(help="Traffic that one index is of.")] = "1d",
-    drift_windows: Annotated[int, typer.Option(help="In a row beyond it, to count.")] = 2,
-    grace: Annotated[str, typer.Option(help="Time to verify again.")] = "7d",
+    drift_windows: Annotated[int, typer.Option(help="In a row beyond it, to count.")] = 7,
+    grace: Annotated[str, typer.Option(help="Time to verify again.")] = "14d",
     then: Annotated[
         str,
         typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -102,10 +103,14 @@ def drift_of(
         clock: Unix nanoseconds.
 
     Raises:
-        ConfigurationError: the profile holds no features.
+        ConfigurationError: the profile holds no features, or limit or time are no such numbers.
         TraceError: no such store or hook, or a damaged file.
         TrustError: the profile makes no sense.
     """
+    if not 0.0 < limit < math.inf:
+        raise ConfigurationError(f"limit {limit:g} must be above 0 and finite; 0.25 is usual")
+    if not 0.0 < last_s < math.inf:
+        raise ConfigurationError(f"the last {last_s:g} s hold no traffic; give more, such as 1d")
     check_profile(profile)
     if not profile.features:
         raise ConfigurationError(
