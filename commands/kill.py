@@ -58,8 +58,8 @@ def kill(
     elif lift:
         found = unkill(hook or None, state_dir=state_dir)
     else:
-        _note_unknown(hook, state_dir)
         found = order(hook or None, reason=reason, by=by or str(api.acting()), state_dir=state_dir)
+        _note_unknown(hook, state_dir)
     rows = [_row(each) for each in found]
     emit({"file": str(file.path), "kills": rows}, as_json, lambda: _print(file.path, rows))
     if lift and hook and any(each.covers(hook) for each in found):

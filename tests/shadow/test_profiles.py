@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -147,6 +148,22 @@ def test_the_newest_traffic_of_a_store_is_compared(
     assert moved == ([NAMES[1]] if shift else [])
     assert found.as_json()["answer"] == answer
     assert answer in str(found)
+
+
+@pytest.mark.parametrize(
+    ("limit", "last_s", "said"),
+    [
+        (math.nan, 500.0, "limit nan must be above 0"),
+        (0.0, 500.0, "limit 0 must be above 0"),
+        (0.25, 0.0, "the last 0 s hold no traffic"),
+    ],
+)
+def test_numbers_that_compare_nothing_are_refused(
+    tmp_path: Path, limit: float, last_s: float, said: str
+) -> None:
+    store = stored(tmp_path, (0, drawn(2_000, 30.0)))
+    with pytest.raises(ConfigurationError, match=said):
+        drift_of(store, HOOK, load_balancer, profile(), limit=limit, last_s=last_s)
 
 
 def test_without_features_there_is_nothing_to_compare(tmp_path: Path) -> None:
