@@ -138,18 +138,21 @@ def hanging_up() -> Iterator[str]:
 def test_a_control_plane_that_is_there_is_not_to_be_started(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with hanging_up() as address, RolloutClient(address) as client:
-        with pytest.raises(UnavailableError, match="hangs up at once.*GNOMON_TLS_ROOT"):
-            client.list()
+    with (
+        hanging_up() as address,
+        RolloutClient(address) as client,
+        pytest.raises(UnavailableError, match="hangs up at once.*GNOMON_TLS_ROOT"),
+    ):
+        client.list()
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
     certificate, private = Authority(tmp_path).issue("ci")
     for name, path in (("ROOT", tmp_path / "ca.pem"), ("CERT", certificate), ("KEY", private)):
         monkeypatch.setenv(f"GNOMON_TLS_{name}", str(path))
-    with RolloutClient(place.address) as client:
-        with pytest.raises(UnavailableError, match="is there, but TLS with it fails"):
-            client.list()
-    with RolloutClient("127.0.0.1:1") as client:
-        with pytest.raises(UnavailableError, match="does not answer; start it"):
+    for address, said in (
+        (place.address, "is there, but TLS with it fails"),
+        ("127.0.0.1:1", "does not answer; start it"),
+    ):
+        with RolloutClient(address) as client, pytest.raises(UnavailableError, match=said):
             client.list()
 
 

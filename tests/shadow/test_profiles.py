@@ -144,10 +144,33 @@ def test_the_newest_traffic_of_a_store_is_compared(
     )
     assert found.answer == answer
     assert found.age_s == pytest.approx(3600.0, abs=2.0)
+    assert (found.first_ns, {each.first for each in found.features}) == (0, {None})
     moved = [each.name for each in found.features if each.index > 0.25]
     assert moved == ([NAMES[1]] if shift else [])
     assert found.as_json()["answer"] == answer
     assert answer in str(found)
+
+
+def test_what_the_policy_itself_has_changed_is_no_drift(tmp_path: Path) -> None:
+    own, moved = drawn(900, 10.0), drawn(900, 30.0)
+    store = stored(tmp_path, (0, own), (1_000, own), (2_000, moved))
+    until = START + 1_000 * SECOND
+    by_trace = drift_of(store, HOOK, load_balancer, profile(), last_s=500.0)
+    assert by_trace.answer == "drifted"
+    early = stored(tmp_path / "early", (0, own), (1_000, own))
+    same = drift_of(early, HOOK, load_balancer, profile(), policy="p", last_s=500.0)
+    assert (same.answer, same.first_ns) == ("same", START)
+    assert [each.index for each in same.features] == [
+        min(each.trace, math.inf if each.first is None else each.first) for each in same.features
+    ]
+    assert None not in {each.first for each in same.features}
+    assert max(each.trace for each in same.features) > 0.25
+    later = drift_of(store, HOOK, load_balancer, profile(), policy="p", last_s=500.0)
+    assert (later.answer, later.until_ns > until) == ("drifted", True)
+    overlapping = drift_of(early, HOOK, load_balancer, profile(), policy="p", last_s=800.0)
+    assert overlapping.first_ns == 0
+    unknown = drift_of(early, HOOK, load_balancer, profile(), policy="q", last_s=500.0)
+    assert (unknown.first_ns, unknown.answer) == (0, "drifted")
 
 
 @pytest.mark.parametrize(
