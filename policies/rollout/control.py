@@ -282,6 +282,8 @@ class Control:
             _log.warning("hook %s: nothing is sent of a %s, until it is taken back", hook, lapse)
             return []
         target, known = desk.state.target, set(held)
+        if target.candidate and self._clock() >= desk.state.plan.not_after_ns:
+            return []  # the next turn ends it: this life may have begun after the plan's end
         wanted = [d for d in (target.stable, target.candidate) if d not in ("", INCUMBENT)]
         messages = [self._bundle_push(digest) for digest in wanted if digest not in known]
         push = delivery_pb2.ManifestPush(hook=hook, envelope=self._manifest(desk))
