@@ -322,7 +322,8 @@ class Control:
         """
         if not self.witnesses.disputes or not reason:
             raise RolloutError("nothing is in dispute" if reason else "say why, with --reason")
-        self._store.note(self.witnesses.accept(actor or "operator", reason))
+        self._store.note(self.witnesses.acceptance(actor or "operator", reason))
+        self.witnesses.accept()
         self._account()
 
     def ack(self, instance: str, ack: delivery_pb2.Ack) -> None:
