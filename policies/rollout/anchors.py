@@ -104,12 +104,15 @@ class Witnesses:
         """Let go of a process that left."""
         self.said.pop(instance, None)
 
-    def accept(self, actor: str, reason: str) -> Happened:
-        """Return the entry that accepts all open disputes as lost, and let them rest."""
+    def acceptance(self, actor: str, reason: str) -> Happened:
+        """Return the entry that accepts all open disputes as lost; :meth:`accept` lets them rest once it stands."""
         lost = [{"anchor": each.anchor, "problem": each.problem} for each in self.disputes.values()]
+        return Happened(ACCEPTED, actor, "ledger", {"reason": reason, "lost": lost})
+
+    def accept(self) -> None:
+        """Let all open disputes rest."""
         self._accepted.update(self.disputes)
         self.disputes = {}
-        return Happened(ACCEPTED, actor, "ledger", {"reason": reason, "lost": lost})
 
     def _disputed(self, instance: str, anchor: str, problem: str) -> Happened | None:
         known = self.disputes.get(anchor)

@@ -302,6 +302,8 @@ class Control:
             _log.warning("hook %s: nothing is sent of a %s, until it is taken back", hook, lapse)
             return []
         target, known = desk.state.target, set(held)
+        if target.candidate and self._clock() >= desk.state.plan.not_after_ns:
+            return []  # the next turn ends it: this life may have begun after the plan's end
         wanted = [d for d in (target.stable, target.candidate) if d not in ("", INCUMBENT)]
         messages = [self._bundles.push(digest) for digest in wanted if digest not in known]
         envelope = self._manifests.current(desk, self._clock(), signers)
@@ -318,5 +320,6 @@ class Control:
             raise RolloutError(
                 "nothing is in dispute" if reason.strip() else "say why, with --reason"
             )
-        self._backlog.note(self.witnesses.accept(actor or "operator", reason))
+        self._backlog.note(self.witnesses.acceptance(actor or "operator", reason))
+        self.witnesses.accept()
         self._backlog.account()

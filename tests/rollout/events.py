@@ -111,6 +111,11 @@ class Restarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Restored(Event):
+    """Somebody put an older copy of the control plane's files in their place; what came after it is lost."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ordered(Event):
     """Somebody sent an order; its reason is the request's id, so that it is found again."""
 

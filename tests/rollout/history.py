@@ -25,6 +25,7 @@ from .events import (
     Planned,
     Published,
     Restarted,
+    Restored,
     Settled,
     Trusted,
 )
@@ -101,6 +102,9 @@ class _Fleet:
                 self._decided(event)
             case Restarted():
                 self._restarted(event)
+            case Restored():
+                # Epochs and kills after the copy are forgotten here; what processes acknowledged is not.
+                self.first.clear(), self.said.clear(), self.killed.clear(), self.killing.clear()
             case Counted() if event.since_ns < event.begun_ns:
                 what = f"attempt {event.attempt} of {event.rollout} began at {event.begun_ns}"
                 self._say(event, "evidence", f"{what}, its evidence at {event.since_ns}")
@@ -227,6 +231,7 @@ class _Fleet:
 def _orders(history: Iterable[Event]) -> list[str]:
     """Say which orders were lost, repeated, or carried out though refused."""
     orders: dict[str, Ordered] = {}
+    forgotten: set[str] = set()
     answers: dict[str, list[bool]] = defaultdict(list)
     sent: Counter[str] = Counter()
     done: Counter[str] = Counter()
@@ -237,6 +242,8 @@ def _orders(history: Iterable[Event]) -> list[str]:
                 sent[event.request] += 1
             case Answered():
                 answers[event.request].append(event.ok)
+            case Restored():
+                forgotten.update(orders)
             case Settled():
                 done.update(cause for _, _, cause in event.moves)
             case _:
@@ -249,7 +256,7 @@ def _orders(history: Iterable[Event]) -> list[str]:
         what = f"{order.action} {request} of {order.rollout}"
         if count > 1:
             problems.append(f"orders: {what} was carried out {count} times")
-        if True in said and not count:
+        if True in said and not count and request not in forgotten:
             problems.append(f"orders: {what} was acknowledged and lost")
         # One that was sent again and not answered may have been carried out then.
         if said and not any(said) and len(said) == sent[request] and count:
@@ -275,9 +282,15 @@ def _ledger(history: Sequence[Event]) -> list[str]:
     for rollout, moves in settled.items():
         if tuple(told[rollout]) != moves:
             problems.append(f"ledger: {rollout} has {len(moves)} transitions, not those told")
-    for event in history:
+    for event in _since_restored(history):
         if isinstance(event, Moved) and event.rollout in settled:
             seen = (event.before, event.after, event.cause)
             if settled[event.rollout][event.number : event.number + 1] != (seen,):
                 problems.append(f"ledger: {event.rollout} forgot transition {event.number}: {seen}")
     return problems
+
+
+def _since_restored(history: Sequence[Event]) -> Sequence[Event]:
+    """Return what no copy put back has made forgotten."""
+    at = [index for index, event in enumerate(history) if isinstance(event, Restored)]
+    return history[at[-1] :] if at else history

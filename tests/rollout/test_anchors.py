@@ -97,6 +97,26 @@ def test_a_restored_backup_is_found_accepted_and_stays_so(world: Any) -> None:
         world.control.accept("ann", "again")
 
 
+def test_what_cannot_be_written_is_not_accepted(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.ship()
+    ack = world.processes[0].receive(world.control.pushes("router.pick", ())[-1], world.clock.now)
+    ack.anchor = lost = anchor(world.ledger.head().seq + 3, "f")
+    world.control.ack("aa", ack)
+
+    def full(*args: Any) -> None:
+        raise RolloutError("the store cannot be written: database or disk is full")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(world.control._store, "note", full)
+        with pytest.raises(RolloutError, match="is full"):
+            world.control.accept("ann", "restored the backup of 11:00")
+    assert list(world.control.witnesses.disputes) == [lost]
+    world.control.accept("ann", "restored the backup of 11:00")
+    assert world.control.witnesses.disputes == {}
+
+
 def test_a_process_returns_what_it_held_before(tmp_path: Path) -> None:
     witness = Witness(tmp_path)
     assert witness.newest == ""

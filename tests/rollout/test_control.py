@@ -594,3 +594,17 @@ def test_after_a_restart_the_day_begins_anew(world: Any) -> None:
     world.control.tick()
     assert world.control.clients() == []
     assert world.store.clients() == []
+
+
+def test_a_life_that_begins_after_a_plan_ended_sends_nothing_of_its_trial(world: Any) -> None:
+    world.ship()
+    assert world.run(60, BETTER, until="CANARY") == "CANARY"
+    plan = world.control.get().plan
+    world.close()
+    world.clock.pass_s((plan.not_after_ns - world.clock.now) / 1e9 + 1.0)
+    world.control = world.open()
+    assert world.control.pushes("router.pick", ()) == [], "it was greeted before its first turn"
+    world.control.tick()
+    assert world.status != "CANARY"
+    (pushed,) = world.control.pushes("router.pick", ())
+    assert not policy_pb2.Manifest.FromString(pushed.manifest.envelope.payload).candidate

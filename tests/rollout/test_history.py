@@ -22,6 +22,7 @@ from .events import (
     Planned,
     Published,
     Restarted,
+    Restored,
     Settled,
     Signed,
     Trusted,
@@ -102,6 +103,13 @@ RENEWED = [
         Installed(at * S, "aa", HOOK, 2, f"r{at}"),
     )
 ]
+VOUCHED = replace(TRIAL, plan_by=("k1",), by="r1")
+PINNED: list[Event] = [
+    Signed(0, "publisher", "c1", "k1"),
+    Trusted(0, "control", ("k1",)),
+    Trusted(0, "aa", ("k1",)),
+    PLAN,
+]
 PLANTED: dict[str, tuple[str, list[Event]]] = {
     "a trial is published after its plan ended": (
         "expired",
@@ -146,6 +154,10 @@ PLANTED: dict[str, tuple[str, list[Event]]] = {
         + [Installed(28 * S, "aa", HOOK, 2, "m2")],
     ),
     "renewals of a superseded epoch": ("superseded", [*BEGUN, KILL, *RENEWED, tried(479 * S)]),
+    "a policy that no pinned key signed": (
+        "keys",
+        [*PINNED, VOUCHED, *installed(VOUCHED, 2 * S), Trusted(2 * S, "aa", ("k2",)), tried(3 * S)],
+    ),
     "a weight beyond the plan": ("weight", [PLAN, HEAVY]),
     "a canary above one half": ("weight", [PLAN, replace(TRIAL, weight=1.0)]),
     "a candidate that decides in live shadow": (
@@ -220,15 +232,6 @@ def test_an_order_that_was_refused_then_sent_again_without_an_answer_may_be_carr
     assert wrong in check([order, refused, again, Answered(4 * S, "op", "q1", False), moved])
 
 
-VOUCHED = replace(TRIAL, plan_by=("k1",), by="r1")
-PINNED: list[Event] = [
-    Signed(0, "publisher", "c1", "k1"),
-    Trusted(0, "control", ("k1",)),
-    Trusted(0, "aa", ("k1",)),
-    PLAN,
-]
-
-
 def keys_problems(*more: Event) -> list[str]:
     return [problem for problem in check([*PINNED, *more]) if problem.startswith("keys")]
 
@@ -278,3 +281,22 @@ def test_an_epoch_that_a_revoked_key_named_is_forgotten_and_another_is_not() -> 
     assert check([*PINNED, *told, revoked, *taken]) == []
     other = Trusted(4 * S, "aa", ("k1",), frozenset({"r3"}))
     assert any("superseded" in problem for problem in check([*PINNED, *told, other, *taken]))
+
+
+def test_what_a_copy_put_back_has_lost_is_forgiven_and_what_came_after_is_not() -> None:
+    order = [Ordered(1 * S, "op", "q9", "r-1", "hold"), Answered(1 * S, "op", "q9", True)]
+    shown = Moved(2 * S, "control", "r-1", 5, "CANARY", "HOLD", "q9")
+    settled, back = Settled(9 * S, "control", "r-1", ()), Restored(3 * S, "control")
+    assert any("acknowledged and lost" in problem for problem in check([*order, settled]))
+    assert any("forgot transition 5" in problem for problem in check([shown, settled]))
+    assert check([*order, shown, back, settled]) == []
+    found = check([back, *order, shown, settled])
+    assert any("acknowledged and lost" in problem for problem in found)
+    assert any("forgot transition 5" in problem for problem in found)
+
+
+def test_a_copy_put_back_lets_no_process_go_back() -> None:
+    later = replace(TRIAL, epoch=3, content="m3")
+    told = [PLAN, TRIAL, later, *installed(later, 2 * S), Restored(3 * S, "control")]
+    found = check([*told, replace(TRIAL, time_ns=4 * S), *installed(TRIAL, 5 * S)])
+    assert [problem.partition(":")[0] for problem in found] == ["superseded"]

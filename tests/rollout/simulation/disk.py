@@ -92,6 +92,15 @@ class SimStore(Store):
     save = _guarded("store.save", _store_full)(Store.save)
     note = _guarded("store.note", _store_full)(Store.note)
     put_bundle = _guarded("store.put_bundle", _store_full)(Store.put_bundle)
+
+    def copied(self) -> SimStore:
+        """Return a store with the same content."""
+        other = SimStore(self.fuse)
+        with self._engine.connect() as own, other._engine.connect() as new:
+            raw: Any = own.connection.driver_connection
+            raw.backup(new.connection.driver_connection)
+        return other
+
     put_clients = _guarded("store.put_clients", _store_full)(Store.put_clients)
     put_reports = _guarded("store.put_reports", _store_full)(Store.put_reports)
     put_sums = _guarded("store.put_sums", _store_full)(Store.put_sums)
@@ -113,6 +122,17 @@ class _Tables:
         self._clients: dict[tuple[str, str], ClientRow] = {}
         self._reports: dict[tuple[str, int], dict[tuple[Any, ...], Report]] = {}
         self._sums: dict[tuple[str, int], dict[str, bytes]] = {}
+
+    def copied(self) -> Any:
+        """Return tables with the same content; rows and reports are never changed, only replaced."""
+        other = type(self).__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        for name in ("_rows", "_epochs", "_requests", "_bundles", "_clients"):
+            setattr(other, name, dict(getattr(self, name)))
+        for name in ("_reports", "_sums"):
+            setattr(other, name, {key: dict(kept) for key, kept in getattr(self, name).items()})
+        other._events = list(self._events)
+        return other
 
     def save(self, row: Row, happened: Iterable[Happened], request_id: str = "") -> list[Happened]:
         self._rows[row.id] = row
@@ -200,6 +220,12 @@ class SimLedger(Ledger):
     def __init__(self, fuse: Fuse, clock: Callable[[], int]) -> None:
         self.fuse = fuse
         super().__init__(":memory:", clock)
+
+    def copied(self) -> SimLedger:
+        """Return a ledger with the same content."""
+        other = SimLedger(self.fuse, self._clock)
+        self._connection.backup(other._connection)
+        return other
 
     def append(self, kind: str, actor: str, subject: str, body: Any) -> Entry:
         """Append under the fuse."""

@@ -49,12 +49,13 @@ class Keys:
     Attributes:
         identity: in the control plane's files.
         pins: in those of the services, as soon as they have reached them.
+        busy: whether something is under way.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._ring = Ring()
-        self._busy = False
+        self.busy = False
         self._take(self._ring)
 
     @property
@@ -81,9 +82,9 @@ class Keys:
         """Begin something with the keys, or nothing, once a second."""
         world, way = self._world, self._world.rng.choice(_WAYS)
         last = self.publisher if way.startswith("publisher") else self.rollout
-        if self._busy or world.rng.random() >= world.weather.keys or last + 1 >= len(PUBLISHERS):
+        if self.busy or world.rng.random() >= world.weather.keys or last + 1 >= len(PUBLISHERS):
             return
-        self._busy = True
+        self.busy = True
         ring = self._ring
         if way.startswith("publisher"):
             gone, known = _id(PUBLISHERS, last), (*ring.publishers, last + 1)
@@ -102,7 +103,7 @@ class Keys:
         self._set(first, lambda: self._sign(rest))
 
     def _done(self, way: str) -> None:
-        self._busy = False
+        self.busy = False
         self._world.met[f"key: {way}"] += 1
 
     def _later(self, work: Callable[[], None]) -> None:
@@ -116,6 +117,7 @@ class Keys:
             return
         before = self._ring
         self._take(ring)
+        world.plane.backups.drop()
         _, error = world.plane.call(lambda: control.trust(ring.identity()))
         if isinstance(error, TrustError):
             world.met["key: still needed"] += 1
@@ -158,6 +160,7 @@ class Keys:
             digest = bundle_digest(bundle.payload)
             world.add(Signed(world.now, "publisher", digest, self.keyid))
         given = (found.hook, words, bundles, "publisher")
+        world.plane.backups.drop()
         _, error = world.plane.call(lambda: control.resign(*given))
         world.met["signed again" if error is None else "signed again, and refused"] += 1
         return error  # type: ignore[no-any-return]

@@ -37,6 +37,7 @@ class Mutant:
 _RESTARTS = {"plane_crash": 0.2, "orders": 0.4}
 _CRASHES = {"crash": 0.2, "replay": 0.2, "lose_state": 0.0}
 _WRITES = {"writes": 0.08, "orders": 0.3}
+_RESTORES = {"restores": 0.3, "keys": 0.0, "lose_state": 0.0}
 _KEYS = {"keys": 0.5, "partition": 0.05}
 MUTANTS = (
     Mutant(
@@ -176,14 +177,6 @@ MUTANTS = (
         ("evidence",),
     ),
     Mutant(
-        "no order begins anything after the plan ended",
-        "policies.rollout.orders:_require_plan",
-        "if now >= state.plan.not_after_ns:",
-        "if False:",
-        ("expired",),
-        {"seconds": 90.0, "orders": 0.3},
-    ),
-    Mutant(
         "an epoch seen elsewhere is overtaken",
         "policies.rollout.fleet:Fleet.hello",
         "if desk.epoch < hook.epoch < _MAX_EPOCH:",
@@ -221,6 +214,22 @@ MUTANTS = (
         "if True:",
         ("keys",),
         _KEYS | {"disk_full": 0.2},
+    ),
+    Mutant(
+        "what a process remembers is heard",
+        "policies.rollout.anchors:Witnesses.say",
+        "if not problem:",
+        "if True:",
+        ("witness",),
+        _RESTORES,
+    ),
+    Mutant(
+        "a store that is older than its ledger is refused",
+        "policies.rollout.restoring:check_complete",
+        "if told > stored:",
+        "if False:",
+        ("older",),
+        _RESTORES,
     ),
     Mutant(
         "without a scale only the sign is bet on",

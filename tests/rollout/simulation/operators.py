@@ -36,6 +36,10 @@ class Operators:
     def turn(self) -> None:
         """Do something, or nothing, once a second."""
         world, rng = self._world, self._world.rng
+        control = world.plane.control
+        if control is not None and control.witnesses.disputes and rng.random() < 0.1:
+            _, error = world.plane.call(lambda: control.accept("operator", "a copy was put back"))
+            world.met["loss accepted" if error is None else "loss not accepted"] += 1
         for hook in world.hooks:
             state = self._newest(hook)
             active = state is not None and state.status in ACTIVE

@@ -14,6 +14,7 @@ from gnomon.policies.rollout.states import State
 from gnomon.v1 import delivery_pb2, policy_pb2
 
 from ..events import CONTROL, Moved, Published, Restarted
+from .backups import Backups
 from .disk import Died, Fuse, SimLedger, SimStore, SimTables
 from .process import Process, content
 from .wire import Link
@@ -21,6 +22,8 @@ from .wire import Link
 if TYPE_CHECKING:
     from .world import World
 
+#: One outage in ten lasts up to so long: beyond a lease, and the end of some plans.
+_OUTAGE_S = 25.0
 _PHASES = {1: "stable", 2: "shadow", 3: "canary", 4: "full"}
 
 
@@ -41,6 +44,7 @@ class Plane:
         self.trouble = ""
         #: What must not happen here, whatever becomes of it.
         self.problems: list[str] = []
+        self.backups = Backups(self)
         self.control: Control | None = None
         #: What a replay may bring again.
         self.sent: deque[delivery_pb2.ServerMessage] = deque(maxlen=80)
@@ -63,7 +67,9 @@ class Plane:
             )
         except (Died, Exception) as error:  # noqa: BLE001 - what does not pass is found at the end
             self._again(error)
+            self.backups.refused()
             return
+        self.backups.begun()
         self.control, self._service = control, DeliveryService(control)
         control.published, control.resigned = self._published, self._service.resigned
         if world.now > world.begin:
@@ -161,7 +167,8 @@ class Plane:
             link.dropped()
         self._links = []
         self.skew_ns = round(world.rng.uniform(-1, 1) * world.weather.skew_s * 1e9)
-        world.after(world.rng.uniform(0.1, 4.0), self.start)
+        longest = _OUTAGE_S if world.rng.random() < 0.1 and not world.calm else 4.0
+        world.after(world.rng.uniform(0.1, longest), self.start)
 
     def _newest(self) -> list[State]:
         """Return the newest rollout of every hook."""
@@ -211,6 +218,10 @@ class Plane:
             )
         )  # fmt: skip
         self.show(rollout)
+
+    def forget(self) -> None:
+        """Forget what was shown: an older copy of the files may tell it anew."""
+        self._shown = {}
 
     def show(self, rollout: str) -> None:
         """Note which transitions somebody has seen by now."""

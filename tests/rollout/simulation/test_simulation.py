@@ -21,7 +21,18 @@ _SEEDS = 34
 _SOAK = 100_000
 _RATES = (
     *("drop", "reorder", "duplicate", "replay", "forge", "breaks", "half_open", "partition"),
-    *("crash", "plane_crash", "writes", "disk_full", "jump", "breaker", "killed", "drift", "keys"),
+    *(
+        "crash",
+        "plane_crash",
+        "writes",
+        "disk_full",
+        "jump",
+        "breaker",
+        "killed",
+        "drift",
+        "keys",
+        "restores",
+    ),
 )
 #: Kinds of trouble, and what has to have happened in a soak run, beside every transition.
 SOMETIMES = (
@@ -64,6 +75,8 @@ SOMETIMES = (
     "ledger falls behind",
     "ledger: control.trusted",
     "ledger: keys.resigned",
+    "ledger: ledger.accepted",
+    "ledger: ledger.disputed",
     "ledger: rollout.reverification_due",
     "ledger: rollout.reverification_lifted",
     "ledger: rollout.reverified",
@@ -75,10 +88,14 @@ SOMETIMES = (
     "order recalibrated done",
     "order repeated",
     "order sent again",
+    "older store refused",
     "partition",
     "plan sent again",
     "process restart",
     "process restart without state",
+    "put back: both",
+    "put back: ledger",
+    "put back: store",
     "replay",
     "third attempt",
     "verdict refused",

@@ -28,6 +28,7 @@ class Weather:
         breaker, killed: trips and kill switches of a process, per second.
         drift: of a hook's workload, there and back, per second.
         keys: rotations and revocations of keys, per second.
+        restores: of an older copy of the control plane's files, per second since it was taken.
     """
 
     processes: int
@@ -56,6 +57,7 @@ class Weather:
     killed: float
     drift: float
     keys: float
+    restores: float
 
     @property
     def clock_error_ns(self) -> int:
@@ -96,4 +98,5 @@ def draw(rng: random.Random) -> Weather:
         killed=rate(0.01, 0.2),
         drift=rate(0.1, 0.4),
         keys=rate(0.06, 0.25),
+        restores=rate(0.06, 0.15),
     )

@@ -13,7 +13,7 @@ from gnomon.policies.rollout.ledger import GENESIS
 from gnomon.policies.rollout.states import State
 from gnomon.sdk import dsse
 from gnomon.sdk.state import Saved
-from gnomon.v1 import delivery_pb2
+from gnomon.v1 import delivery_pb2, policy_pb2
 
 from ..events import CONTROL, Counted, Entry, Event, Settled
 from ..history import check
@@ -181,6 +181,7 @@ class World:
         weather = self.weather
         self.operators.turn()
         self.keys.turn()
+        self.plane.backups.turn()
         for hook in self.hooks:
             if self._happens(weather.drift):
                 self._high[hook] = USUAL if self._high[hook] == DRIFTED else DRIFTED
@@ -261,6 +262,7 @@ class World:
         self.weather = replace(self.weather, delay_s=0.001)
         self.plane.fuse.rate, self.plane.fuse.full = 0.0, ()
         self.plane.skew_ns = 0
+        self.plane.start()
         for process in self.processes:
             process.fuse.rate, process.skew_ns, process.cut_until = 0.0, 0, 0
             process.silent_until = 0
@@ -286,6 +288,7 @@ class World:
         self.history += entries
         deadline = SKEW_NS + self.weather.clock_error_ns
         problems = check(self.history, deadline_ns=deadline) + apart + self.plane.problems
+        problems += self.plane.backups.problems()
         rollouts = len(control.rollouts())
         return Run(self.seed, tuple(self.history), tuple(problems), rollouts, self.met)
 
@@ -338,7 +341,20 @@ class World:
                 if control.rollouts(hook) and guard.epoch != told and "expired" not in error:
                     where = f"{process.name} at {hook}: epoch {guard.epoch} instead of {told}"
                     problems.append(f"apart: {where}: {error}")
+                elif guard.current is not None and guard.epoch == told:
+                    problems += self._otherwise(process.name, hook, guard.current.manifest)
         return problems
+
+    def _otherwise(self, process: str, hook: str, found: policy_pb2.Manifest) -> list[str]:
+        """Say where a process has the epoch in force with another content."""
+        control = self.plane.control
+        if control is None or not control.rollouts(hook):
+            return []
+        target = control.rollouts(hook)[-1].target
+        own, said = (found.kill, found.candidate), (target.kill, target.candidate)
+        if own == said and found.stable == target.stable:
+            return []
+        return [f"apart: {process} at {hook}: epoch {found.epoch} of {own} instead of {said}"]
 
 
 def simulate(seed: int, weather: Weather | None = None, *, on_sqlite: bool | None = None) -> Run:
