@@ -8,7 +8,7 @@ from typing import Literal
 
 from ...sdk.assignment import Switchback
 from ...sdk.channel import BACKOFF_MOST_S
-from .evidence import Arm, Fault, Point
+from .outcomes import Arm, Fault, Point
 
 Side = Literal["stable", "candidate"]
 BOTH: tuple[Side, ...] = ("stable", "candidate")

@@ -24,7 +24,7 @@ from ...sdk.channel import Peer, open_channel
 from ...sdk.errors import RolloutError, TrustError, UnavailableError
 from ...sdk.records import INCUMBENT
 from .chain import Entry, LedgerCheck
-from .service import message_entry
+from .entries import message_entry
 
 if TYPE_CHECKING:
     from types import TracebackType

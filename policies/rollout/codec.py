@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from . import units_codec
 from .blocks import Exclusion, Window
-from .evidence import Arm, Point
 from .finding import Finding
+from .outcomes import Arm, Point
 from .plan import Plan
 from .states import Fell, LookSummary, Served, Shadowed, State, Status, Transition, alpha_of
 from .units import UnitEvidence
+from .units_codec import flat
 from .upkeep import Index, Notice, Reference, Terms, Watch
 
 
@@ -24,21 +24,21 @@ def to_json(state: State) -> dict[str, Any]:
         "entered_ns": state.entered_ns,
         "attempt": state.attempt,
         "step": state.step,
-        "windows": [asdict(window) for window in state.windows],
-        "looks": [asdict(look) for look in state.looks],
+        "windows": [flat(window) for window in state.windows],
+        "looks": [flat(look) for look in state.looks],
         "units": units_codec.to_json(units) if units else None,
         "points": [_point_json(point) for point in state.points],
-        "exclusions": [asdict(exclusion) for exclusion in state.exclusions],
-        "shadow": asdict(state.shadow),
-        "served": asdict(state.served),
-        "fell": asdict(state.fell),
+        "exclusions": [flat(exclusion) for exclusion in state.exclusions],
+        "shadow": flat(state.shadow),
+        "served": flat(state.served),
+        "fell": flat(state.fell),
         "held_from": state.held_from.value,
         "spent": state.spent,
         "transitions": [transition_json(made) for made in state.transitions],
         "calibration": state.calibration,
         "killed": state.killed,
         "withdrawn": state.withdrawn,
-        "watches": [asdict(watch) for watch in state.watches],
+        "watches": [_watch_json(watch) for watch in state.watches],
     }
 
 
@@ -82,12 +82,22 @@ def _evidence(plan: Plan, points: tuple[Point, ...], data: dict[str, Any]) -> Fi
 
 def transition_json(made: Transition) -> dict[str, Any]:
     """Return a transition as plain JSON values."""
-    return {**asdict(made), "before": made.before.value, "after": made.after.value}
+    return flat(made) | {"before": made.before.value, "after": made.after.value}
 
 
 def _transition(data: dict[str, Any]) -> Transition:
     known = {**data, "before": Status(data["before"]), "after": Status(data["after"])}
     return Transition(**known)
+
+
+def _watch_json(watch: Watch) -> dict[str, Any]:
+    parts = {
+        "terms": flat(watch.terms),
+        "profile": [flat(each) for each in watch.profile],
+        "indices": [flat(each) for each in watch.indices],
+        "notice": flat(watch.notice) if watch.notice else None,
+    }
+    return flat(watch) | parts
 
 
 def _watch(data: dict[str, Any]) -> Watch:
@@ -105,13 +115,8 @@ def _watch(data: dict[str, Any]) -> Watch:
 
 
 def _point_json(point: Point) -> dict[str, Any]:
-    # ``asdict`` copies every count of both histograms by itself, at every change of a long rollout.
-    arms = {"stable": _flat(point.stable), "candidate": _flat(point.candidate)}
-    return _flat(point) | arms
-
-
-def _flat(value: Point | Arm) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    arms = {"stable": flat(point.stable), "candidate": flat(point.candidate)}
+    return flat(point) | arms
 
 
 def _point(data: dict[str, Any]) -> Point:

@@ -16,7 +16,8 @@ from ...sdk.kind import Arms
 from ...sdk.manifest import MAX_SLICES, MIN_SLICES
 from ...sdk.records import INCUMBENT
 from ...sdk.slices import GROUPS
-from .evidence import Effect, Evidence, Rail
+from .evidence import Evidence
+from .outcomes import Effect, Rail
 from .rerandomise import DRAWS, HALF_SPENT
 from .units import UnitEvidence
 from .upkeep import NOTHING, Terms

@@ -5,14 +5,22 @@ Which assignments have crossed depends on every look, and the sums of earlier lo
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
-from .evidence import Arm
+from .outcomes import Arm
 from .rerandomise import Crossing
 from .slices import Ratio, Slices
 from .units import UnitEvidence, UnitRail
 from .wealth import Failures
+
+
+def flat(value: Any) -> dict[str, Any]:
+    """Return the fields of a frozen dataclass as they are.
+
+    ``asdict`` copies every number of every tuple by itself, at every change of a long rollout.
+    """
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 def to_json(evidence: UnitEvidence) -> dict[str, Any]:
@@ -24,14 +32,14 @@ def to_json(evidence: UnitEvidence) -> dict[str, Any]:
         "shares": [_crossing_json(test) for test in evidence.shares],
         "treated": evidence.treated,
         "slices": evidence.slices,
-        "base": asdict(evidence.base),
-        "tested": [asdict(arm) for arm in evidence.tested],
-        "stable": asdict(evidence.stable),
-        "candidate": asdict(evidence.candidate),
+        "base": flat(evidence.base),
+        "tested": [flat(arm) for arm in evidence.tested],
+        "stable": flat(evidence.stable),
+        "candidate": flat(evidence.candidate),
         "seen": list(evidence.seen),
         "effective": list(evidence.effective),
         # An error that is not known is no number of JSON's.
-        "ratio": asdict(evidence.ratio) if evidence.ratio != Ratio() else None,
+        "ratio": flat(evidence.ratio) if evidence.ratio != Ratio() else None,
         "looks": evidence.looks,
     }
 
@@ -80,7 +88,7 @@ def _crossing(level: float, data: dict[str, Any]) -> Crossing:
 def _rail_json(rail: UnitRail) -> dict[str, Any]:
     fine: Any = None
     if isinstance(rail.fine, Failures):
-        fine = asdict(rail.fine)
+        fine = flat(rail.fine)
     elif rail.fine is not None:
         fine = _crossing_json(rail.fine)
     return {"worse": _crossing_json(rail.worse), "fine": fine}

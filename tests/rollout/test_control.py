@@ -273,7 +273,7 @@ def test_a_restart_does_not_wait_for_ever(world: Any) -> None:
 
 def test_a_crash_before_the_ledger_is_made_good(world: Any, monkeypatch: Any) -> None:
     world.ship()
-    monkeypatch.setattr(world.control, "_account", lambda: None)
+    monkeypatch.setattr(world.control._backlog, "account", lambda: None)
     world.run(20, BETTER, until="CANARY")
     known = len(world.ledger.list())
     world.restart()
@@ -477,7 +477,7 @@ def test_a_ledger_that_fails_for_a_while_misses_nothing(world: Any, monkeypatch:
 def test_the_backlog_is_written_when_nothing_else_happens(world: Any, monkeypatch: Any) -> None:
     rollout = world.ship()
     with monkeypatch.context() as patch:
-        patch.setattr(world.control, "_account", lambda: None)
+        patch.setattr(world.control._backlog, "account", lambda: None)
         world.control.act(rollout, "hold", "op", "drill", "")
     known = len(world.ledger.list())
     world.control.tick()
@@ -487,9 +487,9 @@ def test_the_backlog_is_written_when_nothing_else_happens(world: Any, monkeypatc
 def test_a_gap_of_an_earlier_life_is_closed_at_the_start(world: Any, monkeypatch: Any) -> None:
     rollout = world.ship()
     with monkeypatch.context() as patch:
-        patch.setattr(world.control, "_account", lambda: None)
+        patch.setattr(world.control._backlog, "account", lambda: None)
         world.control.act(rollout, "hold", "op", "drill", "")
-    world.control._accounted += 1
+    world.control._backlog._accounted += 1
     world.control.act(rollout, "resume", "op", "drill", "")
     for _ in range(2):
         world.restart()
@@ -509,16 +509,16 @@ def test_an_acknowledgement_of_the_future_is_not_believed(world: Any, epoch: int
 
 def test_one_hooks_trouble_keeps_no_other_from_its_renewal(world: Any, monkeypatch: Any) -> None:
     world.ship()
-    world.control._desks = {"a.bad": Desk("a.bad"), **world.control._desks}
-    world.control._desks["a.bad"].state = world.control.get()
-    flush = world.control._flush
+    desks, fleet = world.control._desks, world.control._fleet
+    desks._desks = {"a.bad": Desk("a.bad", state=world.control.get()), **desks._desks}
+    keep = fleet.keep
 
     def broken(desk: Any) -> None:
         if desk.hook == "a.bad":
             raise OverflowError("an integer too large")
-        flush(desk)
+        keep(desk)
 
-    monkeypatch.setattr(world.control, "_flush", broken)
+    monkeypatch.setattr(fleet, "keep", broken)
     issued = world.processes[0].manifest.issued_unix_ns
     world.clock.pass_s(6)
     with pytest.raises(OverflowError):

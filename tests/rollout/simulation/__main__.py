@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 
-from .publisher import remembered
-from .runner import ROOT, play, soak
+from .memory import remembered
+from .runner import ROOT, soak
 from .world import simulate
 
 
@@ -19,11 +18,7 @@ def main() -> int:
     parser.add_argument("--history", action="store_true", help="print all its events, too")
     parser.add_argument("--rollouts", type=int, help="play seeds until so many rollouts are done")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--chunk", type=int, nargs=2, metavar=("FIRST", "COUNT"))
     given = parser.parse_args()
-    if given.chunk:
-        print(json.dumps(play(*given.chunk)))
-        return 0
     if given.rollouts:
         report = soak(given.rollouts, ROOT / "build" / "soak", given.workers)
         print(report.told())

@@ -104,7 +104,7 @@ class _Tables:
     """
 
     def __init__(self) -> None:
-        self._rows: dict[str, tuple[Row, str]] = {}
+        self._rows: dict[str, Row] = {}
         self._epochs: dict[str, int] = {}
         self._events: list[Happened] = []
         self._requests: dict[str, str] = {}
@@ -114,8 +114,7 @@ class _Tables:
         self._sums: dict[tuple[str, int], dict[str, bytes]] = {}
 
     def save(self, row: Row, happened: Iterable[Happened], request_id: str = "") -> list[Happened]:
-        text = json.dumps([row.marks, row.state])
-        self._rows[row.id] = (replace(row, marks={}, state={}), text)
+        self._rows[row.id] = row
         self._epochs[row.hook] = row.epoch
         if request_id:
             assert request_id not in self._requests, "a request's id is unique"
@@ -128,7 +127,10 @@ class _Tables:
         return self._events[-1]
 
     def rollouts(self) -> list[Row]:
-        found = [(row, *json.loads(text)) for row, text in self._rows.values()]
+        # As text only when somebody reads it: a row is made anew for every write, and nobody changes one.
+        found = [
+            (row, *json.loads(json.dumps([row.marks, row.state]))) for row in self._rows.values()
+        ]
         return [replace(row, marks=marks, state=state) for row, marks, state in found]
 
     def epochs(self) -> dict[str, int]:

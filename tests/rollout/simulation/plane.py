@@ -8,8 +8,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from gnomon.policies.rollout.control import Control, Identity
-from gnomon.policies.rollout.service import DeliveryService
+from gnomon.policies.rollout.control import Control
+from gnomon.policies.rollout.identity import Identity
+from gnomon.policies.rollout.services.delivery import DeliveryService
 from gnomon.policies.rollout.states import State
 from gnomon.v1 import delivery_pb2, policy_pb2
 
@@ -114,8 +115,8 @@ class Plane:
         if control is not None:
             _, error = self.call(control.tick)
             self.world.met["tick fails"] += error is not None
-            behind = control is self.control and self.store.events(control._accounted)
-            self.world.met["ledger falls behind"] += bool(behind)
+            behind = control is self.control and control._backlog.waiting
+            self.world.met["ledger falls behind"] += behind
 
     def call(self, work: Callable[[], Any]) -> tuple[Any, Exception | None]:
         """Do something in the control plane; return its result, or what it raised.

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from typing import Any
-from unittest import mock
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gnomon.policies.rollout import control, upkeep
-from gnomon.policies.rollout.evidence import Effect
+from gnomon.policies.rollout.outcomes import Effect
 from gnomon.policies.rollout.shipping import Ramp, build_plan, sign_plan
-from gnomon.sdk import bundle, delivery, dsse, keys, profile
+from gnomon.sdk import bundle, dsse
 from gnomon.sdk.kind import Feature, Guardrail, Kind, Metric
 from gnomon.sdk.language import check
 from gnomon.v1 import policy_pb2, rollouts_pb2
@@ -133,46 +129,3 @@ def plan(hook: str, number: int, stable: str, plan_id: str, now: int, how: Ramp)
         plan_id=plan_id,
     )
     return sign_plan(payload, PUBLISHER)
-
-
-_checked: dict[bytes, Any] = {}
-_verified: dict[tuple[bytes, bytes, bytes], bool] = {}
-
-
-@contextmanager
-def remembered() -> Iterator[None]:
-    """Check each signature and each program once per process: the answers are pure, and slow.
-
-    Drift is looked for in fewer decisions than a real service makes.
-    """
-    valid, program, version = keys.valid, bundle._check_program, control._check_language
-
-    def valid_once(public: Any, signature: bytes, message: bytes) -> bool:
-        key = (keys.raw(public), signature, message)
-        if key not in _verified:
-            if len(_verified) > 20_000:
-                _verified.clear()
-            _verified[key] = valid(public, signature, message)
-        return _verified[key]
-
-    def program_once(found: policy_pb2.Bundle, kind: Kind) -> Any:
-        key = found.SerializeToString(deterministic=True)
-        if key not in _checked:
-            _checked[key] = program(found, kind)
-        return _checked[key]
-
-    def language_once(found: policy_pb2.Bundle) -> None:
-        key = b"language" + found.source.encode()
-        if key not in _checked:
-            version(found)
-            _checked[key] = None
-
-    with (
-        mock.patch.object(keys, "valid", valid_once),
-        mock.patch.object(bundle, "_check_program", program_once),
-        mock.patch.object(control, "_check_language", language_once),
-        mock.patch.object(delivery, "_version", lambda: "simulated"),
-        mock.patch.object(upkeep, "LEAST_COUNT", 12),
-        mock.patch.object(profile, "EVERY", 1),
-    ):
-        yield

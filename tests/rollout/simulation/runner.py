@@ -5,22 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import subprocess
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from .publisher import remembered
+from gnomon.sdk.state import write_atomically
+
+from .memory import remembered, tidied
 from .world import simulate
 
 ROOT = Path(__file__).resolve().parents[3]
-_CHUNK = 25
-_CODE = ("policies/rollout", "sdk", "tests/rollout/simulation", "tests/rollout/history.py")
+#: Seeds of a chunk: what an interruption loses per worker.
+CHUNK = 25
+#: What decides how a seed is played.
+_CODE = (
+    *("policies/rollout", "sdk", "proto/gnomon/v1", "tests/rollout/simulation"),
+    *("tests/rollout/history.py", "tests/rollout/sticky.py"),
+)
 
 
 @dataclass(slots=True)
@@ -53,6 +61,14 @@ class Report:
         lines = [f"{words}\n    replay: {replay(seed)}" for seed, words in self.problems[:20]]
         return "\n".join([f"{len(self.problems)} problems", *lines])
 
+    def line(self) -> str:
+        """Return how far it is, in one line."""
+        rate = self.rollouts / max(self.seconds, 1e-9)
+        return (
+            f"{self.seeds} seeds, {self.rollouts} rollouts, {rate:.1f} per CPU second, "
+            f"{len(self.problems)} problems"
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return it for a file."""
         return {
@@ -71,31 +87,38 @@ def replay(seed: int) -> str:
     return f"{sys.executable} -m tests.rollout.simulation --seed {seed} --history"
 
 
-def play(first: int, count: int) -> dict[str, Any]:
+def play(first: int, seeds: int) -> dict[str, Any]:
     """Play seeds one after the other and return what they came to, as plain JSON values."""
     logging.disable(logging.CRITICAL)
-    begin, met = time.process_time(), Counter[str]()
-    rollouts = events = 0
-    problems: list[tuple[int, str]] = []
+    begin = time.process_time()
+    part: dict[str, Any] = {"first": first, "seeds": seeds, "rollouts": 0, "events": 0}
+    part |= {"met": Counter[str](), "problems": []}
     try:
-        with remembered():
-            for seed in range(first, first + count):
-                run = simulate(seed)
-                met.update(run.met)
-                rollouts += run.rollouts
-                events += len(run.history)
-                problems += [(seed, words) for words in run.problems]
+        with remembered(), tidied() as tidy:
+            for seed in range(first, first + seeds):
+                _play(seed, part)
+                tidy(seed)
     finally:
         logging.disable(logging.NOTSET)
-    seconds = time.process_time() - begin
-    sums = {"seeds": count, "rollouts": rollouts, "events": events, "seconds": seconds}
-    return {**sums, "first": first, "met": met, "problems": problems}
+    return {**part, "seconds": time.process_time() - begin}
 
 
-def played(first: int, count: int) -> Report:
+def _play(seed: int, part: dict[str, Any]) -> None:
+    try:
+        run = simulate(seed)
+    except Exception as error:  # noqa: BLE001 - one world that cannot be played must not hide the others
+        part["problems"].append((seed, f"stopped: {type(error).__name__}: {error}"))
+        return
+    part["met"].update(run.met)
+    part["rollouts"] += run.rollouts
+    part["events"] += len(run.history)
+    part["problems"] += [(seed, words) for words in run.problems]
+
+
+def played(first: int, seeds: int) -> Report:
     """Play seeds in this process."""
     report = Report()
-    report.add(play(first, count))
+    report.add(play(first, seeds))
     return report
 
 
@@ -104,38 +127,80 @@ def soak(rollouts: int, folder: Path, workers: int = 2) -> Report:
 
     Args:
         rollouts: how many at least.
-        folder: keeps one line per chunk, under the name of the code that it was played with.
+        folder: keeps one line per chunk, under the name of the code that it was played with, the figures so far
+            in ``simulation.json``, and a line on every chunk in ``simulation.log``.
         workers: processes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / f"simulation-{fingerprint()}.jsonl"
-    report, first = Report(), 0
-    for line in kept.read_text("utf-8").splitlines() if kept.exists() else ():
-        report.add(json.loads(line))
-        first = max(first, json.loads(line)["first"] + _CHUNK)
-    with ThreadPoolExecutor(workers) as pool, kept.open("a", encoding="utf-8") as file:
-        while report.rollouts < rollouts:
-            for line in pool.map(_apart, range(first, first + 4 * workers * _CHUNK, _CHUNK)):
-                file.write(line + "\n")
-                report.add(json.loads(line))
-            file.flush()
-            first += 4 * workers * _CHUNK
-            _write(folder, report)
-    _write(folder, report)
+    known = kept(folder)
+    report = summed(known.values())
+    if report.rollouts < rollouts:
+        waiting = (first for first in count(0, CHUNK) if first not in known)
+        with _whole(_file(folder)).open("a", encoding="utf-8") as file:
+            for part in _parts(waiting, workers):
+                file.write(json.dumps(part) + "\n")
+                file.flush()
+                report.add(part)
+                _tell(folder, report)
+                if report.rollouts >= rollouts:
+                    break
+    _tell(folder, report)
     return report
 
 
-def _write(folder: Path, report: Report) -> None:
-    text = json.dumps(report.as_json(), indent=1)
-    (folder / "simulation.json").write_text(text + "\n", "utf-8")
+def kept(folder: Path) -> dict[int, dict[str, Any]]:
+    """Return the chunks that this code has played, by their first seed; a line that was cut off is none."""
+    path, found = _file(folder), {}
+    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+        try:
+            part = json.loads(line)
+        except ValueError:
+            continue
+        found[part["first"]] = part
+    return found
 
 
-def _apart(first: int) -> str:
-    """Play a chunk in a process of its own."""
-    command = [sys.executable, "-m", "tests.rollout.simulation", "--chunk", str(first), str(_CHUNK)]
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
-    return done.stdout.decode().strip()
+def summed(parts: Any) -> Report:
+    """Return what chunks came to together."""
+    report = Report()
+    for part in parts:
+        report.add(part)
+    return report
+
+
+def _parts(firsts: Iterator[int], workers: int) -> Iterator[dict[str, Any]]:
+    """Yield chunks as they are done, each played in one of the workers."""
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        playing: set[Future[dict[str, Any]]] = set()
+        try:
+            while True:
+                while len(playing) < workers + 1:
+                    playing.add(pool.submit(play, next(firsts), CHUNK))
+                done, playing = wait(playing, return_when=FIRST_COMPLETED)
+                yield from (one.result() for one in done)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _whole(path: Path) -> Path:
+    """End a last line that an interruption cut off, so that the next one stands alone."""
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        with path.open("ab") as file:
+            file.write(b"\n")
+    return path
+
+
+def _file(folder: Path) -> Path:
+    return folder / f"simulation-{fingerprint()}.jsonl"
+
+
+def _tell(folder: Path, report: Report) -> None:
+    text = json.dumps(report.as_json(), indent=1) + "\n"
+    write_atomically(folder / "simulation.json", text.encode(), 0o644)
+    line = f"{time.strftime('%H:%M:%S')} {report.line()}"
+    with (folder / "simulation.log").open("a", encoding="utf-8") as log:
+        log.write(line + "\n")
+    print(line, file=sys.stderr, flush=True)
 
 
 def fingerprint() -> str:

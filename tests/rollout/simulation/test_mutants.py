@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from . import publisher
+from . import memory
 from .mutants import MUTANTS, Mutant, caught, without
 from .world import simulate
 
@@ -14,13 +14,13 @@ _SEEDS = 40
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.guard.replace(" ", "-"))
 def test_a_guard_that_is_taken_away_is_missed(mutant: Mutant) -> None:
-    with publisher.remembered():
+    with memory.remembered():
         run = caught(mutant, _SEEDS)
     assert run is not None, f"no world of {_SEEDS} misses that {mutant.guard}"
 
 
 def test_a_guard_comes_back() -> None:
-    with publisher.remembered():
+    with memory.remembered():
         before = simulate(3).history
         with without(MUTANTS[0]):
             pass

@@ -12,7 +12,7 @@ import pytest
 
 from gnomon.policies.rollout.plan import read_plan
 
-from . import publisher
+from . import memory, publisher
 from .arrows import arrows
 from .runner import ROOT, Report, played, replay, soak
 from .world import World, simulate
@@ -87,7 +87,7 @@ def report() -> Report:
 
 @pytest.fixture(autouse=True)
 def _fast() -> Iterator[None]:
-    with publisher.remembered():
+    with memory.remembered():
         yield
 
 

@@ -6,6 +6,7 @@ import heapq
 import random
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from gnomon.policies.rollout.ledger import GENESIS
@@ -15,6 +16,7 @@ from gnomon.sdk.state import Saved
 from gnomon.v1 import delivery_pb2
 
 from ..history import CONTROL, Counted, Entry, Event, Settled, check
+from ..sticky import by_numpy
 from .arrows import arrow
 from .operators import Operators
 from .plane import Plane
@@ -24,7 +26,8 @@ from .weather import SECOND, Weather, draw
 
 _START = 1_700_000_000 * SECOND
 _STEP_S = 0.8
-#: One world in so many has its control plane on SQLite, the others on tables in memory.
+#: One world in so many has its control plane on SQLite and its own arithmetic, the others on tables in memory
+#: and on numpy for the sums over assignments.
 _ON_SQLITE = 10
 #: Simulated seconds without trouble at the end, in which everybody has to come to the same.
 _CALM_S = 12.0
@@ -322,7 +325,10 @@ class World:
         problems = []
         for process in self.processes:
             for hook in self.hooks:
-                guard, error = process.client._policies[hook].guard, process.client._last_error
+                guard, error = (
+                    process.client._holdings.policies[hook].guard,
+                    process.client._last_error,
+                )
                 told = control.epoch(hook)
                 if control.rollouts(hook) and guard.epoch != told and "expired" not in error:
                     where = f"{process.name} at {hook}: epoch {guard.epoch} instead of {told}"
@@ -332,4 +338,6 @@ class World:
 
 def simulate(seed: int, weather: Weather | None = None, *, on_sqlite: bool | None = None) -> Run:
     """Return what became of a seed's world; the same every time."""
-    return World(seed, weather, on_sqlite=on_sqlite).run()
+    world = World(seed, weather, on_sqlite=on_sqlite)
+    with nullcontext() if world.on_sqlite else by_numpy():
+        return world.run()
