@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .. import api
+from ..sdk.errors import ConfigurationError
 from . import _audit, _complete, _rollout
 from ._common import Exit, emit, shown
+
+#: Another machine's clock may be as much ahead.
+_SKEW_NS = 60_000_000_000
 
 
 def who(
@@ -42,7 +47,7 @@ def who(
         asked = api.CONTROL_PLANE
     found = api.who_decided(
         hook,
-        _audit.when(at),
+        _past(at),
         asked,
         service=service,
         instance=instance,
@@ -53,3 +58,14 @@ def who(
     )
     emit(found.as_json(), as_json, shown(found))
     raise typer.Exit(int(Exit.OK if found.known else Exit.NEGATIVE))
+
+
+def _past(text: str) -> int:
+    """Return a time as Unix nanoseconds; one that is to come was mostly meant in another time zone."""
+    at, now = _audit.when(text), time.time_ns()
+    if at > now + _SKEW_NS:
+        raise ConfigurationError(
+            f"{text!r} lies ahead of {_audit.moment(now)}, so nothing has decided then; times are UTC unless they say "
+            "otherwise, as 2026-11-28T12:03+01:00"
+        )
+    return at

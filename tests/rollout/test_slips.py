@@ -102,6 +102,11 @@ def test_signing_again_says_what_is_missing(place: Place) -> None:
     assert "'router.pik' has nothing in force" in refused(place.run(*own, "--hook", "router.pik"))
 
 
+def test_nobody_has_decided_in_the_future(place: Place) -> None:
+    said = refused(place.run("audit", "who", "router.pick", "--at", "2999-01-01T12:03"))
+    assert "'2999-01-01T12:03' lies ahead of " in said and "times are UTC" in said
+
+
 def test_one_ledger_is_asked(place: Place) -> None:
     both = place.run("audit", "list", "--ledger", str(place.folder / "ledger.db"))
     assert f"--control-plane {place.address}: name one of them" in refused(both)
