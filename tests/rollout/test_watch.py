@@ -264,6 +264,15 @@ def test_the_board_asks_for_processes_and_ledger(running: Running, publisher: An
     assert "trying again: gone fishing" in out.getvalue()
 
 
+#: The command as a terminal starts it: whoever runs these tests in the background has Ctrl-C ignored.
+HEARD = """
+import signal
+from gnomon.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
+
 def shown(terminal: int, text: bytes) -> bytes:
     """Return what is written to a terminal until a text is there; fails where nothing more comes."""
     seen, deadline = b"", time.monotonic() + 120.0
@@ -281,17 +290,20 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(running: Running, publisher: Any) 
     with RolloutClient(running.address) as client:
         shipped(client, publisher, replace(QUICK, shadow_decisions=10**9))
     primary, secondary = pty.openpty()
-    command = [sys.executable, "-m", "gnomon", "rollout", "watch"]
-    command += ["--control-plane", running.address]
+    command = [sys.executable, "-c", HEARD, "rollout", "watch", "--control-plane", running.address]
     watching = subprocess.Popen(
         command, stdin=secondary, stdout=secondary, stderr=secondary, start_new_session=True
     )
     os.close(secondary)
-    seen = shown(primary, b"live shadow")
-    watching.send_signal(signal.SIGINT)
-    seen += shown(primary, b"rollout goes on")
-    assert watching.wait(60) == 3
-    os.close(primary)
+    try:
+        seen = shown(primary, b"live shadow")
+        watching.send_signal(signal.SIGINT)
+        seen += shown(primary, b"rollout goes on")
+        assert watching.wait(60) == 3
+    finally:
+        watching.kill()
+        watching.wait()
+        os.close(primary)
     assert (
         seen.index(b"\x1b[?1049h") < seen.rindex(b"\x1b[?1049l") < seen.index(b"stopped watching")
     )
