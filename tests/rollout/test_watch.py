@@ -264,15 +264,6 @@ def test_the_board_asks_for_processes_and_ledger(running: Running, publisher: An
     assert "trying again: gone fishing" in out.getvalue()
 
 
-#: The command as a terminal starts it: whoever runs these tests in the background has Ctrl-C ignored.
-HEARD = """
-import signal
-from gnomon.__main__ import main
-signal.signal(signal.SIGINT, signal.default_int_handler)
-main()
-"""
-
-
 def shown(terminal: int, text: bytes) -> bytes:
     """Return what is written to a terminal until a text is there; fails where nothing more comes."""
     seen, deadline = b"", time.monotonic() + 120.0
@@ -290,7 +281,8 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(running: Running, publisher: Any) 
     with RolloutClient(running.address) as client:
         shipped(client, publisher, replace(QUICK, shadow_decisions=10**9))
     primary, secondary = pty.openpty()
-    command = [sys.executable, "-c", HEARD, "rollout", "watch", "--control-plane", running.address]
+    command = [sys.executable, "-m", "gnomon", "rollout", "watch"]
+    command += ["--control-plane", running.address]
     watching = subprocess.Popen(
         command, stdin=secondary, stdout=secondary, stderr=secondary, start_new_session=True
     )
