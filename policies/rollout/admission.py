@@ -105,7 +105,10 @@ def _occupied(desk: Desk, plan: Plan) -> str:
     if desk.state is None:
         stable = INCUMBENT
     elif desk.state.status in ACTIVE:
-        return f"rollout {desk.state.plan.id} of hook {desk.hook} is {desk.state.status}; end it"
+        return (
+            f"rollout {desk.state.plan.id} of hook {desk.hook} is {desk.state.status}; wait for its end, or: "
+            "gnomon rollout abort"
+        )
     else:
         stable = desk.state.stable
     if plan.stable != stable:

@@ -191,7 +191,7 @@ class Control:
         desk = self._desks.get(hook)
         if desk is None or desk.state is None or desk.state.status not in RUNNING:
             raise RolloutError(f"hook {hook!r} has no running rollout to exclude blocks from")
-        if exclusion.to_ns <= exclusion.from_ns or not exclusion.reason:
+        if exclusion.to_ns <= exclusion.from_ns or not exclusion.reason.strip():
             raise RolloutError("an exclusion needs a reason and an end after its start")
         if desk.state.plan.slices:
             raise RolloutError(
@@ -304,7 +304,9 @@ class Control:
         Raises:
             RolloutError: there is nothing in dispute, or no reason.
         """
-        if not self.witnesses.disputes or not reason:
-            raise RolloutError("nothing is in dispute" if reason else "say why, with --reason")
+        if not self.witnesses.disputes or not reason.strip():
+            raise RolloutError(
+                "nothing is in dispute" if reason.strip() else "say why, with --reason"
+            )
         self._backlog.note(self.witnesses.accept(actor or "operator", reason))
         self._backlog.account()

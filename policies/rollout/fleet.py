@@ -57,6 +57,7 @@ class Fleet:
             desk = self._desks[hook.hook]
             if node.instance not in desk.seats:
                 self._accounts.new(desk.hook, node.instance)
+            self._accounts.back(desk.hook, node.instance)
             seat = desk.seats.setdefault(
                 node.instance, Seat(node.service, node.instance, node.cell)
             )

@@ -196,7 +196,7 @@ def _names(plan: Plan) -> str:
         if not getattr(plan, name):
             return f"{name} is empty"
     if plan.candidate == plan.stable:
-        return f"candidate and stable are both {plan.stable[:12]}"
+        return f"candidate and stable are both {plan.stable[:12]}: it decides already"
     return ""
 
 

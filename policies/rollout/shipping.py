@@ -64,8 +64,8 @@ class Ramp:
         expires_s: how long a promotion is justified before it must be verified again; 0 for ever.
         drift: population stability index of a feature beyond which the workload has moved; 0 does not look.
         drift_window_s: that one index is taken over: a day, which holds a daily cycle whole.
-        drift_windows: in a row beyond it: two, so that one odd day is no drift.
-        grace_s: time to verify again.
+        drift_windows: in a row beyond it: seven, because of a weekly cycle the seventh is what the first one was.
+        grace_s: time to verify again: two weeks, so that after a week of holidays the traffic can come back.
         then: what happens otherwise: ``incumbent`` takes the policy back, ``keep`` only says so.
     """
 
@@ -87,8 +87,8 @@ class Ramp:
     expires_s: float = 90 * 86400.0
     drift: float = 0.25
     drift_window_s: float = 86400.0
-    drift_windows: int = 2
-    grace_s: float = 7 * 86400.0
+    drift_windows: int = 7
+    grace_s: float = 14 * 86400.0
     then: Literal["incumbent", "keep"] = "incumbent"
 
     def __post_init__(self) -> None:

@@ -65,6 +65,7 @@ RAMP = Ramp(
     soak_s=3.0,
     lease_s=5.0,
     drift_window_s=0.5,
+    drift_windows=2,
     grace_s=3600.0,
 )
 SOURCE = "def score(ewma_ms):\n    return ewma_ms\n"
