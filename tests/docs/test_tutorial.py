@@ -10,7 +10,8 @@ import pytest
 from .pages import ROOT, Block, blocks
 from .shell import free_ports, run, session
 
-pytestmark = pytest.mark.long
+#: Each starts a dozen commands and more, of which some compile; on a machine with much else to do that takes.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 #: Enough to see that every command works on what the one before it left, in seconds.

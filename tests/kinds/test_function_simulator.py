@@ -302,7 +302,7 @@ def test_the_commands_replay_search_and_judge_it(tmp_path: Path) -> None:
 
     def told(*words: str, codes: tuple[int, ...] = (0,)) -> Any:
         done = subprocess.run(
-            [*run, *words, "--json"], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False,
+            [*run, *words, "--json"], capture_output=True, text=True, cwd=tmp_path, timeout=280, check=False,
             env={**os.environ, "PYTHONPATH": str(tmp_path)},
         )  # fmt: skip
         assert done.returncode in codes, done.stderr
