@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,11 @@ settings.register_profile(
 )
 settings.register_profile("soak", parent=settings.get_profile("gnomon"), max_examples=2000)
 settings.load_profile(os.environ.get("GNOMON_HYPOTHESIS", "gnomon"))
+
+# A shell that starts these tests in the background has them, and what they start, ignore Ctrl-C.
+_MAIN = threading.current_thread() is threading.main_thread()
+if _MAIN and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -104,7 +104,7 @@ def serving(*words: object, ready: Path) -> Iterator[tuple[subprocess.Popen[str]
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while not ready.exists() and process.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
         assert ready.exists(), process.communicate(timeout=5)

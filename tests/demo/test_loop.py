@@ -33,7 +33,7 @@ SMALL = {
 }
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_loop_ends_well_or_undecided_and_never_badly(tmp_path: Path) -> None:
     """So small a run may be too noisy for a verdict, but users must never notice."""
     text = io.StringIO()

@@ -15,7 +15,7 @@ BIN = Path(sys.executable).parent
 #: Waits until somebody listens; a reader's fingers are slower than any start.
 _PREFACE = """trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
 listening() {
-  for _ in $(seq 600); do
+  for _ in $(seq 3000); do
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return
     sleep 0.1
   done
@@ -29,7 +29,7 @@ def run(command: list[str], folder: Path, **variables: str) -> subprocess.Comple
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("GNOMON_", "OTEL_"))}
     env = kept | {"PATH": f"{BIN}:{os.environ['PATH']}", "COLUMNS": "160"} | variables
     return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, timeout=280, check=False
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=1500, check=False
     )
 
 

@@ -16,10 +16,13 @@ from gnomon.policies import registry
 
 from .pages import PAGES, ROOT
 
-pytestmark = pytest.mark.skipif(
-    not all(importlib.util.find_spec(name) for name in ("sphinx", "myst_parser", "furo")),
-    reason="the documentation's tool is not installed: dependency group docs",
-)
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        not all(importlib.util.find_spec(name) for name in ("sphinx", "myst_parser", "furo")),
+        reason="the documentation's tool is not installed: dependency group docs",
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = command[1].replace("build/docs", str(folder / "html")).split()
     words = [word.replace("build/doctrees", str(folder / "trees")) for word in words]
     ended = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=840, check=False
     )
     assert ended.returncode == 0, ended.stderr
     return folder / "html"

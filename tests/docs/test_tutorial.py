@@ -10,7 +10,8 @@ import pytest
 from .pages import ROOT, Block, blocks
 from .shell import free_ports, run, session
 
-pytestmark = pytest.mark.long
+#: Each starts a dozen commands and more, of which some compile; on a machine with much else to do that takes.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 #: Enough to see that every command works on what the one before it left, in seconds.
@@ -96,7 +97,7 @@ def play_cache(note: str, folder: Path, shorter: dict[str, str]) -> tuple[str, s
 
 
 def test_a_cache_is_recorded_replayed_and_searched(tmp_path: Path) -> None:
-    shorter = FEWER | {"lookups.py 30": "lookups.py 8", "--budget 100": "--budget 8"}
+    shorter = FEWER | {"lookups.py 20000": "lookups.py 9000", "--budget 100": "--budget 8"}
     output, _ = play_cache("run, ", tmp_path, shorter)
     assert "fidelity: ok" in output
     assert (tmp_path / ".gnomon/run/best.py").is_file()

@@ -54,7 +54,7 @@ def gone(pid: int) -> bool:
         return True
 
 
-def soon(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
+def soon(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Return whether something comes to hold within some time."""
     until = time.monotonic() + seconds
     while not holds():

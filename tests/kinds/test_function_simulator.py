@@ -17,6 +17,7 @@ import pytest
 import gnomon
 from gnomon.policies.llm_scheduler import llm_scheduler
 from gnomon.sdk.errors import ConfigurationError
+from gnomon.sdk.kind import Kind
 from gnomon.shadow.policy import ScorePolicy, baseline_policy
 from gnomon.shadow.replay.compare import replay
 from gnomon.shadow.simulators import drive, register_simulator, simulator_for
@@ -51,17 +52,34 @@ def test_it_owes_nothing(trace: DecisionTrace) -> None:
     check_simulator(simulated, trace)
 
 
-def test_neither_do_those_of_this_package() -> None:
-    check_simulator(simulator_for(gnomon.load_balancer), demo(seed=1, seconds=4.0))
-    keys = np.random.default_rng(0).zipf(1.3, 800) % 60
-    check_simulator(simulator_for(gnomon.cache), lookups(keys.tolist(), 12))
+def queued(processes: int) -> Any:
+    rng = np.random.default_rng(processes)
+    return jobs(poisson(90.0, 400), rng.exponential(0.01, 400) + 1e-4, processes)
+
+
+def served() -> Any:
     rng = np.random.default_rng(0)
-    for processes in (1, 2):
-        queue = jobs(poisson(90.0, 400), rng.exponential(0.01, 400) + 1e-4, processes)
-        check_simulator(simulator_for(gnomon.scheduler), queue)
     arrival = np.cumsum(rng.exponential(0.02, 300))
-    served = requests(arrival, rng.integers(20, 200, 300), rng.integers(10, 200, 300))
-    check_simulator(simulator_for(llm_scheduler), served)
+    return requests(arrival, rng.integers(20, 200, 300), rng.integers(10, 200, 300))
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        (gnomon.load_balancer, lambda: demo(seed=1, seconds=4.0)),
+        (
+            gnomon.cache,
+            lambda: lookups((np.random.default_rng(0).zipf(1.3, 800) % 60).tolist(), 12),
+        ),
+        (gnomon.scheduler, lambda: queued(1)),
+        (gnomon.scheduler, lambda: queued(2)),
+        (llm_scheduler, served),
+    ],
+    ids=["load_balancer", "cache", "scheduler", "scheduler of two processes", "llm_scheduler"],
+)
+def test_neither_do_those_of_this_package(kind: Kind, made: Callable[[], Any]) -> None:
+    """One at a time: where nothing was compiled yet, each compiles for a while."""
+    check_simulator(simulator_for(kind), made())
 
 
 def test_a_queue_that_shows_who_is_to_come_is_found_out() -> None:
@@ -284,7 +302,7 @@ def test_the_commands_replay_search_and_judge_it(tmp_path: Path) -> None:
 
     def told(*words: str, codes: tuple[int, ...] = (0,)) -> Any:
         done = subprocess.run(
-            [*run, *words, "--json"], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False,
+            [*run, *words, "--json"], capture_output=True, text=True, cwd=tmp_path, timeout=280, check=False,
             env={**os.environ, "PYTHONPATH": str(tmp_path)},
         )  # fmt: skip
         assert done.returncode in codes, done.stderr

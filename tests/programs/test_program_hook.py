@@ -234,7 +234,7 @@ def test_a_process_that_takes_long_to_start_is_not_waited_for(
     assert assign(WORK, 2) == [1, 1, 1]
     assert time.monotonic() - begin < 1.0
     assert details(kept) == ["timeout"]
-    end = time.monotonic() + 20.0
+    end = time.monotonic() + 120.0
     while target._arms.candidate._process is None:
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -421,7 +421,7 @@ def test_a_cancelled_call_that_was_not_begun_asks_nobody(kept: Kept) -> None:
         assert all(call.cancelled() for call in calls)
 
     asyncio.run(main())
-    until = time.monotonic() + 10.0
+    until = time.monotonic() + 120.0
     while not accounted(assign.hook) and time.monotonic() < until:
         time.sleep(0.01)  # what was begun goes on, on threads of its own
     assert 1 <= assign.hook.counters["decisions"] == assign.hook.counters["raised"] <= 8

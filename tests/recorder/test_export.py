@@ -322,7 +322,7 @@ def _count(request: bytes) -> int:
     return sum(len(s.log_records) for r in message.resource_logs for s in r.scope_logs)
 
 
-def _until(condition: Callable[[], bool], wait_s: float = 10.0) -> None:
+def _until(condition: Callable[[], bool], wait_s: float = 120.0) -> None:
     deadline = time.monotonic() + wait_s
     while not condition():
         assert time.monotonic() < deadline

@@ -109,7 +109,7 @@ def test_a_recorder_merges_prunes_and_redacts(tmp_path: Path) -> None:
         sink.write(FakeHook(), [made, outcome(made)])
         sink.close(20)
         assert sink.account().acknowledged == 2
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not list((tmp_path / "store").rglob("merged-*")):  # pruning comes before
             assert time.monotonic() < deadline
             time.sleep(0.05)

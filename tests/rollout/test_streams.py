@@ -225,7 +225,7 @@ def _joined(channel: grpc.Channel, instance: str) -> Any:
 
 
 def _eventually(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.005)

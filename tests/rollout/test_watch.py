@@ -287,11 +287,15 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(running: Running, publisher: Any) 
         command, stdin=secondary, stdout=secondary, stderr=secondary, start_new_session=True
     )
     os.close(secondary)
-    seen = shown(primary, b"live shadow")
-    watching.send_signal(signal.SIGINT)
-    seen += shown(primary, b"rollout goes on")
-    assert watching.wait(60) == 3
-    os.close(primary)
+    try:
+        seen = shown(primary, b"live shadow")
+        watching.send_signal(signal.SIGINT)
+        seen += shown(primary, b"rollout goes on")
+        assert watching.wait(60) == 3
+    finally:
+        watching.kill()
+        watching.wait()
+        os.close(primary)
     assert (
         seen.index(b"\x1b[?1049h") < seen.rindex(b"\x1b[?1049l") < seen.index(b"stopped watching")
     )

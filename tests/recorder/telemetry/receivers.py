@@ -151,7 +151,7 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def until(condition: Callable[[], Any], wait_s: float = 20.0) -> None:
+def until(condition: Callable[[], Any], wait_s: float = 120.0) -> None:
     """Wait for a condition; fail after a while."""
     deadline = time.monotonic() + wait_s
     while not condition():

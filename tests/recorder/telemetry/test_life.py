@@ -66,7 +66,7 @@ def report(who):
 '''
 
 
-def service(target: str, program: str, wait_s: float = 90.0) -> subprocess.CompletedProcess[str]:
+def service(target: str, program: str, wait_s: float = 240.0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-c", _SERVICE + program, f"http://{target}"],
         capture_output=True,
@@ -118,7 +118,7 @@ def at_rest():
              if os.path.lexists(f"/proc/self/fd/{n}"))
     return [len(os.listdir("/proc/self/task")), sum(link.startswith("socket:") for link in links)]
 configure(flush_interval_s=0.05)
-end = time.monotonic() + 10
+end = time.monotonic() + 60
 while at_rest() != [1, 0] and time.monotonic() < end:  # the SDK makes a Resource in a thread, which ends
     time.sleep(0.01)
 print(at_rest())
