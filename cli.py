@@ -20,6 +20,7 @@ COMMANDS = (
     "demo",
     "record",
     "traces",
+    "policies",
     "replay",
     "offpolicy",
     "evolve",

@@ -6,6 +6,7 @@ as text, shows itself as tables in a notebook, and gives its JSON values with ``
 
 from __future__ import annotations
 
+from ..policies.listing import known_policies, known_policy
 from ..shadow.opening import opened, policy_named, rivals, source_digest
 from .auditing import who_decided
 from .comparison import compare
@@ -41,6 +42,8 @@ __all__ = [
     "export_run",
     "follow",
     "hint",
+    "known_policies",
+    "known_policy",
     "list_invariants",
     "list_runs",
     "load_invariants",

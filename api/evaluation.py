@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..policies.found import FOUND, found_at
 from ..sdk.errors import ConfigurationError
 from ..shadow.opening import opened, rivals
 from .places import LEDGER, REGRESSIONS, RUNS, TRACES, VERDICTS, acting, names_file, writable
@@ -52,7 +53,7 @@ def replay(
 
     Args:
         traces: as for :func:`opened`; several of one kind are compared one by one and over all.
-        policies: files (run isolated) or ``baseline:NAME``; all baselines when empty.
+        policies: files or ``found:NAME`` (run isolated), or ``baseline:NAME``; all baselines when empty.
         hook: as for :func:`opened`; one for all traces, one for each, or several of one store.
         incumbent, invariants: as for :func:`opened`, of every trace.
         replicas: replays per policy, at least 2.
@@ -106,7 +107,7 @@ def off_policy(
 
     Args:
         traces, hook: as for :func:`opened`.
-        policies: files (run isolated) or ``baseline:NAME`` in score form; all such baselines when empty.
+        policies: files or ``found:NAME`` (run isolated), or ``baseline:NAME`` in score form; all such baselines when empty.
         options: largest weight, least effective sample, isolation and seed.
 
     Raises:
@@ -278,7 +279,7 @@ def verify(
 
     Args:
         policy: a file, as for :func:`replay` and :func:`ship`: a ``Path``, or a text of one line that
-            ends in ``.py`` or names a file; any other text is the candidate's source.
+            ends in ``.py`` or names a file; or ``found:NAME``; any other text is the candidate's source.
         traces, hook, incumbent, invariants: as for :func:`opened`.
         against: further policies to predict the effect against: files, as for :func:`rivals`, or
             sources by the name that the prediction shall have.
@@ -303,8 +304,10 @@ def verify(
     from ..shadow.policy import source_of
     from ..shadow.traces.files import is_saved
 
-    source = source_of(Path(policy)) if names_file(policy) else _text(str(policy))
+    found = str(policy).startswith(FOUND)  # of the kind that the trace says; all else is read first
+    source = "" if found else source_of(Path(policy)) if names_file(policy) else _text(str(policy))
     trace, target = opened(traces, hook, incumbent, invariants)
+    source = source_of(found_at(str(policy), target.kind)) if found else source
     others = against if isinstance(against, Mapping) else rivals(against, target)
     path = writable(Path(out)) if out else None
     chosen = options or VerifyOptions()

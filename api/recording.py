@@ -112,7 +112,7 @@ def drift(
     *,
     against: str | Path,
     limit: float = 0.25,
-    last_s: float = 86_400.0,
+    last_s: float = 7 * 86_400.0,
     ledger: str | Path = LEDGER,
 ) -> Drift:
     """Return how far the newest recorded traffic has moved away from what justified a policy.
@@ -122,7 +122,7 @@ def drift(
         store: folder or URI of the trace store.
         against: the policy's bundle, or the verdict that accepted it.
         limit: of the population stability index of any feature.
-        last_s: seconds of traffic, up to the newest decision.
+        last_s: seconds of traffic, up to the newest decision; a week holds weekly cycles whole.
         ledger: vouches for a verdict.
 
     Raises:
@@ -134,25 +134,28 @@ def drift(
     from ..recorder.store import TraceStore
     from ..shadow.drift import drift_of
 
-    profile, owner, kind = _justified(Path(against), ledger)
+    profile, owner, kind, policy = _justified(Path(against), ledger)
     if owner != hook:
         raise ConfigurationError(f"{against} is for hook {owner!r}, not {hook!r}")
     found = TraceStore(store)
-    return drift_of(found, hook, registry.kind(kind), profile, limit=limit, last_s=last_s)
+    known = registry.kind(kind)
+    return drift_of(found, hook, known, profile, policy=policy, limit=limit, last_s=last_s)
 
 
-def _justified(path: Path, ledger: str | Path) -> tuple[policy_pb2.Profile, str, str]:
-    """Return the profile in a bundle or verdict, with hook and kind."""
+def _justified(path: Path, ledger: str | Path) -> tuple[policy_pb2.Profile, str, str, str]:
+    """Return the profile in a bundle or verdict, with hook, kind and the bundle's digest; empty for a verdict."""
     from gnomon.v1 import policy_pb2
 
-    from ..sdk.bundle import SUFFIX, load_bundle, read_bundle
-    from ..shadow.gates.verdict import load_verdict
+    from ..sdk.bundle import SUFFIX, bundle_digest, load_bundle, read_bundle
+    from ..shadow.gates.verdict import load_verdict, read_bytes
     from ..shadow.profiles import message
 
     if path.suffix == SUFFIX:
-        bundle = read_bundle(load_bundle(path).payload)
-        return bundle.profile, bundle.hook, bundle.kind
+        payload = load_bundle(path).payload
+        bundle = read_bundle(payload)
+        return bundle.profile, bundle.hook, bundle.kind, bundle_digest(payload)
+    read_bytes(path)
     with closing(existing_ledger(ledger)) as book:
         verdict = load_verdict(path, book)
     profile = message(verdict.profile, verdict.trace) or policy_pb2.Profile()
-    return profile, verdict.hook, verdict.kind
+    return profile, verdict.hook, verdict.kind, ""

@@ -72,10 +72,10 @@ def ship(
     from ..shadow.bundling import bundle_for, naming, plan_for, require_whole
     from ..shadow.report.rollouts import Rollout, Shipped
 
-    found = _vouched(verdict, ledger)
     publisher, pinned = _keys(Path(publisher_key), rollout_key)
     given = Path(policy) if policy else None
     require_whole(given, publisher)
+    found = _vouched(verdict, ledger)
     envelope = bundle_for(found, publisher, given, override=override)
     chosen = ramp or Ramp()
     plan_for(found, envelope, chosen, pinned, INCUMBENT)  # a bad ramp is refused, whoever answers
@@ -88,16 +88,20 @@ def ship(
         if out is not None:
             save_bundle(out, envelope)
         begun = client.create(envelope, sign_plan(payload, publisher), actor or acting())
-    return Shipped(Rollout.of(begun), client.peer.address, found.digest, chosen.weights, out)
+    where = client.peer.address, found.digest, chosen.weights, out
+    later = chosen.expires_s, chosen.drift, chosen.grace_s, chosen.then
+    return Shipped(Rollout.of(begun), *where, *later)
 
 
 def _vouched(verdict: Verdict | str | Path, ledger: str | Path) -> Verdict:
     """Return a verdict that the ledger vouches for, and whose evaluator is not in quarantine."""
     from ..shadow.gates.evaluator import require_trusted
-    from ..shadow.gates.verdict import load_verdict
+    from ..shadow.gates.verdict import load_verdict, read_bytes
 
+    path = _file(verdict)
+    read_bytes(path)  # the file that was named, before the ledger that nobody may have named
     with closing(existing_ledger(ledger)) as book:
-        found = load_verdict(_file(verdict), book)
+        found = load_verdict(path, book)
         require_trusted(book, found.evaluator, f"verdict {found.digest[:12]}")
     return found
 
@@ -179,10 +183,10 @@ def reverified(
     from ..shadow.bundling import naming, reverification_for
     from ..shadow.report.rollouts import Rollout
 
+    publisher = keys.load_private(Path(publisher_key))
     found = _vouched(verdict, ledger)
     if found.hook != hook:
         raise RolloutError(f"the verdict is for hook {found.hook!r}, not {hook!r}")
-    publisher = keys.load_private(Path(publisher_key))
     with (
         RolloutClient(control_plane or usual_control_plane()) as client,
         naming(Path(publisher_key), None, client.peer.address),

@@ -44,7 +44,7 @@ CODE = (
         f"policies/rollout/{name}.py"
         for name in ("units", "looks", "rerandomise", "slices", "tails")
     ),
-    *(f"policies/rollout/{name}.py" for name in ("evidence", "wealth")),
+    *(f"policies/rollout/{name}.py" for name in ("betting", "evidence", "outcomes", "wealth")),
     "tests/rollout/sticky.py",
     "tests/rollout/test_statistics.py",
 )

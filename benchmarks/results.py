@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "bench"
@@ -80,7 +80,15 @@ class Row:
         return self.value <= limit if self.better == "lower" else self.value >= limit
 
 
-def write(name: str, rows: Sequence[Row], about: str = "") -> Path:
+class Figure(Protocol):
+    """What a benchmark measured: a :class:`Row`, or what has more to say than one."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return a row's fields, and perhaps others."""
+        ...
+
+
+def write(name: str, rows: Sequence[Figure], about: str = "") -> Path:
     """Write ``build/bench/NAME.json`` and return its path.
 
     Args:
@@ -138,10 +146,15 @@ def _section(path: Path) -> str:
     data = json.loads(path.read_text())
     said = f"`{data['command']}`. {data['machine']}, Python {data['python']}, {data['date']}"
     parts = [f"## {path.stem}", "", *_about(data), said, ""]
-    parts.append("| what | value | range | target | met | peer | ratio | note |")
-    parts.append("|---|--:|---|--:|---|---|--:|---|")
-    parts += [_line(row) for row in data["rows"]]
-    return "\n".join(parts) + "\n"
+    return "\n".join((*parts, *_table(data["rows"]))) + "\n"
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    if rows and "violations" in rows[0]:
+        head = "| case | published | valid | bound | ours | target | met | violations | seconds | note |"
+        return [head, "|---|--:|--:|--:|--:|--:|---|--:|--:|---|", *map(_case_line, rows)]
+    head = "| what | value | range | target | met | peer | ratio | note |"
+    return [head, "|---|--:|---|--:|---|---|--:|---|", *map(_line, rows)]
 
 
 def _about(data: dict[str, Any]) -> tuple[str, ...]:
@@ -156,13 +169,47 @@ def _line(row: dict[str, Any]) -> str:
         row["name"],
         f"{number(row['value'])} {row['unit']}",
         f"{number(low)} to {number(high)}",
-        "–" if row["target"] is None else number(row["target"]),
-        {True: "yes", False: "**no**", None: "–"}[row["met"]],
+        _optional(row["target"]),
+        _MET[row["met"]],
         f"{peer['name']} {peer['version']}: {number(peer['value'])}" if peer else "–",
         f"{ratio:.3g}" if ratio is not None else "–",
         row["note"],
     )
+    return _cells(cells)
+
+
+def _case_line(row: dict[str, Any]) -> str:
+    def said(figure: dict[str, Any] | None) -> str:
+        return f"{figure['value']:.7g} ({figure['by']})" if figure else "–"
+
+    cells = (
+        row["name"],
+        said(row["published"]),
+        said(row["valid"]),
+        _exact(row["bound"]),
+        f"{row['value']:.7g} {row['unit']} (`{row['policy']}`)",
+        _exact(row["target"]),
+        _MET[row["met"]],
+        str(row["violations"]),
+        number(row["seconds"]),
+        row["note"],
+    )
+    return _cells(cells)
+
+
+_MET = {True: "yes", False: "**no**", None: "–"}
+
+
+def _cells(cells: Iterable[str]) -> str:
     return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+
+
+def _optional(value: float | None) -> str:
+    return "–" if value is None else number(value)
+
+
+def _exact(value: float | None) -> str:
+    return "–" if value is None else f"{value:.7g}"
 
 
 def number(value: float) -> str:

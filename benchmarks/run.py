@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import results
 
 NOT_BENCHMARKS = {"run", "results"}
-ONLY_WHEN_NAMED = {"demo", "quality", "truth"}
+ONLY_WHEN_NAMED = {"cases", "demo", "quality", "truth"}
 
 
 def names() -> list[str]:

@@ -25,6 +25,7 @@ from statistics import median
 from typing import IO, cast
 
 import _canary
+import _drift
 import _fleet
 import _ledger
 import _rollback
@@ -51,7 +52,7 @@ def run() -> list[Row]:
         rows = _timed(lambda: _fleet_rows(Path(folder)))
         rows += _reporting_rows(Path(folder) / "reporting")
         rows += [*_rollback.rows(), *_ledger.rows(), _bundle_row()]
-    return rows + canaries
+    return rows + canaries + _drift.rows()
 
 
 def _timed(measure: Callable[[], list[Row]]) -> list[Row]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from ..api import existing_ledger
+from ..api import LEDGER, existing_ledger
 from ..sdk.errors import ConfigurationError, TrustError
 from . import _complete, _rollout
 from ._common import emit
@@ -44,7 +44,7 @@ Since = Annotated[
 
 _LEAST_WIDTH, _MOST_WIDTH = 60, 120
 _INDENT = "    "
-_BACK = re.compile(r"[0-9.]+(ms|s|m|h|d)")
+_BACK = re.compile(r"(?P<time>[0-9.]+(ms|s|m|h|d))( ago)?")
 _CLOCK = re.compile(r"\d{1,2}:\d{2}")
 
 
@@ -112,7 +112,11 @@ class Remote:
 
 @contextmanager
 def opened(ledger: Path, control_plane: str) -> Iterator[Local | Remote]:
-    """Open the ledger that the options name."""
+    """Open the ledger that the options name; raises ConfigurationError where they name two."""
+    if control_plane and ledger != LEDGER:
+        raise ConfigurationError(
+            f"--ledger {ledger} and --control-plane {control_plane}: name one of them"
+        )
     if control_plane:
         with _rollout.connect(control_plane) as client:
             yield Remote(client)
@@ -145,7 +149,7 @@ def when(text: str, now_ns: int | None = None) -> int:
 
     Args:
         text: ISO date, time of today (``12:03``) or both, in UTC unless it states an offset; or a
-            duration back from now, such as ``90s`` or ``2h``.
+            duration back from now, such as ``90s`` or ``2h ago``.
         now_ns: Unix nanoseconds now; the system's clock when None.
 
     Raises:
@@ -153,14 +157,14 @@ def when(text: str, now_ns: int | None = None) -> int:
     """
     now = datetime.fromtimestamp((time.time_ns() if now_ns is None else now_ns) / 1e9, UTC)
     try:
-        if _BACK.fullmatch(text):
-            return round(now.timestamp() * 1e9 - _rollout.seconds(text) * 1e9)
+        if back := _BACK.fullmatch(text):
+            return round(now.timestamp() * 1e9 - _rollout.seconds(back["time"]) * 1e9)
         if _CLOCK.match(text):
             text = f"{now.date().isoformat()}T{text}"
         found = datetime.fromisoformat(text)
     except ValueError as error:
         raise ConfigurationError(
-            f"{text!r} is no time; write 2026-11-28T12:03, 12:03 (of today), both UTC, or 2h (ago)"
+            f"{text!r} is no time; write 2026-11-28T12:03, 12:03 (of today), both UTC, or 2h ago"
         ) from error
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)

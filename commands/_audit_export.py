@@ -42,7 +42,7 @@ def export(
     """Write entries as JSON, one a line, or as Parquet; a file is written whole or not at all."""
     from ..sdk.state import write_atomically
 
-    chosen = form or ("parquet" if out is not None and out.suffix == ".parquet" else "jsonl")
+    chosen = form or _by_name(out)
     if chosen not in _FORMATS or (chosen == "parquet" and out is None):
         need = "Parquet needs --out FILE" if chosen == "parquet" else "write jsonl or parquet"
         raise ConfigurationError(f"entries cannot be exported as {chosen!r} here; {need}")
@@ -55,6 +55,17 @@ def export(
     write_atomically(out, data)
     said = {"entries": len(entries), "out": str(out), "format": chosen}
     emit(said, as_json, lambda: print(f"{len(entries)} entries in {out}"))
+
+
+def _by_name(out: Path | None) -> str:
+    """Return the format that a file's name says; raises ConfigurationError where it says another one."""
+    if out is None or out.suffix in ("", ".json", ".jsonl", ".ndjson"):
+        return "jsonl"
+    if out.suffix == ".parquet":
+        return "parquet"
+    raise ConfigurationError(
+        f"{out} is no export; end its name in .jsonl or .parquet, or say --format jsonl"
+    )
 
 
 def _lines(entries: Sequence[Entry]) -> bytes:

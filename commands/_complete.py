@@ -64,22 +64,34 @@ def runs(ctx: typer.Context) -> Iterable[str]:
 
 
 @quiet
+def kind_names(ctx: typer.Context) -> Iterable[str]:
+    """Offer the kinds that are known."""
+    from ..policies.registry import kinds
+
+    add_modules(ctx.find_root().params.get("module") or ())
+    return kinds()
+
+
+@quiet
 def policies(ctx: typer.Context) -> Iterable[str]:
-    """Offer the published policies of every kind; a file's name is completed by the shell."""
-    return _baselines(ctx)
+    """Offer the published and the found policies of every kind; a file's name is completed by the shell."""
+    return _named(ctx)
 
 
 @quiet
 def incumbents(ctx: typer.Context) -> Iterable[str]:
     """Offer what may stand for the policy in production."""
-    return ["recorded", *_baselines(ctx)]
+    return ["recorded", *_named(ctx)]
 
 
-def _baselines(ctx: typer.Context) -> list[str]:
+def _named(ctx: typer.Context) -> list[str]:
+    from ..policies.found import FOUND, found
     from ..policies.registry import kind, kinds
 
     add_modules(ctx.find_root().params.get("module") or ())
-    return sorted({f"baseline:{name}" for each in kinds() for name in kind(each).baselines})
+    known = [kind(each) for each in kinds()]
+    published = {f"baseline:{name}" for each in known for name in each.baselines}
+    return sorted(published | {FOUND + each.name for kind in known for each in found(kind)})
 
 
 @quiet

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..sdk.errors import ConfigurationError
-from ._common import Exit, emit, shown
+from ._trace import DEFAULT_TRACES
 
 if TYPE_CHECKING:
+    from ..shadow.problems.result import ProblemResult
     from ..shadow.search.driver import Options
-    from ..shadow.search.progress import Report
 
 Folder = Annotated[
     Path | None,
@@ -36,16 +34,22 @@ Variables = Annotated[
 def search(
     folder: Path,
     out: Path | None,
-    options: Options,
-    report: Report,
-    stop: Callable[[], bool],
     *,
-    repeats: int = 1,
-    variables: list[str] | None = None,
-    as_json: bool = False,
-    writers: Mapping[str, Any] = MappingProxyType({}),
-) -> None:
-    """Search a folder, print the result and leave with the exit code of ``evolve``."""
+    repeats: int,
+    variables: list[str] | None,
+    options: Options,
+    **how: Any,
+) -> ProblemResult:
+    """Search a folder; its best program is for nobody but the caller to judge.
+
+    Args:
+        folder: in OpenEvolve's form.
+        out: folder of the run.
+        repeats: evaluations of each program.
+        variables: of the environment that the evaluator gets.
+        options: of the search.
+        how: progress, stop and writers, as for :func:`gnomon.evolve_problem`.
+    """
     from .. import api
     from ..shadow.problems.engine import ProblemOptions
     from ..shadow.problems.folder import Problem
@@ -59,21 +63,26 @@ def search(
         variables=tuple(variables or ()),
     )
     print(f"gnomon: warning: {WARNING}", file=sys.stderr, flush=True)
-    result = api.evolve_problem(
-        folder, out, options=options, engine=engine, progress=report, stop=stop, **writers
-    )
-    emit(result.as_json(), as_json, shown(result))
-    if result.stopped == "interrupted":
-        raise typer.Exit(int(Exit.INCONCLUSIVE))
-    raise typer.Exit(int(Exit.OK if result.improved else Exit.NEGATIVE))
+    return api.evolve_problem(folder, out, options=options, engine=engine, **how)
 
 
-def require_alone(given: Mapping[str, tuple[Any, Any]]) -> None:
-    """Refuse options that mean nothing for a folder.
-
-    Args:
-        given: by option, what it is and what it is when nobody says.
-    """
+def require_alone(
+    traces: str,
+    hook: str | None,
+    incumbent: str | None,
+    invariants: Path | None,
+    start: str,
+    isolation: str,
+) -> None:
+    """Refuse options that mean nothing for a folder; raises ConfigurationError with the first of them."""
+    given = {
+        "--traces": (traces, DEFAULT_TRACES),
+        "--hook": (hook, None),
+        "--incumbent": (incumbent, None),
+        "--invariants": (invariants, None),
+        "--start": (start, "library"),
+        "--isolation": (isolation, "strict"),
+    }
     for option, (value, default) in given.items():
         if value != default:
             raise ConfigurationError(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from ..sdk.errors import ConfigurationError
-from . import _rollout
+from . import _complete, _rollout
 
 if TYPE_CHECKING:
     from ..policies.rollout.shipping import Ramp
@@ -17,63 +21,98 @@ _MOST_COUNT = (1 << 31) - 1
 _POSITIVE = ("--block", "--lease", "--valid", "--drift-window")
 
 
-def ramp_of(
-    weights: str,
-    times: Mapping[str, str],
-    counts: Mapping[str, int],
-    *,
-    alpha: float,
-    shadow_rate: float | None,
-    drift: float,
-    then: str,
-) -> Ramp:
-    """Return the ramp that a command line asks for.
+RolloutKey = Annotated[
+    Path | None,
+    typer.Option(help="Public key of the control plane; else rollout.pub beside --key."),
+]
+MaxLooks = Annotated[int, typer.Option(help="Sticky arms: looks until undecided is HOLD.")]
+ShadowRate = Annotated[
+    float | None,
+    typer.Option(help="Share that live shadow computes; 0.1, with paired arms 0.05."),
+]
+Expires = Annotated[
+    str, typer.Option(help="A promotion must be verified again after so long; 0s: never.")
+]
+Drift = Annotated[
+    float, typer.Option(help="Index of a feature that says its workload moved; 0: not watched.")
+]
+Then = Annotated[
+    str,
+    typer.Option(
+        help="Otherwise: back to the incumbent, or keep.",
+        autocompletion=_complete.words("incumbent", "keep"),
+    ),
+]
+Override = Annotated[
+    str, typer.Option(help="Reason to ship what was not accepted; it stays in the bundle.")
+]
+BundleOut = Annotated[Path | None, typer.Option(help="File that also receives the signed bundle.")]
 
-    Args:
-        weights: as typed.
-        times: by option (``--block``, ``--burn-in``, ``--skew``, ``--soak``, ``--lease``,
-            ``--valid``, ``--expires``, ``--grace``, ``--drift-window``), as typed.
-        counts: by option (``--min-pairs``, ``--max-pairs``, ``--slices``, ``--max-looks``,
-            ``--shadow-decisions``, ``--drift-windows``).
-        alpha: of promotion, and of abort.
-        shadow_rate: a share; None for the default of the kind.
-        drift: index of a feature beyond which the workload has moved.
-        then: what follows a promotion that is not verified again, as typed.
+_TIMES = (
+    *("block", "burn_in", "skew", "soak", "lease", "valid"),
+    *("expires", "grace", "drift_window"),
+)
+_COUNTS = (
+    *("min_pairs", "max_pairs", "slices", "max_looks"),
+    *("shadow_decisions", "drift_windows"),
+)
 
-    Raises:
-        ConfigurationError: no plan can say this; names the option and the remedy.
-    """
-    from ..policies.rollout.shipping import Ramp
 
-    shares = _rollout.read_weights(weights)
-    lasting = {option: _seconds(option, text) for option, text in times.items()}
-    problems = [*_times(times, lasting), *_counts(counts), *_shares(alpha, shadow_rate)]
-    problems += _after(drift, then)
-    for problem in [*_weights(weights, shares), *problems]:
-        raise ConfigurationError(problem)
-    return Ramp(
-        weights=shares,
-        block_s=lasting["--block"],
-        burn_in_s=lasting["--burn-in"],
-        skew_s=lasting["--skew"],
-        min_pairs=counts["--min-pairs"],
-        max_pairs=counts["--max-pairs"],
-        slices=counts["--slices"],
-        max_looks=counts["--max-looks"],
-        alpha_promote=alpha,
-        alpha_abort=alpha,
-        shadow_decisions=counts["--shadow-decisions"],
-        shadow_rate=shadow_rate,
-        soak_s=lasting["--soak"],
-        lease_s=lasting["--lease"],
-        valid_s=lasting["--valid"],
-        expires_s=lasting["--expires"],
-        drift=drift,
-        drift_window_s=lasting["--drift-window"],
-        drift_windows=counts["--drift-windows"],
-        grace_s=lasting["--grace"],
-        then="keep" if then == "keep" else "incumbent",
-    )
+@dataclass(frozen=True)
+class Given:
+    """What the command line says of a ramp; durations, shares and words as typed."""
+
+    weights: str
+    block: str
+    burn_in: str
+    skew: str
+    soak: str
+    lease: str
+    valid: str
+    min_pairs: int
+    max_pairs: int
+    slices: int
+    max_looks: int
+    shadow_decisions: int
+    shadow_rate: float | None
+    alpha: float
+    expires: str
+    drift: float
+    drift_window: str
+    drift_windows: int
+    grace: str
+    then: str
+
+    def ramp(self) -> Ramp:
+        """Return the ramp that is asked for.
+
+        Raises:
+            ConfigurationError: no plan can say this; names the option and the remedy.
+        """
+        from ..policies.rollout.shipping import Ramp
+
+        shares = _rollout.read_weights(self.weights)
+        texts: dict[str, str] = {_option(name): getattr(self, name) for name in _TIMES}
+        lasting = {option: _seconds(option, text) for option, text in texts.items()}
+        counts: dict[str, int] = {name: getattr(self, name) for name in _COUNTS}
+        problems = [*_times(texts, lasting), *_counts({_option(n): c for n, c in counts.items()})]
+        problems += [*_shares(self.alpha, self.shadow_rate), *_after(self.drift, self.then)]
+        for problem in [*_weights(self.weights, shares), *problems]:
+            raise ConfigurationError(problem)
+        return Ramp(
+            weights=shares,
+            alpha_promote=self.alpha,
+            alpha_abort=self.alpha,
+            shadow_rate=self.shadow_rate,
+            drift=self.drift,
+            then="keep" if self.then == "keep" else "incumbent",
+            **{f"{name}_s": lasting[_option(name)] for name in _TIMES},  # type: ignore[arg-type]
+            **counts,
+        )
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _seconds(option: str, text: str) -> float:

@@ -60,7 +60,9 @@ def connect(address: str) -> RolloutClient:
 
 
 def exit_code(found: Rollout) -> Exit:
-    """Return how a command that waited for the end leaves."""
+    """Return how a command that waited for the end leaves; a promotion that must be verified again is open."""
+    if found.state == "STABLE" and found.upkeep is not None and found.upkeep.notice:
+        return Exit.INCONCLUSIVE
     return _EXITS.get(found.state, Exit.INCONCLUSIVE)
 
 

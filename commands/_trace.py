@@ -26,7 +26,7 @@ HookName = Annotated[
 Incumbent = Annotated[
     str | None,
     typer.Option(
-        help="baseline:NAME, a file, recorded or module:attribute; else the hook's own function.",
+        help="baseline:NAME, found:NAME, a file, recorded or module:attribute; else the hook's own.",
         autocompletion=_complete.incumbents,
     ),
 ]

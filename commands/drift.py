@@ -28,7 +28,7 @@ def drift(
         _trace.DEFAULT_TRACES
     ),
     limit: Annotated[float, typer.Option(help="Of the index of any feature.")] = 0.25,
-    last: Annotated[str, typer.Option(help="Traffic up to the newest decision.")] = "1d",
+    last: Annotated[str, typer.Option(help="Traffic up to the newest decision.")] = "7d",
     ledger: Annotated[Path, typer.Option(help="Ledger that holds the verdict.")] = LEDGER,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..api import LEDGER
-from . import _complete, _models, _problem, _trace
+from . import _models, _problem, _search, _trace
 from ._common import Exit, emit, handled, shown
-from ._progress import WAYS, stopping, watched
-from ._search import STARTS, STRATEGIES, one_of, require_limits
+from ._progress import stopping, watched
+from ._search import one_of, require_limits
 
 if TYPE_CHECKING:
+    from ..shadow.problems.result import ProblemResult
+    from ..shadow.search.driver import Options
     from ..shadow.search.results.result import EvolveResult
+
+    Searched = EvolveResult | ProblemResult
 
 _ISOLATION = ("strict", "process")
 
@@ -36,29 +42,13 @@ def evolve(
     budget: Annotated[int, typer.Option(help="Most programs evaluated.")] = 300,
     seconds: Annotated[float, typer.Option(help="Most seconds, finalists included.")] = math.inf,
     seed: _trace.Seed = 0,
-    strategy: Annotated[
-        str,
-        typer.Option(
-            help="evolve, map_elites, bandit or pareto; controls: independent, seeds, random, published.",
-            autocompletion=_complete.words(*STRATEGIES),
-        ),
-    ] = "evolve",
-    start: Annotated[
-        str,
-        typer.Option(
-            help="library (published policies), incumbent or weak.",
-            autocompletion=_complete.words(*STARTS),
-        ),
-    ] = "library",
+    strategy: _search.Strategy = "evolve",
+    start: _search.Start = "library",
     parallel: Annotated[int, typer.Option(help="Evaluations at once; same result.")] = 2,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; .gnomon/runs/HOOK.")] = None,
-    racing: Annotated[
-        bool, typer.Option(help="Stop an evaluation once its program cannot matter.")
-    ] = True,
+    racing: _search.Racing = True,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="With nothing left to do, wait for gnomon tell.")
-    ] = False,
+    wait: _search.Wait = False,
     model: _models.Models = None,
     max_cost: _models.MaxCost = math.inf,
     temperature: _models.Temperature = None,
@@ -72,13 +62,7 @@ def evolve(
     prompts: _models.Templates = None,
     isolation: _trace.Isolation = "strict",
     ledger: Annotated[Path, typer.Option(help="Ledger that knows of quarantines.")] = LEDGER,
-    progress: Annotated[
-        str,
-        typer.Option(
-            help="auto (a live view on a terminal, else lines), lines, json or none.",
-            autocompletion=_complete.words(*WAYS),
-        ),
-    ] = "auto",
+    progress: _search.Progress = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Search for a better policy; the winner is then for `gnomon verify` to judge.
@@ -88,74 +72,56 @@ def evolve(
     Exit codes: 0 a winner, 1 nothing beats the incumbent, 2 bad input, 3 interrupted by SIGINT or
     SIGTERM: what is under way is finished and kept, --resume goes on; the second signal ends at once.
     """
-    from .. import api
-    from ..shadow.isolation.compiled import CompiledOptions
-    from ..shadow.search.driver import Options
-    from ..shadow.search.records import Budget
-
     require_limits(budget, seconds, parallel)
     models = _models.Given(
         *(model, max_cost, temperature, api_base, price, key_env),
         *(model_timeout, max_tokens, model_share, model_cache, prompts),
     ).options()
-    options = Options(
-        budget=Budget(budget, seconds=seconds, dollars=max_cost),
-        seed=seed,
-        strategy=one_of("strategy", strategy, STRATEGIES),
-        start=one_of("start", start, STARTS),
-        parallel=parallel,
-        racing=racing,
-        resume=resume,
-        wait=wait,
-    )
+    options = _search.Given(
+        *(budget, seconds, max_cost, seed, strategy, start, parallel, racing, resume, wait)
+    ).options()
     if models is not None:
         _models.tell_estimate(models, max_cost, round(budget * models.share))
-    writers: dict[str, Any] = {"models": models, "prompts": prompts}
+    search: Callable[..., Searched]
     if problem is not None:
-        _problem.require_alone(
-            {
-                "--traces": (traces, _trace.DEFAULT_TRACES),
-                "--hook": (hook, None),
-                "--incumbent": (incumbent, None),
-                "--invariants": (invariants, None),
-                "--start": (start, "library"),
-                "--isolation": (isolation, "strict"),
-            }
-        )
-        with stopping() as stop, watched(progress) as report:
-            _problem.search(
-                problem,
-                out,
-                options,
-                report,
-                stop,
-                repeats=repeats,
-                variables=env,
-                as_json=as_json,
-                writers=writers,
-            )
-    engine = CompiledOptions(
-        seed=seed, workers=parallel, isolation=one_of("isolation", isolation, _ISOLATION)
-    )
+        _problem.require_alone(traces, hook, incumbent, invariants, start, isolation)
+        search = partial(_problem.search, problem, out, repeats=repeats, variables=env)
+    else:
+        found = (traces, out, hook, incumbent, invariants)
+        search = partial(_on_trace, *found, isolation=isolation, ledger=ledger)
     with stopping() as stop, watched(progress) as report:
-        result = api.evolve(
-            traces,
-            out,
-            hook=hook,
-            incumbent=incumbent,
-            invariants=invariants,
-            options=options,
-            engine=engine,
-            ledger=ledger,
-            progress=report,
-            stop=stop,
-            **writers,
-        )
+        how: dict[str, Any] = {"models": models, "prompts": prompts}
+        result = search(options=options, progress=report, stop=stop, **how)
     emit(result.as_json(), as_json, shown(result))
     raise typer.Exit(int(_exit(result)))
 
 
-def _exit(result: EvolveResult) -> Exit:
+def _on_trace(
+    traces: str,
+    out: Path | None,
+    hook: str | None,
+    incumbent: str | None,
+    invariants: Path | None,
+    *,
+    isolation: str,
+    ledger: Path,
+    options: Options,
+    **how: Any,
+) -> EvolveResult:
+    """Search on a recorded trace."""
+    from .. import api
+    from ..shadow.isolation.compiled import CompiledOptions
+
+    engine = CompiledOptions(
+        seed=options.seed,
+        workers=options.parallel,
+        isolation=one_of("isolation", isolation, _ISOLATION),
+    )
+    named: dict[str, Any] = {"hook": hook, "incumbent": incumbent, "invariants": invariants}
+    return api.evolve(traces, out, **named, options=options, engine=engine, ledger=ledger, **how)
+
+
+def _exit(result: Searched) -> Exit:
     if result.stopped == "interrupted":
         return Exit.INCONCLUSIVE
     return Exit.OK if result.improved else Exit.NEGATIVE

@@ -58,8 +58,8 @@ def kill(
     elif lift:
         found = unkill(hook or None, state_dir=state_dir)
     else:
-        _note_unknown(hook, state_dir)
         found = order(hook or None, reason=reason, by=by or str(api.acting()), state_dir=state_dir)
+        _note_unknown(hook, state_dir)
     rows = [_row(each) for each in found]
     emit({"file": str(file.path), "kills": rows}, as_json, lambda: _print(file.path, rows))
     if lift and hook and any(each.covers(hook) for each in found):
@@ -79,10 +79,13 @@ def _check(hook: str, every: bool, lift: bool, listed: bool, reason: str) -> Non
 
 
 def _note_unknown(hook: str, state_dir: Path) -> None:
-    """Say on standard error that no process has kept a policy for this hook here; that may be a slip."""
+    """Say on standard error that no process has kept a policy (for this hook) here; that may be a slip."""
     from urllib.parse import unquote
 
     kept = {unquote(p.stem) for p in state_dir.glob("delivery/hooks/*.state")}
+    if not kept and not state_dir.joinpath("delivery").exists():
+        where = f"{state_dir} is no state folder that a service has kept a policy in"
+        print(f"gnomon: {where}; if theirs is another, name it with --state-dir", file=sys.stderr)
     if hook and kept and hook not in kept:
         names = ", ".join(sorted(kept))
         print(f"gnomon: no policy for {hook!r} was kept here, but for {names}", file=sys.stderr)

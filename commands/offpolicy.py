@@ -24,7 +24,7 @@ def offpolicy(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="File or baseline:NAME in score form; repeat. All such baselines if none.",
+            help="File, baseline:NAME or found:NAME of a score; repeat. All such baselines if none.",
             autocompletion=_complete.policies,
         ),
     ] = None,

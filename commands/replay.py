@@ -48,7 +48,7 @@ Hooks = Annotated[
 Policies = Annotated[
     list[str] | None,
     typer.Option(
-        help="File or baseline:NAME; repeat. All baselines if none.",
+        help="File, baseline:NAME or found:NAME; repeat. All baselines if none.",
         autocompletion=_complete.policies,
     ),
 ]

@@ -25,6 +25,8 @@ Id = Annotated[
 ]
 Reason = Annotated[str, typer.Option(help="Why, for the ledger.")]
 
+#: Times as the wire carries them.
+MOST_NS = (1 << 63) - 1
 _ASK_AGAIN = "ask again with: gnomon rollout status"
 #: Orders without words of their own; the help of each.
 ORDERS = {
@@ -80,7 +82,7 @@ def watch(
     control_plane: _rollout.Address = _rollout.DEFAULT_ADDRESS,
     as_json: _rollout.Json = False,
 ) -> None:
-    """Watch a rollout until it is decided: 0 promoted, 1 aborted, 3 held or inconclusive.
+    """Watch a rollout until it is decided: 0 promoted, 1 aborted, 3 held, or to be verified again.
 
     With --json every change is one line on standard output, the last one how it ended.
     """
@@ -111,8 +113,8 @@ def exclude(
         str,
         typer.Argument(help="Hook whose blocks are left out.", autocompletion=_complete.hooks),
     ],
-    from_ns: Annotated[int, typer.Option(help="Unix nanoseconds.")],
-    to_ns: Annotated[int, typer.Option(help="Unix nanoseconds, not included.")],
+    from_ns: Annotated[int, typer.Option(min=0, max=MOST_NS, help="Unix nanoseconds.")],
+    to_ns: Annotated[int, typer.Option(min=0, max=MOST_NS, help="Unix nanoseconds, not included.")],
     reason: Annotated[str, typer.Option(help="One that knows nothing of the outcome.")],
     control_plane: _rollout.Address = _rollout.DEFAULT_ADDRESS,
     as_json: _rollout.Json = False,

@@ -16,6 +16,25 @@ from ._rollout import DEFAULT_ADDRESS
 if TYPE_CHECKING:
     from ..policies.rollout.server import ControlPlane
 
+_RolloutKeys = Annotated[
+    list[Path],
+    typer.Option(help="Private key (.pem) that signs manifests; later ones for older plans."),
+]
+_PublisherKeys = Annotated[
+    list[Path],
+    typer.Option(help="Public key (.pub) that may sign bundles, or folder; repeatable."),
+]
+_Authorities = Annotated[
+    Path | None, typer.Option(help="PEM authorities that must vouch for clients (mTLS).")
+]
+_Roles = Annotated[
+    Path | None, typer.Option(help="TOML file: which client certificate may do what.")
+]
+_Insecure = Annotated[
+    bool,
+    typer.Option(help="Allow clients without certificate, and plain text, from elsewhere."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add ``serve`` to the command line."""
@@ -23,14 +42,8 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    rollout_key: Annotated[
-        list[Path],
-        typer.Option(help="Private key (.pem) that signs manifests; later ones for older plans."),
-    ],
-    publisher_key: Annotated[
-        list[Path],
-        typer.Option(help="Public key (.pub) that may sign bundles, or folder; repeatable."),
-    ],
+    rollout_key: _RolloutKeys,
+    publisher_key: _PublisherKeys,
     listen: Annotated[str, typer.Option(help="HOST:PORT; port 0 takes a free one.")] = (
         DEFAULT_ADDRESS
     ),
@@ -42,16 +55,9 @@ def serve(
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate; turns TLS on.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
-    tls_client_ca: Annotated[
-        Path | None, typer.Option(help="PEM authorities that must vouch for clients (mTLS).")
-    ] = None,
-    roles: Annotated[
-        Path | None, typer.Option(help="TOML file: which client certificate may do what.")
-    ] = None,
-    insecure: Annotated[
-        bool,
-        typer.Option(help="Allow clients without certificate, and plain text, from elsewhere."),
-    ] = False,
+    tls_client_ca: _Authorities = None,
+    roles: _Roles = None,
+    insecure: _Insecure = False,
     verbose: Annotated[bool, typer.Option(help="Log every ledger entry with its anchor.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the bound address as JSON when ready.")
@@ -63,6 +69,7 @@ def serve(
 
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from ..policies.rollout import server
+    from ..policies.rollout.settings import ServerSettings
     from ..sdk import keys
     from ..sdk.keyring import KeyRing
 
@@ -70,7 +77,7 @@ def serve(
     ring = KeyRing(publisher_key)
     pins = ring.read()
     signing, *older = [keys.load_private(path) for path in rollout_key]
-    settings = server.ServerSettings(
+    settings = ServerSettings(
         listen=listen,
         state=state,
         rollout_key=signing,

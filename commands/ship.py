@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from ..api import LEDGER
-from . import _complete, _rollout
+from . import _ramp, _rollout
 from ._common import emit, handled, shown
-from ._ramp import ramp_of
 
 
 def register(app: typer.Typer) -> None:
@@ -22,10 +21,7 @@ def ship(
     policy: Annotated[Path, typer.Argument(help="A bundle (.bundle), or a policy's source file.")],
     verdict: Annotated[Path, typer.Option(help="Verdict that accepts it.")],
     key: Annotated[Path, typer.Option(help="The publisher's private key (.pem).")],
-    rollout_key: Annotated[
-        Path | None,
-        typer.Option(help="Public key of the control plane; else rollout.pub beside --key."),
-    ] = None,
+    rollout_key: _ramp.RolloutKey = None,
     control_plane: _rollout.Address = _rollout.DEFAULT_ADDRESS,
     ledger: Annotated[Path, typer.Option(help="Ledger that holds the verdict.")] = LEDGER,
     weights: Annotated[str, typer.Option(help="Shares of the candidate, ascending.")] = "0.5,1.0",
@@ -38,37 +34,18 @@ def ship(
     min_pairs: Annotated[int, typer.Option(help="Pairs of blocks that every step counts.")] = 8,
     max_pairs: Annotated[int, typer.Option(help="Pairs after which undecided is HOLD.")] = 60,
     slices: Annotated[int, typer.Option(help="Sticky arms: slices of the units.")] = 1000,
-    max_looks: Annotated[
-        int, typer.Option(help="Sticky arms: looks until undecided is HOLD.")
-    ] = 100,
+    max_looks: _ramp.MaxLooks = 100,
     shadow_decisions: Annotated[int, typer.Option(help="Live shadow ends after so many.")] = 1000,
-    shadow_rate: Annotated[
-        float | None,
-        typer.Option(help="Share that live shadow computes; 0.1, with paired arms 0.05."),
-    ] = None,
+    shadow_rate: _ramp.ShadowRate = None,
     alpha: Annotated[float, typer.Option(help="Level of promotion, and of abort.")] = 0.025,
-    expires: Annotated[
-        str, typer.Option(help="A promotion must be verified again after so long; 0s: never.")
-    ] = "90d",
-    drift: Annotated[
-        float, typer.Option(help="Index of a feature that says its workload moved; 0: not watched.")
-    ] = 0.25,
+    expires: _ramp.Expires = "90d",
+    drift: _ramp.Drift = 0.25,
     drift_window: Annotated[str, typer.Option(help="Traffic that one index is of.")] = "1d",
-    drift_windows: Annotated[int, typer.Option(help="In a row beyond it, to count.")] = 2,
-    grace: Annotated[str, typer.Option(help="Time to verify again.")] = "7d",
-    then: Annotated[
-        str,
-        typer.Option(
-            help="Otherwise: back to the incumbent, or keep.",
-            autocompletion=_complete.words("incumbent", "keep"),
-        ),
-    ] = "incumbent",
-    override: Annotated[
-        str, typer.Option(help="Reason to ship what was not accepted; it stays in the bundle.")
-    ] = "",
-    bundle_out: Annotated[
-        Path | None, typer.Option(help="File that also receives the signed bundle.")
-    ] = None,
+    drift_windows: Annotated[int, typer.Option(help="In a row beyond it, to count.")] = 7,
+    grace: Annotated[str, typer.Option(help="Time to verify again.")] = "14d",
+    then: _ramp.Then = "incumbent",
+    override: _ramp.Override = "",
+    bundle_out: _ramp.BundleOut = None,
     follow: Annotated[bool, typer.Option(help="Watch until it is decided.")] = False,
     as_json: _rollout.Json = False,
 ) -> None:
@@ -79,32 +56,11 @@ def ship(
     """
     from .. import api
 
-    ramp = ramp_of(
-        weights,
-        {
-            "--block": block,
-            "--burn-in": burn_in,
-            "--skew": skew,
-            "--soak": soak,
-            "--lease": lease,
-            "--valid": valid,
-            "--expires": expires,
-            "--grace": grace,
-            "--drift-window": drift_window,
-        },
-        {
-            "--min-pairs": min_pairs,
-            "--max-pairs": max_pairs,
-            "--slices": slices,
-            "--max-looks": max_looks,
-            "--shadow-decisions": shadow_decisions,
-            "--drift-windows": drift_windows,
-        },
-        alpha=alpha,
-        shadow_rate=shadow_rate,
-        drift=drift,
-        then=then,
-    )
+    ramp = _ramp.Given(
+        *(weights, block, burn_in, skew, soak, lease, valid),
+        *(min_pairs, max_pairs, slices, max_looks, shadow_decisions, shadow_rate, alpha),
+        *(expires, drift, drift_window, drift_windows, grace, then),
+    ).ramp()
     _rollout.quiet()
     shipped = api.ship(
         verdict,

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    policy: Annotated[Path, typer.Argument(help="Source of the candidate.")],
+    policy: Annotated[Path, typer.Argument(help="Source of the candidate, or found:NAME.")],
     traces: _trace.Traces = _trace.DEFAULT_TRACES,
     hook: _trace.HookName = None,
     incumbent: _trace.Incumbent = None,

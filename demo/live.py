@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from gnomon.v1 import rollouts_pb2
@@ -12,11 +13,16 @@ from .. import api
 from ..policies.rollout.client import RolloutClient
 from ..policies.rollout.ledger import Ledger
 from ..recorder.store import TraceStore
+from ..recorder.summary import summarise
+from ..sdk.errors import TraceError
 from ..shadow.traces.trace import decision_trace
 from .canary import ACTOR, LateBlocks, extra_latency, follow, progress_note
 from .run import Run, Shipped, finite
 from .screen import interval, ms
 from .stack import HOOK
+
+#: Longest wait for what was recorded to be stored, in seconds.
+_STORED_S = 30.0
 
 
 def start(this: Run) -> None:
@@ -46,7 +52,7 @@ def capture(this: Run) -> None:
             plan.capture_s, lambda share: show(share, f"{share * plan.capture_s:.0f} s")
         )
     this.stack.stop_load()
-    this.stack.pause(2.5)  # a flush of the hooks, and a publication of the recorder
+    _stored(this)
     stored = TraceStore(this.stack.store)
     trace = decision_trace(stored, HOOK)
     trace.save(this.capture)
@@ -64,6 +70,19 @@ def capture(this: Run) -> None:
         f"{events} workload events, by {len(trace.instances)} processes: OTLP log records over gRPC, "
         "joined and stored as Parquet."
     )
+
+
+def _stored(this: Run) -> None:
+    """Wait until every request is stored with its outcome: a flush of the hooks, a publication of the recorder.
+
+    What is missing after half a minute is missing in the figures, too.
+    """
+    requests, end = this.stack.traffic().faults()["requests"], time.monotonic() + _STORED_S
+    while time.monotonic() < end:
+        with suppress(TraceError):  # there is nothing yet
+            if summarise(TraceStore(this.stack.store), HOOK).matched >= requests:
+                return
+        this.stack.pause(0.25)
 
 
 def canary(
@@ -162,7 +181,7 @@ def wrong_now(this: Run, client: RolloutClient, verdict: Path) -> None:
     shipped = canary(this, client, verdict, "second")
     after = time.time_ns()
     this.stack.stop_load()
-    this.stack.pause(2.5)
+    _stored(this)
     cost = extra_latency(this.stack.store, shipped.start_ns, shipped.end_ns)
     traffic = this.stack.traffic()
     during, quiet = traffic.between(before, after).faults(), traffic.between(0, before).faults()

@@ -43,7 +43,7 @@ class Processes:
             )
         return process
 
-    def ready(self, name: str, file: Path, timeout_s: float = 20.0) -> str:
+    def ready(self, name: str, file: Path, timeout_s: float = 120.0) -> str:
         """Wait for a process to write its ready file and return the text.
 
         Raises:
@@ -59,7 +59,7 @@ class Processes:
         tail = (self.folder / f"{name}.log").read_text(errors="replace").strip()[-400:]
         raise UnavailableError(f"process {name!r} did not start; its log ends: {tail}")
 
-    def stop(self, name: str, timeout_s: float = 10.0) -> None:
+    def stop(self, name: str, timeout_s: float = 60.0) -> None:
         """Ask a process to end, and make it end."""
         process = self._running.pop(name)
         process.send_signal(signal.SIGTERM)

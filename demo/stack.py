@@ -75,7 +75,7 @@ class Stack:
         """Make the first backend slower by a factor; return its name."""
         name = self._plan.backends[0].name
         url = f"{self._backends[name]}degrade?factor={factor}"
-        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=5):
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=60):
             return name
 
     def wait(self, seconds: float, progress: Callable[[float], None]) -> None:

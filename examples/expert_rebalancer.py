@@ -13,7 +13,7 @@ from gnomon.policies.expert_placement import expert_placement, static_row
 from gnomon.sdk.counts import pack_counts
 from gnomon.sdk.programs.sockets import SocketGroup
 
-RANKS, EXPERTS, SLOTS, TASK = 4, 16, 20, 40  # a task lasts 40 windows
+RANKS, EXPERTS, SLOTS, TASK = 4, 16, 20, 40  # windows a task, which asks most of experts 5 to 9
 
 
 def serve(rank: int, peers: list[socket.socket]) -> None:
@@ -38,7 +38,7 @@ def serve(rank: int, peers: list[socket.socket]) -> None:
     for window in range(int(sys.argv[1]) if len(sys.argv) > 1 else sys.maxsize):
         time.sleep(float(os.environ.get("WINDOW_S", "0.15")))  # the model runs
         rng = random.Random(window // TASK)
-        load = [int(1e6 * rng.random() ** 3) + 99 * (window % TASK) for _ in range(EXPERTS)]
+        load = [int(rng.uniform(1e6, 2e6)) * (1, 4, 1, 1)[e // 5] + window for e in range(EXPERTS)]
         if rank == 0:
             share = [load[expert] / made[0].count(expert) for expert in made[0]]
             ranks = [sum(share[at : at + SLOTS // RANKS]) for at in range(0, SLOTS, SLOTS // RANKS)]

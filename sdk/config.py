@@ -170,7 +170,7 @@ def _killed(text: str) -> tuple[str, ...]:
 def _epochs(text: str) -> int | dict[str, int]:
     """Return a number for all hooks, or numbers by hook: ``41``, or ``router.pick=41,cache=7``."""
     if "=" not in text:
-        return int(text)
+        return _epoch(text)
     found = {}
     for part in text.split(","):
         name, _, epoch = part.strip().partition("=")
@@ -178,8 +178,14 @@ def _epochs(text: str) -> int | dict[str, int]:
             check_name(name)
         except ConfigurationError as error:
             raise ValueError(str(error)) from error
-        found[name] = int(epoch)
+        found[name] = _epoch(epoch)
     return found
+
+
+def _epoch(text: str) -> int:
+    if not text.strip().isdecimal():
+        raise ValueError(f"{text!r} is no epoch, write 41, or router.pick=41,cache=7")
+    return int(text)
 
 
 def _paths(text: str) -> tuple[Path, ...]:

@@ -16,23 +16,21 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from google.protobuf.message import DecodeError
+from gnomon.v1 import delivery_pb2
 
-from gnomon.v1 import delivery_pb2, policy_pb2
-
-from .assignment import Assignment
-from .bundle import read_bundle
 from .channel import Peer, backoff_s, open_channel
-from .errors import TrustError, UnavailableError
+from .errors import UnavailableError
 from .forking import grpc_usable
-from .keyring import KeyRing, Pins
+from .hearing import Hearing
+from .holdings import Holdings
+from .keyring import KeyRing
 from .manifest import Anchors, Now
-from .profile import FeatureCounter, Takers
-from .session import HookLike, HookPolicy, Measure, Node, Session, Step, hook_report
+from .reporting import Reporter
+from .session import HookLike, Node, Session, refusal
 from .state import StateStore
 from .witness import Witness
 
@@ -40,15 +38,10 @@ _log = logging.getLogger("gnomon.delivery")
 
 #: A stream that lasted so long makes the next reconnect start from the shortest wait again.
 _STEADY_NS = 2_000_000_000
-#: After a block's end its last outcomes are given so long before it is reported.
-_AFTER_BLOCK_NS = 20_000_000
-#: Sums by slice are some 20 kB; they are sent again when outcomes grew by this factor, and by one at least.
-SUMS_GROWTH = 1.05
 _FORK_DEADLINE_S = 1.0
 #: Asks the control plane for an empty message every two seconds; older ones never send any.
 HEARTBEATS = ("gnomon-heartbeats", "1")
-#: Silence of a control plane that sends them: from here on it shows, and after this a new stream is tried.
-_QUIET_NS = 4_000_000_000
+#: After so long a silence of a control plane that sends them a new stream is tried.
 _SILENT_NS = 10_000_000_000
 #: Between two looks at the files of the pinned keys.
 _KEYS_EVERY_S = 0.5
@@ -110,10 +103,8 @@ class _Stream:
 
     session: Session
     outbox: queue.SimpleQueue[delivery_pb2.ClientMessage | None]
-    opened_ns: int
+    reporter: Reporter
     call: Any = None
-    sent: dict[tuple[str, int, str], bytes] = field(default_factory=dict)
-    sums: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class DeliveryClient:
@@ -141,17 +132,19 @@ class DeliveryClient:
         now: Callable[[], Now] = system_now,
         rng: random.Random | None = None,
     ) -> None:
-        self._hooks = hooks
         self._settings = settings
         self._process_id = process_id
         self._now = now
         self._rng = rng or random.Random(os.urandom(16))
-        self._store = StateStore(settings.state_dir)
         self._witness = Witness(settings.state_dir)
-        self._anchors = settings.anchors
-        self._policies: dict[str, HookPolicy] = {}
-        self._measures: dict[str, Measure] = {}
-        self._features: dict[str, FeatureCounter] = {}
+        self._holdings = Holdings(
+            hooks,
+            StateStore(settings.state_dir),
+            settings.anchors,
+            settings.cell,
+            settings.min_epochs,
+            now,
+        )
         self._accepted = self._refused = self._connects = 0
         self._last_error = ""
         self._thread: threading.Thread | None = None
@@ -165,7 +158,7 @@ class DeliveryClient:
         if self._thread is not None:
             return
         self._arm()
-        self._discover()
+        self._holdings.discover()
         self._thread = threading.Thread(target=self._run, name="gnomon-delivery", daemon=True)
         self._thread.start()
 
@@ -190,16 +183,13 @@ class DeliveryClient:
 
         A connected one that has sent heartbeats and stops counts as silent from four seconds on.
         """
-        silent_ns = self._silent_ns()
-        if self._connected and silent_ns <= _QUIET_NS:
-            return 0.0
-        return silent_ns / 1e9
+        return self._hearing.staleness_s
 
     @property
     def status(self) -> Status:
         """How delivery is doing, in one value."""
         return Status(
-            self._connected,
+            self._hearing.connected,
             self.staleness_s,
             self._accepted,
             self._refused,
@@ -207,22 +197,14 @@ class DeliveryClient:
             self._last_error,
         )
 
-    def _silent_ns(self) -> int:
-        """Return for how long nothing was heard; 0 of a control plane that need not say anything."""
-        if self._connected and not self._beats:
-            return 0
-        return max(0, self._now().monotonic_ns - self._heard_ns)
-
     def _arm(self) -> None:
         """Set what no process may inherit."""
         self._stopping = threading.Event()
         self._thread = None
         self._stream = None
-        self._connected = self._beats = False
-        self._discovering = threading.Lock()
-        self._trusting = threading.RLock()
+        self._holdings.arm()
         self._looked_ns = 0
-        self._heard_ns = self._now().monotonic_ns
+        self._hearing = Hearing(self._now)
 
     def _before_fork(self) -> None:
         """Have no thread inside gRPC at the moment of the fork."""
@@ -239,9 +221,7 @@ class DeliveryClient:
     def _after_fork_in_child(self) -> None:
         """Let go of what is the parent's; a lock may be held by a thread that is not here."""
         _inherited.append(self._stream)
-        self._policies, self._measures, self._features = {}, {}, {}
-        for hook in list(self._hooks()):
-            hook.measure = None
+        self._holdings.let_go()
         self._arm()
 
     def _run(self) -> None:
@@ -259,7 +239,7 @@ class DeliveryClient:
             except Exception as error:  # noqa: BLE001 - thread boundary: a service must not suffer
                 self._note(error)
             finally:
-                self._connected = self._beats = False
+                self._hearing.ended()
             if self._now().monotonic_ns - opened > _STEADY_NS:
                 attempt = 0
             self._pause(backoff_s(attempt, self._rng))
@@ -283,38 +263,16 @@ class DeliveryClient:
         self._looked_ns = now
         pins = ring.changed()
         if pins is not None:
-            self._trust(pins)
+            self._holdings.trust(pins)
         return pins is not None
-
-    def _trust(self, pins: Pins) -> None:
-        _log.info(
-            "%d publisher keys are pinned, %d revoked", len(pins.publishers), len(pins.revoked)
-        )
-        with self._trusting, self._discovering:
-            self._anchors = replace(self._anchors, publishers=pins.publishers, revoked=pins.revoked)
-            for name, policy in self._policies.items():
-                assignment = policy.trust(self._anchors_of(name))
-                if assignment is not None:
-                    _log.warning(
-                        "hook %s: what ran was signed by a key that is trusted no more", name
-                    )
-                    self._install(name, assignment)
-                if policy.guard.epoch == 0:
-                    self._store.forget(name)
-
-    def _anchors_of(self, hook: str) -> Anchors:
-        least = max(self._anchors.min_epoch, self._settings.min_epochs.get(hook, 0))
-        return replace(self._anchors, min_epoch=least)
 
     def _converse(self) -> None:
         """Hold one stream until it ends; raises grpc.RpcError where it ends badly."""
         from gnomon.v1 import delivery_pb2_grpc
 
         self._connects += 1
-        self._discover()
-        stream = _Stream(
-            Session(self._node(), self._policies), queue.SimpleQueue(), self._now().monotonic_ns
-        )
+        self._holdings.discover()
+        stream = self._opened()
         with open_channel(self._settings.peer) as channel:
             stub = delivery_pb2_grpc.DeliveryStub(channel)  # type: ignore[no-untyped-call]
             stream.call = stub.Connect(self._requests(stream), metadata=(HEARTBEATS,))
@@ -330,10 +288,9 @@ class DeliveryClient:
         if self._stopping.is_set():
             stream.outbox.put(None)
         for message in stream.call:
-            self._heard_ns = self._now().monotonic_ns
-            self._connected = True
-            if not message.nonce and message.WhichOneof("resource") is None:
-                self._beats = True
+            beat = not message.nonce and message.WhichOneof("resource") is None
+            self._hearing.heard(beat=beat)
+            if beat:
                 continue
             reply = self._handled(stream.session, message)
             self._count(reply.ack)
@@ -347,10 +304,7 @@ class DeliveryClient:
         self, session: Session, message: delivery_pb2.ServerMessage
     ) -> delivery_pb2.ClientMessage:
         try:
-            with self._trusting:
-                step = session.receive(message, self._now())
-                self._apply(step)
-            return step.reply
+            return self._holdings.receive(session, message)
         except Exception as error:  # noqa: BLE001 - hostile input or hook; costs one resource
             _log.warning("refused a resource: %s", error, exc_info=True)
             return refusal(message, f"{type(error).__name__}: {error}")
@@ -362,140 +316,44 @@ class DeliveryClient:
             self._last_error = ack.error
             _log.warning("refused %s %s: %s", ack.resource, ack.name, ack.error)
 
-    def _apply(self, step: Step) -> None:
-        """Carry out a step: remembered before it runs, so that a crash cannot roll it back."""
-        if step.keep is not None:
-            self._store.keep(*step.keep)
-        if step.save is not None:
-            self._store.save(*step.save)
-        if step.install is not None:
-            self._install(*step.install)
+    def _opened(self) -> _Stream:
+        """Return what a new stream begins with."""
+        interval_s = self._settings.report_interval_s
+        reporter = Reporter(self._holdings, interval_s, self._now, self._note)
+        return _Stream(self._session(), queue.SimpleQueue(), reporter)
 
-    def _install(self, name: str, assignment: Assignment) -> None:
-        measure = self._measures[name]
-        measure.follow(assignment.design, assignment.epoch, self._now().unix_ns)
-        features, digest = self._features[name], assignment.stable_digest
-        features.follow(digest, self._policies[name].profiles.get(digest), assignment.epoch)
-        for hook in list(self._hooks()):
-            if hook.name == name:
-                hook.measure = Takers((measure, features))
-                hook.install(assignment)
-
-    def _discover(self) -> bool:
-        """Take up hooks that are new, with their state of an earlier life; return whether any is."""
-        with self._discovering:
-            new = [hook for hook in list(self._hooks()) if hook.name not in self._policies]
-            for hook in new:
-                self._take_up(hook)
-            return bool(new)
-
-    def _take_up(self, hook: HookLike) -> None:
-        saved = self._store.load(hook.name)
-        policy = HookPolicy(
-            hook.name,
-            hook.kind,
-            self._settings.cell,
-            self._anchors_of(hook.name),
-            saved,
-            has_outcomes=lambda: hook.has_outcomes,
-        )
-        if saved.epoch and not policy.guard.epoch:
-            self._store.forget(hook.name)
-        for digest, data in self._store.bundles().items():
-            self._restore(policy, digest, data)
-        if hook.name not in self._measures:
-            self._measures[hook.name] = hook.new_measure()
-            self._features[hook.name] = FeatureCounter(hook.kind.input_names)
-        if policy.guard.current is not None:
-            hook.install(policy.resumed())
-        self._policies = {**self._policies, hook.name: policy}
-
-    def _restore(self, policy: HookPolicy, digest: str, data: bytes) -> None:
-        """Hold a bundle from disk; one that does not verify any more is left to be pushed again."""
-        try:
-            envelope = policy_pb2.Envelope.FromString(data)
-            if read_bundle(envelope.payload).hook == policy.name:
-                policy.add_bundle(digest, envelope)
-        except (DecodeError, TrustError) as error:
-            _log.warning("bundle %s on disk is not used: %s", digest[:16], error)
-
-    def _node(self) -> Node:
+    def _session(self) -> Session:
         settings = self._settings
-        return Node(settings.service, self._process_id(), settings.cell, _version())
+        node = Node(settings.service, self._process_id(), settings.cell, _version())
+        return Session(node, self._holdings.policies)
 
     def _requests(self, stream: _Stream) -> Iterator[delivery_pb2.ClientMessage]:
         """Yield what goes to the control plane; runs on a thread of gRPC's own."""
         yield stream.session.hello()
-        due = self._next_report_ns()
+        due = stream.reporter.next_ns()
         while True:
             wait_s = (due - self._now().monotonic_ns) / 1e9
             if wait_s <= 0.0:
                 yield from self._periodic(stream)
-                due = self._next_report_ns()
+                due = stream.reporter.next_ns()
                 continue
             with contextlib.suppress(queue.Empty):
                 message = stream.outbox.get(timeout=wait_s)
                 if message is None:
-                    yield from self._reports(stream)
+                    yield from stream.reporter.reports()
                     return
                 yield message
 
     def _periodic(self, stream: _Stream) -> Iterator[delivery_pb2.ClientMessage]:
-        if self._silent_ns() > _SILENT_NS:
+        if self._hearing.silent_ns > _SILENT_NS:
             stream.call.cancel()
         if self._look_after_keys():
             stream.call.cancel()  # the next stream is told what is missing now
             return
-        if self._discover():
-            stream.session = Session(self._node(), self._policies)
+        if self._holdings.discover():
+            stream.session = self._session()
             yield stream.session.hello()
-        yield from self._reports(stream)
-
-    def _next_report_ns(self) -> int:
-        """Return when to report next: after the interval, or earlier when a block closes."""
-        now = self._now()
-        waits = [int(self._settings.report_interval_s * 1e9)]
-        for measure in list(self._measures.values()):
-            end = measure.block_end_ns(now.unix_ns - _AFTER_BLOCK_NS)
-            if end is not None:
-                waits.append(end + _AFTER_BLOCK_NS - now.unix_ns)
-        return now.monotonic_ns + max(1, min(waits))
-
-    def _reports(self, stream: _Stream) -> Iterator[delivery_pb2.ClientMessage]:
-        for hook in list(self._hooks()):
-            policy = self._policies.get(hook.name)
-            if policy is None:
-                continue
-            try:
-                blocks, slices = self._changed(stream, hook.name), self._sums(stream, hook.name)
-                features = self._features[hook.name].counts()
-                report = hook_report(hook, policy.guard.epoch, blocks, slices, features)
-            except Exception as error:  # noqa: BLE001 - a bad counter must not end the stream
-                self._note(error)
-                continue
-            yield report
-
-    def _changed(self, stream: _Stream, hook: str) -> list[delivery_pb2.BlockReport]:
-        """Return the blocks whose sums differ from what this stream last sent of them."""
-        changed, sent = [], {}
-        for report in self._measures[hook].reports():
-            key, data = (hook, report.block, report.arm), report.SerializeToString()
-            if stream.sent.get(key) != data:
-                changed.append(report)
-            sent[key] = data
-        others = {key: data for key, data in stream.sent.items() if key[0] != hook}
-        stream.sent = others | sent
-        return changed
-
-    def _sums(self, stream: _Stream, hook: str) -> delivery_pb2.SliceReport | None:
-        """Return the sums by slice, where so much was added that the control plane would look again."""
-        report = self._measures[hook].slices()
-        told = (0, 0) if report is None else (report.epoch, sum(report.count))
-        epoch, count = stream.sums.get(hook, (0, 0))
-        if report is None or told[0] == epoch and told[1] < count * SUMS_GROWTH + 1:
-            return None
-        stream.sums[hook] = told
-        return report
+        yield from stream.reporter.reports()
 
     def _cancel(self) -> None:
         stream = self._stream
@@ -507,15 +365,6 @@ class DeliveryClient:
         reason = detail() if callable(detail) else str(error)
         self._last_error = f"{type(error).__name__}: {reason}"
         _log.debug("stream with %s ended: %s", self._settings.peer.address, self._last_error)
-
-
-def refusal(message: delivery_pb2.ServerMessage, reason: str) -> delivery_pb2.ClientMessage:
-    """Return the NACK of a resource that could not even be examined."""
-    which = message.WhichOneof("resource") or ""
-    name = message.bundle.digest if which == "bundle" else message.manifest.hook
-    line = " ".join(reason.split())[:500]
-    ack = delivery_pb2.Ack(nonce=message.nonce, resource=which, name=name, error=line)
-    return delivery_pb2.ClientMessage(ack=ack)
 
 
 def _version() -> str:

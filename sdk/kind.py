@@ -170,6 +170,10 @@ class Kind:
             order of the contract's parameters; gates and golden tests ask them.
         deadline_s: of a program form: seconds for one answer, in shadow and in a service.
         memory_mb: of a program form: address space of its worker.
+        libraries: of a program form: packages besides the standard library that its host operations use
+            where they are installed, such as ``("numba",)``.
+        ready: of a program form: function at the top of an importable module that the clean process
+            calls once, before any program is there: to compile what the host operations use.
     """
 
     name: str
@@ -193,6 +197,8 @@ class Kind:
     questions: Callable[[random.Random], tuple[Any, ...]] | None = None
     deadline_s: float = 2.0
     memory_mb: int = 256
+    libraries: tuple[str, ...] = ()
+    ready: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a contract that cannot work; raises ConfigurationError that names kind and value."""

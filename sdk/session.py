@@ -444,3 +444,12 @@ def _ack(
         nonce=nonce, resource=resource, name=name, epoch=epoch, ok=not error, error=line
     )
     return delivery_pb2.ClientMessage(ack=ack)
+
+
+def refusal(message: delivery_pb2.ServerMessage, reason: str) -> delivery_pb2.ClientMessage:
+    """Return the NACK of a resource that could not even be examined."""
+    which = message.WhichOneof("resource") or ""
+    name = message.bundle.digest if which == "bundle" else message.manifest.hook
+    line = " ".join(reason.split())[:500]
+    ack = delivery_pb2.Ack(nonce=message.nonce, resource=which, name=name, error=line)
+    return delivery_pb2.ClientMessage(ack=ack)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..policies import registry
-from ..policies.rollout.evidence import Effect
+from ..policies.rollout.outcomes import Effect
 from ..sdk import bundle as bundles
 from ..sdk import dsse, keys
 from ..sdk.errors import ConfigurationError, GnomonError, RolloutError, TrustError

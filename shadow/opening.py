@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..policies.found import found_at
 from ..sdk.errors import ConfigurationError, LanguageError, TraceError
 
 if TYPE_CHECKING:
@@ -140,8 +141,9 @@ def opened(
         traces: trace store (folder or URI), or a trace saved as ``.npz`` or ``.trace``.
         hook: its name, or ``module:attribute`` of the decorated function, which is imported and gives
             the kind, the invariants and the incumbent; None takes the store's only hook.
-        incumbent: ``baseline:NAME``, a policy's file, ``recorded`` or ``module:attribute``; None takes
-            the hook's own function if ``hook`` names one, else what the kind's simulator takes it for.
+        incumbent: ``baseline:NAME``, ``found:NAME``, a policy's file, ``recorded`` or
+            ``module:attribute``; None takes the hook's own function if ``hook`` names one, else what the
+            kind's simulator takes it for.
         invariants: file of suggestions; those that somebody confirmed are added to the hook's own.
 
     Raises:
@@ -173,7 +175,7 @@ def _trace(traces: str, hook: str | None) -> Trace:
 
 
 def policy_named(text: str, kind: Kind) -> Policy:
-    """Return a trusted policy: ``baseline:NAME``, a file, ``recorded`` or ``module:attribute``.
+    """Return a trusted policy: ``baseline:NAME``, ``found:NAME``, a file, ``recorded`` or ``module:attribute``.
 
     Raises:
         ConfigurationError: it names nothing that can be replayed.
@@ -181,7 +183,7 @@ def policy_named(text: str, kind: Kind) -> Policy:
     """
     from .policy import incumbent_policy, source_policy
 
-    path = Path(text)
+    path = found_at(text, kind)
     if path.suffix != ".py" and not path.is_file():
         return incumbent_policy(text, kind)
     return source_policy(path.stem, checked_source(path, kind), kind)
@@ -203,7 +205,7 @@ def isolated(texts: tuple[str, ...], kind: Kind, isolation: str, stack: ExitStac
     """Return policies to compare; sources from files run isolated, in forks of one clean process.
 
     Args:
-        texts: files, or ``baseline:NAME``.
+        texts: files, ``found:NAME``, or ``baseline:NAME``.
         kind: what is decided.
         isolation: ``strict`` or ``process``.
         stack: ends the process.
@@ -212,12 +214,13 @@ def isolated(texts: tuple[str, ...], kind: Kind, isolation: str, stack: ExitStac
         ConfigurationError, LanguageError: a text names nothing that can be replayed.
         IsolationError: the isolation cannot be had.
     """
+    from ..policies.listing import BASELINE
     from ..sdk.isolation.layers import known_mode
-    from .policy import BASELINE, baseline_policy, clean_process, isolated_policy
+    from .policy import baseline_policy, clean_process, isolated_policy
 
     mode = known_mode(isolation)
     files = [text for text in texts if not text.startswith(BASELINE)]
-    sources = {text: checked_source(Path(text), kind) for text in files}
+    sources = {text: checked_source(found_at(text, kind), kind) for text in files}
     zygote = stack.enter_context(clean_process(kind, mode)) if sources else None
     return [
         isolated_policy(text, sources[text], kind, zygote)
@@ -231,19 +234,20 @@ def sources_named(texts: tuple[str, ...], kind: Kind) -> list[tuple[str, str, bo
     """Return policies in score form: their names, sources, and whether they are from outside.
 
     Args:
-        texts: files, or ``baseline:NAME``; all baselines that the language can express when empty.
+        texts: files, ``found:NAME``, or ``baseline:NAME``; all baselines that the language can express when empty.
         kind: what is decided.
 
     Raises:
         ConfigurationError, LanguageError: a text names no policy in score form.
     """
-    from .policy import BASELINE, baseline_policy
+    from ..policies.listing import BASELINE
+    from .policy import baseline_policy
 
     known = [BASELINE + name for name, each in kind.baselines.items() if each.source]
     found = []
     for text in texts or known:
         if not text.startswith(BASELINE):
-            found.append((text, checked_source(Path(text), kind), True))
+            found.append((text, checked_source(found_at(text, kind), kind), True))
             continue
         name = text.removeprefix(BASELINE)
         source = getattr(baseline_policy(name, kind), "source", None)
@@ -259,7 +263,7 @@ def rivals(policies: Iterable[str | Path], target: Target) -> dict[str, str]:
     """Return sources by the name that a rollout would know them by.
 
     Args:
-        policies: source files, which are named by their source digest, and ``.bundle`` files, which
+        policies: source files and ``found:NAME``, which are named by their source digest, and ``.bundle`` files, which
             are named by their bundle digest.
         target: what they must be for.
 
@@ -270,7 +274,7 @@ def rivals(policies: Iterable[str | Path], target: Target) -> dict[str, str]:
     from ..sdk.bundle import SUFFIX
 
     found: dict[str, str] = {}
-    for path in map(Path, policies):
+    for path in (found_at(str(each), target.kind) for each in policies):
         if path.suffix == SUFFIX:
             found |= _bundled(path, target)
         else:

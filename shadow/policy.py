@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..policies.listing import BASELINE
 from ..sdk.errors import ConfigurationError
 from ..sdk.files import read_regular
 from ..sdk.kind import Baseline, Kind
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from ..sdk.isolation.zygote import Zygote
 
 Tier = Literal["built-in", "compiled", "plain Python", "out of process"]
-BASELINE = "baseline:"
 RECORDED = "recorded"
 _MOST_SOURCE = 1_000_000  # bytes; the policy language allows a fiftieth of it
 

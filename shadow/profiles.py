@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Decisions that are kept of a store; of more, every second, fourth ... one is.
 MOST_ROWS = 1 << 18
-_COLUMNS = ("time", "n_items", "features", "inclusion")
+_COLUMNS = ("time", "n_items", "features", "inclusion", "policy")
 
 
 def profile_of(trace: Trace, kind: Kind, store: TraceStore | None = None) -> dict[str, Any]:
@@ -71,7 +71,9 @@ def message(profile: Mapping[str, Any], trace: str) -> policy_pb2.Profile | None
     )
 
 
-def rows_of(store: TraceStore, hook: str, kind: Kind, from_ns: int, until_ns: int) -> FloatArray:
+def rows_of(
+    store: TraceStore, hook: str, kind: Kind, from_ns: int, until_ns: int, policy: str = ""
+) -> FloatArray:
     """Return the kind's own features of one item of each sampled decision of a stretch of time, f8[n, F].
 
     Args:
@@ -79,6 +81,7 @@ def rows_of(store: TraceStore, hook: str, kind: Kind, from_ns: int, until_ns: in
         hook: name of the hook.
         kind: of it.
         from_ns, until_ns: Unix time; the end is not included.
+        policy: digest of the one that decided; all when empty.
 
     Raises:
         TraceError: no such store or hook, or a damaged file.
@@ -86,6 +89,8 @@ def rows_of(store: TraceStore, hook: str, kind: Kind, from_ns: int, until_ns: in
     rng, stride = np.random.default_rng(0), 1
     kept: list[FloatArray] = []
     for batch in store.batches("decisions", hook, _COLUMNS):
+        if policy:
+            batch = batch.filter(pc.equal(batch["policy"], policy))
         kept.append(_of_batch(batch, kind, from_ns, until_ns, rng)[::stride])
         while sum(map(len, kept)) > MOST_ROWS:
             kept, stride = [np.concatenate(kept)[::2]], stride * 2
@@ -98,6 +103,15 @@ def newest_ns(store: TraceStore, hook: str) -> int:
         pc.max(batch["time"]).as_py() or 0 for batch in store.batches("decisions", hook, ("time",))
     )
     return max(times, default=0)
+
+
+def first_ns(store: TraceStore, hook: str, policy: str) -> int:
+    """Return the Unix time of the first decision of a policy on a hook; 0 where there is none."""
+    times = (
+        pc.min(batch["time"].filter(pc.equal(batch["policy"], policy))).as_py()
+        for batch in store.batches("decisions", hook, ("time", "policy"))
+    )
+    return min((at for at in times if at is not None), default=0)
 
 
 def counts_of(rows: FloatArray, profile: policy_pb2.Profile, kind: Kind) -> dict[str, list[int]]:

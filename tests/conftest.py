@@ -36,6 +36,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         for marker in skips.keys() & item.keywords:
             item.add_marker(skips[marker])
+    # what waits goes on beside what computes, and nothing long is begun in the end
+    items.sort(key=lambda item: "long" not in item.keywords)
 
 
 @pytest.fixture

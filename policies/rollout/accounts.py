@@ -96,6 +96,10 @@ class Accounts:
         if seat.instance in page.epochs:
             page.left.setdefault(seat.instance, _Told(seat.service, seat.cell, now))
 
+    def back(self, hook: str, instance: str) -> None:
+        """Note that a process is there again, whatever it will answer to what it is sent."""
+        self._page(hook).left.pop(instance, None)
+
     def new(self, hook: str, instance: str) -> None:
         """Note that a process is heard of for the first time: all that it counts is to be written."""
         self._page(hook).before.setdefault(instance, {})

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...sdk.assignment import Switchback
-from .evidence import Arm, Fault, Point
+from ...sdk.channel import BACKOFF_MOST_S
+from .outcomes import Arm, Fault, Point
 
 Side = Literal["stable", "candidate"]
 BOTH: tuple[Side, ...] = ("stable", "candidate")
 
 #: Time after a pair's outcome deadline in which its last reports may still arrive.
 GRACE_NS = 3_000_000_000
+#: Time after a restart of the control plane in which its processes come back, and report what they measured
+#: meanwhile: the longest wait of a client, and a second for the stream to begin.
+RETURN_NS = round((BACKOFF_MOST_S + 1.0) * 1e9)
 #: Time after a pair's end before which it is not judged, so that an exclusion can come first.
 EXCLUDE_NS = 500_000_000
 #: Time after a change of weight before which no pair starts, so that every process has heard of it.
@@ -98,6 +102,11 @@ class Blocks:
     def __init__(self) -> None:
         self._reports: dict[tuple[str, int], dict[tuple[str, str], Report]] = {}
         self._heard: dict[str, int] = {}
+        self._resumed_ns = 0
+
+    def resumed(self, now: int) -> None:
+        """Note that the control plane began here, with no process connected yet."""
+        self._resumed_ns = now
 
     def put(self, report: Report) -> None:
         """Keep a report in place of an earlier one."""
@@ -153,7 +162,8 @@ class Blocks:
         # and left is asked as well: what a crash took with it must not be missing from one arm alone.
         if served and not self._gaps(pair, design, served.union(expected)):
             return _point(pair, design, both)
-        if now < (2 * pair + 2) * design.block_ns + deadline_ns + GRACE_NS:
+        known = (2 * pair + 2) * design.block_ns + deadline_ns
+        if now < max(known, self._resumed_ns + RETURN_NS) + GRACE_NS:
             return None
         return _point(pair, design, both, self._gaps(pair, design, served))
 

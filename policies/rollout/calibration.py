@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Final, Literal
 
-from .evidence import Effect
 from .finding import Finding
+from .outcomes import Effect
+
+#: What a rollout's calibration says of a simulator that was found wrong.
+RECALIBRATE: Final = "recalibration required"
 
 Calibration = Literal["", "confirmed", "recalibration required", "no prediction", "not measured"]
 
@@ -18,10 +21,10 @@ def calibrated(predicted: Effect | None, evidence: Finding, worse: bool) -> Cali
     verdict said that it would win and keep every guardrail.
     """
     if worse:
-        return "recalibration required"
+        return RECALIBRATE
     if predicted is None:
         return "no prediction"
     measured = evidence.effect()
     if predicted.high < measured.low or measured.high < predicted.low:
-        return "recalibration required"
+        return RECALIBRATE
     return "confirmed" if measured.low > -1.0 or measured.high < math.inf else "not measured"

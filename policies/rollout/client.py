@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -23,7 +24,7 @@ from ...sdk.channel import Peer, open_channel
 from ...sdk.errors import RolloutError, TrustError, UnavailableError
 from ...sdk.records import INCUMBENT
 from .chain import Entry, LedgerCheck
-from .service import message_entry
+from .entries import message_entry
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 DEADLINE_S = 10.0
 EXPORT_S = 600.0  # a ledger may be long
+_OPENSSL = re.compile(r"OPENSSL_internal:(\w+)")
 _UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 #: States in which nothing more will happen without an order, with the answer that they are.
 ENDED: Mapping[str, str] = {"STABLE": "promoted", "ABORTED": "aborted", "HOLD": "inconclusive"}
@@ -190,12 +192,27 @@ class RolloutClient:
     def _translated(self, error: Any) -> Exception:
         code, details = error.code(), error.details() or "no details"
         if code in _UNAVAILABLE:
-            return UnavailableError(
-                f"control plane {self.peer.address} does not answer; start it with: gnomon serve"
-            )
+            return _silence(self.peer.address, details)
         if code is grpc.StatusCode.PERMISSION_DENIED:
             return TrustError(details)
         return RolloutError(details)
+
+
+def _silence(address: str, details: str) -> UnavailableError:
+    """Return why nobody answers, with the remedy; ``details`` are gRPC's words."""
+    if "handshake" in details:
+        said = _OPENSSL.search(details)
+        why = said[1].replace("_", " ").lower() if said else "certificate, key or authority"
+        return UnavailableError(
+            f"control plane {address} is there, but TLS with it fails ({why}); "
+            "see GNOMON_TLS_ROOT, GNOMON_TLS_CERT and GNOMON_TLS_KEY"
+        )
+    if "failed to connect" in details and "Socket closed" in details:
+        return UnavailableError(
+            f"control plane {address} hangs up at once, as one that wants TLS or a certificate does; "
+            "see GNOMON_TLS_ROOT, GNOMON_TLS_CERT and GNOMON_TLS_KEY"
+        )
+    return UnavailableError(f"control plane {address} does not answer; start it with: gnomon serve")
 
 
 def follow(

@@ -6,8 +6,8 @@ from typing import Any
 
 from . import units_codec
 from .blocks import Exclusion, Window
-from .evidence import Arm, Point
 from .finding import Finding
+from .outcomes import Arm, Point
 from .plan import Plan
 from .states import Fell, LookSummary, Served, Shadowed, State, Status, Transition, alpha_of
 from .units import UnitEvidence

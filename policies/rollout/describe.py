@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from gnomon.v1 import policy_pb2
+
 from .events import Act, Event, Excluded, Reverified
-from .evidence import Effect
 from .finding import Finding
+from .outcomes import Effect
 from .plan import Plan
 from .states import MACHINE, State
 from .store import Happened
@@ -35,6 +38,25 @@ def plan(words: Plan) -> dict[str, Any]:
         "evidence_digest": words.evidence_digest,
         "predicted": {digest: effect(found) for digest, found in words.predicted.items()},
     }
+
+
+def created(
+    words: Plan,
+    bundle: policy_pb2.Bundle,
+    signed_by: Mapping[str, Mapping[str, str]],
+    rollout_keyid: str,
+) -> dict[str, Any]:
+    """Return what a rollout begins with.
+
+    Args:
+        words: its plan.
+        bundle: of its candidate.
+        signed_by: publishers' keyids and their names, of ``bundle`` and ``plan``.
+        rollout_keyid: of the key that signs its manifests.
+    """
+    body = plan(words) | {"provenance": dict(bundle.provenance)}
+    body["manifests_signed_by"] = rollout_keyid
+    return body | {f"{what}_signed_by": dict(found) for what, found in signed_by.items()}
 
 
 def transitions(before: State | None, after: State, epoch: int) -> list[Happened]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gnomon.v1 import delivery_pb2
 
 from ...sdk.assignment import Switchback
-from ...sdk.measure import BUCKETS
 from .blocks import SETTLE_NS, Blocks, Report
 from .events import Event, Judged, Looked, Seen, Tick
-from .evidence import Arm, Point
+from .outcomes import Arm, Point
 from .pool import Pool
+from .reports import SHADOW, counters_of, report_of, sound_block
 from .states import MEASURING, RUNNING, Fell, Served, Shadowed, State, Status
 from .upkeep import Counts, added, counted, grown
 
@@ -24,8 +23,6 @@ _log = logging.getLogger("gnomon.rollout")
 KEPT_BLOCKS = 4096
 #: Counts of features are taken into the state, and so stored, so often in a window of upkeep.
 _LOOKS = 24
-_SHADOW = ("decisions", "diverged", "faults", "violations")
-_SAID = tuple((f"shadow.{name}", name) for name in _SHADOW)
 
 
 @dataclass(slots=True)
@@ -130,9 +127,9 @@ class Desk:
         """Take a process's report into account; return whether it is about this attempt."""
         state = self.state
         if state is None or report.epoch < self.first_epoch:
-            seat.counters = _counters(report)
+            seat.counters = counters_of(report)
             return False
-        seat.counters = _counters(report)
+        seat.counters = counters_of(report)
         # A process first heard of in mid-phase has counted before, nobody knows what.
         self.marks.setdefault(seat.instance, dict(seat.counters))
         if state.status in RUNNING:
@@ -177,7 +174,7 @@ class Desk:
                 continue
             sound = block.cell == seat.cell and sound_block(block, state.plan.clip)
             if sound and block.block * state.plan.block_ns >= since:
-                found = _report(seat.instance, block)
+                found = report_of(seat.instance, block)
                 self.blocks.put(found)
                 self.dirty.append(found)
 
@@ -218,7 +215,7 @@ class Desk:
 
     def shadowed(self) -> Shadowed:
         """Return the totals of the live shadow since the mark."""
-        return Shadowed(*(self.counted(f"shadow.{name}") for name in _SHADOW))
+        return Shadowed(*(self.counted(f"shadow.{name}") for name in SHADOW))
 
     def served(self) -> Served:
         """Return the totals at full weight since the mark."""
@@ -319,35 +316,3 @@ def _watched(state: State | None) -> tuple[object, ...]:
     """Return what counts of features are of: they are compared with one profile alone."""
     watch = state.watch if state else None
     return (watch.digest, watch.profile, watch.since_ns) if watch else ()
-
-
-def sound_block(block: delivery_pb2.BlockReport, clip: float) -> bool:
-    """Return whether the numbers of a block report can be true."""
-    sizes = len(block.histogram) in (0, BUCKETS) and sum(block.histogram) in (0, block.count)
-    counts = block.failures <= block.count and block.missing <= block.failures
-    most = clip * block.count * (1.0 + 1e-9)
-    return sizes and counts and math.isfinite(block.sum) and 0.0 <= block.sum <= most
-
-
-def plain_counters(report: delivery_pb2.HookReport) -> dict[str, int]:
-    """Return a report's counters; by key, as the map's ``items()`` is a slow generator."""
-    counters = report.counters
-    return {name: counters[name] for name in counters}
-
-
-def _counters(report: delivery_pb2.HookReport) -> dict[str, int]:
-    shadow = report.shadow
-    return {**plain_counters(report), **{said: getattr(shadow, name) for said, name in _SAID}}
-
-
-def _report(instance: str, block: delivery_pb2.BlockReport) -> Report:
-    outcomes = Arm(block.count, block.sum, block.failures, tuple(block.histogram))
-    return Report(
-        instance,
-        block.cell,
-        block.block,
-        block.arm,
-        outcomes,
-        block.unresolved,
-        block.fallbacks,
-    )

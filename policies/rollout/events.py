@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .blocks import Exclusion
-from .evidence import Point
+from .outcomes import Point
 from .states import Fell, Served, Shadowed
 from .units import Slices
 from .upkeep import Counts, Reference

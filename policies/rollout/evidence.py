@@ -45,19 +45,14 @@ margin over all pairs pooled as a plain estimate.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from operator import add
-from statistics import median
-from typing import Literal
 
-from ...sdk.measure import quantile
+from .betting import Betting, Side, effect_of, log_ratio, scale_of, sign
 from .finding import RailSummary, Summary
+from .outcomes import Arm, Effect, Fault, Point, Rail
 from .wealth import BOUND, DILUTED, Failures, Gains, log_mean_exp
 
-#: Fractions of the wealth that the mixture bets; 1.0 is allowed because a lost bet of it costs this
-#: component only.
-FRACTIONS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 #: Level of the reported interval of the effect.
 INTERVAL_ALPHA = 0.05
 #: Level of the test that pairs are left out for both arms alike.
@@ -67,128 +62,6 @@ MAX_LEFT_OUT = 0.2
 MIN_JUDGED = 10
 #: Log ratio of the arms' outcomes in a pair up to which they count as even: 10 %.
 EVEN = math.log(1.1)
-
-Fault = Literal["", "stable", "candidate", "both"]
-
-
-@dataclass(frozen=True, slots=True)
-class Betting:
-    """Wealth of a mixture of bettors who each stake a fixed fraction on every next pair.
-
-    Attributes:
-        logs: natural logarithm of each bettor's wealth, in the order of :data:`FRACTIONS`.
-    """
-
-    logs: tuple[float, ...] = (0.0,) * len(FRACTIONS)
-
-    def bet(self, outcome: float) -> Betting:
-        """Return the wealth after a pair.
-
-        Args:
-            outcome: in -1 to 1; positive wins. Its mean must be at most 0 under the hypothesis.
-        """
-        if outcome == 0.0:
-            return self
-        return Betting(
-            tuple(log + _log1p(f * outcome) for log, f in zip(self.logs, FRACTIONS, strict=True))
-        )
-
-    @property
-    def log_e(self) -> float:
-        """Natural logarithm of the mixture's wealth."""
-        return log_mean_exp(self.logs)
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One direction of a comparison: signs and sizes, mixed in equal parts."""
-
-    signs: Betting = field(default_factory=Betting)
-    sizes: Betting = field(default_factory=Betting)
-
-    def bet(self, difference: float, scale: float) -> Side:
-        """Return the wealth after a pair; a positive difference wins, ``scale`` is of the past."""
-        return Side(self.signs.bet(sign(difference)), self.sizes.bet(size(difference, scale)))
-
-    @property
-    def log_e(self) -> float:
-        """Natural logarithm of the e-value."""
-        return log_mean_exp((self.signs.log_e, self.sizes.log_e))
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """Outcomes of one arm in one pair, or pooled over pairs, over all processes of a cell.
-
-    Attributes:
-        count: outcomes.
-        sum: of the clipped objective, in its unit.
-        failures: outcomes that failed or never came.
-        histogram: of the clipped objective, edges as in ``sdk/measure.py``.
-    """
-
-    count: int = 0
-    sum: float = 0.0
-    failures: int = 0
-    histogram: tuple[int, ...] = ()
-
-    @property
-    def mean(self) -> float:
-        """Mean of the clipped objective; 0 without outcomes."""
-        return self.sum / self.count if self.count else 0.0
-
-    def plus(self, other: Arm) -> Arm:
-        """Return both arms' outcomes together."""
-        return Arm(
-            self.count + other.count,
-            self.sum + other.sum,
-            self.failures + other.failures,
-            merged(self.histogram, other.histogram),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One judged pair of blocks.
-
-    Attributes:
-        pair: index of the pair: its blocks are ``2 * pair`` and ``2 * pair + 1``.
-        cell: whose processes were pooled.
-        stable, candidate: outcomes of the two blocks.
-        left_out: why the pair does not count; empty when it does.
-        fault: the arm of the block at fault for a pair that was left out.
-    """
-
-    pair: int
-    cell: str
-    stable: Arm
-    candidate: Arm
-    left_out: str = ""
-    fault: Fault = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Rail:
-    """A guardrail as the plan states it; see :class:`gnomon.sdk.kind.Guardrail`."""
-
-    name: str
-    statistic: str
-    margin: float
-    relative: bool
-
-    def value(self, arm: Arm, clip: float) -> float:
-        """Return the statistic of an arm; NaN when it has no outcomes."""
-        if not arm.count:
-            return math.nan
-        if self.statistic == "failure_rate":
-            return arm.failures / arm.count
-        if self.statistic == "p99":
-            return quantile(arm.histogram, 0.99, clip)
-        return arm.mean
-
-    def limit(self, stable: float) -> float:
-        """Return the worst value of the candidate that is still acceptable."""
-        return stable * (1.0 + self.margin) if self.relative else stable + self.margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,20 +107,6 @@ class RailEvidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
-    """Relative change of the objective by the candidate, anytime-valid; negative is better.
-
-    Attributes:
-        estimate: median over pairs; 0 without any.
-        low, high: ends of the interval; -1 and infinity say that nothing is known.
-    """
-
-    estimate: float = 0.0
-    low: float = -1.0
-    high: float = math.inf
-
-
-@dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything that the judged pairs of one attempt say so far; grows by :meth:`add`.
 
@@ -271,8 +130,8 @@ class Evidence:
     differences: tuple[float, ...] = ()
     imbalance: tuple[Betting, Betting] = (Betting(), Betting())
     thinned: Betting = field(default_factory=Betting)
-    stable: Arm = Arm()
-    candidate: Arm = Arm()
+    stable: Arm = field(default_factory=Arm)
+    candidate: Arm = field(default_factory=Arm)
     left_out: tuple[tuple[Fault, int], ...] = ()
 
     @classmethod
@@ -420,74 +279,3 @@ class Evidence:
     def _values(self, rail: Rail) -> str:
         stable, candidate = self.values(rail)
         return f"candidate {candidate:.4g}, stable {stable:.4g}, limit {rail.limit(stable):.4g}"
-
-
-def sign(difference: float) -> float:
-    """Return -1, 0 or 1."""
-    return float((difference > 0.0) - (difference < 0.0))
-
-
-def size(difference: float, scale: float) -> float:
-    """Return the difference in units of the scale, at most 1 either way; its sign without one.
-
-    Odd and never falling in the difference, which is what keeps the bet exact.
-    """
-    if not 0.0 < scale < math.inf:
-        return sign(difference)
-    return max(-1.0, min(1.0, difference / scale))
-
-
-def scale_of(sizes: Sequence[float]) -> float:
-    """Return the median of earlier sizes; 0 without any."""
-    return median(sizes) if sizes else 0.0
-
-
-def log_ratio(candidate: float, stable: float) -> float:
-    """Return log(candidate / stable) of two means of at least 0; 0 when both are 0."""
-    if candidate <= 0.0 or stable <= 0.0:
-        return math.inf * sign(candidate - stable) if candidate != stable else 0.0
-    return math.log(candidate / stable)
-
-
-def merged(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
-    """Return the sum of two histograms, of which either may be empty."""
-    if not one or not other:
-        return tuple(one or other)
-    if len(one) != len(other):
-        raise ValueError(f"histograms of {len(one)} and {len(other)} buckets have no sum")
-    return tuple(map(add, one, other))
-
-
-def effect_of(differences: Sequence[float], alpha: float) -> Effect:
-    """Return the effect of log ratios: for every shift, bet on each side of it; keep what survives.
-
-    The wealth depends on the counts above and below the shift only, and grows towards either end, so
-    the shifts that survive are one interval between two of the differences.
-    """
-    if not differences:
-        return Effect()
-    ordered, n = sorted(differences), len(differences)
-    cut = next(
-        (k for k in range(n // 2 + 1) if _log_two_sided(k, n - k) < -math.log(alpha)), n // 2
-    )
-    low = ordered[cut - 1] if cut else -math.inf
-    high = ordered[n - cut] if cut else math.inf
-    return Effect(_relative(median(ordered)), _relative(low), _relative(high))
-
-
-def _log_two_sided(below: int, above: int) -> float:
-    up = [above * math.log1p(f) + _times(below, _log1p(-f)) for f in FRACTIONS]
-    down = [below * math.log1p(f) + _times(above, _log1p(-f)) for f in FRACTIONS]
-    return log_mean_exp(up + down)
-
-
-def _times(count: int, log: float) -> float:
-    return count * log if count else 0.0
-
-
-def _log1p(value: float) -> float:
-    return math.log1p(value) if value > -1.0 else -math.inf
-
-
-def _relative(log: float) -> float:
-    return math.expm1(log) if log < 700.0 else math.inf

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from .evidence import Arm, Effect, Rail
+    from .outcomes import Arm, Effect, Rail
 
 
 class RailFinding(Protocol):

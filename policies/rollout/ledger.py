@@ -98,7 +98,12 @@ class Ledger:
         except _DAMAGED as error:
             self._connection.close()
             reason = " ".join(str(error).split())[:200]
-            raise TrustError(f"{self.path} is not a ledger: {reason}; name another file") from error
+            remedy = (
+                "it is damaged, keep it as evidence and restore its backup"
+                if "malformed" in reason
+                else "name another file"
+            )
+            raise TrustError(f"{self.path} is not a ledger: {reason}; {remedy}") from error
         except TrustError:
             self._connection.close()
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .evidence import Arm, Rail
+from .outcomes import Arm, Rail
 from .rerandomise import ENOUGH, merged, merging, scores
 from .slices import Slices
 from .tails import beyond, threshold

@@ -21,8 +21,9 @@ from ...sdk.errors import RolloutError
 from . import deciding, moves, orders
 from .blocks import Exclusion, excluded
 from .events import Act, Broke, Event, Excluded, Judged, Looked, Nacked, Reverified, Seen
-from .evidence import Evidence, Point
+from .evidence import Evidence
 from .finding import Finding
+from .outcomes import Point
 from .states import MEASURING, RUNNING, Fell, LookSummary, Served, Shadowed, State
 from .units import Slices, UnitEvidence
 from .upkeep import verified

@@ -54,7 +54,7 @@ def _act_resume(state: State, act: Act, now: int) -> State:
 def _act_promote(state: State, act: Act, now: int) -> State:
     if state.status not in MEASURING | {Status.HOLD}:
         raise _refuse(state, act, "only a canary or a held rollout can be promoted by hand")
-    if not act.reason:
+    if not act.reason.strip():
         raise _refuse(state, act, "going past the evidence needs a reason")
     _require_plan(state, act, now)
     promoted = replace(state, served=Served(), spent=False)
@@ -68,7 +68,7 @@ def _act_abort(state: State, act: Act, now: int) -> State:
 
 
 def _act_kill(state: State, act: Act, now: int) -> State:
-    if not act.reason:
+    if not act.reason.strip():
         raise _refuse(state, act, "withdrawing every policy needs a reason")
     if state.killed:
         raise _refuse(state, act, "it was killed already, nothing was changed")

@@ -16,7 +16,8 @@ from ...sdk.kind import Arms
 from ...sdk.manifest import MAX_SLICES, MIN_SLICES
 from ...sdk.records import INCUMBENT
 from ...sdk.slices import GROUPS
-from .evidence import Effect, Evidence, Rail
+from .evidence import Evidence
+from .outcomes import Effect, Rail
 from .rerandomise import DRAWS, HALF_SPENT
 from .units import UnitEvidence
 from .upkeep import NOTHING, Terms
@@ -195,7 +196,7 @@ def _names(plan: Plan) -> str:
         if not getattr(plan, name):
             return f"{name} is empty"
     if plan.candidate == plan.stable:
-        return f"candidate and stable are both {plan.stable[:12]}"
+        return f"candidate and stable are both {plan.stable[:12]}: it decides already"
     return ""
 
 

@@ -9,7 +9,7 @@ from gnomon.v1 import keys_pb2, policy_pb2
 
 from ...sdk import dsse, keys
 from ...sdk.bundle import bundle_digest
-from ...sdk.errors import TrustError
+from ...sdk.errors import RolloutError, TrustError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -56,9 +56,15 @@ def resign(
         rollout_key: that plans shall name from now on; None leaves the one that they name.
 
     Raises:
-        TrustError: something in force was signed by none of ``trusted``; nothing of that hook is signed.
+        RolloutError: nothing is in force on the hook that was named.
+        TrustError: something in force was signed by none of ``trusted``, or the control plane does not trust the
+            new key yet; nothing of that hook is signed.
     """
     found = client.signed(hook)
+    if hook and not found.hooks:
+        raise RolloutError(
+            f"hook {hook!r} has nothing in force to sign again; see gnomon rollout status"
+        )
     return [_resigned(client, key, trusted, actor, one, rollout_key) for one in found.hooks]
 
 
@@ -82,14 +88,22 @@ def _resigned(
         plan.rollout_keyid = keys.keyid(rollout_key)
         plan.rollout_public_key = keys.raw(rollout_key)
         payload = plan.SerializeToString(deterministic=True)
-    client.resign(
-        keys_pb2.ResignRequest(
-            hook=found.hook,
-            plan=dsse.sign(dsse.PLAN_TYPE, payload, key),
-            bundles=[dsse.sign(dsse.BUNDLE_TYPE, bundle, key) for bundle in bundles],
-            actor=actor,
-        )
+    request = keys_pb2.ResignRequest(
+        hook=found.hook,
+        plan=dsse.sign(dsse.PLAN_TYPE, payload, key),
+        bundles=[dsse.sign(dsse.BUNDLE_TYPE, bundle, key) for bundle in bundles],
+        actor=actor,
     )
+    try:
+        client.resign(request)
+    except TrustError as error:
+        if "not a trusted key" not in str(error):
+            raise
+        new = keys.keyid(key.public_key())[:16]
+        raise TrustError(
+            f"control plane {client.peer.address} does not trust the new key {new} yet; pin its .pub there first "
+            "(gnomon serve --publisher-key)"
+        ) from error
     return Resigned(
         found.hook, found.rollout, tuple(map(bundle_digest, bundles)), plan.rollout_keyid
     )

@@ -1,4 +1,4 @@
-"""What a control plane checks of its own files before it takes up where an earlier life stopped.
+"""How a control plane takes up where an earlier life stopped, and what it checks of its own files before.
 
 SQLite finds pages that do not fit together, and nothing else: a lost bit in a value, an older file put
 in the place of a newer one, or one that was emptied look whole to it.
@@ -15,11 +15,23 @@ from gnomon.v1 import policy_pb2
 
 from ...sdk.bundle import bundle_digest
 from ...sdk.errors import TrustError
+from . import codec
+from .desk import Seat
 
 if TYPE_CHECKING:
+    from .bundles import Bundles
+    from .desks import Desks
     from .ledger import Ledger
+    from .store import Row, Store
 
 _REMEDY = "restore the state folder as a whole from its backup"
+
+
+def check_ledger(ledger: Ledger) -> None:
+    """Raise TrustError for a ledger whose chain does not hold."""
+    check = ledger.verify()
+    if not check.ok:
+        raise TrustError(f"ledger {ledger.path}: {check.problem}; keep it and start a new one")
 
 
 def check_bundles(bundles: Mapping[str, bytes]) -> None:
@@ -58,3 +70,45 @@ def check_complete(ledger: Ledger, told: int, stored: int) -> None:
             f"ledger {ledger.path} was emptied, the store has {stored} events; {_REMEDY}, or move the "
             "empty file away to begin another ledger"
         )
+
+
+def restore(store: Store, desks: Desks, bundles: Bundles, now: int) -> None:
+    """Fill the desks with what is stored: rollouts, epochs and processes.
+
+    Args:
+        store: to read.
+        desks: without a hook.
+        bundles: of the store, checked.
+        now: Unix nanoseconds; since then the processes are gone until they come back.
+
+    Raises:
+        TrustError: what is stored makes no sense.
+    """
+    for row in store.rollouts():
+        try:
+            _restore_rollout(row, store, desks, bundles, now)
+        except (ArithmeticError, DecodeError, LookupError, TypeError, ValueError) as error:
+            raise TrustError(
+                f"rollout {row.id} in the store is damaged ({error}); restore the state folder"
+            ) from error
+    for hook, epoch in store.epochs().items():
+        desks[hook].epoch = epoch
+    for client in store.clients():
+        seat = Seat(client.service, client.instance, client.cell)
+        seat.epoch, seat.error, seat.gone_ns = client.epoch, client.error, now
+        desks[client.hook].seats[client.instance] = seat
+
+
+def _restore_rollout(row: Row, store: Store, desks: Desks, bundles: Bundles, now: int) -> None:
+    envelope = policy_pb2.Envelope.FromString(row.plan)
+    state = codec.from_json(bundles.plan(envelope), row.state)
+    desk = desks[row.hook]
+    desk.entered(None, state)
+    desk.plan, desk.first_epoch, desk.marks = row.plan, row.first_epoch, row.marks
+    desks.note(state)
+    desk.blocks.resumed(now)
+    for report in store.reports(row.id, state.attempt):
+        desk.blocks.put(report)
+    if desk.pool is not None:
+        sums = store.sums(row.id, state.attempt)
+        desk.restore_pool(row.state["weight_epoch"], sums)

@@ -14,6 +14,7 @@ from gnomon.v1 import policy_pb2, rollouts_pb2
 
 from ...sdk.errors import RolloutError, TrustError
 from ...sdk.profile import check_profile
+from ...sdk.records import INCUMBENT
 from .events import Reverified
 from .plan import Plan
 from .states import RUNNING, State
@@ -66,6 +67,10 @@ def require_watch(state: State, policy: str) -> Watch:
     if state.status in RUNNING:
         raise RolloutError(
             f"rollout {state.plan.id} is {state.status}; verify again once it has ended"
+        )
+    if state.stable == INCUMBENT:
+        raise RolloutError(
+            f"hook {state.plan.hook!r} has no policy in force, its own function decides; ship one instead"
         )
     if watch is None or not watch.since_ns or watch.digest != policy:
         raise RolloutError(

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
-import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Self
 
 import grpc
 import grpc.aio
@@ -31,21 +28,18 @@ from gnomon.v1 import (
     rollouts_pb2_grpc,
 )
 
-from ...sdk.channel import MOST_PORT, is_loopback
 from ...sdk.errors import ConfigurationError, GnomonError
-from ...sdk.keyring import KeyRing, Pins
-from ...sdk.keys import check_separate
-from .control import Control, Identity
+from ...sdk.keyring import Pins
+from .control import Control
+from .exclusive import alone_in, check_free
 from .ledger import Ledger
 from .roles import Guard, Roles
-from .service import AuditService, DeliveryService, KeysService, RolloutsService
+from .services.audit import AuditService
+from .services.delivery import DeliveryService
+from .services.keys import KeysService
+from .services.rollouts import RolloutsService
+from .settings import ServerSettings, credentials
 from .store import Store
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-        Ed25519PrivateKey,
-        Ed25519PublicKey,
-    )
 
 _log = logging.getLogger("gnomon.rollout")
 
@@ -70,106 +64,6 @@ _SERVICES = (
     keys_pb2.DESCRIPTOR.services_by_name["Keys"].full_name,
     _AUDIT,
 )
-
-
-@dataclass(frozen=True)
-class ServerSettings:
-    """How a control plane is run.
-
-    Attributes:
-        listen: ``host:port``; port 0 takes a free one.
-        state: folder of its store and ledger.
-        rollout_key: signs manifests.
-        publishers: keys that may sign bundles and plans.
-        certificate, private_key: PEM files of the server; both turn TLS on.
-        client_authorities: PEM file; clients must then show a certificate that it vouches for.
-        insecure: whether clients without certificate, and plain text, may be served beyond this
-            machine.
-        names: of the publishers' key files by keyid, for the ledger.
-        roles: file that says which certificate may do what; None lets each do everything.
-        older_rollout_keys: that plans made earlier may still name.
-        revoked: keyids of keys that may sign nothing any more.
-        keyring: files of the publishers' keys, read again when they change; None for keys that stay.
-    """
-
-    listen: str
-    state: Path
-    rollout_key: Ed25519PrivateKey
-    publishers: tuple[Ed25519PublicKey, ...]
-    certificate: Path | None = None
-    private_key: Path | None = None
-    client_authorities: Path | None = None
-    insecure: bool = False
-    names: Mapping[str, str] = field(default_factory=dict)
-    roles: Path | None = None
-    older_rollout_keys: tuple[Ed25519PrivateKey, ...] = ()
-    revoked: frozenset[str] = frozenset()
-    keyring: KeyRing | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what could not work or would be open to eavesdroppers.
-
-        Raises:
-            ConfigurationError: no port, no publisher, one key in both roles, half of TLS, or open
-                to whoever reaches the port.
-        """
-        host, colon, port = self.listen.rpartition(":")
-        if not colon or not host or not port.isdigit() or int(port) > MOST_PORT:
-            raise ConfigurationError(f"listen address {self.listen!r} is not of the form host:port")
-        if not (self.publishers or self.revoked):
-            raise ConfigurationError("no publisher key: nothing could ever be shipped; name one")
-        for key in (self.rollout_key, *self.older_rollout_keys):
-            check_separate(key.public_key(), self.publishers)
-        if (self.certificate is None) != (self.private_key is None):
-            raise ConfigurationError("a certificate needs its private key, and the reverse")
-        if self.client_authorities and not self.certificate:
-            raise ConfigurationError("client authorities need a certificate and its private key")
-        if self.roles and not self.client_authorities:
-            raise ConfigurationError(
-                "roles need client authorities (--tls-client-ca): without certificates nobody is known"
-            )
-        if not (self.insecure or is_loopback(host)):
-            self._check_closed()
-
-    def identity(self) -> Identity:
-        """Return whom the control plane trusts, and as whom it signs."""
-        return Identity(
-            self.rollout_key,
-            self.publishers,
-            self.names,
-            older=self.older_rollout_keys,
-            revoked=self.revoked,
-        )
-
-    def _check_closed(self) -> None:
-        """Refuse a listener beyond this machine that anybody could read, or give orders to."""
-        if not self.certificate:
-            raise ConfigurationError(
-                f"plain text on {self.listen} is refused; give a certificate, or --insecure"
-            )
-        if not self.client_authorities:
-            raise ConfigurationError(
-                f"{self.listen} would take orders from whoever reaches it; give client authorities "
-                "(--tls-client-ca), or --insecure"
-            )
-
-
-@contextlib.contextmanager
-def alone_in(state: Path) -> Iterator[None]:
-    """Hold a state folder for this process; raises ConfigurationError where another one has it.
-
-    Two control planes on one folder would each lead the fleet by epochs of their own.
-    """
-    state.mkdir(parents=True, exist_ok=True)
-    with (state / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(
-                f"state folder {state} is in use by another control plane; stop that one, or name "
-                "another --state"
-            ) from error
-        yield
 
 
 class ControlPlane:
@@ -198,7 +92,7 @@ class ControlPlane:
         identity = settings.identity()
         with contextlib.ExitStack() as opened:
             opened.enter_context(alone_in(settings.state))
-            _check_free(settings.listen)
+            check_free(settings.listen)
             self._store = Store(settings.state / "rollouts.db")
             opened.callback(self._store.close)
             self._ledger = Ledger(settings.state / "ledger.db", clock)
@@ -279,7 +173,7 @@ class ControlPlane:
         try:
             if settings.certificate is None:
                 return int(server.add_insecure_port(settings.listen))
-            return int(server.add_secure_port(settings.listen, _credentials(settings)))
+            return int(server.add_secure_port(settings.listen, credentials(settings)))
         except RuntimeError as error:
             unfit = ", see that certificate and key fit" if settings.certificate else ""
             raise ConfigurationError(
@@ -347,40 +241,6 @@ class ControlPlane:
             status = health_pb2.HealthCheckResponse
             await self._say(status.SERVING if now else status.NOT_SERVING)
         return now
-
-
-def _check_free(listen: str) -> None:
-    """Refuse a port in use before any file is made; gRPC itself says so only when it binds."""
-    host, _, port = listen.rpartition(":")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host.strip("[]"), int(port)))
-        except socket.gaierror:
-            return  # a name that only gRPC's own resolver may know: it will say
-        except OSError as error:
-            raise ConfigurationError(
-                f"cannot listen on {listen}: {error.strerror}; stop what uses it, or choose another "
-                "port"
-            ) from error
-
-
-def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
-    assert settings.certificate is not None
-    assert settings.private_key is not None
-    pair = (_read(settings.private_key), _read(settings.certificate))
-    authorities = settings.client_authorities
-    if authorities is None:
-        return grpc.ssl_server_credentials([pair])
-    return grpc.ssl_server_credentials([pair], _read(authorities), require_client_auth=True)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
 
 
 async def serve(settings: ServerSettings, ready: Callable[[ControlPlane], None]) -> None:

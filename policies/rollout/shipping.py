@@ -14,7 +14,7 @@ from ...sdk.bundle import bundle_digest, read_bundle
 from ...sdk.errors import RolloutError
 from ...sdk.kind import Arms, Kind
 from ...sdk.records import INCUMBENT
-from .evidence import Effect
+from .outcomes import Effect
 from .plan import read_plan
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class Ramp:
         expires_s: how long a promotion is justified before it must be verified again; 0 for ever.
         drift: population stability index of a feature beyond which the workload has moved; 0 does not look.
         drift_window_s: that one index is taken over: a day, which holds a daily cycle whole.
-        drift_windows: in a row beyond it: two, so that one odd day is no drift.
-        grace_s: time to verify again.
+        drift_windows: in a row beyond it: seven, because of a weekly cycle the seventh is what the first one was.
+        grace_s: time to verify again: two weeks, so that after a week of holidays the traffic can come back.
         then: what happens otherwise: ``incumbent`` takes the policy back, ``keep`` only says so.
     """
 
@@ -87,8 +87,8 @@ class Ramp:
     expires_s: float = 90 * 86400.0
     drift: float = 0.25
     drift_window_s: float = 86400.0
-    drift_windows: int = 2
-    grace_s: float = 7 * 86400.0
+    drift_windows: int = 7
+    grace_s: float = 14 * 86400.0
     then: Literal["incumbent", "keep"] = "incumbent"
 
     def __post_init__(self) -> None:
@@ -159,18 +159,7 @@ def build_plan(
         alpha_abort=ramp.alpha_abort,
         objective=kind.objective.name,
         objective_clip=kind.objective.clip,
-        guardrails=[
-            policy_pb2.Guardrail(
-                name=rail.name,
-                metric=rail.metric,
-                statistic=rail.statistic,
-                margin=rail.margin,
-                relative=rail.relative,
-            )
-            for rail in kind.guardrails
-            # others were asked of the replays; a service measures the objective alone
-            if rail.metric == kind.objective.name or rail.statistic == "failure_rate"
-        ],
+        guardrails=_guardrails(kind),
         outcome_deadline_ns=_ns(kind.outcome_deadline_s),
         shadow_decisions=ramp.shadow_decisions,
         shadow_rate=_shadow_rate(ramp, kind),
@@ -180,18 +169,8 @@ def build_plan(
         rollout_keyid=keys.keyid(rollout_key),
         rollout_public_key=keys.raw(rollout_key),
         evidence_digest=about.evidence_digest,
-        predicted={
-            digest: policy_pb2.Interval(estimate=found.estimate, low=found.low, high=found.high)
-            for digest, found in (predicted or {}).items()
-        },
-        upkeep=policy_pb2.Upkeep(
-            expires_after_ns=_ns(ramp.expires_s),
-            drift_limit=ramp.drift,
-            grace_ns=_ns(ramp.grace_s),
-            then=ramp.then,
-            window_ns=_ns(ramp.drift_window_s),
-            windows=ramp.drift_windows,
-        ),
+        predicted=_intervals(predicted or {}),
+        upkeep=_upkeep(ramp),
     )
     payload = message.SerializeToString(deterministic=True)
     read_plan(payload)
@@ -201,6 +180,39 @@ def build_plan(
 def sign_plan(payload: bytes, publisher: Ed25519PrivateKey) -> policy_pb2.Envelope:
     """Return the signed envelope of a plan."""
     return dsse.sign(dsse.PLAN_TYPE, payload, publisher)
+
+
+def _guardrails(kind: Kind) -> list[policy_pb2.Guardrail]:
+    """Return the guardrails that a service can measure; others were asked of the replays."""
+    return [
+        policy_pb2.Guardrail(
+            name=rail.name,
+            metric=rail.metric,
+            statistic=rail.statistic,
+            margin=rail.margin,
+            relative=rail.relative,
+        )
+        for rail in kind.guardrails
+        if rail.metric == kind.objective.name or rail.statistic == "failure_rate"
+    ]
+
+
+def _intervals(predicted: Mapping[str, Effect]) -> dict[str, policy_pb2.Interval]:
+    return {
+        digest: policy_pb2.Interval(estimate=found.estimate, low=found.low, high=found.high)
+        for digest, found in predicted.items()
+    }
+
+
+def _upkeep(ramp: Ramp) -> policy_pb2.Upkeep:
+    return policy_pb2.Upkeep(
+        expires_after_ns=_ns(ramp.expires_s),
+        drift_limit=ramp.drift,
+        grace_ns=_ns(ramp.grace_s),
+        then=ramp.then,
+        window_ns=_ns(ramp.drift_window_s),
+        windows=ramp.drift_windows,
+    )
 
 
 def _ns(seconds: float) -> int:

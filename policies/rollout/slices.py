@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...sdk.errors import RolloutError
-from .evidence import Arm, Effect, merged
+from .outcomes import Arm, Effect, merged
 
 #: Information (inverse variance of the log ratio) at which the interval is narrowest: an effect of
 #: 5 % at three standard errors.

@@ -8,8 +8,8 @@ from enum import StrEnum
 from ...sdk.records import INCUMBENT
 from .blocks import Exclusion, Window
 from .calibration import Calibration
-from .evidence import Point
 from .finding import Finding
+from .outcomes import Point
 from .plan import Plan
 from .upkeep import Watch
 

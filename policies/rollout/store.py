@@ -6,97 +6,24 @@ survives the death of the process.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event, exc
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.pool import StaticPool
 
-from ...sdk.errors import RolloutError, TrustError
+from . import tables
 from .blocks import Report
-from .evidence import Arm
+from .database import Database
+from .outcomes import Arm
 
-SCHEMA_VERSION = 1
 #: Under which a stored state holds the checksum of its row.
 _SEAL = "seal"
-
-_meta = sa.MetaData()
-_hooks = sa.Table(
-    "hooks",
-    _meta,
-    sa.Column("hook", sa.Text, primary_key=True),
-    sa.Column("epoch", sa.Integer, nullable=False),
-)
-_rollouts = sa.Table(
-    "rollouts",
-    _meta,
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Text, unique=True, nullable=False),
-    sa.Column("hook", sa.Text, nullable=False),
-    sa.Column("plan", sa.LargeBinary, nullable=False),
-    sa.Column("epoch", sa.Integer, nullable=False),
-    sa.Column("first_epoch", sa.Integer, nullable=False),
-    sa.Column("marks", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
-)
-_events = sa.Table(
-    "events",
-    _meta,
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("actor", sa.Text, nullable=False),
-    sa.Column("subject", sa.Text, nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
-)
-_requests = sa.Table(
-    "requests",
-    _meta,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("rollout", sa.Text, nullable=False),
-)
-_bundles = sa.Table(
-    "bundles",
-    _meta,
-    sa.Column("digest", sa.Text, primary_key=True),
-    sa.Column("envelope", sa.LargeBinary, nullable=False),
-)
-_clients = sa.Table(
-    "clients",
-    _meta,
-    sa.Column("hook", sa.Text, primary_key=True),
-    sa.Column("instance", sa.Text, primary_key=True),
-    sa.Column("service", sa.Text, nullable=False),
-    sa.Column("cell", sa.Text, nullable=False),
-    sa.Column("epoch", sa.Integer, nullable=False),
-    sa.Column("error", sa.Text, nullable=False),
-)
-_reports = sa.Table(
-    "reports",
-    _meta,
-    sa.Column("rollout", sa.Text, primary_key=True),
-    sa.Column("attempt", sa.Integer, primary_key=True),
-    sa.Column("instance", sa.Text, primary_key=True),
-    sa.Column("cell", sa.Text, primary_key=True),
-    sa.Column("block", sa.Integer, primary_key=True),
-    sa.Column("arm", sa.Text, primary_key=True),
-    sa.Column("body", sa.Text, nullable=False),
-)
-_sums = sa.Table(
-    "sums",
-    _meta,
-    sa.Column("rollout", sa.Text, primary_key=True),
-    sa.Column("attempt", sa.Integer, primary_key=True),
-    sa.Column("instance", sa.Text, primary_key=True),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,80 +93,7 @@ class Store:
     """
 
     def __init__(self, path: str | Path) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._engine = sa.create_engine(f"sqlite:///{path}", poolclass=StaticPool)
-        event.listen(self._engine, "connect", _pragmas)
-        try:
-            self._prepare(path)
-        except (exc.DatabaseError, UnicodeDecodeError) as error:
-            self.close()
-            reason = " ".join(str(getattr(error, "orig", error)).split())[:200]
-            raise TrustError(
-                f"{path} is not a control plane's store: {reason}; restore it, or name another folder"
-            ) from error
-        except TrustError:
-            self.close()
-            raise
-
-    def _prepare(self, path: str | Path) -> None:
-        self._check_own(path)
-        self._check_sound(path)
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("pragma journal_mode=wal")
-        with self._engine.begin() as connection:
-            _meta.create_all(connection)
-            connection.exec_driver_sql(f"pragma user_version={SCHEMA_VERSION}")
-
-    def _check_own(self, path: str | Path) -> None:
-        """Refuse a newer store, and another program's database, to which nothing must be added."""
-        with self._engine.connect() as connection:
-            version = connection.exec_driver_sql("pragma user_version").scalar_one()
-            foreign = sorted(set(sa.inspect(connection).get_table_names()) - set(_meta.tables))
-        if version > SCHEMA_VERSION:
-            raise TrustError(
-                f"{path} is a store of version {version}, this is {SCHEMA_VERSION}; "
-                "use a newer gnomon"
-            )
-        if foreign:
-            raise TrustError(
-                f"{path} is another program's database, with a table {foreign[0][:40]!r}; name "
-                "another folder"
-            )
-
-    def _check_sound(self, path: str | Path) -> None:
-        """Refuse a file whose pages do not fit together, before anything in it is believed."""
-        with self._engine.connect() as connection:
-            found = connection.exec_driver_sql("pragma integrity_check(1)").scalar_one()
-        if found != "ok":
-            reason = " ".join(str(found).split())[:200]
-            raise TrustError(
-                f"{path} is damaged: {reason}; restore the state folder from its backup"
-            )
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """Hold one transaction; what fails leaves nothing behind."""
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except exc.DBAPIError as error:
-            raise RolloutError(
-                f"{self._path} cannot be written: {error.orig}; nothing was changed: free space or "
-                "mend the disk, then repeat"
-            ) from error
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        """Hold a connection; what cannot be read, or does not make sense, is damage."""
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except (exc.DBAPIError, ValueError, TypeError, KeyError) as error:
-            reason = " ".join(str(getattr(error, "orig", error)).split())[:200]
-            raise TrustError(
-                f"{self._path} cannot be read: {reason}; restore the state folder from its backup"
-            ) from error
+        self._database = Database(path)
 
     def save(self, row: Row, happened: Iterable[Happened], request_id: str = "") -> list[Happened]:
         """Store a rollout with what happened to it, in one transaction; return the numbered events."""
@@ -252,36 +106,38 @@ class Store:
             "marks": json.dumps(row.marks),
             "state": json.dumps({**row.state, _SEAL: _seal(row)}),
         }
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             names = ("plan", "epoch", "first_epoch", "marks", "state")
             changed = {name: values[name] for name in names}
             connection.execute(
-                insert(_rollouts).values(values).on_conflict_do_update(["id"], set_=changed)
+                insert(tables.rollouts).values(values).on_conflict_do_update(["id"], set_=changed)
             )
             epoch = {"hook": row.hook, "epoch": row.epoch}
             connection.execute(
-                insert(_hooks).values(epoch).on_conflict_do_update(["hook"], set_=epoch)
+                insert(tables.hooks).values(epoch).on_conflict_do_update(["hook"], set_=epoch)
             )
             if request_id:
-                connection.execute(insert(_requests).values(id=request_id, rollout=row.id))
+                connection.execute(insert(tables.requests).values(id=request_id, rollout=row.id))
             return [self._event(connection, event) for event in happened]
 
     def _event(self, connection: sa.Connection, event: Happened) -> Happened:
         values = {"kind": event.kind, "actor": event.actor, "subject": event.subject}
-        made = connection.execute(insert(_events).values(**values, body=json.dumps(event.body)))
+        made = connection.execute(
+            insert(tables.events).values(**values, body=json.dumps(event.body))
+        )
         key = made.inserted_primary_key
         assert key is not None
         return replace(event, number=int(key[0]))
 
     def note(self, event: Happened) -> Happened:
         """Store an event that changed no rollout."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             return self._event(connection, event)
 
     def rollouts(self) -> list[Row]:
         """Return all rollouts, oldest first."""
-        query = sa.select(_rollouts).order_by(_rollouts.c.number)
-        with self._reading() as connection:
+        query = sa.select(tables.rollouts).order_by(tables.rollouts.c.number)
+        with self._database.reading() as connection:
             return [self._row(found) for found in connection.execute(query)]
 
     def _row(self, found: Any) -> Row:
@@ -294,22 +150,32 @@ class Store:
 
     def epochs(self) -> dict[str, int]:
         """Return the highest epoch of every hook."""
-        newest = sa.select(_rollouts.c.hook, sa.func.max(_rollouts.c.epoch)).group_by("hook")
-        with self._reading() as connection:
-            found = {row.hook: int(row.epoch) for row in connection.execute(sa.select(_hooks))}
+        newest = sa.select(tables.rollouts.c.hook, sa.func.max(tables.rollouts.c.epoch)).group_by(
+            "hook"
+        )
+        with self._database.reading() as connection:
+            found = {
+                row.hook: int(row.epoch) for row in connection.execute(sa.select(tables.hooks))
+            }
             if found != {hook: epoch for hook, epoch in connection.execute(newest)}:
                 raise ValueError("the hooks' epochs are not as they were written")
             return found
 
     def last_event(self) -> int:
         """Return the number of the last event; 0 where there is none."""
-        with self._reading() as connection:
-            return int(connection.execute(sa.select(sa.func.max(_events.c.number))).scalar() or 0)
+        with self._database.reading() as connection:
+            return int(
+                connection.execute(sa.select(sa.func.max(tables.events.c.number))).scalar() or 0
+            )
 
     def events(self, after: int) -> list[Happened]:
         """Return the events after a number, in order."""
-        query = sa.select(_events).where(_events.c.number > after).order_by(_events.c.number)
-        with self._reading() as connection:
+        query = (
+            sa.select(tables.events)
+            .where(tables.events.c.number > after)
+            .order_by(tables.events.c.number)
+        )
+        with self._database.reading() as connection:
             return [
                 Happened(row.kind, row.actor, row.subject, json.loads(row.body), row.number)
                 for row in connection.execute(query)
@@ -317,52 +183,54 @@ class Store:
 
     def request(self, request_id: str) -> str:
         """Return the rollout that a request was carried out on; empty for a new one."""
-        query = sa.select(_requests.c.rollout).where(_requests.c.id == request_id)
-        with self._reading() as connection:
+        query = sa.select(tables.requests.c.rollout).where(tables.requests.c.id == request_id)
+        with self._database.reading() as connection:
             return connection.execute(query).scalar_one_or_none() or ""
 
     def put_bundle(self, digest: str, envelope: bytes) -> None:
         """Keep a bundle's signed envelope; of a known digest it replaces the other."""
-        self._upsert(_bundles, ["digest"], [{"digest": digest, "envelope": envelope}])
+        self._upsert(tables.bundles, ["digest"], [{"digest": digest, "envelope": envelope}])
 
     def bundles(self) -> dict[str, bytes]:
         """Return the signed envelopes of all bundles by digest."""
-        with self._reading() as connection:
-            return {row.digest: row.envelope for row in connection.execute(sa.select(_bundles))}
+        with self._database.reading() as connection:
+            return {
+                row.digest: row.envelope for row in connection.execute(sa.select(tables.bundles))
+            }
 
     def put_clients(self, clients: Iterable[ClientRow]) -> None:
         """Keep the last that is known of processes."""
         names = ClientRow.__dataclass_fields__
         values = [{name: getattr(client, name) for name in names} for client in clients]
-        self._upsert(_clients, ["hook", "instance"], values)
+        self._upsert(tables.clients, ["hook", "instance"], values)
 
     def drop_clients(self, hook: str, instances: Iterable[str]) -> None:
         """Forget processes of a hook."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             for instance in instances:
                 connection.execute(
-                    sa.delete(_clients).where(
-                        _clients.c.hook == hook, _clients.c.instance == instance
+                    sa.delete(tables.clients).where(
+                        tables.clients.c.hook == hook, tables.clients.c.instance == instance
                     )
                 )
 
     def clients(self) -> list[ClientRow]:
         """Return the last that is known of every process."""
-        with self._reading() as connection:
-            return [ClientRow(*row) for row in connection.execute(sa.select(_clients))]
+        with self._database.reading() as connection:
+            return [ClientRow(*row) for row in connection.execute(sa.select(tables.clients))]
 
     def put_reports(self, rollout: str, attempt: int, reports: Iterable[Report]) -> None:
         """Keep block reports of an attempt, each in place of its earlier one."""
         keys = ["rollout", "attempt", "instance", "cell", "block", "arm"]
         rows = [_report_row(rollout, attempt, report) for report in reports]
-        self._upsert(_reports, keys, rows)
+        self._upsert(tables.reports, keys, rows)
 
     def reports(self, rollout: str, attempt: int) -> list[Report]:
         """Return the block reports of an attempt."""
-        query = sa.select(_reports).where(
-            _reports.c.rollout == rollout, _reports.c.attempt == attempt
+        query = sa.select(tables.reports).where(
+            tables.reports.c.rollout == rollout, tables.reports.c.attempt == attempt
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [_report(row) for row in connection.execute(query)]
 
     def put_sums(self, rollout: str, attempt: int, sums: Iterable[tuple[str, bytes]]) -> None:
@@ -372,14 +240,14 @@ class Store:
             {"rollout": rollout, "attempt": attempt, "instance": instance, "body": body}
             for instance, body in sums
         ]
-        self._upsert(_sums, keys, rows)
+        self._upsert(tables.sums, keys, rows)
 
     def sums(self, rollout: str, attempt: int) -> list[tuple[str, bytes]]:
         """Return the processes' sums by slice of an attempt, serialised, by instance."""
-        query = sa.select(_sums.c.instance, _sums.c.body).where(
-            _sums.c.rollout == rollout, _sums.c.attempt == attempt
+        query = sa.select(tables.sums.c.instance, tables.sums.c.body).where(
+            tables.sums.c.rollout == rollout, tables.sums.c.attempt == attempt
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [(row.instance, row.body) for row in connection.execute(query)]
 
     def _upsert(self, table: sa.Table, keys: list[str], rows: list[dict[str, Any]]) -> None:
@@ -387,17 +255,12 @@ class Store:
             return
         statement = insert(table)
         changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(statement.on_conflict_do_update(keys, set_=changed), rows)
 
     def close(self) -> None:
         """Close the file."""
-        self._engine.dispose()
-
-
-def _pragmas(connection: Any, record: object) -> None:
-    del record
-    connection.execute("pragma synchronous=full")
+        self._database.close()
 
 
 def _seal(row: Row) -> str:

@@ -8,6 +8,7 @@ cannot be bounded so ends its stream. It comes back for the newest state, as aft
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import OrderedDict
 from collections.abc import Iterable
 
@@ -101,6 +102,49 @@ class Pace:
         self._left = min(float(BURST), self._left + (now - self._since) * rate) - 1.0
         self._since = now
         return max(0.0, -self._left / rate)
+
+
+class Stream:
+    """One process's stream: what it has, and what it must still get.
+
+    Args:
+        now: seconds on a clock that only goes forward.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.instance = ""
+        self.held: set[str] = set()
+        self.hooks: set[str] = set()
+        self.outbox = Outbox()
+        self.beats = False
+        self.pace = Pace(now)
+        self._nonces = itertools.count(1)
+        self._sent: set[str] = set()
+
+    def put(self, message: delivery_pb2.ServerMessage, anchor: str) -> None:
+        """Queue a resource under a nonce of its own, with the ledger's head."""
+        nonce = str(next(self._nonces))
+        named = delivery_pb2.ServerMessage(nonce=nonce, anchor=anchor)
+        named.MergeFrom(message)
+        self._sent.add(nonce)
+        if message.WhichOneof("resource") == "bundle":
+            self.held.add(message.bundle.digest)
+        self._sent.discard(self.outbox.put(named))
+        if len(self._sent) > MOST_UNANSWERED:
+            self.end()
+
+    def answered(self, ack: delivery_pb2.Ack) -> bool:
+        """Return whether an answer is to something sent on this stream and not answered yet."""
+        if ack.nonce not in self._sent:
+            return False
+        self._sent.discard(ack.nonce)
+        if not ack.ok and ack.resource == "bundle":
+            self.held.discard(ack.name)
+        return True
+
+    def end(self) -> None:
+        """End the stream after what waits for it."""
+        self.outbox.end()
 
 
 def check_names(*names: str) -> None:

@@ -28,9 +28,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from ...sdk.errors import RolloutError
-from .evidence import IMBALANCE_ALPHA, INTERVAL_ALPHA, Arm, Effect, Rail
+from .evidence import IMBALANCE_ALPHA, INTERVAL_ALPHA
 from .finding import RailSummary, Summary
 from .looks import Look, negative, taken_back
+from .outcomes import Arm, Effect, Rail
 from .rerandomise import DRAWS, ENOUGH, Crossing
 from .slices import Ratio, Slices, design_effect, kish
 from .wealth import Failures

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .evidence import Arm
+from .outcomes import Arm
 from .rerandomise import Crossing
 from .slices import Ratio, Slices
 from .units import UnitEvidence, UnitRail

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import json
+import os
 import struct
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 _ENTRY = "gnomon.sdk.isolation.program_child"
 _LENGTH = struct.Struct("<I")
+#: Variables that say where libraries keep what they compiled.
+_CACHES = ("NUMBA_CACHE_DIR",)
 #: A program lives until it is replaced; its time in all is no limit, but processes grow old.
 LIFE_S = 7 * 86_400.0
 #: Seconds for the language check inside; the kind's own deadline is for answers.
@@ -67,12 +71,17 @@ def program_zygote(
         IsolationError: the mode cannot be had on this machine.
     """
     assert kind.program is not None, "a kind of program form"
-    host = {name: _place(kind, name) for name in kind.host}
-    settings = {"contract": contract_words(kind.program), "host": host}
+    host = {name: _place(kind, name, function) for name, function in kind.host.items()}
+    ready = "" if kind.ready is None else _place(kind, "ready", kind.ready)
+    settings = {"contract": contract_words(kind.program), "host": host, "ready": ready}
     limits = Limits(frame_s=kind.deadline_s, total_s=total_s, memory_mb=kind.memory_mb)
-    folders = [_folder(place.partition(":")[0]) for place in host.values()]
+    places = [*host.values(), ready] if ready else [*host.values()]
+    folders = [_folder(place.partition(":")[0]) for place in places]
+    folders += [_holding(library) for library in kind.libraries]
     paths = [*dict.fromkeys(folder for folder in folders if folder)]
-    return Zygote(_ENTRY, settings, mode=mode, limits=limits, paths=paths, environment=environment)
+    given = {name: os.environ[name] for name in _CACHES if name in os.environ and kind.libraries}
+    variables = given | dict(environment or {})
+    return Zygote(_ENTRY, settings, mode=mode, limits=limits, paths=paths, environment=variables)
 
 
 class ProgramProcess:
@@ -194,9 +203,8 @@ class ProgramProcess:
             raise IsolationError(f"the isolation process failed: {text}")
 
 
-def _place(kind: Kind, name: str) -> str:
-    """Return where a clean process finds a host operation: ``module:name``."""
-    function = kind.host[name]
+def _place(kind: Kind, name: str, function: Callable[..., Any]) -> str:
+    """Return where a clean process finds a function of a kind: ``module:name``."""
     module = getattr(function, "__module__", "") or ""
     within = getattr(function, "__qualname__", "")
     found: Any = None
@@ -210,6 +218,12 @@ def _place(kind: Kind, name: str) -> str:
             "another process; define it at the top of an importable module"
         )
     return f"{module}:{within}"
+
+
+def _holding(library: str) -> str:
+    """Return the folder that a package is imported from; nothing where it is not installed."""
+    found = importlib.util.find_spec(library)
+    return str(Path(found.origin).parents[1]) if found is not None and found.origin else ""
 
 
 def _folder(module: str) -> str:

@@ -38,9 +38,11 @@ class Prepared:
 
 
 def prepare(settings: dict[str, Any]) -> Prepared:
-    """Import what programs may call, and warm what the first would otherwise import too late."""
+    """Import what programs may call, and warm what the first would otherwise do too late."""
     contract = contract_of(settings["contract"])
     host = {name: _found(place) for name, place in settings["host"].items()}
+    if settings["ready"]:
+        _found(settings["ready"])()
     warm = ProgramContract((), entry="warm", returns=True)
     program = check_program("def warm():\n    return sum(zeros(3)) + max(arange(2))\n", warm)
     program.bind()()

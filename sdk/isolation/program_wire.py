@@ -24,7 +24,7 @@ REQUEST = struct.Struct("<BI")
 ANSWER = struct.Struct("<BQBd")
 _LENGTHS = (struct.Struct("<"), struct.Struct("<I"), struct.Struct("<II"))
 _WIDTH = 8
-_PLAIN = ("entry", "returns", "max_nodes", "max_fuel", "max_elements")
+_PLAIN = ("entry", "returns", "max_nodes", "max_fuel", "max_elements", "fuel_from")
 
 
 class What(IntEnum):
@@ -51,7 +51,9 @@ def contract_of(words: Mapping[str, Any]) -> ProgramContract:
         for each in words["parameters"]
     )
     operations = tuple(
-        HostOperation(**{**each, "parameters": tuple(each["parameters"])})
+        HostOperation(
+            **{**each, "parameters": tuple(each["parameters"]), "given": tuple(each["given"])}
+        )
         for each in words["operations"]
     )
     dimensions = {name: (low, high) for name, (low, high) in words["dimensions"].items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from itertools import accumulate, compress, count, repeat
 from typing import Any
@@ -53,11 +53,12 @@ class Meter:
     than its statement.
     """
 
-    __slots__ = ("_held", "elements", "fuel")
+    __slots__ = ("_held", "elements", "fuel", "given")
 
-    def __init__(self, fuel: int, elements: int) -> None:
+    def __init__(self, fuel: int, elements: int, given: Mapping[str, Term]) -> None:
         self.fuel = fuel
         self.elements = elements
+        self.given = given  # the call's own arguments, for operations that the host hands them to
         self._held: dict[str, int] = {}
 
     def pay(self, fuel: int) -> None:

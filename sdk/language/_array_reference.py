@@ -283,7 +283,7 @@ class ArrayInterpreter(Interpreter):
     def _host_call(self, name: str, terms: list[Term], node: ast.AST) -> Term:
         operation, function = self._host[name]
         self.spend(operation.fuel, node)
-        self._read_all(terms, node)
+        self.spend((operation.each - 1) * self._read_all(terms, node), node)
         result = function(*terms)
         cells = result.cells if isinstance(result, Grid) else [result]
         if not all(math.isfinite(cell) for cell in cells):

@@ -63,7 +63,7 @@ def accept(contract: ProgramContract, arguments: Sequence[Any]) -> dict[str, Ter
     for parameter, argument in zip(contract.parameters, arguments, strict=True):
         term = copied(argument, parameter.rank, f"'{parameter.name}'")
         _check_lengths(contract.dimensions, parameter, term, lengths)
-        if parameter.integer and any(map(_fraction, elements(term))):
+        if parameter.integer and _has_fraction(term):
             raise ConfigurationError(f"'{parameter.name}' holds a number that is not whole")
         accepted[parameter.name] = term
     return accepted
@@ -115,7 +115,7 @@ def unsuitable(contract: ProgramContract, terms: Mapping[str, Term]) -> str:
 def unfinished(contract: ProgramContract, terms: Mapping[str, Term]) -> str:
     """Return why what a program wrote is no answer, or an empty string."""
     for parameter in contract.outputs:
-        if parameter.integer and any(map(_fraction, elements(terms[parameter.name]))):
+        if parameter.integer and _has_fraction(terms[parameter.name]):
             return f"output '{parameter.name}' holds a number that is not whole"
     return ""
 
@@ -133,6 +133,15 @@ def _plain(term: Term, number: type) -> list[Any]:
         return [list(map(number, row)) for row in term]
     assert isinstance(term, list)
     return list(map(number, term))
+
+
+def _has_fraction(term: Term) -> bool:
+    """Return whether a finite element is not whole, or too large to be; at once where all are whole."""
+    if all(map(float.is_integer, elements(term))):
+        low, high = min(elements(term), default=0.0), max(elements(term), default=0.0)
+        if -WHOLE_LIMIT <= low and high <= WHOLE_LIMIT:
+            return False
+    return any(map(_fraction, elements(term)))
 
 
 def _fraction(value: float) -> bool:

@@ -6,6 +6,7 @@ import keyword
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from ..errors import ConfigurationError
 from ._array_table import ARRAY_RESERVED
@@ -52,7 +53,11 @@ class HostOperation:
         description: one sentence.
         parameters: rank of each argument; arrays arrive as fresh lists (of lists) of floats.
         result: rank of what it returns.
-        fuel: charged per call, besides one unit for each element handed over or returned.
+        fuel: charged per call, besides ``each`` for each element handed over and one for each returned.
+        each: fuel for each element of the arrays that the program hands over.
+        given: names of the contract's parameters that the host hands over itself, before the program's
+            arguments: the call's own, free of fuel, and not copied, so the function must not write into
+            them. A program cannot pass others in their place. None of them is writable.
     """
 
     name: str
@@ -60,6 +65,8 @@ class HostOperation:
     parameters: tuple[int, ...]
     result: int = 0
     fuel: int = 100
+    each: int = 1
+    given: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,8 @@ class ProgramContract:
         max_elements: limit of the elements that all names hold together, each counted with the
             largest array that it was given during the call, and of any array beside them; the host's
             own arrays are not counted.
+        fuel_from: name of a number among the parameters, which then limits the fuel of its call where it
+            is less than ``max_fuel``: a call says what it may cost. Empty for none.
 
     Raises:
         ConfigurationError: a name is taken or cannot be one, a dimension or a range makes no sense.
@@ -91,6 +100,7 @@ class ProgramContract:
     max_nodes: int = 1_500
     max_fuel: int = 10_000_000
     max_elements: int = 1_000_000
+    fuel_from: str = ""
 
     def __post_init__(self) -> None:
         names = [*(part.name for part in self.parameters), *(part.name for part in self.operations)]
@@ -101,13 +111,34 @@ class ProgramContract:
         for parameter in self.parameters:
             self._check_parameter(parameter)
         for operation in self.operations:
-            if not {*operation.parameters, operation.result} <= {0, 1, 2} or operation.fuel < 0:
+            if (
+                not {*operation.parameters, operation.result} <= {0, 1, 2}
+                or min(operation.fuel, operation.each) < 0
+            ):
                 raise ConfigurationError(f"'{operation.name}': ranks are 0 to 2, fuel at least 0")
+            self._check_given(operation)
+        limits = {each.name for each in self.parameters if not each.rank and each.low >= 0}
+        if self.fuel_from and self.fuel_from not in limits:
+            raise ConfigurationError(
+                f"fuel_from '{self.fuel_from}' names no parameter that is a number of 0 or more; name one"
+            )
 
     @property
     def outputs(self) -> tuple[Parameter, ...]:
         """The writable parameters, in order."""
         return tuple(parameter for parameter in self.parameters if parameter.writable)
+
+    def limit(self, terms: Mapping[str, Any]) -> int:
+        """Return the most fuel that a call with these arguments may use."""
+        return min(self.max_fuel, int(terms[self.fuel_from])) if self.fuel_from else self.max_fuel
+
+    def _check_given(self, operation: HostOperation) -> None:
+        readable = {each.name for each in self.parameters if not each.writable}
+        for name in operation.given:
+            if name not in readable:
+                raise ConfigurationError(
+                    f"'{operation.name}' is given '{name}', which is no parameter that programs only read"
+                )
 
     def _check_parameter(self, parameter: Parameter) -> None:
         if parameter.rank > 2 or (parameter.writable and not parameter.rank):

@@ -100,7 +100,7 @@ class ArrayProgram:
         for operation in self.contract.operations:
             names[f"_o_{operation.name}"] = _metered(operation, host[operation.name])
         exec(self._code, names)  # noqa: S102 - lowered from a checked source
-        return functools.partial(_decide, self.contract, names["_program"], self._remaining)
+        return functools.partial(_decide, self.contract, names["_program"], self._straight)
 
     def interpret(self, *arguments: Any, host: Host = _NO_HOST) -> Answer:
         """Return the answer of the reference tier; slow.
@@ -122,8 +122,8 @@ class ArrayProgram:
         return ""
 
     @property
-    def _remaining(self) -> int:
-        return self.contract.max_fuel - int(self._analysis.costs[self.contract.entry].straight)
+    def _straight(self) -> int:
+        return int(self._analysis.costs[self.contract.entry].straight)
 
     def _run(self, arguments: tuple[Any, ...], host: Host) -> Answer:
         contract = self.contract
@@ -135,17 +135,21 @@ class ArrayProgram:
         grids = {name: _grid(term) for name, term in terms.items()}
         function = self._analysis.functions[contract.entry]
         operations = {
-            operation.name: (operation, _on_grids(operation, host[operation.name]))
+            operation.name: (operation, _on_grids(operation, host[operation.name], terms))
             for operation in contract.operations
         }
-        tier = ArrayInterpreter(self._analysis, self._remaining, contract.max_elements, operations)
+        limit = contract.limit(terms)
+        if self._straight > limit:
+            raise Fault("out of fuel")
+        fuel = limit - self._straight
+        tier = ArrayInterpreter(self._analysis, fuel, contract.max_elements, operations)
         value = tier.invoke(function, [grids[argument.arg] for argument in function.args.args])
         written = {name: _term(grid) for name, grid in grids.items()}
         reason = unfinished(contract, written)
         if reason:
             raise Fault(reason)
         assert not isinstance(value, Grid)
-        return Answer(True, value, released(contract, written), contract.max_fuel - tier.fuel)
+        return Answer(True, value, released(contract, written), limit - tier.fuel)
 
 
 def check_program(source: str, contract: ProgramContract) -> ArrayProgram:
@@ -195,19 +199,20 @@ def _gives(function: ast.FunctionDef) -> bool:
 
 
 def _decide(
-    contract: ProgramContract, program: Callable[..., float | None], fuel: int, *arguments: Any
+    contract: ProgramContract, program: Callable[..., float | None], straight: int, *arguments: Any
 ) -> Answer:
     terms = accept(contract, arguments)
-    if unsuitable(contract, terms):
+    limit = 0 if unsuitable(contract, terms) else contract.limit(terms)
+    if straight > limit:
         return FAULT
-    meter = Meter(fuel, contract.max_elements)
+    meter = Meter(limit - straight, contract.max_elements, terms)
     try:
         value = program(*terms.values(), meter)
     except Faulted:
         return FAULT
     if unfinished(contract, terms):
         return FAULT
-    return Answer(True, value, released(contract, terms), contract.max_fuel - meter.fuel)
+    return Answer(True, value, released(contract, terms), limit - meter.fuel)
 
 
 def _check_host(contract: ProgramContract, host: Host) -> None:
@@ -220,9 +225,12 @@ def _check_host(contract: ProgramContract, host: Host) -> None:
 
 def _metered(operation: HostOperation, function: Callable[..., Any]) -> Callable[..., Term]:
     def run(meter: Meter, *terms: Term) -> Term:
-        meter.pay(operation.fuel + sum(map(size, terms)))
+        meter.pay(operation.fuel + operation.each * sum(map(size, terms)))
+        given = [meter.given[name] for name in operation.given]
         plain = [copy_of(term) for term in terms]
-        result = copied(function(*plain), operation.result, f"the result of '{operation.name}'")
+        result = copied(
+            function(*given, *plain), operation.result, f"the result of '{operation.name}'"
+        )
         if not all(map(math.isfinite, elements(result))):
             raise Faulted
         meter.make(size(result))
@@ -232,11 +240,15 @@ def _metered(operation: HostOperation, function: Callable[..., Any]) -> Callable
 
 
 def _on_grids(
-    operation: HostOperation, function: Callable[..., Any]
+    operation: HostOperation, function: Callable[..., Any], passed: Mapping[str, Term]
 ) -> Callable[..., ReferenceTerm]:
+    given = [passed[name] for name in operation.given]
+
     def run(*terms: ReferenceTerm) -> ReferenceTerm:
         plain = [_plain(term) for term in terms]
-        result = copied(function(*plain), operation.result, f"the result of '{operation.name}'")
+        result = copied(
+            function(*given, *plain), operation.result, f"the result of '{operation.name}'"
+        )
         return _grid(result)
 
     return run

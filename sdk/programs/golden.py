@@ -3,7 +3,7 @@
 Half of the questions are drawn from the contract's declared ranges, edges included, and most of those are
 nonsense to a policy; the others are the kind's own. Whoever opens the bundle draws the same again, so
 that the numbers need not travel: a case is its fuel and 48 bits of its answer's digest. All of it runs
-under a tenth of the kind's fuel, because opening a bundle must not take for ever.
+under a tenth of the kind's fuel, and ten million at most, because opening a bundle must not take for ever.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DRAWN, ASKED = 16, 32
 CASES = DRAWN + ASKED
 #: Numbers that a case is: its fuel (NaN for a fault), and its digest.
 PER_CASE = 2
-_SHARE, _LEAST_FUEL = 10, 1_000_000
+_SHARE, _LEAST_FUEL, _MOST_FUEL = 10, 1_000_000, 10_000_000
 #: Deadlines of the kind within which all cases have to be answered where a bundle is opened: until then
 #: a service hears of no kill.
 _OPENING = 2.0
@@ -105,7 +105,7 @@ def isolated_numbers(source: str, kind: Kind, seed: int, isolation: IsolationMod
 def _shorter(kind: Kind) -> Kind:
     assert kind.program is not None, "a kind of program form"
     fuel = kind.program.max_fuel
-    less = max(fuel // _SHARE, min(fuel, _LEAST_FUEL))
+    less = max(min(fuel // _SHARE, _MOST_FUEL), min(fuel, _LEAST_FUEL))
     return replace(kind, program=replace(kind.program, max_fuel=less))
 
 

@@ -185,23 +185,46 @@ def load_verdict(path: Path, ledger: Ledger) -> Verdict:
     """Read a verdict that a ledger vouches for.
 
     Raises:
-        TrustError: the ledger does not hold, or does not know a verdict of exactly these bytes.
+        TrustError: the file is no verdict; the ledger does not hold, or does not know a verdict of exactly
+            these bytes.
     """
-    try:
-        data = read_regular(path, _MOST_BYTES)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise TrustError(f"{path} cannot be read ({why}); verify again") from error
+    data = read_bytes(path)
     digest = hashlib.sha256(data).hexdigest()
     check = ledger.verify()
     if not check.ok:
         raise TrustError(f"ledger {ledger.path} does not hold ({check.problem}); restore it first")
     if not ledger.list(kind=KIND, subject=digest):
+        if not _looks_like_one(data):
+            raise TrustError(
+                f"{path} is no verdict; name the file that gnomon verify wrote (--out)"
+            )
         raise TrustError(
             f"ledger {ledger.path} knows no verdict {digest[:12]}: {path} was edited, or another "
             "ledger holds it; verify again"
         )
     return _parse(data, path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return what a verdict's file holds, be it one or not.
+
+    Raises:
+        TrustError: it cannot be read.
+    """
+    try:
+        return read_regular(path, _MOST_BYTES)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise TrustError(f"{path} cannot be read ({why}); verify again") from error
+
+
+def _looks_like_one(data: bytes) -> bool:
+    """Return whether somebody may take these bytes for a verdict, be it an edited one."""
+    try:
+        values = strict_json(data)
+    except ValueError:
+        return False
+    return isinstance(values, dict) and {"decision", "gates"} <= values.keys()
 
 
 def _parse(data: bytes, path: Path) -> Verdict:

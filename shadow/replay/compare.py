@@ -20,10 +20,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...policies.listing import BASELINE
 from ...policies.registry import kind as kind_named
 from ...sdk.errors import TraceError
 from ..fidelity import REPLICAS, Fidelity, compared
-from ..policy import BASELINE, Policy, baseline_policy
+from ..policy import Policy, baseline_policy
 from ..simulators import save_calibrations, simulator_for
 from ..traces.trace import Trace
 from .bench import Bench, Entrant, Job, Result, code_of, joined

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..limits import batched, ratio_limits
 from ..simulators.base import FloatArray
-from ..splits import Interval, relative_change, require_blocks
+from ..splits import LEAST_BLOCKS, Interval, relative_change
 from .cells import Measured
 
 LEVEL = 0.95
@@ -62,7 +62,7 @@ class Change:
         sizes of one trace.
         """
         tail = (1.0 - level) / 2.0
-        limits = [ratio_limits(each.ours, each.theirs, tail, each.seed) for each in self.traces]
+        limits = [_limits(each, tail) for each in self.traces]
         estimate = self.estimate
         if len(limits) == 1 or not math.isfinite(estimate):
             low, high = np.mean(limits, axis=0)
@@ -86,6 +86,13 @@ class Change:
         return math.hypot(*apart.values()) / len(self.traces)
 
 
+def _limits(paired: Paired, tail: float) -> tuple[float, float]:
+    """Return the limits of one trace's change; open where too few blocks say how blocks vary."""
+    if len(paired.ours) < LEAST_BLOCKS:
+        return -1.0, math.inf
+    return ratio_limits(paired.ours, paired.theirs, tail, paired.seed)
+
+
 def change(ours: Measured, theirs: Measured, block_s: float, seed: int) -> Change:
     """Return the relative change of the mean outcome against a base; negative is better.
 
@@ -93,12 +100,8 @@ def change(ours: Measured, theirs: Measured, block_s: float, seed: int) -> Chang
         ours, theirs: of the same arrivals with the same luck, as many replicas of either.
         block_s: length of a block of time in seconds.
         seed: of the resampling.
-
-    Raises:
-        TraceError: fewer than 8 blocks.
     """
     blocks = sorted({*ours.blocks, *theirs.blocks})
-    require_blocks(len(blocks), block_s)
     many = math.ceil(len(blocks) / MOST_BLOCKS)
     sums, bases = (batched(_aligned(each, blocks), many) for each in (ours, theirs))
     return Change((Paired(sums, bases, seed),))

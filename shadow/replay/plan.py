@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...policies.found import found_at
+from ...policies.listing import BASELINE
 from ...sdk.errors import ConfigurationError
 from ...sdk.isolation.layers import known_mode
 from ...sdk.kind import Kind
 from ..evaluation import require_seed
 from ..opening import asked, checked_source, policy_named
-from ..policy import BASELINE, FunctionPolicy, baseline_policy
+from ..policy import FunctionPolicy, baseline_policy
 from .bench import Entrant, Held, held_of, module_source
 from .cells import Slo, slo_of
 
@@ -127,7 +129,7 @@ def planned(
 
     Args:
         traces: stores and saved traces.
-        policies: files or ``baseline:NAME``; all baselines of the kind when empty.
+        policies: files, ``found:NAME`` or ``baseline:NAME``; all baselines of the kind when empty.
         hooks: none; one, of every store; as many as there are traces; or several of one store.
         incumbent: of all of them; None for each one's own.
         options: how.
@@ -218,7 +220,7 @@ def _entrant(text: str, kind: Kind) -> Entrant:
     """Return a policy to compare; raises for one that cannot be replayed."""
     if text.startswith(BASELINE):
         return Entrant(text.removeprefix(BASELINE), text, _of_baseline(text, kind))
-    return Entrant(text, text, _sha(checked_source(Path(text), kind)))
+    return Entrant(text, text, _sha(checked_source(found_at(text, kind), kind)))
 
 
 def _trusted(text: str, kind: Kind) -> Entrant:

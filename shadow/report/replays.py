@@ -107,6 +107,8 @@ def _change(row: PolicyRow) -> str:
 
 
 def _interval(change: Interval) -> str:
+    if math.isfinite(change.estimate) and change.low <= -1.0 and math.isinf(change.high):
+        return f"{percent(change.estimate)} (open: too few blocks)"
     low, high = (percent(end, 0 if abs(end) >= _COARSE else 1) for end in (change.low, change.high))
     return f"{percent(change.estimate)} ({low} … {high})"
 

@@ -238,6 +238,9 @@ class Shipped(Shown):
         verdict: digest of the verdict that it rests on.
         weights: shares of the candidate that its ramp goes through.
         bundle: file that also received the signed bundle; None where none was asked for.
+        expires_s: how long a promotion is justified, in seconds; 0 for ever.
+        drift: index of a feature beyond which its traffic has moved; 0 where that is not watched.
+        grace_s: time to verify again, then ``then``: ``incumbent``, or ``keep``.
     """
 
     rollout: Rollout
@@ -245,11 +248,25 @@ class Shipped(Shown):
     verdict: str
     weights: tuple[float, ...]
     bundle: Path | None = None
+    expires_s: float = 0.0
+    drift: float = 0.0
+    grace_s: float = 0.0
+    then: str = "keep"
 
     @property
     def id(self) -> str:
         """Of the rollout."""
         return self.rollout.id
+
+    @property
+    def afterwards(self) -> str:
+        """What becomes of it once it is promoted, in a sentence."""
+        asked = [f"after {_lasting(self.expires_s)}"] if self.expires_s else []
+        asked += [f"when its traffic moves (index above {self.drift:g})"] if self.drift else []
+        if not asked:
+            return "justified for ever: neither its age nor its traffic is watched"
+        end = "it goes on" if self.then == "keep" else "the function decides again"
+        return f"verify it again {' or '.join(asked)}; without that, {end} {_lasting(self.grace_s)} later"
 
     def as_json(self) -> dict[str, Any]:
         """Return the rollout as JSON values, with where it runs and what it rests on."""
@@ -268,6 +285,7 @@ class Shipped(Shown):
             ("weights", ", ".join(f"{weight:g}" for weight in self.weights)),
             ("verdict", self.verdict),
             ("control plane", self.control_plane),
+            ("once promoted", self.afterwards),
         ]
         if self.bundle is not None:
             rows.append(("bundle", str(self.bundle)))
@@ -309,6 +327,13 @@ def _upkept(found: Upkeep) -> list[tuple[str, str]]:
         due = f"{found.notice}; due {_day(found.due_ns)}, {then}"
         rows.append(("verify again", due))
     return rows
+
+
+def _lasting(seconds: float) -> str:
+    """Return a duration in the largest unit of which it is one or more."""
+    units = (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0))
+    name, size = next((each for each in units if seconds >= each[1]), ("seconds", 1.0))
+    return f"{seconds / size:g} {name}"
 
 
 def _day(time_ns: int) -> str:

@@ -89,6 +89,8 @@ def test_an_odd_file_is_named_and_can_be_lifted_as_a_whole(folder: Folder, state
 
 
 def test_a_name_that_no_policy_was_kept_for_is_mentioned(folder: Folder, state: Path) -> None:
+    unused = folder.run("kill", "router.pick", "--reason", "x").stderr
+    assert "is no state folder that a service has kept a policy in; if theirs is another" in unused
     (state / "delivery" / "hooks").mkdir(parents=True)
     (state / "delivery" / "hooks" / "router.pick.state").touch()
     done = folder.run("kill", "router.pik", "--reason", "x")

@@ -136,6 +136,9 @@ def test_min_epoch_is_a_number_or_one_for_each_hook(text: str, found) -> None:
 def test_a_min_epoch_that_is_neither_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="GNOMON_MIN_EPOCH is"):
         from_environment({"GNOMON_MIN_EPOCH": text})
+    if not text.startswith(("=", "a b")):
+        with pytest.raises(ConfigurationError, match="is no epoch, write 41, or router.pick=41"):
+            from_environment({"GNOMON_MIN_EPOCH": text})
     with pytest.raises(ConfigurationError, match="min_epoch is -1"):
         Configured(min_epoch={"router.pick": -1})
 

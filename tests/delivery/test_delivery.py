@@ -336,7 +336,7 @@ def test_a_control_plane_that_falls_silent_shows_within_five_seconds(
     client.start()
     try:
         control.pushes.put(delivery_pb2.ServerMessage())
-        eventually(lambda: client.status.connected and client._beats)
+        eventually(lambda: client.status.connected and client._hearing._beats)
         assert (client.status.refused, client.staleness_s) == (0, 0.0), "it is no resource"
         clock.later(5)
         assert client.staleness_s == 5.0
@@ -354,6 +354,6 @@ def test_a_control_plane_without_heartbeats_is_not_taken_for_silent(
 ) -> None:
     client = start(control.port)
     deliver(control, shipped)
-    client._heard_ns -= 60 * SECOND
+    client._hearing._heard_ns -= 60 * SECOND
     assert client.staleness_s == 0.0
     assert client.status.connects == 1

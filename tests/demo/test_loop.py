@@ -17,10 +17,12 @@ from gnomon.demo.run import DemoExit, write_summary
 from gnomon.demo.screen import Screen
 from gnomon.sdk.errors import ConfigurationError
 
+pytestmark = pytest.mark.long
+
 SMALL = {
     "rate": 60.0,
     "capture_s": 15.0,
-    "budget": 24,
+    "budget": 12,
     "block_s": 0.8,
     "burn_in_s": 0.15,
     "min_pairs": 6,
@@ -31,7 +33,7 @@ SMALL = {
 }
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_the_loop_ends_well_or_undecided_and_never_badly(tmp_path: Path) -> None:
     """So small a run may be too noisy for a verdict, but users must never notice."""
     text = io.StringIO()

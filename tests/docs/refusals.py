@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from gnomon.sdk import errors
@@ -48,11 +49,12 @@ def _raised(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
     for node in ast.walk(tree):
         # Raised where it is made, or made for somebody who raises it.
         if isinstance(node, ast.Call) and node.args:
-            name = ast.unparse(node.func).rpartition(".")[2]
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             if name in CLASSES:
                 yield name, node
 
 
+@cache
 def refusals() -> list[Refusal]:
     """Return every message that is raised on purpose and written where its error is made."""
     paths = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]

@@ -10,6 +10,8 @@ import pytest
 from .pages import ROOT, Block, blocks
 from .shell import free_ports, run, session
 
+pytestmark = pytest.mark.long
+
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 #: Enough to see that every command works on what the one before it left, in seconds.
 SHORTER = {"load.py 8000 60": "load.py 8000 10", "load.py 8000 5": "load.py 8000 1"}

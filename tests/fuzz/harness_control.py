@@ -15,12 +15,14 @@ from random import Random
 from google.protobuf.message import DecodeError
 
 from gnomon.policies.rollout import views
-from gnomon.policies.rollout.control import Control, Identity
-from gnomon.policies.rollout.evidence import Effect
+from gnomon.policies.rollout.control import Control
+from gnomon.policies.rollout.identity import Identity
 from gnomon.policies.rollout.ledger import Ledger
-from gnomon.policies.rollout.service import DeliveryService, _Stream
+from gnomon.policies.rollout.outcomes import Effect
+from gnomon.policies.rollout.services.delivery import DeliveryService
 from gnomon.policies.rollout.shipping import Ramp, build_plan, sign_plan
 from gnomon.policies.rollout.store import Store
+from gnomon.policies.rollout.streams import Stream
 from gnomon.sdk import dsse
 from gnomon.sdk.bundle import build_bundle
 from gnomon.sdk.errors import RolloutError
@@ -92,7 +94,7 @@ def TestOneInput(data: bytes) -> None:
 
 def _talk(world: World, data: bytes) -> None:
     service = DeliveryService(world.control)
-    streams = [_Stream(), _Stream()]
+    streams = [Stream(0.0), Stream(0.0)]
     for tag, content in _parts(data):
         try:
             message = delivery_pb2.ClientMessage.FromString(content)

@@ -18,9 +18,9 @@ from random import Random
 from google.protobuf.message import DecodeError
 
 from gnomon.policies.rollout.chain import GENESIS, check_entries, entry_hash
+from gnomon.policies.rollout.entries import message_entry
 from gnomon.policies.rollout.explaining import explained
 from gnomon.policies.rollout.ledger import Ledger
-from gnomon.policies.rollout.service import message_entry
 from gnomon.sdk.errors import GnomonError
 from gnomon.v1 import audit_pb2
 

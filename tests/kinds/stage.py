@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,9 +13,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from gnomon import api
+from gnomon.sdk import keys
+
 OUTSIDE = Path(__file__).parent / "outside"
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 MODULES = "lane_plugin.kind,lane_plugin.simulator"
+#: States that a rollout is left in.
+DECIDED = ("STABLE", "ABORTED", "HOLD")
+#: Longest that anything is waited for, in seconds: of a machine with a great deal else to do.
+PATIENCE_S = 600.0
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -25,11 +33,11 @@ def environment(**more: str) -> dict[str, str]:
     return kept | found | more
 
 
-def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Wait for a condition and return what it gave; fails after so many seconds."""
-    end = time.monotonic() + seconds
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Wait for a condition and return what it gave; fails when patience ends."""
+    end = time.monotonic() + PATIENCE_S
     while not (found := condition()):
-        assert time.monotonic() < end, f"{what} took longer than {seconds:g} s"
+        assert time.monotonic() < end, f"{what} took longer than {PATIENCE_S:g} s"
         time.sleep(0.1)
     return found
 
@@ -53,11 +61,11 @@ class Stage:
             control plane's address.
         """
         recorder = self.server("record", "record", "--store", "traces", "--spool", "spool")
+        folder = self.folder / ".gnomon" / "keys"
         for name in ("publisher", "rollout"):
-            self.run("keys", "new", name, "--role", name)
-        keys = self.folder / ".gnomon" / "keys"
-        publisher = keys / "publisher"
-        serving = ("--rollout-key", keys / "rollout.pem", "--publisher-key", f"{publisher}.pub")
+            keys.save(keys.generate(), folder, name, name)
+        publisher = folder / "publisher"
+        serving = ("--rollout-key", folder / "rollout.pem", "--publisher-key", f"{publisher}.pub")
         control_plane = self.server("serve", "serve", *serving, "--state", "state")()
         found = {
             "GNOMON_CONTROL_PLANE": control_plane,
@@ -76,11 +84,43 @@ class Stage:
             env=environment(),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert done.returncode == code, f"{words} gave {done.returncode}: {done.stderr[-4000:]}"
         return json.loads(done.stdout)
+
+    def frozen(self, store: Path, event: str = "") -> Path:
+        """Return a copy of a trace store, which grows while a search looks at it.
+
+        Args:
+            store: of one hook.
+            event: of the workload, which most decisions have; tables are not stored in one moment.
+        """
+        copy = self.folder / "frozen"
+        hidden = shutil.ignore_patterns(".*")  # what is still being written
+
+        def whole() -> bool:
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(store, copy, ignore=hidden)
+            if not event:
+                return True
+            (found,) = api.traces(copy).hooks
+            return found.workload[event] >= 0.98 * found.decisions
+
+        until(whole, "a copy with all tables")
+        return copy
+
+    def followed(self, control_plane: str) -> list[dict[str, Any]]:
+        """Return the newest rollout's reports, from now until it is decided; the command's is the last."""
+        seen: list[dict[str, Any]] = []
+
+        def decided() -> bool:
+            seen.append(api.rollout(control_plane=control_plane).as_json())
+            return seen[-1]["state"] in DECIDED
+
+        until(decided, "the rollout")
+        return [*seen, self.run("rollout", "status", "--control-plane", control_plane)]
 
     def server(self, name: str, *words: object) -> Callable[[], str]:
         """Start a server's command; return what waits for its address."""
@@ -89,7 +129,7 @@ class Stage:
         process = self.start(name, *command)
 
         def address() -> str:
-            until(lambda: ready.exists() or process.poll() is not None, 60, f"{name} to listen")
+            until(lambda: ready.exists() or process.poll() is not None, f"{name} to listen")
             assert process.poll() is None, (self.folder / f"{name}.log").read_text()
             return ready.read_text().strip()
 

@@ -6,15 +6,17 @@ import ast
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from gnomon import api
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import TraceError
 
 from .stage import OUTSIDE, Stage, ended, stage, until
+
+pytestmark = pytest.mark.long
 
 HOOK = "lookups.cache"
 #: A holdout of 16 blocks of 0.2 s is a quarter of it.
@@ -39,28 +41,27 @@ def recorded_s(store: Path) -> float:
     return 0.0
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(1800)
 def test_a_cache_goes_from_its_accesses_to_a_promoted_policy_and_back(empty: Stage) -> None:
     run, store = empty.run, empty.folder / "traces"
     found, publisher, address = empty.deployed()
     there = ("--control-plane", address)
     service = empty.start("service", OUTSIDE / "cache_service.py", **found)
-    until(lambda: recorded_s(store) > RECORDED_S, 90, "recording")
+    until(lambda: recorded_s(store) > RECORDED_S, "recording")
     (recorded,) = run("traces", store)["hooks"]
     assert recorded["kinds"] == ["cache/1"]
 
-    out = empty.folder / "run"
-    searched = run("evolve", "--traces", store, "--budget", 30, "--seed", 3, "--out", out)
+    frozen, out = empty.frozen(store), empty.folder / "run"
+    searched = run("evolve", "--traces", frozen, "--budget", 12, "--seed", 3, "--out", out)
     assert searched["winner"]["validation"] < searched["incumbent"]["validation"]
-    verdict = run("verify", out / "best.py", "--traces", store)
+    verdict = run("verify", out / "best.py", "--traces", frozen)
     assert verdict["decision"] == "accepted", verdict["summary"]
     answers = {gate["name"]: gate["answer"] for gate in verdict["gates"]}
     assert (answers["fidelity"], answers["bound"]) == ("passed", "passed")
 
     shipping = ("--verdict", verdict["path"], "--key", f"{publisher}.pem", *there, *RAMP)
     made = run("ship", out / "best.py", *shipping)
-    reports = followed(empty, there)
-    last = reports[-1]
+    last = empty.followed(address)[-1]
     causes = [step["cause"] for step in last["transitions"]]
     assert [step["to"] for step in last["transitions"]][-2:] == ["FULL", "STABLE"], causes
     assert last["evidence"]["effect"]["high"] < 0.0
@@ -70,7 +71,7 @@ def test_a_cache_goes_from_its_accesses_to_a_promoted_policy_and_back(empty: Sta
 
     killed = run("rollout", "kill", "--reason", "end of the test", *there)
     assert (killed["state"], killed["candidate"]) == ("ABORTED", made["candidate"])
-    until(lambda: acknowledged(empty, there), 30, "the service to take it back")
+    until(lambda: acknowledged(address), "the service to take it back")
     assert ended(service) == 0
     said = (empty.folder / "service.log").read_text()
     assert "Traceback" not in said
@@ -81,21 +82,10 @@ def test_a_cache_goes_from_its_accesses_to_a_promoted_policy_and_back(empty: Sta
     assert run("audit", "verify", *there)["ok"]
 
 
-def followed(empty: Stage, there: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Return the rollout's reports, from now until it is decided."""
-    seen: list[dict[str, Any]] = []
-
-    def decided() -> bool:
-        seen.append(empty.run("rollout", "status", *there))
-        return seen[-1]["state"] in ("STABLE", "ABORTED", "HOLD")
-
-    until(decided, 90, "the rollout")
-    return seen
-
-
-def acknowledged(empty: Stage, there: tuple[str, ...]) -> bool:
-    report = empty.run("rollout", "status", *there)
-    return (report["acked"], report["clients"]) == (1, 1)
+def acknowledged(control_plane: str) -> bool:
+    """Return whether the service has said that it runs what the rollout wants."""
+    report = api.rollout(control_plane=control_plane)
+    return (report.acked, report.clients) == (1, 1)
 
 
 def within(measured: float, predicted: dict[str, float]) -> bool:

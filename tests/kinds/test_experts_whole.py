@@ -15,6 +15,8 @@ from gnomon.sdk.errors import TraceError
 
 from .stage import Stage, ended, stage, until
 
+pytestmark = pytest.mark.long
+
 HOOK = "moe.rebalance"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "expert_rebalancer.py"
 RANKS = 4
@@ -31,8 +33,8 @@ class Ranks:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        found, self.publisher, address = stage.deployed()
-        self.there = ("--control-plane", address)
+        found, self.publisher, self.address = stage.deployed()
+        self.there = ("--control-plane", self.address)
         self.store = stage.folder / "traces"
         found |= {"WINDOW_S": "0.05", "OTEL_SERVICE_NAME": "ranks"}
         self.service = stage.start("service", EXAMPLE, **found)
@@ -53,17 +55,6 @@ class Ranks:
         """Return the policy of the last decision that was recorded."""
         return str(self.decisions()[-1]["policy"])
 
-    def followed(self) -> list[dict[str, Any]]:
-        """Return the rollout's reports, from now until it is decided."""
-        seen: list[dict[str, Any]] = []
-
-        def decided() -> bool:
-            seen.append(self.stage.run("rollout", "status", *self.there))
-            return seen[-1]["state"] in ("STABLE", "ABORTED", "HOLD")
-
-        until(decided, 200, "the rollout")
-        return seen
-
 
 @pytest.fixture
 def ranks(tmp_path: Path) -> Iterator[Ranks]:
@@ -71,25 +62,25 @@ def ranks(tmp_path: Path) -> Iterator[Ranks]:
         yield Ranks(empty)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1800)
 def test_placements_go_from_recorded_load_to_stable_and_back(ranks: Ranks) -> None:
     run = ranks.stage.run
-    until(ranks.recorded, 90, "recording")
+    until(ranks.recorded, "recording")
     (recorded,) = run("traces", ranks.store)["hooks"]
     assert recorded["kinds"] == ["expert_placement/1"]
     assert recorded["workload"]["load"] >= 0.95 * recorded["decisions"]
 
-    out = ranks.stage.folder / "run"
-    found = run("evolve", "--traces", ranks.store, "--budget", 6, "--seed", 1, "--out", out)
+    frozen, out = ranks.stage.frozen(ranks.store, "load"), ranks.stage.folder / "run"
+    found = run("evolve", "--traces", frozen, "--budget", 6, "--seed", 1, "--out", out)
     assert found["winner"]["validation"] < 0.9 * found["incumbent"]["validation"]
-    verdict = run("verify", out / "best.py", "--traces", ranks.store)
+    verdict = run("verify", out / "best.py", "--traces", frozen)
     assert verdict["decision"] == "accepted", verdict["summary"]
     assert {gate["answer"] for gate in verdict["gates"]} == {"passed"}
     assert verdict["form"] == "program"
 
     key = ("--verdict", verdict["path"], "--key", f"{ranks.publisher}.pem")
     made = run("ship", out / "best.py", *key, *ranks.there, *RAMP)
-    last = ranks.followed()[-1]
+    last = ranks.stage.followed(ranks.address)[-1]
     causes = [step["cause"] for step in last["transitions"]]
     steps = [step["to"] for step in last["transitions"]]
     assert steps == ["SHADOW", "CANARY", "FULL", "STABLE"], causes
@@ -97,10 +88,10 @@ def test_placements_go_from_recorded_load_to_stable_and_back(ranks: Ranks) -> No
     assert (last["evidence"]["shadow_faults"], last["evidence"]["shadow_violations"]) == (0, 0)
 
     digest = made["candidate"]
-    until(lambda: ranks.deciding() == digest, 30, "the policy to decide")
+    until(lambda: ranks.deciding() == digest, "the policy to decide")
     killed = run("rollout", "kill", "--reason", "end of the test", *ranks.there)
     assert killed["state"] == "ABORTED"
-    until(lambda: ranks.deciding() == "incumbent", 30, "the ranks' own function to decide")
+    until(lambda: ranks.deciding() == "incumbent", "the ranks' own function to decide")
     assert ended(ranks.service) == 0
     assert "Traceback" not in (ranks.stage.folder / "service.log").read_text()
     canaried(ranks.decisions(), digest)

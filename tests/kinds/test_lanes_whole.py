@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from gnomon import api
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import TraceError
 
 from .stage import OUTSIDE, Stage, ended, stage, until
+
+pytestmark = pytest.mark.long
 
 HOOK = "workers.next"
 #: What the service's own function is found under.
@@ -24,7 +27,6 @@ RAMP = (
     "--block", "400ms", "--burn-in", "50ms", "--skew", "20ms", "--soak", "1s", "--lease", "5s",
     "--min-pairs", 6, "--max-pairs", 60, "--shadow-decisions", 50, "--shadow-rate", 1.0,
 )  # fmt: skip
-DECIDED = ("STABLE", "ABORTED", "HOLD")
 
 
 class Deployment:
@@ -32,17 +34,22 @@ class Deployment:
 
     Attributes:
         stage: where they run.
-        control_plane: its address, as an option.
+        address, control_plane: of the control plane, as it is and as an option.
         store: what the recorder writes.
+        event: of the workload, one for every decision.
         service: the process that decides.
     """
 
     def __init__(
-        self, stage: Stage, program: Path = OUTSIDE / "lane_service.py", hook: str = HOOK
+        self,
+        stage: Stage,
+        program: Path = OUTSIDE / "lane_service.py",
+        hook: str = HOOK,
+        event: str = "job",
     ) -> None:
-        self.stage, self.hook = stage, hook
-        found, self.publisher, address = stage.deployed()
-        self.control_plane = ("--control-plane", address)
+        self.stage, self.hook, self.event = stage, hook, event
+        found, self.publisher, self.address = stage.deployed()
+        self.control_plane = ("--control-plane", self.address)
         self.store = stage.folder / "traces"
         self.service = stage.start("service", program, **found)
 
@@ -65,19 +72,12 @@ class Deployment:
 
     def acknowledged(self) -> bool:
         """Return whether every process has said that it runs what the rollout wants."""
-        report = self.stage.run("rollout", "status", *self.control_plane)
-        return (report["acked"], report["clients"]) == (1, 1)
+        report = api.rollout(control_plane=self.address)
+        return (report.acked, report.clients) == (1, 1)
 
-    def followed(self, seconds: float = 90.0) -> list[dict[str, Any]]:
+    def followed(self) -> list[dict[str, Any]]:
         """Return the rollout's reports, from now until it is decided."""
-        seen: list[dict[str, Any]] = []
-
-        def decided() -> bool:
-            seen.append(self.stage.run("rollout", "status", *self.control_plane))
-            return seen[-1]["state"] in DECIDED
-
-        until(decided, seconds, "the rollout")
-        return seen
+        return self.stage.followed(self.address)
 
 
 @pytest.fixture
@@ -86,10 +86,10 @@ def deployed(tmp_path: Path) -> Iterator[Deployment]:
         yield Deployment(empty)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(1800)
 def test_a_kind_from_outside_goes_from_traffic_to_stable_and_back(deployed: Deployment) -> None:
     run = deployed.stage.run
-    until(lambda: deployed.recorded(RECORDED_S), 60, "recording")
+    until(lambda: deployed.recorded(RECORDED_S), "recording")
     (recorded,) = run("traces", deployed.store)["hooks"]
     assert recorded["kinds"] == ["lanes/1"]
     assert recorded["workload"]["job"] >= 0.95 * recorded["decisions"]
@@ -101,16 +101,16 @@ def test_a_kind_from_outside_goes_from_traffic_to_stable_and_back(deployed: Depl
 
     reports = deployed.followed()
     promoted(reports)
-    until(deployed.acknowledged, 30, "the last acknowledgement")
+    until(deployed.acknowledged, "the last acknowledgement")
     (client,) = run("rollout", "clients", *deployed.control_plane)
     assert (client["service"], client["connected"], client["last_error"]) == ("workers", True, "")
     assert client["epoch"] >= reports[-1]["epoch"]
 
     digest = made["candidate"]
-    until(lambda: deployed.deciding() == digest, 30, "the policy to decide")
+    until(lambda: deployed.deciding() == digest, "the policy to decide")
     killed = run("rollout", "kill", "--reason", "end of the test", *deployed.control_plane)
     assert killed["state"] == "ABORTED"
-    until(lambda: deployed.deciding() == "incumbent", 30, "the service's own function to decide")
+    until(lambda: deployed.deciding() == "incumbent", "the service's own function to decide")
     assert ended(deployed.service) == 0
     assert "Traceback" not in (deployed.stage.folder / "service.log").read_text()
     canaried(deployed.decisions(), digest)
@@ -131,9 +131,9 @@ def accepted(deployed: Deployment) -> tuple[dict[str, Any], Path]:
 
 def accepted_of(deployed: Deployment, incumbent: str) -> tuple[dict[str, Any], Path]:
     """Search and verify against a function; return the verdict, which accepts, and the policy."""
-    trace = ("--traces", deployed.store, "--hook", incumbent)
+    trace = ("--traces", deployed.stage.frozen(deployed.store, deployed.event), "--hook", incumbent)
     out = deployed.stage.folder / "run"
-    found = deployed.stage.run("evolve", *trace, "--budget", 12, "--seed", 3, "--out", out)
+    found = deployed.stage.run("evolve", *trace, "--budget", 6, "--seed", 3, "--out", out)
     assert found["winner"]["validation"] < found["incumbent"]["validation"]
     verdict = deployed.stage.run("verify", out / "best.py", *trace)
     assert verdict["decision"] == "accepted", verdict["summary"]

@@ -127,13 +127,13 @@ def test_a_session_holds_it_and_refuses_what_does_not_hold() -> None:
 
 
 def test_the_control_plane_refuses_what_every_service_would() -> None:
-    from gnomon.policies.rollout.control import _check_language
+    from gnomon.policies.rollout.admission import check_language
 
     message = policy_pb2.Bundle(form="program", kind="expert_placement", source="import os\n")
     with pytest.raises(LanguageError, match="line 1"):
-        _check_language(message)
+        check_language(message)
     message.kind = "somebody_elses"  # its contract is known to the services alone
-    _check_language(message)
+    check_language(message)
 
 
 def test_a_plan_holds_the_guardrails_that_services_measure() -> None:

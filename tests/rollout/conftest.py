@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gnomon.policies.rollout.control import Control, Identity
-from gnomon.policies.rollout.evidence import Effect
+from gnomon.policies.rollout.control import Control
+from gnomon.policies.rollout.identity import Identity
 from gnomon.policies.rollout.ledger import Ledger
+from gnomon.policies.rollout.outcomes import Effect
 from gnomon.policies.rollout.shipping import Ramp, build_plan, sign_plan
 from gnomon.policies.rollout.store import Store
 from gnomon.sdk import dsse, keys
@@ -25,6 +26,8 @@ from gnomon.sdk.records import Decision, Outcome
 from gnomon.sdk.session import HookPolicy, Node, Session
 from gnomon.sdk.slices import SliceMeasure
 from gnomon.v1 import delivery_pb2, policy_pb2
+
+from .whole import Whole
 
 HOOK = "router.pick"
 KIND = Kind(
@@ -372,3 +375,11 @@ def sticky(tmp_path: Path, publisher: Publisher) -> Iterator[World]:
     made.join("bb")
     yield made
     made.close()
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Iterator[Whole]:
+    """A control plane in a process of its own, to be followed by services in theirs."""
+    made = Whole(tmp_path)
+    yield made
+    made.stop()

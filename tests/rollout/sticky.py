@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gnomon.policies.rollout import looks
-from gnomon.policies.rollout.evidence import Rail
+from gnomon.policies.rollout.outcomes import Rail
 from gnomon.policies.rollout.rerandomise import DRAWS, assignments
 from gnomon.policies.rollout.units import Slices, UnitEvidence
 

@@ -147,3 +147,17 @@ def test_the_control_plane_writes_who_runs_what(world: Any) -> None:
     assert world.ledger.list(kind="delivery.left")[0].body["count"] == 1
     assert world.ledger.list(kind="invariant.counted")[0].body["failed"] == {"faults": 4}
     assert world.ledger.verify().ok
+
+
+def test_who_is_there_again_has_not_left_even_if_it_refuses_what_it_is_sent(world: Any) -> None:
+    world.ship()
+    world.clock.pass_s(5.0)
+    world.control.tick()
+    for process in world.processes:
+        world.control.gone(process.instance)
+    hello = world.processes[0].session.hello().hello
+    world.control.hello(hello.node, hello.hooks)  # and no acknowledgement follows
+    world.clock.pass_s(LEFT_NS / SECOND)
+    world.control.tick()
+    (left,) = world.ledger.list(kind="delivery.left")
+    assert left.body["processes"] == {"router": {"a": ["bb"]}}

@@ -21,7 +21,9 @@ from .conftest import HOOK, RAMP, SECOND, Publisher, World
 from .test_control import BETTER
 
 DAY = 86_400.0
-SHORT = replace(RAMP, shadow_decisions=0, expires_s=90 * DAY, grace_s=60.0, drift_window_s=40.0)
+SHORT = replace(
+    RAMP, shadow_decisions=0, expires_s=90 * DAY, grace_s=60.0, drift_window_s=40.0, drift_windows=2
+)
 SAME, MOVED = (50, 50, 50, 50), (5, 5, 90, 100)
 
 

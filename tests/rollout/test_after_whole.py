@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +18,7 @@ from gnomon.cli import app
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.policies.rollout.client import RolloutClient
 from gnomon.policies.rollout.ledger import Ledger
-from gnomon.policies.rollout.shipping import Ramp, build_plan, sign_plan
-from gnomon.sdk import dsse, keys
+from gnomon.policies.rollout.shipping import Ramp
 from gnomon.sdk.bundle import build_bundle, golden_of
 from gnomon.sdk.errors import UnavailableError
 from gnomon.sdk.language import check
@@ -29,6 +26,10 @@ from gnomon.shadow.gates.verdict import GATES, GateResult, Verdict
 from gnomon.shadow.profiles import message, profile_of
 from gnomon.shadow.traces.trace import DecisionTrace
 from gnomon.v1 import policy_pb2, rollouts_pb2
+
+from .whole import Whole, ended, wait
+
+pytestmark = pytest.mark.long
 
 #: A service whose backends slow down when a file says by how much.
 SERVICE = """
@@ -64,11 +65,10 @@ RAMP = Ramp(
     soak_s=3.0,
     lease_s=5.0,
     drift_window_s=0.5,
+    drift_windows=2,
     grace_s=3600.0,
 )
 SOURCE = "def score(ewma_ms):\n    return ewma_ms\n"
-PATIENCE_S = 60.0
-ENDED = (rollouts_pb2.STABLE, rollouts_pb2.HOLD, rollouts_pb2.ABORTED)
 
 
 def trace(factor: float, until_ns: int) -> DecisionTrace:
@@ -90,51 +90,17 @@ def profile(factor: float, until_ns: int = 1_700_000_000_000_000_000) -> policy_
     return made
 
 
-class Place:
-    """A control plane that can be killed, and a service that goes on."""
+class Place(Whole):
+    """A control plane, and a service that goes on and whose backends slow down when told."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.address = folder, "127.0.0.1:0"
-        for name in ("publisher", "rollout"):
-            keys.save(keys.generate(), folder, name, name)
-        self.publisher = keys.load_private(folder / "publisher.pem")
+        super().__init__(folder)
         self.slower(1.0)
-        self.start()
-        self.service = subprocess.Popen(
-            [sys.executable, "-c", SERVICE, str(folder / "slower")],
-            env={
-                "GNOMON_CONTROL_PLANE": self.address,
-                "GNOMON_PUBLISHER_KEYS": str(folder / "publisher.pub"),
-                "GNOMON_STATE_DIR": str(folder / "service"),
-            },
-        )
+        self.serve(SERVICE, str(folder / "slower"))
 
     def slower(self, factor: float) -> None:
         (self.folder / "new").write_text(str(factor))
         (self.folder / "new").replace(self.folder / "slower")
-
-    def start(self) -> None:
-        ready = self.folder / "ready"
-        ready.unlink(missing_ok=True)
-        words = ["serve", "--listen", self.address, "--state", self.folder / "state"]
-        words += ["--rollout-key", self.folder / "rollout.pem", "--ready-file", ready]
-        words += ["--publisher-key", self.folder / "publisher.pub"]
-        self.plane = subprocess.Popen(
-            [sys.executable, "-m", "gnomon", *map(str, words)], stderr=subprocess.DEVNULL
-        )
-        self.wait(lambda: ready.exists() or None)
-        self.address = ready.read_text().strip()
-
-    def restart(self) -> None:
-        self.plane.kill()
-        self.plane.wait(10)
-        self.start()
-
-    def wait(self, look: Callable[[], object]) -> None:
-        end = time.monotonic() + PATIENCE_S
-        while not look():
-            assert time.monotonic() < end, "nothing happened"
-            time.sleep(0.05)
 
     def bundle(self) -> bytes:
         program = check(SOURCE, load_balancer.input_names)
@@ -144,15 +110,11 @@ class Place:
 
     def promote(self, client: RolloutClient, ramp: Ramp) -> str:
         """Ship a policy and get it to STABLE by hand."""
-        bundle, rollout_key = self.bundle(), keys.load_public(self.folder / "rollout.pub")
-        plan = build_plan(ramp, bundle, load_balancer, rollout_key, time.time_ns())
-        self.wait(lambda: any(each.connected for each in client.clients("after.pick")))
-        envelope = dsse.sign(dsse.BUNDLE_TYPE, bundle, self.publisher)
-        rollout = client.create(envelope, sign_plan(plan, self.publisher), "test").id
-        self.wait(lambda: client.get(rollout).state == rollouts_pb2.CANARY)
+        wait(lambda: any(each.connected for each in client.clients("after.pick")))
+        rollout = self.ship(client, self.bundle(), load_balancer, ramp)
+        wait(lambda: client.get(rollout).state == rollouts_pb2.CANARY)
         client.act(rollout, "promote", "test", "to see what follows")
-        self.wait(lambda: client.get(rollout).state in ENDED)
-        found = client.get(rollout)
+        found = ended(client, rollout)
         assert found.state == rollouts_pb2.STABLE, found.transitions[-1].cause
         return rollout
 
@@ -196,10 +158,7 @@ class Place:
 def place(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path)
     yield made
-    made.service.terminate()
-    assert made.service.wait(10) == 0
-    made.plane.kill()
-    made.plane.wait(10)
+    made.stop()
 
 
 @pytest.mark.timeout(300)
@@ -208,28 +167,28 @@ def test_traffic_that_moves_is_noticed_answered_and_in_the_end_has_its_consequen
 ) -> None:
     with RolloutClient(place.address) as client:
         rollout = place.promote(client, RAMP)
-        place.wait(lambda: len(client.get(rollout).upkeep.indices) == 3)
+        wait(lambda: len(client.get(rollout).upkeep.indices) == 3)
         assert not client.get(rollout).upkeep.notice
         place.slower(4.0)
-        place.wait(lambda: client.get(rollout).upkeep.notice)
+        wait(lambda: client.get(rollout).upkeep.notice)
         assert "index of ewma_ms" in client.get(rollout).upkeep.notice
         place.restart()
-        place.wait(lambda: _reachable(client))
+        wait(lambda: _reachable(client))
         noticed = client.get(rollout)
         assert (noticed.state, bool(noticed.upkeep.notice)) == (rollouts_pb2.STABLE, True)
         place.reverified(4.0)
-        place.wait(lambda: _calm(client.get(rollout).upkeep))
+        wait(lambda: _calm(client.get(rollout).upkeep))
         client.act(rollout, "abort", "test")
         place.slower(1.0)
 
         rollout = place.promote(client, replace(RAMP, grace_s=0.2))
-        place.wait(lambda: _calm(client.get(rollout).upkeep))
+        wait(lambda: _calm(client.get(rollout).upkeep))
         place.slower(4.0)
-        place.wait(lambda: client.get(rollout).state == rollouts_pb2.ABORTED)
-        ended = client.get(rollout)
-        assert ended.serving == "incumbent"
-        assert ended.transitions[-1].cause.startswith("drifted: ")
-        place.wait(lambda: client.get(rollout).acked == client.get(rollout).clients == 1)
+        wait(lambda: client.get(rollout).state == rollouts_pb2.ABORTED)
+        over = client.get(rollout)
+        assert over.serving == "incumbent"
+        assert over.transitions[-1].cause.startswith("drifted: ")
+        wait(lambda: client.get(rollout).acked == client.get(rollout).clients == 1)
         kinds = [entry.kind for entry in client.entries() if "reverif" in entry.kind]
         due = "rollout.reverification_due"
         assert kinds == [due, "rollout.reverified", due]

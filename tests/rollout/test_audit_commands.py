@@ -24,7 +24,8 @@ from gnomon.policies.rollout import ledger as ledger_module
 from gnomon.policies.rollout.chain import Entry, check_entries
 from gnomon.policies.rollout.client import RolloutClient
 from gnomon.policies.rollout.ledger import Ledger
-from gnomon.policies.rollout.server import ControlPlane, ServerSettings
+from gnomon.policies.rollout.server import ControlPlane
+from gnomon.policies.rollout.settings import ServerSettings
 from gnomon.sdk import keys
 from gnomon.sdk.channel import Peer
 from gnomon.sdk.delivery import DeliveryClient, Settings

@@ -19,7 +19,7 @@ from gnomon.policies.rollout.blocks import (
     Window,
     excluded,
 )
-from gnomon.policies.rollout.evidence import Arm
+from gnomon.policies.rollout.outcomes import Arm
 from gnomon.sdk.assignment import Switchback
 
 SECOND = 1_000_000_000

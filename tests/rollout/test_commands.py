@@ -21,7 +21,8 @@ from gnomon.commands._rollout import seconds
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.policies.rollout.client import acknowledged
 from gnomon.policies.rollout.ledger import Ledger
-from gnomon.policies.rollout.server import ControlPlane, ServerSettings
+from gnomon.policies.rollout.server import ControlPlane
+from gnomon.policies.rollout.settings import ServerSettings
 from gnomon.sdk import keys
 from gnomon.sdk.bundle import golden_of, load_bundle, save_bundle
 from gnomon.sdk.errors import ConfigurationError, UnavailableError

@@ -226,9 +226,54 @@ def test_a_restart_loses_and_repeats_nothing(world: Any) -> None:
     assert world.ledger.verify().ok
 
 
+def test_a_restart_waits_for_what_processes_measured_meanwhile(world: Any) -> None:
+    world.ship()
+    world.run(20, BETTER, until="CANARY")
+    world.run(8, BETTER)
+    processes, world.processes = world.processes, []
+    world.clock.pass_s(12.0)  # the lease is 15 s: the arms go on by turns
+    world.restart()
+    for _ in range(40):  # nobody is connected yet
+        world.clock.pass_s(0.25)
+        world.control.tick()
+    assert not any(point.left_out for point in world.control.get().points)
+    world.processes = processes
+    for process in processes:
+        world.greet(process)
+    world.control.report("aa", processes[0].report(measured(world, processes[0])))
+    world.control.report("bb", processes[1].report(measured(world, processes[1])))
+    world.run(1, BETTER)
+    points = world.control.get().points
+    assert [point.left_out for point in points] == [""] * len(points)
+    assert (2 * points[-1].pair + 2) * 2 * SECOND > world.clock.now - 6 * SECOND  # to the end
+
+
+def measured(world: Any, process: Any) -> list[delivery_pb2.BlockReport]:
+    """Return all blocks since a process's last report; it keeps them while nobody listens."""
+    first, last = process.reported, world.clock.now // (2 * SECOND)
+    return [
+        report
+        for block in range(first, last)
+        for report in process.blocks((block + 1) * 2 * SECOND, BETTER)
+    ]
+
+
+def test_a_restart_does_not_wait_for_ever(world: Any) -> None:
+    world.ship()
+    world.run(20, BETTER, until="CANARY")
+    world.run(8, BETTER)
+    world.processes = []
+    world.clock.pass_s(12.0)
+    world.restart()
+    for _ in range(80):
+        world.clock.pass_s(0.25)
+        world.control.tick()
+    assert any("no report" in point.left_out for point in world.control.get().points)
+
+
 def test_a_crash_before_the_ledger_is_made_good(world: Any, monkeypatch: Any) -> None:
     world.ship()
-    monkeypatch.setattr(world.control, "_account", lambda: None)
+    monkeypatch.setattr(world.control._backlog, "account", lambda: None)
     world.run(20, BETTER, until="CANARY")
     known = len(world.ledger.list())
     world.restart()
@@ -432,7 +477,7 @@ def test_a_ledger_that_fails_for_a_while_misses_nothing(world: Any, monkeypatch:
 def test_the_backlog_is_written_when_nothing_else_happens(world: Any, monkeypatch: Any) -> None:
     rollout = world.ship()
     with monkeypatch.context() as patch:
-        patch.setattr(world.control, "_account", lambda: None)
+        patch.setattr(world.control._backlog, "account", lambda: None)
         world.control.act(rollout, "hold", "op", "drill", "")
     known = len(world.ledger.list())
     world.control.tick()
@@ -442,9 +487,9 @@ def test_the_backlog_is_written_when_nothing_else_happens(world: Any, monkeypatc
 def test_a_gap_of_an_earlier_life_is_closed_at_the_start(world: Any, monkeypatch: Any) -> None:
     rollout = world.ship()
     with monkeypatch.context() as patch:
-        patch.setattr(world.control, "_account", lambda: None)
+        patch.setattr(world.control._backlog, "account", lambda: None)
         world.control.act(rollout, "hold", "op", "drill", "")
-    world.control._accounted += 1
+    world.control._backlog._accounted += 1
     world.control.act(rollout, "resume", "op", "drill", "")
     for _ in range(2):
         world.restart()
@@ -464,16 +509,16 @@ def test_an_acknowledgement_of_the_future_is_not_believed(world: Any, epoch: int
 
 def test_one_hooks_trouble_keeps_no_other_from_its_renewal(world: Any, monkeypatch: Any) -> None:
     world.ship()
-    world.control._desks = {"a.bad": Desk("a.bad"), **world.control._desks}
-    world.control._desks["a.bad"].state = world.control.get()
-    flush = world.control._flush
+    desks, fleet = world.control._desks, world.control._fleet
+    desks._desks = {"a.bad": Desk("a.bad", state=world.control.get()), **desks._desks}
+    keep = fleet.keep
 
     def broken(desk: Any) -> None:
         if desk.hook == "a.bad":
             raise OverflowError("an integer too large")
-        flush(desk)
+        keep(desk)
 
-    monkeypatch.setattr(world.control, "_flush", broken)
+    monkeypatch.setattr(fleet, "keep", broken)
     issued = world.processes[0].manifest.issued_unix_ns
     world.clock.pass_s(6)
     with pytest.raises(OverflowError):

@@ -11,19 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.policies.rollout.evidence import (
+from gnomon.policies.rollout.betting import (
     FRACTIONS,
-    Arm,
     Betting,
-    Evidence,
-    Point,
-    Rail,
     Side,
     effect_of,
     log_ratio,
     scale_of,
     size,
 )
+from gnomon.policies.rollout.evidence import Evidence
+from gnomon.policies.rollout.outcomes import Arm, Point, Rail
 from gnomon.policies.rollout.wealth import log_mean_exp
 from gnomon.sdk.measure import BUCKETS, bucket
 

@@ -15,8 +15,8 @@ from gnomon.policies.rollout import codec
 from gnomon.policies.rollout.blocks import Exclusion
 from gnomon.policies.rollout.deciding import failing
 from gnomon.policies.rollout.events import Act, Action, Broke, Event, Excluded, Judged, Nacked, Tick
-from gnomon.policies.rollout.evidence import Arm, Effect, Point, Rail
 from gnomon.policies.rollout.machine import step
+from gnomon.policies.rollout.outcomes import Arm, Effect, Point, Rail
 from gnomon.policies.rollout.plan import Plan
 from gnomon.policies.rollout.states import (
     MEASURING,

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from gnomon.policies.rollout import views
 from gnomon.policies.rollout.blocks import EXCLUDE_NS, GRACE_NS, Blocks, Exclusion, Report, excluded
 from gnomon.policies.rollout.client import RolloutClient, follow
-from gnomon.policies.rollout.evidence import Arm
+from gnomon.policies.rollout.outcomes import Arm
 from gnomon.policies.rollout.plan import read_plan
-from gnomon.policies.rollout.server import ServerSettings
+from gnomon.policies.rollout.settings import ServerSettings
 from gnomon.policies.rollout.shipping import Ramp, build_plan
 from gnomon.sdk.assignment import Assignment, Switchback
 from gnomon.sdk.channel import Peer

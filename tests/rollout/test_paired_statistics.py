@@ -16,7 +16,8 @@ from itertools import pairwise
 
 import pytest
 
-from gnomon.policies.rollout.evidence import Arm, Evidence, Point
+from gnomon.policies.rollout.evidence import Evidence
+from gnomon.policies.rollout.outcomes import Arm, Point
 
 from .test_statistics import ALPHA, FAST, FULL, LIMIT, upper_limit
 

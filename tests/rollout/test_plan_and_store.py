@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gnomon.policies.rollout.blocks import Report
-from gnomon.policies.rollout.evidence import Arm
+from gnomon.policies.rollout.outcomes import Arm
 from gnomon.policies.rollout.plan import read_plan
 from gnomon.policies.rollout.store import ClientRow, Happened, Row, Store
 from gnomon.sdk.errors import RolloutError, TrustError

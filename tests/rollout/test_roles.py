@@ -23,7 +23,8 @@ from gnomon.policies.rollout.roles import (
     certificate_names,
     permitted,
 )
-from gnomon.policies.rollout.server import _SERVICES, ServerSettings
+from gnomon.policies.rollout.server import _SERVICES
+from gnomon.policies.rollout.settings import ServerSettings
 from gnomon.sdk.channel import Peer, open_channel
 from gnomon.sdk.errors import ConfigurationError, TrustError
 from gnomon.v1 import audit_pb2, delivery_pb2, keys_pb2, rollouts_pb2

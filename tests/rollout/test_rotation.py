@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gnomon.policies.rollout import resigning
 from gnomon.policies.rollout.client import RolloutClient
-from gnomon.policies.rollout.control import Identity
-from gnomon.policies.rollout.server import ServerSettings
+from gnomon.policies.rollout.identity import Identity
+from gnomon.policies.rollout.settings import ServerSettings
 from gnomon.sdk import dsse, keys
 from gnomon.sdk.assignment import Assignment
 from gnomon.sdk.channel import Peer
@@ -390,7 +390,7 @@ def test_a_stolen_publisher_key_is_revoked_without_a_restart(fleet: Fleet, publi
         begin(fleet, publisher)
     new = fleet.pin("second", keys.generate())
     eventually(lambda: len(fleet.running.plane.settings.publishers) == 1)
-    eventually(lambda: new.public_key() in fleet.service.client._anchors.publishers)
+    eventually(lambda: new.public_key() in fleet.service.client._holdings.anchors.publishers)
     fleet.private = new
     begin(fleet, publisher)
 

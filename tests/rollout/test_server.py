@@ -22,8 +22,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gnomon.policies.rollout.chain import check_entries
 from gnomon.policies.rollout.client import RolloutClient, follow
+from gnomon.policies.rollout.exclusive import alone_in
 from gnomon.policies.rollout.ledger import Ledger
-from gnomon.policies.rollout.server import ControlPlane, ServerSettings, alone_in
+from gnomon.policies.rollout.server import ControlPlane
+from gnomon.policies.rollout.settings import ServerSettings
 from gnomon.policies.rollout.shipping import Ramp
 from gnomon.sdk import keys
 from gnomon.sdk.assignment import Switchback

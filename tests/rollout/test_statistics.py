@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from gnomon.policies.rollout.evidence import Arm, Evidence, Point, Rail
+from gnomon.policies.rollout.evidence import Evidence
+from gnomon.policies.rollout.outcomes import Arm, Point, Rail
 from gnomon.sdk.assignment import Switchback
 
 ALPHA = 0.025

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.policies.rollout import server, streams
-from gnomon.policies.rollout.service import DeliveryService, _Stream
+from gnomon.policies.rollout.services.delivery import DeliveryService
 from gnomon.sdk.errors import RolloutError
 from gnomon.v1 import delivery_pb2, delivery_pb2_grpc, policy_pb2
 
@@ -77,7 +77,7 @@ def test_waiting_for_a_message_wakes_with_it() -> None:
 
 
 def test_a_process_that_never_answers_is_ended_and_holds_nothing() -> None:
-    stream = _Stream()
+    stream = streams.Stream(0.0)
     for number in range(streams.MOST_UNANSWERED + 1):
         stream.put(manifest("a", number), "")
         taken = stream.outbox.get_nowait()
@@ -86,7 +86,7 @@ def test_a_process_that_never_answers_is_ended_and_holds_nothing() -> None:
 
 
 def test_superseded_manifests_need_no_answer() -> None:
-    stream = _Stream()
+    stream = streams.Stream(0.0)
     for number in range(5 * streams.MOST_UNANSWERED):
         stream.put(manifest("a", number), "")
     taken = stream.outbox.get_nowait()
@@ -115,7 +115,7 @@ def hello(instance: str = "aa", hooks: int = 1, **node: str) -> delivery_pb2.Hel
 
 
 def test_the_hooks_of_a_stream_are_bounded_over_all_its_hellos(world: Any) -> None:
-    service, stream = DeliveryService(world.control), _Stream()
+    service, stream = DeliveryService(world.control), streams.Stream(0.0)
     service._receive(stream, delivery_pb2.ClientMessage(hello=hello(hooks=streams.MOST_HOOKS)))
     more = hello(hooks=1)
     more.hooks[0].hook = "one more"
@@ -140,7 +140,7 @@ def test_greetings_beyond_the_limits_are_refused() -> None:
 
 
 def test_reports_beyond_the_limits_end_the_stream_and_change_nothing(world: Any) -> None:
-    service, stream = DeliveryService(world.control), _Stream()
+    service, stream = DeliveryService(world.control), streams.Stream(0.0)
     service._receive(stream, delivery_pb2.ClientMessage(hello=hello()))
     counters = {f"c{number}": 1 for number in range(streams.MOST_COUNTERS + 1)}
     report = delivery_pb2.HookReport(hook="h0", counters=counters)
@@ -154,7 +154,7 @@ def test_reports_beyond_the_limits_end_the_stream_and_change_nothing(world: Any)
 
 def test_a_process_with_a_taken_id_takes_the_stream_over(world: Any) -> None:
     service = DeliveryService(world.control)
-    first, second = _Stream(), _Stream()
+    first, second = streams.Stream(0.0), streams.Stream(0.0)
     for stream in (first, second):
         service._receive(stream, delivery_pb2.ClientMessage(hello=hello()))
     assert first.outbox.get_nowait() is None

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnomon.policies.rollout import rerandomise
-from gnomon.policies.rollout.evidence import Rail
+from gnomon.policies.rollout.outcomes import Rail
 from gnomon.policies.rollout.rerandomise import DRAWS, Crossing, merging, scores
 from gnomon.policies.rollout.slices import PLANNED_INFORMATION, Ratio, Slices, design_effect, kish
 from gnomon.policies.rollout.tails import beyond, threshold

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gnomon.policies.rollout import codec, events, machine, states
 from gnomon.policies.rollout.events import Act, Looked
-from gnomon.policies.rollout.evidence import Rail
+from gnomon.policies.rollout.outcomes import Rail
 from gnomon.policies.rollout.plan import Plan, read_plan
 from gnomon.policies.rollout.shipping import Ramp, build_plan
 from gnomon.policies.rollout.states import State, Status

@@ -116,8 +116,11 @@ def test_what_the_policy_itself_changes_and_what_the_trace_held_are_no_drift() -
 
 def test_a_notice_of_drift_is_lifted_when_the_traffic_comes_back() -> None:
     noticed = windows(watch(), SAME, MOVED, MOVED)
-    assert windows(noticed, SAME).notice is not None
-    assert windows(noticed, SAME, SAME).notice is None
+    assert windows(noticed, MOVED, MOVED).notice == noticed.notice
+    back = windows(noticed, MOVED, SAME)
+    assert (back.notice, back.over) == (None, 0)
+    assert windows(back, MOVED).notice is None
+    assert windows(back, MOVED, MOVED).notice is not None
 
 
 def test_silence_is_neither_drift_nor_calm() -> None:

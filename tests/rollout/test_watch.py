@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from rich.console import Console
 from gnomon.commands import _watch
 from gnomon.commands._board import Allowed, View, lines
 from gnomon.policies.rollout.client import RolloutClient
-from gnomon.policies.rollout.server import ServerSettings
+from gnomon.policies.rollout.settings import ServerSettings
 from gnomon.sdk.errors import UnavailableError
 from gnomon.shadow.report.rollouts import Rollout
 from gnomon.v1 import policy_pb2, rollouts_pb2
@@ -263,6 +264,16 @@ def test_the_board_asks_for_processes_and_ledger(running: Running, publisher: An
     assert "trying again: gone fishing" in out.getvalue()
 
 
+def shown(terminal: int, text: bytes) -> bytes:
+    """Return what is written to a terminal until a text is there; fails where nothing more comes."""
+    seen, deadline = b"", time.monotonic() + 120.0
+    while text not in seen:
+        ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, seen
+        seen += os.read(terminal, 65536)
+    return seen
+
+
 def test_ctrl_c_leaves_the_terminal_as_it_was(running: Running, publisher: Any) -> None:
     """On a real pseudo-terminal: the other screen is entered and left, and one line says why."""
     import pty
@@ -276,14 +287,10 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(running: Running, publisher: Any) 
         command, stdin=secondary, stdout=secondary, stderr=secondary, start_new_session=True
     )
     os.close(secondary)
-    seen, deadline = b"", time.monotonic() + 30.0
-    while b"live shadow" not in seen:
-        assert time.monotonic() < deadline, seen
-        seen += os.read(primary, 65536)
+    seen = shown(primary, b"live shadow")
     watching.send_signal(signal.SIGINT)
-    while b"rollout goes on" not in seen:
-        seen += os.read(primary, 65536)
-    assert watching.wait(10) == 3
+    seen += shown(primary, b"rollout goes on")
+    assert watching.wait(60) == 3
     os.close(primary)
     assert (
         seen.index(b"\x1b[?1049h") < seen.rindex(b"\x1b[?1049l") < seen.index(b"stopped watching")

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.policies.rollout.evidence import Arm, Evidence, Point
+from gnomon.policies.rollout.evidence import Evidence
+from gnomon.policies.rollout.outcomes import Arm, Point
 from gnomon.policies.rollout.wealth import BOUND, DILUTED, Failures, Gains, log_mean_exp
 
 NEEDED = math.log(40)

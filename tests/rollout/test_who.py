@@ -254,6 +254,7 @@ def test_a_ledger_that_does_not_hold_says_nothing(shipped: Any, tmp_path: Path) 
         ("2026-11-28T12:03Z", 1795867380),
         ("12:03", 1795953780),
         ("2h", 1795910400 - 7200),
+        ("2h ago", 1795910400 - 7200),
     ],
 )
 def test_times_are_utc_unless_they_say_otherwise(text: str, seconds: int) -> None:

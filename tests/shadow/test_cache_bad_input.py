@@ -14,18 +14,17 @@ from gnomon.policies.cache import cache
 from gnomon.recorder.importers import Columns, Request, import_trace
 from gnomon.recorder.store import TraceStore
 from gnomon.sdk.errors import TraceError
-from gnomon.sdk.language import check
 from gnomon.sdk.records import Record
-from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators.cache.simulator import CacheReplay, CacheSimulator
 from gnomon.shadow.traces import access_columns as _access_columns
 from gnomon.shadow.traces.access_trace import LOOKUP, AccessTrace, access_trace
 
 from .accesses import accessed, lookups
+from .scores import score
 from .test_access_trace import _START, HIT, REST, begin, records, stored
 
 SIMULATOR = CacheSimulator()
-SAMPLED_LRU = compile_score(check(cache.baselines["sampled_lru"].source or "", cache.input_names))
+SAMPLED_LRU = cache.baselines["sampled_lru"].source or ""
 BUILT_IN = [name for name, baseline in cache.baselines.items() if baseline.source is None]
 
 
@@ -33,7 +32,9 @@ def replays(trace: AccessTrace) -> dict[str, CacheReplay]:
     """Return what every built-in policy and a sampled one do to a trace."""
     fitted = SIMULATOR.calibrate(trace)
     found = {name: SIMULATOR.replay_built_in(name, trace, fitted, 0) for name in BUILT_IN}
-    found["sampled_lru"] = SIMULATOR.compiled(trace, fitted, 0, SAMPLED_LRU, cache.order)
+    found["sampled_lru"] = SIMULATOR.compiled(
+        trace, fitted, 0, score(SAMPLED_LRU, cache), cache.order
+    )
     assert all(isinstance(each, CacheReplay) for each in found.values())
     return found  # type: ignore[return-value]
 

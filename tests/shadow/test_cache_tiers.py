@@ -26,6 +26,7 @@ from gnomon.shadow.simulators.native import uniform
 from gnomon.shadow.traces.access_trace import LOOKUP, AccessTrace
 
 from .accesses import accessed, imported, lookups, served, traces
+from .scores import Scores
 
 SIMULATOR = simulator_for(cache)
 INDEX = {name: index for index, name in enumerate(cache.input_names)}
@@ -40,7 +41,7 @@ SOURCES = [
 ]
 FAULTY = "import math\n\n\ndef score(age):\n    return -math.sqrt(6.0 - age)\n"
 PROGRAMS = {source: check(source, cache.input_names) for source in (*SOURCES, FAULTY)}
-COMPILED = {source: compile_score(program) for source, program in PROGRAMS.items()}
+COMPILED = Scores(cache, {source: source for source in PROGRAMS})
 
 
 def finished(stream: Stream, program: Program) -> Replay:

@@ -13,8 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnomon.policies.cache import cache
-from gnomon.sdk.language import check
-from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import simulator_for
 from gnomon.shadow.simulators.cache.bound import most_hits
 from gnomon.shadow.simulators.cache.lists import Accesses
@@ -24,14 +22,11 @@ from gnomon.shadow.simulators.cache.volume import most_weight, wins
 from gnomon.shadow.traces.access_trace import DELETE, LOOKUP, SET, AccessTrace
 
 from .accesses import accessed, imported, traces
+from .scores import Scores
 
 SIMULATOR = CacheSimulator()
 BUILT_IN = [name for name, baseline in cache.baselines.items() if baseline.source is None]
-SCORES = {
-    name: compile_score(check(baseline.source, cache.input_names))
-    for name, baseline in cache.baselines.items()
-    if baseline.source
-}
+SCORES = Scores(cache, {name: each.source for name, each in cache.baselines.items() if each.source})
 
 
 def replayed(name: str, trace: AccessTrace) -> CacheReplay:

@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 
 from gnomon.policies.load_balancer import conservation, load_balancer
 from gnomon.sdk.errors import TraceError
-from gnomon.sdk.language import check
-from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import Replay, simulator_for
 from gnomon.shadow.simulators.load_balancer.simulator import LoadBalancerReplay
 
 from .models import arrivals, calibration
+from .scores import score
 
 SIMULATOR = simulator_for(load_balancer)
-JSQ = compile_score(check("def score(inflight):\n    return inflight\n", load_balancer.input_names))
+JSQ = "def score(inflight):\n    return inflight\n"
 
 
 def replayed(
@@ -33,7 +32,7 @@ def replayed(
     fitted = calibration(table.tolist(), slots, 0.002, spells, failed=0.1, lost=0.05, clip_ms=500.0)
     if name:
         return SIMULATOR.replay_built_in(name, trace, fitted, seed)
-    return SIMULATOR.compiled(trace, fitted, seed, JSQ)
+    return SIMULATOR.compiled(trace, fitted, seed, score(JSQ, load_balancer))
 
 
 @settings(max_examples=25)
@@ -106,7 +105,7 @@ def test_figures_tell_imbalance_and_queues() -> None:
     assert SIMULATOR.figures(trace, even) == pytest.approx(
         {"imbalance": 1.0, "longest_queue": 1.0, "mean_queue": 50.0 / 99.5 / 2.0}
     )
-    first = compile_score(check("def score(noise):\n    return 1.0\n", load_balancer.input_names))
+    first = score("def score(noise):\n    return 1.0\n", load_balancer)
     random = SIMULATOR.compiled(trace, fitted, 0, first)
     assert SIMULATOR.figures(trace, random)["imbalance"] >= 1.0
 

@@ -10,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnomon.policies.load_balancer import load_balancer
-from gnomon.sdk.language import check
-from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import Replay, drive, simulator_for
 from gnomon.shadow.simulators.load_balancer import kernel
 from gnomon.shadow.simulators.load_balancer.model import mixed_seed
@@ -19,16 +17,12 @@ from gnomon.shadow.traces.trace import DecisionTrace
 
 from .models import arrivals, calibration, exponential
 from .queueing import Rows, Server, System
+from .scores import score
 
 SIMULATOR = simulator_for(load_balancer)
 
 
-def score(source: str) -> object:
-    return compile_score(check(source, load_balancer.input_names))
-
-
-JSQ = score("def score(inflight):\n    return inflight\n")
-RANDOM = score("def score(noise):\n    return noise\n")
+JSQ = "def score(inflight):\n    return inflight\n"
 
 
 def poisson(rate: float, n: int, seed: int = 0) -> np.ndarray:
@@ -95,7 +89,9 @@ def test_work_is_conserved_and_little_s_law_holds(seed: int, slots: int) -> None
     n, m = 400, 3
     trace = arrivals(poisson(60.0, n, seed), m)
     table = np.array([exponential(0.03, 128)] * m)
-    replay = SIMULATOR.compiled(trace, calibration(table.tolist(), [slots] * m), seed, JSQ)
+    replay = SIMULATOR.compiled(
+        trace, calibration(table.tolist(), [slots] * m), seed, score(JSQ, load_balancer)
+    )
     took = services(trace, table, seed)[np.arange(n), replay.action]
     answer = trace.time + replay.outcome / 1e3
     begun = answer - took
@@ -119,7 +115,9 @@ def test_work_is_conserved_and_little_s_law_holds(seed: int, slots: int) -> None
 def test_failures_and_lost_requests_come_at_their_rates() -> None:
     n = 20_000
     fitted = calibration([[0.001]], [8], failed=0.05, lost=0.02, clip_ms=500.0)
-    replay = SIMULATOR.compiled(arrivals(poisson(100.0, n), 1), fitted, 3, JSQ)
+    replay = SIMULATOR.compiled(
+        arrivals(poisson(100.0, n), 1), fitted, 3, score(JSQ, load_balancer)
+    )
     assert (replay.outcome == 500.0).mean() == pytest.approx(0.02, abs=0.005)
     assert (~replay.ok).mean() == pytest.approx(0.07, abs=0.008)
     assert replay.ok[replay.outcome == 500.0].sum() == 0

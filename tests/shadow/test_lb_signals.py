@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from gnomon.policies.load_balancer import load_balancer
 from gnomon.sdk.language import check, chooser
-from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import drive, simulator_for
 from gnomon.shadow.simulators.load_balancer.signals import signals
 from gnomon.shadow.traces.trace import DecisionTrace
 
 from .models import arrivals, calibration, exponential
 from .queueing import Policy, Server, System, demo, least_outstanding, lognormal, peak_ewma, poisson
+from .scores import Scores
 
 SIMULATOR = simulator_for(load_balancer)
 SOURCES = {
@@ -27,10 +27,7 @@ SOURCES = {
     "ewma": "def score(inflight, ewma_ms, weight):\n    return (inflight + 1.0) * ewma_ms / weight\n",
     "turns": "def score(inflight, since_picked):\n    return inflight - since_picked\n",
 }
-SCORES = {
-    name: compile_score(check(source, load_balancer.input_names))
-    for name, source in SOURCES.items()
-}
+SCORES = Scores(load_balancer, SOURCES)
 
 
 def polled(

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 
 from gnomon.policies.load_balancer import load_balancer
-from gnomon.sdk.language import check
-from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import simulator_for
 from gnomon.shadow.traces.trace import DecisionTrace
 
 from .models import arrivals, calibration, exponential
+from .scores import score
 
 SIMULATOR = simulator_for(load_balancer)
 BATCHES = 25
-RANDOM = compile_score(check("def score(noise):\n    return noise\n", load_balancer.input_names))
+RANDOM = "def score(noise):\n    return noise\n"
 
 
 def workload(rate: float, n: int, members: int, seed: int = 0) -> DecisionTrace:
@@ -30,7 +29,7 @@ def sojourn(rho: float, servers: int, slots: int, policy: str, n: int = 500_000)
     trace = workload(rho * servers * slots, n, servers)
     fitted = calibration([exponential(1.0)] * servers, [slots] * servers)
     if policy == "random":
-        replay = SIMULATOR.compiled(trace, fitted, 1, RANDOM)
+        replay = SIMULATOR.compiled(trace, fitted, 1, score(RANDOM, load_balancer))
     else:
         replay = SIMULATOR.replay_built_in(policy, trace, fitted, 1)
     return (replay.outcome[n // 5 :] / 1e3).reshape(BATCHES, -1)
@@ -92,7 +91,9 @@ def test_one_queue_is_m_g_1(shape: str) -> None:
     }[shape]
     table = np.array(sizes) / np.mean(sizes)
     rho, n = 0.7, 500_000
-    replay = SIMULATOR.compiled(workload(rho, n, 1), calibration([table.tolist()]), 1, RANDOM)
+    replay = SIMULATOR.compiled(
+        workload(rho, n, 1), calibration([table.tolist()]), 1, score(RANDOM, load_balancer)
+    )
     times = (replay.outcome[n // 5 :] / 1e3).reshape(BATCHES, -1).mean(axis=1)
     expected = 1.0 + rho * (table**2).mean() / (2.0 * (1.0 - rho))  # Pollaczek-Khinchine
     assert agrees(times, expected, 0.03)

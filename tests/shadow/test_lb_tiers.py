@@ -20,6 +20,7 @@ from gnomon.shadow.traces.trace import DecisionTrace
 
 from .models import arrivals, calibration
 from .queueing import demo
+from .scores import Scores
 
 SIMULATOR = simulator_for(load_balancer)
 SOURCES = [
@@ -32,7 +33,7 @@ SOURCES = [
     "import math\n\n\ndef score(inflight):\n    return math.sqrt(6.0 - inflight)\n",  # faults
 ]
 PROGRAMS = [check(source, load_balancer.input_names) for source in SOURCES]
-COMPILED = [compile_score(program) for program in PROGRAMS]
+COMPILED = Scores(load_balancer, SOURCES)
 
 
 def streamed(trace: DecisionTrace, fitted: object, seed: int, index: int) -> Replay:

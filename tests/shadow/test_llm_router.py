@@ -21,11 +21,12 @@ from gnomon.shadow.simulators.llm_router import kernel
 from gnomon.shadow.simulators.llm_router.simulator import LlmRouterReplay, PromptTrace
 
 from .llm_replicas import Replica, play, requests
+from .scores import Scores
 
 SIMULATOR = simulator_for(llm_router)
 SOURCES = {name: each.source for name, each in llm_router.baselines.items() if each.source}
 PROGRAMS = {name: check(source, llm_router.input_names) for name, source in SOURCES.items()}
-COMPILED = {name: compile_score(program) for name, program in PROGRAMS.items()}
+COMPILED = Scores(llm_router, SOURCES)
 SHAPES = {
     "replicas": st.integers(1, 4),
     "cache_blocks": st.sampled_from([1, 3, 12, 1000]),

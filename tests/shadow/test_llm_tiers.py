@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from gnomon.policies.llm_scheduler import llm_scheduler
 from gnomon.sdk.errors import ConfigurationError, TraceError
 from gnomon.sdk.language import check, chooser
-from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.simulators import Replay, load_calibrations, save_calibrations, simulator_for
 from gnomon.shadow.simulators.base import drive_to_end
 from gnomon.shadow.simulators.llm_scheduler import kernel
 
 from .engines import Engine, calibration, requests
+from .scores import Scores
 
 SIMULATOR = simulator_for(llm_scheduler)
 SOURCES = [
@@ -34,7 +34,7 @@ SOURCES = [
 ]
 NAMES = list(llm_scheduler.baselines)
 PROGRAMS = [check(source, llm_scheduler.input_names) for source in SOURCES]
-COMPILED = [compile_score(program) for program in PROGRAMS]
+COMPILED = Scores(llm_scheduler, SOURCES)
 ENGINES = {
     "roomy": calibration(),
     "little memory": calibration(blocks=40, seats=16),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -143,10 +144,49 @@ def test_the_newest_traffic_of_a_store_is_compared(
     )
     assert found.answer == answer
     assert found.age_s == pytest.approx(3600.0, abs=2.0)
+    assert (found.first_ns, {each.first for each in found.features}) == (0, {None})
     moved = [each.name for each in found.features if each.index > 0.25]
     assert moved == ([NAMES[1]] if shift else [])
     assert found.as_json()["answer"] == answer
     assert answer in str(found)
+
+
+def test_what_the_policy_itself_has_changed_is_no_drift(tmp_path: Path) -> None:
+    own, moved = drawn(900, 10.0), drawn(900, 30.0)
+    store = stored(tmp_path, (0, own), (1_000, own), (2_000, moved))
+    until = START + 1_000 * SECOND
+    by_trace = drift_of(store, HOOK, load_balancer, profile(), last_s=500.0)
+    assert by_trace.answer == "drifted"
+    early = stored(tmp_path / "early", (0, own), (1_000, own))
+    same = drift_of(early, HOOK, load_balancer, profile(), policy="p", last_s=500.0)
+    assert (same.answer, same.first_ns) == ("same", START)
+    assert [each.index for each in same.features] == [
+        min(each.trace, math.inf if each.first is None else each.first) for each in same.features
+    ]
+    assert None not in {each.first for each in same.features}
+    assert max(each.trace for each in same.features) > 0.25
+    later = drift_of(store, HOOK, load_balancer, profile(), policy="p", last_s=500.0)
+    assert (later.answer, later.until_ns > until) == ("drifted", True)
+    overlapping = drift_of(early, HOOK, load_balancer, profile(), policy="p", last_s=800.0)
+    assert overlapping.first_ns == 0
+    unknown = drift_of(early, HOOK, load_balancer, profile(), policy="q", last_s=500.0)
+    assert (unknown.first_ns, unknown.answer) == (0, "drifted")
+
+
+@pytest.mark.parametrize(
+    ("limit", "last_s", "said"),
+    [
+        (math.nan, 500.0, "limit nan must be above 0"),
+        (0.0, 500.0, "limit 0 must be above 0"),
+        (0.25, 0.0, "the last 0 s hold no traffic"),
+    ],
+)
+def test_numbers_that_compare_nothing_are_refused(
+    tmp_path: Path, limit: float, last_s: float, said: str
+) -> None:
+    store = stored(tmp_path, (0, drawn(2_000, 30.0)))
+    with pytest.raises(ConfigurationError, match=said):
+        drift_of(store, HOOK, load_balancer, profile(), limit=limit, last_s=last_s)
 
 
 def test_without_features_there_is_nothing_to_compare(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.policies.load_balancer import load_balancer
-from gnomon.sdk.errors import TraceError
 from gnomon.shadow.policy import baseline_policy
 from gnomon.shadow.replay.cells import Measured, Setting, bound_of, measured, measured_of, merged
 from gnomon.shadow.replay.effects import (
@@ -87,9 +86,11 @@ def test_blocks_that_only_one_policy_has_count_as_nothing_for_the_other() -> Non
     assert change(ours, theirs, 1.0, 0).estimate == 0.0
 
 
-def test_too_few_blocks_are_refused() -> None:
-    with pytest.raises(TraceError, match="7 blocks of 2 s are too few"):
-        change(blocks([1.0] * 7), blocks([1.0] * 7), 2.0, 0)
+def test_of_too_few_blocks_limits_are_open() -> None:
+    few = change(blocks([1.0] * 7), blocks([2.0] * 7), 2.0, 0).interval(0.95)
+    assert (few.estimate, few.low, few.high) == (-0.5, -1.0, np.inf)
+    enough = change(blocks([1.0] * 8), blocks([2.0] * 8), 2.0, 0).interval(0.95)
+    assert (enough.low, enough.high) == (-0.5, -0.5)
 
 
 def uneven(seed: int) -> Change:

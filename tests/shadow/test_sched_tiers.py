@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from gnomon.policies.scheduler import scheduler
 from gnomon.sdk.errors import ConfigurationError, TraceError
 from gnomon.sdk.language import check, chooser
-from gnomon.shadow.compiled import compile_score
 from gnomon.shadow.policy import baseline_policy
 from gnomon.shadow.simulators import Replay, load_calibrations, save_calibrations
 from gnomon.shadow.simulators.base import drive_to_end
@@ -22,6 +21,7 @@ from gnomon.shadow.simulators.scheduler.kernel import mixed, noise_of
 from gnomon.shadow.simulators.scheduler.simulator import SchedulerSimulator
 
 from .queues import calibration, jobs, latencies, poisson
+from .scores import Scores
 
 SIMULATOR = SchedulerSimulator()
 SOURCES = [
@@ -36,7 +36,7 @@ SOURCES = [
 ]
 NAMES = [name for name, each in scheduler.baselines.items() if each.source]
 PROGRAMS = [check(source, scheduler.input_names) for source in SOURCES]
-COMPILED = [compile_score(program) for program in PROGRAMS]
+COMPILED = Scores(scheduler, SOURCES)
 COLUMNS = ("time", "outcome", "ok", "action")
 
 

@@ -13,7 +13,7 @@ import gnomon
 CAPACITY = 200
 POPULAR = 150
 SCANNED = 100_000
-LOOKUPS = 20  # between two rests
+LOOKUPS = 8  # between two rests
 REST_S = 0.004
 
 going = [True]

@@ -54,6 +54,16 @@ class Client(delivery.DeliveryClient):
             write("received", envelope=base64.b64encode(envelope).decode())
         return super()._handled(session, message)
 
+    def _count(self, ack: Any) -> None:
+        super()._count(ack)
+        write(
+            "ack", resource=ack.resource, name=ack.name, epoch=ack.epoch, ok=ack.ok, error=ack.error
+        )
+
+
+class Held(delivery.Holdings):
+    """What delivery holds, with a pen."""
+
     def _install(self, name: str, assignment: Any) -> None:
         with TURN:
             super()._install(name, assignment)
@@ -62,21 +72,15 @@ class Client(delivery.DeliveryClient):
     def _take_up(self, hook: Any) -> None:
         with TURN:
             super()._take_up(hook)
-            if self._policies[hook.name].guard.current is not None:
+            if self.policies[hook.name].guard.current is not None:
                 self._wrote(hook.name, hook.assignment.phase, resumed=True)
 
     def _wrote(self, name: str, phase: str, *, resumed: bool) -> None:
-        guard = self._policies[name].guard
+        guard = self.policies[name].guard
         assert guard.current is not None
         payload = policy_pb2.Envelope.FromString(guard.current.saved.manifest).payload
         content = hashlib.sha256(payload).hexdigest()
         write("installed", epoch=guard.epoch, content=content, phase=phase, resumed=resumed)
-
-    def _count(self, ack: Any) -> None:
-        super()._count(ack)
-        write(
-            "ack", resource=ack.resource, name=ack.name, epoch=ack.epoch, ok=ack.ok, error=ack.error
-        )
 
 
 class Runs:
@@ -125,6 +129,7 @@ def main() -> None:
     """Decide until SIGTERM."""
     write("started", pid=os.getpid())
     delivery.DeliveryClient = Client  # type: ignore[misc]  # what configure makes
+    delivery.Holdings = Held  # type: ignore[misc]  # what that makes
     gnomon.configure(flush_interval_s=0.05)
     slow = float(os.environ.get("FAULTS_CANDIDATE_MS", "20"))
     # (inflight, latency, weight): a policy on one of the three picks the backend that is least in it.

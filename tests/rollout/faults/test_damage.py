@@ -39,7 +39,7 @@ def everything(world: Any) -> list[Any]:
         desk.marks,
         desk.plan,
         desk.blocks.since(0),
-        world.control._bundles,
+        world.control._bundles.envelopes,
         world.store.request("r1"),
         world.ledger.list(),
     ]

@@ -50,7 +50,7 @@ def test_a_full_disk_refuses_orders_ends_candidates_and_is_made_good(scene: Scen
 def test_an_order_that_cannot_be_stored_has_not_happened(world: Any) -> None:
     rollout = world.ship()
     epoch, before = world.control.epoch("router.pick"), world.control.get()
-    fill(world.store._engine.raw_connection())
+    fill(world.store._database._engine.raw_connection())
     for action in ("hold", "abort", "kill"):
         with pytest.raises(RolloutError, match="full; nothing was changed: free space"):
             world.control.act(rollout, action, "op", "drill " * 2000, "r1")
@@ -76,7 +76,7 @@ def test_a_plan_that_cannot_be_stored_leaves_the_old_one_in_force(
         patch.setattr(world.store, "save", full)  # the bundle is kept already
         with pytest.raises(RolloutError, match="cannot be written"):
             world.ship(source="def score(inflight):\n    return 2 * inflight\n")
-    world.control._manifests.clear()  # signed anew
+    world.control._manifests._signed.clear()  # signed anew
     world.greet(world.processes[0])
     assert world.processes[0].manifest.SerializeToString() == before
     assert [state.plan.id for state in world.control.rollouts()] == [first]

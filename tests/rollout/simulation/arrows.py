@@ -15,9 +15,9 @@ from gnomon.policies.rollout.events import (
     Seen,
     Tick,
 )
-from gnomon.policies.rollout.evidence import Arm, Point
 from gnomon.policies.rollout.machine import step
 from gnomon.policies.rollout.orders import _ACTS
+from gnomon.policies.rollout.outcomes import Arm, Point
 from gnomon.policies.rollout.plan import Plan
 from gnomon.policies.rollout.slices import Slices
 from gnomon.policies.rollout.states import MEASURING, Served, Shadowed, State, Transition, draft

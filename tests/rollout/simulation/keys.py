@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gnomon.policies.rollout.control import Identity
+from gnomon.policies.rollout.identity import Identity
 from gnomon.sdk import dsse, keys
 from gnomon.sdk.bundle import bundle_digest
 from gnomon.sdk.errors import TrustError

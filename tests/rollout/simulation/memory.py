@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 from unittest import mock
 
-from gnomon.policies.rollout import control, upkeep
+from gnomon.policies.rollout import admission, upkeep
 from gnomon.sdk import bundle, delivery, dsse, keys, profile
 from gnomon.sdk.kind import Kind
 from gnomon.v1 import policy_pb2
@@ -91,7 +91,7 @@ def _of_keys() -> Iterator[tuple[Any, str, Any]]:
 
 def _of_programs() -> Iterator[tuple[Any, str, Any]]:
     """Yield what replaces the checks of programs."""
-    program, version = bundle._check_program, control._check_language
+    program, version = bundle._check_program, admission.check_language
 
     def program_once(found: policy_pb2.Bundle, kind: Kind) -> Any:
         key = found.SerializeToString(deterministic=True)
@@ -101,7 +101,7 @@ def _of_programs() -> Iterator[tuple[Any, str, Any]]:
         _checked.of(b"language" + found.source.encode(), lambda: version(found))
 
     yield bundle, "_check_program", program_once
-    yield control, "_check_language", language_once
+    yield admission, "check_language", language_once
 
 
 @contextmanager

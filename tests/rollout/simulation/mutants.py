@@ -90,7 +90,7 @@ MUTANTS = (
     ),
     Mutant(
         "epochs are remembered on disk",
-        "sdk.delivery:DeliveryClient._apply",
+        "sdk.holdings:Holdings._apply",
         "if step.save is not None:",
         "if False:",
         ("superseded", "unsigned", "killed"),
@@ -121,17 +121,17 @@ MUTANTS = (
     ),
     Mutant(
         "stored before published",
-        "policies.rollout.control:Control._enter",
+        "policies.rollout.commits:Commits.enter",
         "    self._store.save(_row(new, after), told, request_id)\n    desk.become(new)\n",
-        "    desk.become(new)\n    self._past[after.plan.id] = after\n    if moved:\n"
-        "        self.published(desk.hook)\n"
+        "    desk.become(new)\n    self._desks.note(after)\n    if moved:\n"
+        "        self._published(desk.hook)\n"
         "    self._store.save(_row(new, after), told, request_id)\n",
         ("epochs", "ledger", "orders", "killed"),
         _WRITES,
     ),
     Mutant(
         "what was not stored has not happened",
-        "policies.rollout.control:Control._enter",
+        "policies.rollout.commits:Commits.enter",
         "new = replace(desk, plan=plan or desk.plan)",
         "new = desk",
         ("ledger", "orders", "epochs"),
@@ -139,7 +139,7 @@ MUTANTS = (
     ),
     Mutant(
         "a request is carried out once",
-        "policies.rollout.control:Control._enter",
+        "policies.rollout.commits:Commits.enter",
         "self._store.save(_row(new, after), told, request_id)",
         "self._store.save(_row(new, after), told)",
         ("orders",),
@@ -147,24 +147,24 @@ MUTANTS = (
     ),
     Mutant(
         "epochs go on after a restart",
-        "policies.rollout.control:Control._restore",
-        "self._desk(hook).epoch = epoch",
-        "self._desk(hook)",
+        "policies.rollout.restoring:restore",
+        "desks[hook].epoch = epoch",
+        "desks[hook]",
         ("epochs",),
         _RESTARTS,
     ),
     Mutant(
         "nothing is accounted for twice",
-        "policies.rollout.control:Control._restore",
-        'self._ahead = {entry.body.get("event", 0) for entry in self.ledger.list()}',
+        "policies.rollout.backlog:Backlog.resume",
+        'self._ahead = {entry.body.get("event", 0) for entry in self._ledger.list()}',
         "self._ahead = set()",
         ("ledger",),
         _RESTARTS,
     ),
     Mutant(
         "nothing is left out of the ledger",
-        "policies.rollout.control:Control._restore",
-        "    self._account()\n",
+        "policies.rollout.backlog:Backlog.resume",
+        "    self.account()\n",
         "    self._accounted = len(self._store.events(0))\n",
         ("ledger",),
         {"writes": 0.08, "disk_full": 0.2, "plane_crash": 0.1},
@@ -178,7 +178,7 @@ MUTANTS = (
     ),
     Mutant(
         "an epoch seen elsewhere is overtaken",
-        "policies.rollout.control:Control.hello",
+        "policies.rollout.fleet:Fleet.hello",
         "if desk.epoch < hook.epoch < _MAX_EPOCH:",
         "if False:",
         ("apart",),
@@ -193,7 +193,7 @@ MUTANTS = (
     ),
     Mutant(
         "key files are read again",
-        "sdk.delivery:DeliveryClient._trust",
+        "sdk.holdings:Holdings.trust",
         "self._install(name, assignment)",
         "pass",
         ("keys",),
@@ -201,7 +201,7 @@ MUTANTS = (
     ),
     Mutant(
         "the control plane takes back what a revoked key signed",
-        "policies.rollout.control:Control._lapse",
+        "policies.rollout.identity:Trust._lapse",
         "if desk.state is None:",
         "if True:",
         ("keys",),
@@ -209,7 +209,7 @@ MUTANTS = (
     ),
     Mutant(
         "what cannot be taken back at once is later",
-        "policies.rollout.control:Control._unvouched",
+        "policies.rollout.identity:Trust.lapse",
         "if lapse is None:",
         "if True:",
         ("keys",),
@@ -225,7 +225,7 @@ MUTANTS = (
     ),
     Mutant(
         "a store that is older than its ledger is refused",
-        "policies.rollout.control:check_complete",
+        "policies.rollout.backlog:check_complete",
         "if told > stored:",
         "if False:",
         ("older",),
@@ -233,7 +233,7 @@ MUTANTS = (
     ),
     Mutant(
         "without a scale only the sign is bet on",
-        "policies.rollout.evidence:size",
+        "policies.rollout.betting:size",
         "if not 0.0 < scale < math.inf:",
         "if False:",
         ("tick",),

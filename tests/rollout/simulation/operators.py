@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gnomon.policies.rollout.blocks import Exclusion
-from gnomon.policies.rollout.control import RECALIBRATE
+from gnomon.policies.rollout.calibration import RECALIBRATE
 from gnomon.policies.rollout.states import ACTIVE, State, Status
 from gnomon.sdk.bundle import bundle_digest
 from gnomon.sdk.errors import GnomonError

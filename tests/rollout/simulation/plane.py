@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gnomon.policies.rollout.control import Control
-from gnomon.policies.rollout.service import DeliveryService
+from gnomon.policies.rollout.services.delivery import DeliveryService
 from gnomon.policies.rollout.states import State
 from gnomon.v1 import delivery_pb2, policy_pb2
 
@@ -127,8 +127,8 @@ class Plane:
             _, error = self.call(control.tick)
             if error is not None:
                 self._failed(error)
-            behind = control is self.control and self.store.events(control._accounted)
-            self.world.met["ledger falls behind"] += bool(behind)
+            behind = control is self.control and control._backlog.waiting
+            self.world.met["ledger falls behind"] += behind
 
     def _failed(self, error: Exception) -> None:
         """Note that a tick failed; for anything but a disk that is full, or the process's death, it must not."""

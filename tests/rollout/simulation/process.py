@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import queue
 from typing import TYPE_CHECKING
 
 from gnomon.sdk import keys
 from gnomon.sdk.channel import Peer
-from gnomon.sdk.delivery import DeliveryClient, Settings, _Stream
+from gnomon.sdk.delivery import DeliveryClient, Settings
 from gnomon.sdk.keyring import KeyRing, Pins
 from gnomon.sdk.manifest import Anchors, Now
-from gnomon.sdk.session import Session
 from gnomon.v1 import delivery_pb2, policy_pb2
 
 from ..events import Acked, Installed, Nacked, Restarted, Trusted
@@ -86,10 +84,10 @@ class Process:
             now=self.now,
             rng=self.rng,
         )
-        self.client._store = self.folder  # type: ignore[assignment]  # a disk of this world
+        self.client._holdings._store = self.folder  # type: ignore[assignment]  # a disk of this world
         self.client._witness = self.folder.witness
         self._arriving = ""
-        self.client._discover()
+        self.client._holdings.discover()
 
     def connect(self) -> None:
         """Open a stream and greet."""
@@ -98,9 +96,8 @@ class Process:
         self.link = self.world.plane.accept(self)
         if self.link is None:
             return
-        session = Session(self.client._node(), self.client._policies)
-        self.stream = _Stream(session, queue.SimpleQueue(), self.now().monotonic_ns)
-        self.link.send(session.hello())
+        self.stream = self.client._opened()
+        self.link.send(self.stream.session.hello())
 
     def receive(self, message: delivery_pb2.ServerMessage, link: Link | None) -> None:
         """Handle a pushed resource and answer it where a stream is there to take it."""
@@ -149,7 +146,7 @@ class Process:
             for hook in self.hooks.values():
                 hook.step(self.now())
         if self.link is not None and not self.link.cut:
-            reports = list(self.client._reports(self.stream))
+            reports = list(self.stream.reporter.reports())
             # A hook that is none would cost its reports, and the simulation its point.
             assert len(reports) == len(self.hooks), self.client._last_error
             for message in reports:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gnomon.policies.rollout.evidence import Effect
+from gnomon.policies.rollout.outcomes import Effect
 from gnomon.policies.rollout.shipping import Ramp, build_plan, sign_plan
 from gnomon.sdk import bundle, dsse
 from gnomon.sdk.kind import Feature, Guardrail, Kind, Metric

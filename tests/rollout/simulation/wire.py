@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gnomon.policies.rollout.service import _Stream
+from gnomon.policies.rollout.streams import Stream
 from gnomon.v1 import delivery_pb2
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Link:
     """
 
     def __init__(self, world: World, process: Process) -> None:
-        self.stream = _Stream()
+        self.stream = Stream(0.0)
         self.cut = False
         self.left = False
         self.deaf_down = self.deaf_up = 0

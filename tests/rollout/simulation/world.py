@@ -333,7 +333,10 @@ class World:
         problems = []
         for process in self.processes:
             for hook in self.hooks:
-                guard, error = process.client._policies[hook].guard, process.client._last_error
+                guard, error = (
+                    process.client._holdings.policies[hook].guard,
+                    process.client._last_error,
+                )
                 told = control.epoch(hook)
                 if control.rollouts(hook) and guard.epoch != told and "expired" not in error:
                     where = f"{process.name} at {hook}: epoch {guard.epoch} instead of {told}"
