@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from . import restoring
 from .anchors import Witnesses
 from .ledger import Ledger, LedgerFullError
+from .restoring import check_complete
 from .store import Happened, Store
 
 _log = logging.getLogger("gnomon.rollout")
@@ -43,9 +43,7 @@ class Backlog:
             TrustError: store and ledger do not belong together.
         """
         self._ahead = {entry.body.get("event", 0) for entry in self._ledger.list()}
-        restoring.check_complete(
-            self._ledger, max(self._ahead, default=0), self._store.last_event()
-        )
+        check_complete(self._ledger, max(self._ahead, default=0), self._store.last_event())
         self.account()
 
     def note(self, happened: Happened) -> None:

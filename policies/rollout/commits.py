@@ -51,28 +51,13 @@ class Commits:
         self._changed = changed
 
     def apply(
-        self,
-        desk: Desk,
-        event: Event,
-        request_id: str = "",
-        *,
-        actor: str = MACHINE,
-        allowed: Callable[[Desk, State], None] = lambda desk, after: None,
+        self, desk: Desk, event: Event, request_id: str = "", *, actor: str = MACHINE
     ) -> None:
-        """Let an event move a hook's newest rollout, if it does.
-
-        Args:
-            desk: of the hook.
-            event: that happened.
-            request_id: of an order; it is carried out once.
-            actor: whose doing it is.
-            allowed: raises where what it comes to must not be.
-        """
+        """Let an event move a hook's newest rollout, if it does."""
         before = desk.state
         if before is None:
             return
         after = step(before, event, self._clock())
-        allowed(desk, after)
         if after is not before or request_id:
             extra = describe.extras(event, before, after, actor)
             self.enter(desk, after, before, extra, request_id)

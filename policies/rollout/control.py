@@ -167,10 +167,9 @@ class Control:
             raise RolloutError(f"{state.plan.id} is history; the newest is {newest}")
         order: Action = action  # type: ignore[assignment]  # the machine refuses other words
         act = Act(order, actor or "operator", reason, self._random_bytes(16))
-        if action in RAISING:
-            self._commits.apply(desk, act, request_id, allowed=self._trust.require_vouched)
-        else:
-            self._commits.apply(desk, act, request_id)
+        if order in RAISING:
+            self._trust.require_vouched(desk, step(desk.state, act, self._clock()))
+        self._commits.apply(desk, act, request_id)
         return self.get(state.plan.id)
 
     def reverify(self, envelope: policy_pb2.Envelope, actor: str) -> State:
@@ -297,7 +296,7 @@ class Control:
                 "hook %s: its plan is for another rollout key; sign it again, or ship again", hook
             )
             return []
-        lapse = self._trust.unvouched(desk)
+        lapse = self._trust.lapse(desk)
         if lapse is not None:
             _log.warning("hook %s: nothing is sent of a %s, until it is taken back", hook, lapse)
             return []

@@ -96,15 +96,7 @@ class Trust:
             )
 
     def require_vouched(self, desk: Desk, after: State) -> None:
-        """Refuse an order that would put in force what no pinned key signed, as on hold nobody took it back.
-
-        Args:
-            desk: of the hook.
-            after: what the order comes to.
-
-        Raises:
-            TrustError: no pinned key signed it.
-        """
+        """Refuse an order that would put in force what no pinned key signed, as on hold nobody took it back."""
         known, publishers = self._bundles.envelopes, self.identity.publishers
         lapse = signatures.lapsed(after, desk.plan, known, publishers)
         if lapse is not None:
@@ -113,15 +105,7 @@ class Trust:
                 "gnomon keys resign, or ship it again"
             )
 
-    def withdrawal(self, desk: Desk) -> Act | None:
-        """Return the order that kills what runs without a pinned key's signature; None where all have one.
-
-        It is returned until it has been carried out.
-        """
-        lapse = self.unvouched(desk)
-        return Act("kill", "control plane", f"{lapse}, which is revoked") if lapse else None
-
-    def unvouched(self, desk: Desk) -> signatures.Lapse | None:
+    def lapse(self, desk: Desk) -> signatures.Lapse | None:
         """Return what runs without a pinned key's signature; looked at once for every epoch and set of keys."""
         if self._vouched.get(desk.hook) == desk.epoch:
             return None
@@ -129,6 +113,14 @@ class Trust:
         if lapse is None:
             self._vouched[desk.hook] = desk.epoch
         return lapse
+
+    def withdrawal(self, desk: Desk) -> Act | None:
+        """Return the order that kills what runs without a pinned key's signature; None where all have one.
+
+        It is returned again until it is carried out: a disk may be full at first.
+        """
+        lapse = self.lapse(desk)
+        return Act("kill", "control plane", f"{lapse}, which is revoked") if lapse else None
 
     def _lapse(self, desk: Desk, identity: Identity) -> signatures.Lapse | None:
         if desk.state is None:

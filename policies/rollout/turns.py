@@ -63,7 +63,7 @@ class Turns:
             raise troubles[0]
 
     def withdraw(self, desk: Desk) -> None:
-        """Kill what runs without a pinned key's signature; where that cannot be stored, the next turn tries again."""
+        """Kill what runs without a pinned key's signature."""
         order = self._trust.withdrawal(desk)
         if order is not None:
             self._commits.apply(desk, order)

@@ -96,7 +96,8 @@ class SimStore(Store):
     def copied(self) -> SimStore:
         """Return a store with the same content."""
         other = SimStore(self.fuse)
-        with self._engine.connect() as own, other._engine.connect() as new:
+        engines = self._database._engine, other._database._engine
+        with engines[0].connect() as own, engines[1].connect() as new:
             raw: Any = own.connection.driver_connection
             raw.backup(new.connection.driver_connection)
         return other

@@ -209,7 +209,7 @@ MUTANTS = (
     ),
     Mutant(
         "what cannot be taken back at once is later",
-        "policies.rollout.identity:Trust.unvouched",
+        "policies.rollout.identity:Trust.lapse",
         "if lapse is None:",
         "if True:",
         ("keys",),
@@ -225,7 +225,7 @@ MUTANTS = (
     ),
     Mutant(
         "a store that is older than its ledger is refused",
-        "policies.rollout.restoring:check_complete",
+        "policies.rollout.backlog:check_complete",
         "if told > stored:",
         "if False:",
         ("older",),

@@ -157,6 +157,14 @@ def test_the_same_seed_is_the_same_history_on_either_store(seed: int) -> None:
     assert len(one) > 100
 
 
+def test_a_copy_put_back_is_the_same_on_either_store() -> None:
+    weather = replace(World(5).weather, restores=0.5, keys=0.0, seconds=40.0)
+    runs = [simulate(5, weather, on_sqlite=kind) for kind in (True, False)]
+    assert runs[0].history == runs[1].history
+    assert runs[0].met["put back: both"] + runs[0].met["put back: store"] >= 2
+    assert not runs[0].problems
+
+
 def test_other_seeds_are_other_histories() -> None:
     assert simulate(3).history != simulate(4).history
 
