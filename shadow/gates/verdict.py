@@ -196,7 +196,7 @@ def load_verdict(path: Path, ledger: Ledger) -> Verdict:
     if not ledger.list(kind=KIND, subject=digest):
         if not _looks_like_one(data):
             raise TrustError(
-                f"{path} is no verdict; name the file that gnomon verify wrote (--out)"
+                f"{path} is no verdict, or a damaged one; name the file that gnomon verify wrote (--out)"
             )
         raise TrustError(
             f"ledger {ledger.path} knows no verdict {digest[:12]}: {path} was edited, or another "

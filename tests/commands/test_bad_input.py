@@ -344,7 +344,10 @@ SHIP = "ship {} --verdict {} --key keys/{}.pem --ledger ledger.db --control-plan
         (SHIP.format("mine.bundle", "elsewhere.json", "publisher", DOWN), "another verdict"),
         (SHIP.format("policy.py", "missing.json", "publisher", DOWN), "missing.json"),
         (SHIP.format("policy.py", "edited.json", "publisher", DOWN), "edited.json was edited"),
-        (SHIP.format("policy.py", "cut.json", "publisher", DOWN), "cut.json was edited"),
+        (
+            SHIP.format("policy.py", "cut.json", "publisher", DOWN),
+            "cut.json is no verdict, or a damaged one",
+        ),
         (SHIP.format("policy.py", "refused.json", "publisher", DOWN), "refused: Worse."),
         (SHIP.format("policy.py", "gateless.json", "publisher", DOWN), "full list of gates"),
         (SHIP.format("policy.py", "later.json", "publisher", DOWN), "v99"),

@@ -64,7 +64,9 @@ def test_files_that_were_named_are_missed_before_those_that_were_not(place: Plac
 
 def test_another_file_is_no_verdict(place: Place) -> None:
     place.verdict()
-    assert f"{place.policy} is no verdict; name the file" in refused(place.ship(place.policy))
+    assert f"{place.policy} is no verdict, or a damaged one; name the file" in refused(
+        place.ship(place.policy)
+    )
 
 
 def test_a_second_rollout_is_told_how_to_end_the_first(place: Place) -> None:
