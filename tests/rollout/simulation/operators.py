@@ -13,7 +13,7 @@ from gnomon.v1 import policy_pb2
 
 from ..events import Answered, Ordered, Planned, Signed
 from . import publisher
-from .weather import SECOND
+from .weather import PATIENT, SECOND
 
 if TYPE_CHECKING:
     from .world import World
@@ -43,7 +43,10 @@ class Operators:
         for hook in world.hooks:
             state = self._newest(hook)
             active = state is not None and state.status in ACTIVE
-            if (not active and rng.random() < 0.4) or rng.random() < 0.01:
+            often = (
+                world.weather.ships if state is not None and state.status is Status.STABLE else 0.4
+            )
+            if (not active and rng.random() < often) or rng.random() < 0.01 * often / 0.4:
                 self._ship(hook, state)
             elif state is not None and state.status is Status.HOLD and rng.random() < 0.3:
                 self._order(state, rng.choice(_WAITING))
@@ -51,7 +54,11 @@ class Operators:
                 self._order(state, "recalibrated")
             elif state is not None and rng.random() < world.weather.orders:
                 self._order(state, rng.choice(_ANY))
-            if state is not None and state.watch is not None and rng.random() < 0.05:
+            if (
+                state is not None
+                and state.watch is not None
+                and rng.random() < 0.05 * world.weather.ships / 0.4
+            ):
                 self._verify(hook, state.stable)
             if rng.random() < world.weather.exclusions:
                 self._exclude(hook)
@@ -71,7 +78,7 @@ class Operators:
             return
         self.shipped += 1
         plan_id, now = f"r{self.shipped}-{world.seed}", world.plane.clock()
-        how = publisher.ramp(world.rng)
+        how = publisher.ramp(world.rng, patient=world.weather.ships <= PATIENT)
         plan = publisher.plan(hook, number, stable, plan_id, now, how, (key, world.keys.rollout))
         words = policy_pb2.RampPlan.FromString(plan.payload)
         planned = Planned(

@@ -96,8 +96,8 @@ def _is(payload: bytes, policy: str) -> bool:
     return bundle.bundle_digest(payload) == policy
 
 
-def ramp(rng: random.Random) -> Ramp:
-    """Draw a ramp of some twenty seconds, and an upkeep that is as short."""
+def ramp(rng: random.Random, *, patient: bool = False) -> Ramp:
+    """Draw a ramp of some twenty seconds, and an upkeep that is as short; the patient wait for drift."""
     return Ramp(
         weights=rng.choice(_WEIGHTS),
         block_s=rng.choice((1.0, 1.5)),
@@ -114,8 +114,8 @@ def ramp(rng: random.Random) -> Ramp:
         soak_s=rng.choice((1.0, 3.0)),
         lease_s=rng.choice((3.0, 6.0)),
         valid_s=rng.choice((20.0, 600.0, 600.0, 600.0)),
-        expires_s=rng.choice((0.0, 8.0, 20.0)),
-        drift=rng.choice((0.0, 0.25, 0.25)),
+        expires_s=rng.choice((0.0, 0.0, 20.0) if patient else (0.0, 8.0, 20.0)),
+        drift=0.25 if patient else rng.choice((0.0, 0.25, 0.25)),
         drift_window_s=2.0,
         drift_windows=rng.choice((1, 2)),
         grace_s=rng.choice((2.0, 8.0)),

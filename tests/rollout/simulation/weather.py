@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass
 
 SECOND = 1_000_000_000
+#: How often the patient ship where a policy is stable, per second.
+PATIENT = 0.06
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Weather:
         breaker, killed: trips and kill switches of a process, per second.
         drift: of a hook's workload, there and back, per second.
         keys: rotations and revocations of keys, per second.
+        ships: of a hook whose policy is stable, per second; the patient see policies grow old.
         restores: of an older copy of the control plane's files, per second since it was taken.
     """
 
@@ -58,6 +61,7 @@ class Weather:
     drift: float
     keys: float
     restores: float
+    ships: float
 
     @property
     def clock_error_ns(self) -> int:
@@ -71,11 +75,12 @@ def draw(rng: random.Random) -> Weather:
     def rate(most: float, share: float = 0.35) -> float:
         return most * rng.random() if rng.random() < share else 0.0
 
+    ships = rng.choice((0.4, 0.4, PATIENT))
     return Weather(
         processes=rng.choice((1, 2, 2, 3, 3, 4, 6, 8)),
         cells=rng.choice((1, 1, 1, 2, 3)),
         hooks=rng.choice((1, 1, 2, 3)),
-        seconds=rng.uniform(30.0, 110.0),
+        seconds=rng.uniform(30.0 if ships > PATIENT else 80.0, 110.0),
         delay_s=rng.choice((0.02, 0.05, 0.3, 1.5)),
         drop=rate(0.08),
         reorder=rate(0.2),
@@ -92,11 +97,12 @@ def draw(rng: random.Random) -> Weather:
         lose_state=rng.choice((0.0, 0.0, 0.3)),
         skew_s=rng.choice((0.01, 0.05, 0.05, 1.0)),
         jump=rate(0.02, 0.2),
-        orders=rate(0.25, 0.7),
+        orders=rate(0.25, 0.7) if ships > PATIENT else 0.02,
         exclusions=rate(0.05, 0.2),
         breaker=rate(0.01, 0.3),
         killed=rate(0.01, 0.2),
-        drift=rate(0.1, 0.4),
+        drift=rate(0.1, 0.4) if ships > PATIENT else rng.uniform(0.03, 0.15),
         keys=rate(0.06, 0.25),
         restores=rate(0.06, 0.15),
+        ships=ships,
     )
