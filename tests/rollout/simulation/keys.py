@@ -100,7 +100,9 @@ class Keys:
             return
         end = revoked if way.startswith("rollout") else last_one
         rest: Callable[[], None] = lambda: self._set(end, lambda: self._done(way))
-        self._set(first, lambda: self._sign(rest))
+        # To sign again before the old key goes: of a publisher that is refused.
+        forgotten = way.startswith("publisher") and world.rng.random() < 0.25
+        self._set(first, rest if forgotten else lambda: self._sign(rest))
 
     def _done(self, way: str) -> None:
         self.busy = False

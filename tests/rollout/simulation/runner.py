@@ -209,5 +209,7 @@ def fingerprint() -> str:
     for place in _CODE:
         path = ROOT / place
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            if file.name.startswith("test_"):  # what is asked of a run decides nothing in it
+                continue
             digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:12]
