@@ -459,7 +459,7 @@ def test_a_policy_past_the_gates_leaves_its_reason_in_the_ledger(
     provenance = entries[-1]["body"]["provenance"]
     assert (provenance["override"], provenance["verdict"]) == ("drill", "refused")
     again = place.refused(*words, "--override", "drill")
-    assert "end it" in again
+    assert "gnomon rollout abort" in again
     assert place.json("rollout", "abort", *there)["state"] == "ABORTED"
     assert place.json(*words[:1], "o.bundle", *words[2:], "--override", "drill")["attempt"] == 1
     lines = place.run("rollout", "abort", *there, "--json").stdout

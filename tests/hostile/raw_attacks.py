@@ -20,7 +20,7 @@ _FILES = {
     "list the root": "import os\ndef attack():\n    return os.listdir('/')[:3]\n",
     "look at a file": "import os\ndef attack():\n    return os.stat('/etc/passwd').st_size\n",
     "write a file": (
-        "import os\ndef attack():\n    name = '/tmp/gnomon-%d' % os.getpid()\n"
+        "import os, time\ndef attack():\n    name = '/tmp/gnomon-%d-%d' % (os.getpid(), time.time_ns())\n"
         "    with open(name, 'w') as file:\n        file.write('x')\n    os.unlink(name)\n    return name\n"
     ),
     "make a folder": (

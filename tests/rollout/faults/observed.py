@@ -24,7 +24,7 @@ from gnomon.sdk import dsse
 from gnomon.sdk.errors import GnomonError, RolloutError, TrustError
 from gnomon.v1 import policy_pb2, rollouts_pb2
 
-from .. import history
+from .. import events, history
 from .processes import HOOK, POLICIES, Keys, Service
 
 
@@ -38,13 +38,13 @@ class Orders:
     def __init__(self, made: Keys) -> None:
         self._keys = made
         self._numbers = itertools.count(1)
-        self.events: list[history.Event] = []
+        self.events: list[events.Event] = []
 
     def ship(self, client: RolloutClient, feature: str, ramp: Any, **how: str) -> str:
         """Ship a policy; return its rollout's id."""
         found = self._keys.ship(client, feature, ramp, **how)
         self.events.append(
-            history.Planned(
+            events.Planned(
                 time.monotonic_ns(),
                 "ci",
                 HOOK,
@@ -63,13 +63,13 @@ class Orders:
     ) -> rollouts_pb2.Rollout:
         """Give an order, or repeat the one of a request; raises what the client does."""
         request = request or f"request-{next(self._numbers)}"
-        self.events.append(history.Ordered(time.monotonic_ns(), "op", request, rollout, action))
+        self.events.append(events.Ordered(time.monotonic_ns(), "op", request, rollout, action))
         try:
             found = client.act(rollout, action, "op", request, request)
         except RolloutError:
-            self.events.append(history.Answered(time.monotonic_ns(), "op", request, False))
+            self.events.append(events.Answered(time.monotonic_ns(), "op", request, False))
             raise
-        self.events.append(history.Answered(time.monotonic_ns(), "op", request, True))
+        self.events.append(events.Answered(time.monotonic_ns(), "op", request, True))
         self.seen(found)
         return found
 
@@ -77,7 +77,7 @@ class Orders:
         """Note all transitions that were shown."""
         for number, made in enumerate(found.transitions):
             self.events.append(
-                history.Moved(time.monotonic_ns(), "op", found.id, number, *_move(made))
+                events.Moved(time.monotonic_ns(), "op", found.id, number, *_move(made))
             )
 
 
@@ -93,47 +93,47 @@ def check(
         state: folder of the control plane.
         how: further arguments of the checker.
     """
-    events = list(orders.events)
+    happened = list(orders.events)
     for service in services:
-        events += _ran(made, service)
-    events.sort(key=lambda event: event.time_ns)
-    events += [*_settled(state), *_entries(state)]
-    return history.check(events, **how)
+        happened += _ran(made, service)
+    happened.sort(key=lambda event: event.time_ns)
+    happened += [*_settled(state), *_entries(state)]
+    return history.check(happened, **how)
 
 
-def _ran(made: Keys, service: Service) -> Iterator[history.Event]:
+def _ran(made: Keys, service: Service) -> Iterator[events.Event]:
     """Yield what a service's log tells, times on the monotonic clock."""
-    names = {0: history.INCUMBENT} | {n: made.digest(f) for f, n in POLICIES.items()}
+    names = {0: events.INCUMBENT} | {n: made.digest(f) for f, n in POLICIES.items()}
     for line in service.lines():
         when = (line["ns"], service.name)
         if line["kind"] == "started":
-            yield history.Restarted(*when)
+            yield events.Restarted(*when)
         elif line["kind"] == "received":
             with suppress(TrustError):
                 yield _published(made, line)
         elif line["kind"] == "installed":
-            yield history.Installed(*when, HOOK, line["epoch"], line["content"], line["resumed"])
+            yield events.Installed(*when, HOOK, line["epoch"], line["content"], line["resumed"])
         elif line["kind"] == "ack" and line["resource"] == "manifest":
             if line["ok"]:
-                yield history.Acked(*when, HOOK, line["epoch"])
+                yield events.Acked(*when, HOOK, line["epoch"])
             else:
-                yield history.Nacked(*when, HOOK, line["epoch"], line["error"])
+                yield events.Nacked(*when, HOOK, line["epoch"], line["error"])
         elif line["kind"] == "decided":
             for start in (line["first"], line["last"]):
                 digest = names[line["pick"]]
-                yield history.Decided(start, service.name, HOOK, line["epoch"], "", digest)
+                yield events.Decided(start, service.name, HOOK, line["epoch"], "", digest)
 
 
-def _published(made: Keys, line: dict[str, Any]) -> history.Published:
+def _published(made: Keys, line: dict[str, Any]) -> events.Published:
     envelope = policy_pb2.Envelope.FromString(base64.b64decode(line["envelope"]))
     payload = dsse.verify(envelope, dsse.MANIFEST_TYPE, (made.rollout.public_key(),))
     manifest = policy_pb2.Manifest.FromString(payload)
     plan = policy_pb2.RampPlan.FromString(
         dsse.verify(manifest.plan, dsse.PLAN_TYPE, (made.publisher.public_key(),))
     )
-    return history.Published(
+    return events.Published(
         line["ns"],
-        history.CONTROL,
+        events.CONTROL,
         HOOK,
         plan.id,
         manifest.epoch,
@@ -147,7 +147,7 @@ def _published(made: Keys, line: dict[str, Any]) -> history.Published:
     )
 
 
-def _settled(state: Path) -> Iterator[history.Event]:
+def _settled(state: Path) -> Iterator[events.Event]:
     """Yield every rollout as the store has it, read without the product."""
     with sqlite3.connect(f"file:{state / 'rollouts.db'}?mode=ro", uri=True) as connection:
         rows = connection.execute("select id, state from rollouts").fetchall()
@@ -155,10 +155,10 @@ def _settled(state: Path) -> Iterator[history.Event]:
     for rollout, text in rows:
         moves = json.loads(text)["transitions"]
         told = tuple((m["before"], m["after"], m["cause"]) for m in moves)
-        yield history.Settled(time.monotonic_ns(), history.CONTROL, rollout, told)
+        yield events.Settled(time.monotonic_ns(), events.CONTROL, rollout, told)
 
 
-def _entries(state: Path) -> Iterator[history.Event]:
+def _entries(state: Path) -> Iterator[events.Event]:
     ledger = Ledger(state / "ledger.db")
     found, check_ = ledger.list(), ledger.verify()
     ledger.close()
@@ -166,9 +166,9 @@ def _entries(state: Path) -> Iterator[history.Event]:
         raise GnomonError(check_.problem)
     for entry in found:
         body = entry.body
-        yield history.Entry(
+        yield events.Entry(
             entry.time_ns,
-            history.CONTROL,
+            events.CONTROL,
             entry.seq,
             entry.previous.hex(),
             entry.hash.hex(),
