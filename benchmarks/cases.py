@@ -24,6 +24,10 @@ def run() -> list[Case]:
     chosen = [each for each in os.environ.get("GNOMON_BENCH_CASES", "").split(",") if each]
     if unknown := sorted({*chosen} - {*known}):
         raise SystemExit(f"no such case: {', '.join(unknown)}; there are: {', '.join(known)}")
+    if not known:
+        raise SystemExit(
+            "no kind has a case here: benchmarks/_case_KIND.py with case() would be one"
+        )
     found: list[Case] = []
     for name in chosen or known:
         print(f"   {name}", file=sys.stderr, flush=True)

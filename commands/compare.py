@@ -14,7 +14,7 @@ from ..sdk.errors import ConfigurationError
 from . import _complete, _trace
 from ._common import Exit, emit, handled, shown
 from ._progress import stopping
-from ._search import STARTS, STRATEGIES, one_of, require_limits
+from ._search import STARTS, STRATEGIES, Start, one_of, require_limits
 
 if TYPE_CHECKING:
     from ..shadow.search.results.compare import Standing
@@ -27,13 +27,6 @@ _Strategies = Annotated[
     typer.Option(
         help="Names with commas between them; as for `gnomon evolve --strategy`.",
         autocompletion=_complete.words(*STRATEGIES),
-    ),
-]
-_Start = Annotated[
-    str,
-    typer.Option(
-        help="library (published policies), incumbent or weak.",
-        autocompletion=_complete.words(*STARTS),
     ),
 ]
 _Seeds = Annotated[int, typer.Option(help="Searches per strategy; 5 for an answer.")]
@@ -61,7 +54,7 @@ def compare(
     seeds: _Seeds = 5,
     budget: _Budget = 100,
     seed: _Seed = 0,
-    start: _Start = "library",
+    start: Start = "library",
     parallel: _Parallel = 2,
     at_once: _AtOnce = 2,
     out: _Out = None,

@@ -109,3 +109,13 @@ def test_the_cases_named_are_measured_and_no_others(
     monkeypatch.delenv("GNOMON_BENCH_CASES")
     module.run()
     assert asked[2:] == ["_case_broadcast", "_case_spot", "_case_table_order"]
+
+
+def test_without_any_case_there_is_no_empty_table(
+    benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = benchmark("cases")
+    monkeypatch.delenv("GNOMON_BENCH_CASES", raising=False)
+    monkeypatch.setattr(module, "names", list)
+    with pytest.raises(SystemExit, match="no kind has a case here"):
+        module.run()

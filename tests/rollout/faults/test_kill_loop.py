@@ -64,9 +64,8 @@ def comes_back(plane: Plane, rollout: str) -> None:
     with RolloutClient(plane.address) as client:
 
         def in_force() -> bool:
-            epoch = client.get(
-                rollout
-            ).epoch  # a slow machine's blocks are left out: it may move by itself
+            # Asked anew: a slow machine's blocks are left out, and the rollout may move by itself.
+            epoch = client.get(rollout).epoch
             return any(c.epoch == epoch for c in client.clients())
 
         until(in_force, "the service comes back")
